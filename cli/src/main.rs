@@ -1,0 +1,2 @@
+//! aios
+fn main() {}

@@ -1,0 +1,114 @@
+//! Domain events: what happened in the company that is not a change to a file.
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::{ContentHash, DeviceId};
+use crate::item::Bytes;
+
+/// A domain event.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type")]
+pub enum Event {
+    /// The vault was made; the first record of the device in the vault id.
+    #[serde(rename = "vault.created")]
+    VaultCreated {
+        /// The vault's name.
+        name: String,
+        /// What the vault id was made with.
+        nonce: String,
+        /// The name of the device that made it.
+        device_name: String,
+        /// The operator key kept on that device.
+        operator: DeviceId,
+        /// Its roles.
+        roles: Vec<String>,
+    },
+    /// A device became a member.
+    #[serde(rename = "device.added")]
+    DeviceAdded {
+        /// The device.
+        device: DeviceId,
+        /// Its name.
+        name: String,
+        /// Its roles.
+        roles: Vec<String>,
+        /// The operator key kept on it.
+        operator: Option<DeviceId>,
+        /// Signature over the member statement.
+        sig: Bytes,
+        /// The operator key that signed.
+        by: DeviceId,
+    },
+    /// A member has another name.
+    #[serde(rename = "device.renamed")]
+    DeviceRenamed {
+        /// The device.
+        device: DeviceId,
+        /// Its new name.
+        name: String,
+    },
+    /// A member has other roles.
+    #[serde(rename = "device.roles")]
+    DeviceRoles {
+        /// The device.
+        device: DeviceId,
+        /// Its roles from here on.
+        roles: Vec<String>,
+        /// Signature over the member statement with the name it has.
+        sig: Bytes,
+        /// The operator key that signed.
+        by: DeviceId,
+    },
+    /// The operator has dealt with a conflict.
+    #[serde(rename = "conflict.settled")]
+    ConflictSettled {
+        /// The conflict's id.
+        id: String,
+    },
+    /// The operator put this version of a file that decides what is gated in force (I11).
+    #[serde(rename = "rules.accepted")]
+    RulesAccepted {
+        /// The file.
+        path: String,
+        /// The version.
+        hash: ContentHash,
+        /// Signature over the acceptance statement.
+        sig: Bytes,
+        /// The operator key that signed.
+        by: DeviceId,
+    },
+    /// An event of another part, or of a newer program: kept, shown, and folded by whoever knows it.
+    #[serde(untagged)]
+    Other(serde_json::Map<String, serde_json::Value>),
+}
+
+impl Event {
+    /// Its type name, such as `device.added`.
+    pub fn name(&self) -> String {
+        match serde_json::to_value(self) {
+            Ok(serde_json::Value::Object(map)) => match map.get("type") {
+                Some(serde_json::Value::String(name)) => name.clone(),
+                _ => "unknown".into(),
+            },
+            _ => "unknown".into(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::item::Item;
+
+    #[test]
+    fn events_of_other_parts_are_kept_whole() {
+        let text = r#"{"t":"event","type":"task.created","task":"t1"}"#;
+        let item: Item = serde_json::from_str(text).unwrap();
+        let Item::Event(event) = &item else { panic!("not an event: {item:?}") };
+        assert_eq!(event.name(), "task.created");
+        let known = Item::Event(Event::ConflictSettled { id: "c".into() });
+        let text = serde_json::to_string(&known).unwrap();
+        assert_eq!(text, r#"{"t":"event","type":"conflict.settled","id":"c"}"#);
+        assert_eq!(serde_json::from_str::<Item>(&text).unwrap(), known);
+    }
+}

@@ -1,0 +1,120 @@
+//! Signing keys (ed25519, RFC 8032) and what they sign.
+
+use ed25519_dalek::{Signer, SigningKey, Verifier, VerifyingKey};
+
+use crate::id::{ContentHash, DeviceId, RecordId, VaultId};
+
+/// A secret ed25519 key: a device's, or an operator's. Its bytes never enter the vault.
+#[derive(Clone)]
+pub struct SecretKey(SigningKey);
+
+impl std::fmt::Debug for SecretKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "SecretKey({})", self.public().short(8))
+    }
+}
+
+/// A signature: 64 bytes.
+pub type Signature = [u8; 64];
+
+impl SecretKey {
+    /// The key of these 32 secret bytes.
+    pub fn from_bytes(secret: &[u8; 32]) -> Self {
+        Self(SigningKey::from_bytes(secret))
+    }
+
+    /// The secret bytes, to be stored outside the vault.
+    pub fn to_bytes(&self) -> [u8; 32] {
+        self.0.to_bytes()
+    }
+
+    /// The public half.
+    pub fn public(&self) -> DeviceId {
+        DeviceId(self.0.verifying_key().to_bytes())
+    }
+
+    fn sign(&self, message: &[u8]) -> Signature {
+        self.0.sign(message).to_bytes()
+    }
+
+    /// Signs a record.
+    pub fn sign_record(&self, id: &RecordId) -> Signature {
+        self.sign(&record_message(id))
+    }
+
+    /// Signs, as operator, that a device is a member.
+    pub fn sign_member(&self, statement: &MemberStatement<'_>) -> Signature {
+        self.sign(statement.message().as_bytes())
+    }
+
+    /// Signs, as operator, that this version of a file that decides what is gated is in force (I11).
+    pub fn sign_acceptance(&self, vault: &VaultId, path: &str, hash: &ContentHash) -> Signature {
+        self.sign(acceptance_message(vault, path, hash).as_bytes())
+    }
+}
+
+fn record_message(id: &RecordId) -> Vec<u8> {
+    [b"aios-record-v1\n".as_slice(), id.as_bytes()].concat()
+}
+
+fn acceptance_message(vault: &VaultId, path: &str, hash: &ContentHash) -> String {
+    format!("aios-accept-v1\n{vault}\n{path}\n{hash}")
+}
+
+/// What an operator signs about a member.
+#[derive(Debug, Clone, Copy)]
+pub struct MemberStatement<'a> {
+    /// The vault it is a member of.
+    pub vault: &'a VaultId,
+    /// The device.
+    pub device: &'a DeviceId,
+    /// Its name.
+    pub name: &'a str,
+    /// Its roles, in the order written.
+    pub roles: &'a [String],
+    /// The operator key that lives on it.
+    pub operator: Option<&'a DeviceId>,
+}
+
+impl MemberStatement<'_> {
+    fn message(&self) -> String {
+        let operator = self.operator.map(|key| key.hex()).unwrap_or_default();
+        let roles = self.roles.join(",");
+        format!("aios-member-v1\n{}\n{}\n{}\n{roles}\n{operator}", self.vault, self.device, self.name)
+    }
+
+    /// Whether `signature` is `by`'s over this statement.
+    pub fn verify(&self, by: &DeviceId, signature: &Signature) -> bool {
+        verify(by, self.message().as_bytes(), signature)
+    }
+}
+
+/// Whether `signature` is `device`'s over the record.
+pub fn verify_record(device: &DeviceId, id: &RecordId, signature: &Signature) -> bool {
+    verify(device, &record_message(id), signature)
+}
+
+/// Whether `signature` is `by`'s acceptance of that version of `path`.
+pub fn verify_acceptance(by: &DeviceId, vault: &VaultId, path: &str, hash: &ContentHash, signature: &Signature) -> bool {
+    verify(by, acceptance_message(vault, path, hash).as_bytes(), signature)
+}
+
+fn verify(key: &DeviceId, message: &[u8], signature: &Signature) -> bool {
+    let Ok(key) = VerifyingKey::from_bytes(key.as_bytes()) else { return false };
+    key.verify(message, &ed25519_dalek::Signature::from_bytes(signature)).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_signature_is_for_one_message_and_one_key() {
+        let (a, b) = (SecretKey::from_bytes(&[1; 32]), SecretKey::from_bytes(&[2; 32]));
+        let id = RecordId([9; 32]);
+        let sig = a.sign_record(&id);
+        assert!(verify_record(&a.public(), &id, &sig));
+        assert!(!verify_record(&b.public(), &id, &sig));
+        assert!(!verify_record(&a.public(), &RecordId([8; 32]), &sig));
+    }
+}

@@ -1,0 +1,19 @@
+//! The pure part of aios: records, clocks, membership, documents, the Markdown codec, edits at a base
+//! and the git projection, without any I/O.
+
+pub mod clock;
+pub mod commit;
+pub mod event;
+pub mod fold;
+pub mod frontier;
+pub mod history;
+pub mod id;
+pub mod item;
+pub mod key;
+pub mod ledger;
+pub mod member;
+pub mod namespace;
+pub mod patch;
+pub mod path;
+pub mod record;
+pub mod state;

@@ -1,0 +1,377 @@
+//! Records: one transaction of one device, as header line, body line and payloads.
+//!
+//! A record is kept and forwarded as the exact bytes its author wrote; this module reads and writes
+//! them but never re-encodes. See `docs/formats.md`, Record and Log.
+
+use serde::{Deserialize, Serialize};
+
+use crate::clock::{Hlc, Stamp};
+use crate::frontier::Place;
+use crate::id::{ContentHash, DeviceId, GitId, RecordId, VaultId};
+use crate::item::Item;
+use crate::key::{SecretKey, Signature, verify_record};
+
+/// The format version this code writes.
+pub const VERSION: u32 = 1;
+
+/// The largest body accepted, in bytes.
+pub const MAX_BODY: usize = 64 << 20;
+/// The largest sum of payloads accepted in one record, in bytes.
+pub const MAX_PAYLOADS: usize = 128 << 20;
+/// The largest header accepted, in bytes.
+pub const MAX_HEADER: usize = 64 << 10;
+
+/// What is wrong with the bytes of a record.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RecordError {
+    /// The header is not the JSON it should be.
+    #[error("the header of the record is malformed: {0}")]
+    Header(String),
+    /// The body is not the JSON it should be.
+    #[error("the body of record {0} is malformed: {1}")]
+    Body(Place, String),
+    /// Made by a newer program.
+    #[error("record {place} has format version {version}; this program knows {VERSION}: upgrade aios")]
+    Version {
+        /// The record.
+        place: Place,
+        /// Its format version.
+        version: u32,
+    },
+    /// The header's hash is not the id it came with.
+    #[error("the header of record {0} does not have the id it is filed under")]
+    Id(Place),
+    /// The body's hash or length is not the header's.
+    #[error("the body of record {0} is not the one its header names")]
+    BodyHash(Place),
+    /// The signature does not verify.
+    #[error("the signature of record {0} is wrong")]
+    Signature(Place),
+    /// The payloads do not have the sizes or hashes their items name.
+    #[error("payload {1} of record {0} is not the one its item names")]
+    Payload(Place, usize),
+    /// The framing around header and body is broken.
+    #[error("the log entry is malformed: {0}")]
+    Frame(&'static str),
+    /// More bytes are needed: the entry is cut off.
+    #[error("the log entry is cut off")]
+    Incomplete,
+}
+
+/// The header line of a record.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Header {
+    /// Format version.
+    pub v: u32,
+    /// The vault it belongs to.
+    pub vault: VaultId,
+    /// Its author.
+    pub device: DeviceId,
+    /// 1, 2, 3 … per device.
+    pub seq: u64,
+    /// The author's record before; `None` only for number 1.
+    pub prev: Option<RecordId>,
+    /// The other heads the author had integrated.
+    pub deps: Vec<RecordId>,
+    /// Hybrid logical clock.
+    pub clock: Hlc,
+    /// The author's wall clock, ms since the Unix epoch.
+    pub wall: u64,
+    /// Who acted, such as `operator` or `agent:NAME`.
+    pub actor: String,
+    /// Length of the body line in bytes.
+    pub len: u64,
+    /// Hash of the body line.
+    pub body: ContentHash,
+}
+
+impl Header {
+    /// Where the record stands.
+    pub fn place(&self) -> Place {
+        Place { device: self.device, seq: self.seq }
+    }
+
+    /// Its place in the total order.
+    pub fn stamp(&self) -> Stamp {
+        Stamp::new(self.clock, self.device, self.seq)
+    }
+}
+
+/// Who git history shows as the author of a record.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Author {
+    /// Display name.
+    pub name: String,
+    /// E-mail address.
+    pub email: String,
+}
+
+/// The body line of a record.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Body {
+    /// What was done, for people.
+    #[serde(default)]
+    pub message: String,
+    /// Author of the commit.
+    #[serde(default)]
+    pub author: Author,
+    /// The commit the author computed for the record's past: a check, never an authority.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub onto: Option<GitId>,
+    /// The transaction goes on in the next record.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub more: bool,
+    /// The parts open before this record have no effect.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub abort: bool,
+    /// The run of an agent it belongs to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run: Option<String>,
+    /// The task it belongs to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub task: Option<String>,
+    /// The operator's approval it rests on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approved_by: Option<String>,
+    /// What it does.
+    pub items: Vec<Item>,
+}
+
+/// A record as its exact bytes, with the header read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Record {
+    /// Its id: BLAKE3 of the header line.
+    pub id: RecordId,
+    /// The author's signature over the id.
+    pub signature: Signature,
+    /// The header, read.
+    pub header: Header,
+    /// The header line, without line end.
+    pub header_line: Vec<u8>,
+    /// The body line, without line end.
+    pub body_line: Vec<u8>,
+    /// The payloads, one after the other, in item order.
+    pub payloads: Vec<u8>,
+}
+
+impl Record {
+    /// Writes and signs a new record. `header.len` and `header.body` are filled in here.
+    pub fn author(mut header: Header, body: &Body, payloads: Vec<u8>, key: &SecretKey) -> Result<Record, RecordError> {
+        let place = header.place();
+        let body_line = serde_json::to_vec(body).map_err(|e| RecordError::Body(place, e.to_string()))?;
+        header.len = body_line.len() as u64;
+        header.body = ContentHash::of(&body_line);
+        let header_line = serde_json::to_vec(&header).map_err(|e| RecordError::Header(e.to_string()))?;
+        let id = RecordId(*blake3::hash(&header_line).as_bytes());
+        let signature = key.sign_record(&id);
+        Ok(Record { id, signature, header, header_line, body_line, payloads })
+    }
+
+    /// Reads the body line.
+    pub fn body(&self) -> Result<Body, RecordError> {
+        serde_json::from_slice(&self.body_line).map_err(|e| RecordError::Body(self.header.place(), e.to_string()))
+    }
+
+    /// Checks the signature: 43 µs.
+    pub fn verify_signature(&self) -> Result<(), RecordError> {
+        match verify_record(&self.header.device, &self.id, &self.signature) {
+            true => Ok(()),
+            false => Err(RecordError::Signature(self.header.place())),
+        }
+    }
+
+    /// Splits the payloads among the items of `body`, checking sizes and hashes.
+    pub fn payloads_of<'a>(&'a self, body: &Body) -> Result<Vec<Option<&'a [u8]>>, RecordError> {
+        let place = self.header.place();
+        let mut rest = self.payloads.as_slice();
+        let mut out = Vec::with_capacity(body.items.len());
+        for (n, item) in body.items.iter().enumerate() {
+            let Some((hash, size)) = item.payload() else {
+                out.push(None);
+                continue;
+            };
+            let bad = || RecordError::Payload(place, n);
+            let size = usize::try_from(size).map_err(|_| bad())?;
+            let bytes = rest.get(..size).ok_or_else(bad)?;
+            if ContentHash::of(bytes) != hash {
+                return Err(bad());
+            }
+            rest = &rest[size..];
+            out.push(Some(bytes));
+        }
+        match rest.is_empty() {
+            true => Ok(out),
+            false => Err(RecordError::Payload(place, body.items.len())),
+        }
+    }
+
+    /// The log entry: frame line, header line, body line, payloads. `payloads: false` leaves them out, as the mirror in git does.
+    pub fn entry(&self, payloads: bool) -> Vec<u8> {
+        let tail: &[u8] = if payloads { &self.payloads } else { &[] };
+        let mut out = Vec::with_capacity(self.header_line.len() + self.body_line.len() + tail.len() + 240);
+        let signature = data_encoding::HEXLOWER.encode(&self.signature);
+        let (hlen, blen, plen) = (self.header_line.len(), self.body_line.len(), tail.len());
+        out.extend_from_slice(format!("R {hlen} {blen} {plen} {} {signature}\n", self.id).as_bytes());
+        for part in [&self.header_line, &self.body_line, tail] {
+            out.extend_from_slice(part);
+            out.push(b'\n');
+        }
+        out
+    }
+
+    /// Reads the entry at the start of `bytes`; returns it and the bytes it took.
+    ///
+    /// Checks header id and body hash, not payloads (see [`Record::payloads_of`]) and not the signature.
+    pub fn read_entry(bytes: &[u8]) -> Result<(Record, usize), RecordError> {
+        let frame = Frame::read(bytes)?;
+        let mut at = frame.frame_len;
+        let mut part = |len: usize| -> Result<Vec<u8>, RecordError> {
+            let end = at.checked_add(len).ok_or(RecordError::Frame("a length is too large"))?;
+            if bytes.len() <= end {
+                return Err(RecordError::Incomplete);
+            }
+            if bytes[end] != b'\n' {
+                return Err(RecordError::Frame("a line does not end where its length says"));
+            }
+            let part = bytes[at..end].to_vec();
+            at = end + 1;
+            Ok(part)
+        };
+        let (header_line, body_line, payloads) = (part(frame.header)?, part(frame.body)?, part(frame.payloads)?);
+        let record = Record::from_parts(frame.id, frame.signature, header_line, body_line, payloads)?;
+        Ok((record, frame.len()))
+    }
+
+    /// Puts a record together from its parts, checking id and body hash.
+    pub fn from_parts(
+        id: RecordId,
+        signature: Signature,
+        header_line: Vec<u8>,
+        body_line: Vec<u8>,
+        payloads: Vec<u8>,
+    ) -> Result<Record, RecordError> {
+        let header: Header =
+            serde_json::from_slice(&header_line).map_err(|e| RecordError::Header(e.to_string()))?;
+        let place = header.place();
+        if header.v != VERSION {
+            return Err(RecordError::Version { place, version: header.v });
+        }
+        if header.seq == 0 || (header.seq == 1) != header.prev.is_none() {
+            return Err(RecordError::Header(format!("number {} and the record before do not fit", header.seq)));
+        }
+        if header_line.contains(&b'\n') || body_line.contains(&b'\n') {
+            return Err(RecordError::Frame("a line holds a line end"));
+        }
+        if blake3::hash(&header_line).as_bytes() != id.as_bytes() {
+            return Err(RecordError::Id(place));
+        }
+        if body_line.len() as u64 != header.len || ContentHash::of(&body_line) != header.body {
+            return Err(RecordError::BodyHash(place));
+        }
+        Ok(Record { id, signature, header, header_line, body_line, payloads })
+    }
+}
+
+/// The frame line before a record in a log segment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Frame {
+    /// Header length in bytes.
+    pub header: usize,
+    /// Body length in bytes.
+    pub body: usize,
+    /// Length of all payloads in bytes.
+    pub payloads: usize,
+    /// The record's id.
+    pub id: RecordId,
+    /// Its signature.
+    pub signature: Signature,
+    frame_len: usize,
+}
+
+/// The longest frame line: `R`, three numbers, id and signature.
+pub const MAX_FRAME: usize = 2 + 3 * 21 + 64 + 1 + 128 + 1;
+
+impl Frame {
+    /// Reads the frame line at the start of `bytes`.
+    pub fn read(bytes: &[u8]) -> Result<Frame, RecordError> {
+        let window = &bytes[..bytes.len().min(MAX_FRAME)];
+        let Some(end) = window.iter().position(|b| *b == b'\n') else {
+            return Err(match bytes.len() < MAX_FRAME {
+                true => RecordError::Incomplete,
+                false => RecordError::Frame("no frame line"),
+            });
+        };
+        let line = std::str::from_utf8(&window[..end]).map_err(|_| RecordError::Frame("the frame is not text"))?;
+        let fields: Vec<&str> = line.split(' ').collect();
+        let ["R", header, body, payloads, id, signature] = fields[..] else {
+            return Err(RecordError::Frame("the frame does not have its six fields"));
+        };
+        let number = |text: &str, most: usize| -> Result<usize, RecordError> {
+            let canonical = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) && (text == "0" || !text.starts_with('0'));
+            match text.parse::<usize>() {
+                Ok(n) if canonical && n <= most => Ok(n),
+                _ => Err(RecordError::Frame("a length in the frame is not sound")),
+            }
+        };
+        let mut raw = [0u8; 64];
+        if signature.len() != 128 || data_encoding::HEXLOWER.decode_mut(signature.as_bytes(), &mut raw).is_err() {
+            return Err(RecordError::Frame("the signature in the frame is not hex"));
+        }
+        Ok(Frame {
+            header: number(header, MAX_HEADER)?,
+            body: number(body, MAX_BODY)?,
+            payloads: number(payloads, MAX_PAYLOADS)?,
+            id: id.parse().map_err(|_| RecordError::Frame("the id in the frame is not hex"))?,
+            signature: raw,
+            frame_len: end + 1,
+        })
+    }
+
+    /// The length of the whole entry in bytes.
+    #[allow(clippy::len_without_is_empty, reason = "an entry is never empty")]
+    pub fn len(&self) -> usize {
+        self.frame_len + self.header + self.body + self.payloads + 3
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample() -> Record {
+        let key = SecretKey::from_bytes(&[3; 32]);
+        let header = Header {
+            v: VERSION,
+            vault: VaultId([1; 32]),
+            device: key.public(),
+            seq: 1,
+            prev: None,
+            deps: vec![],
+            clock: Hlc(5, 0),
+            wall: 5,
+            actor: "operator".into(),
+            len: 0,
+            body: ContentHash([0; 32]),
+        };
+        let body = Body { message: "first".into(), ..Body::default() };
+        Record::author(header, &body, vec![], &key).unwrap()
+    }
+
+    #[test]
+    fn an_entry_reads_back_and_every_flip_is_found() {
+        let record = sample();
+        let entry = record.entry(true);
+        let (back, len) = Record::read_entry(&entry).unwrap();
+        assert_eq!((&back, len), (&record, entry.len()));
+        for at in 0..entry.len() {
+            let mut bad = entry.clone();
+            bad[at] ^= 1;
+            let sound = Record::read_entry(&bad)
+                .and_then(|(r, _)| r.verify_signature().and(r.payloads_of(&r.body()?).map(|_| ())));
+            assert!(sound.is_err(), "flip at {at} not found");
+        }
+        for cut in 0..entry.len() {
+            assert_eq!(Record::read_entry(&entry[..cut]).unwrap_err(), RecordError::Incomplete);
+        }
+    }
+}

@@ -1,0 +1,17 @@
+//! The network part of aios: pairing, the exchange of records and of what travels apart, over iroh.
+//!
+//! [`exchange::Exchange`], [`pairing::Joiner`] and [`pairing::Inviter`] are state machines without I/O: bytes and
+//! answers in, bytes and jobs out. [`drive`] runs one over any pair of byte streams, with the jobs on threads where
+//! they may block; [`node::Node`] does so over iroh. The vault side is the trait [`replica::Replica`].
+//! What goes over the wire is specified in `docs/formats.md`, Sync wire.
+
+pub mod drive;
+pub mod error;
+pub mod exchange;
+pub mod frame;
+pub mod machine;
+pub mod net;
+pub mod node;
+pub mod pairing;
+pub mod replica;
+pub mod ticket;
