@@ -142,12 +142,12 @@ fn maximal<'a>(touches: impl Iterator<Item = &'a Touch> + Clone) -> Vec<&'a Touc
 }
 
 fn text(kept: &[&Touch]) -> Option<Text> {
-    let content: Vec<&Touch> = kept.iter().copied().filter(|touch| touch.act.content().is_some()).collect();
+    let content = content_of(kept);
     let mut heads = heads(&content);
-    // Creates of the same bytes are one (formats.md, Content).
+    // Creates of the same bytes are one: covered if any of them is (formats.md, Content).
     let mut seen = std::collections::HashSet::new();
     heads.retain(|touch| match &touch.act {
-        Act::Create { content, .. } => seen.insert(content.hash),
+        Act::Create { content: made, .. } => seen.insert(made.hash) && !covered_by_equal(&content, touch),
         _ => true,
     });
     let last = heads.last()?;
@@ -164,6 +164,19 @@ fn text(kept: &[&Touch]) -> Option<Text> {
         true => Some(Text::Lines { heads: shown }),
         false => Some(Text::Whole { kind: kind_at(last).0, heads: shown }),
     }
+}
+
+fn content_of<'a>(kept: &[&'a Touch]) -> Vec<&'a Touch> {
+    kept.iter().copied().filter(|touch| touch.act.content().is_some()).collect()
+}
+
+/// Whether a create of the same bytes is covered by another content item.
+fn covered_by_equal(content: &[&Touch], create: &Touch) -> bool {
+    let hash = create.act.content().map(|content| content.hash);
+    let equals = content.iter().filter(|touch| {
+        matches!(touch.act, Act::Create { .. }) && touch.act.content().map(|content| content.hash) == hash
+    });
+    equals.clone().any(|equal| content.iter().any(|other| other.covers(equal)))
 }
 
 fn head(touch: &Touch) -> Head {

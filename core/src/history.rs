@@ -69,7 +69,7 @@ impl Act {
     pub fn of(item: &Item) -> Option<(DocId, Act, Base)> {
         let plain = Base::default;
         Some(match item.clone() {
-            Item::Create { doc, path, kind, mode, content, .. } => (doc, Act::Create { path, kind, mode, content }, plain()),
+            Item::Create { doc, path, kind, mode, content, base, .. } => (doc, Act::Create { path, kind, mode, content }, base),
             Item::Edit { doc, epoch, change, content, base, .. } => {
                 (doc, Act::Edit { epoch, content, by_character: change.is_some() }, base)
             }

@@ -145,6 +145,9 @@ pub enum Item {
         /// Its content.
         #[serde(flatten)]
         content: Content,
+        /// Its base, where that is not the author's past: a file that lay in the folder before it joined has none.
+        #[serde(flatten)]
+        base: Base,
     },
     /// An edit of a document's text.
     Edit {
@@ -251,9 +254,8 @@ impl Item {
     /// The blob it names that travels apart.
     pub fn detached(&self) -> Option<Content> {
         match self {
-            Item::Create { kind: Kind::Blob, content, .. } | Item::Replace { kind: Kind::Blob, content, .. } => {
-                Some(*content)
-            }
+            Item::Create { kind: Kind::Blob, content, .. }
+            | Item::Replace { kind: Kind::Blob, content, .. } => Some(*content),
             _ => None,
         }
     }
@@ -307,6 +309,7 @@ mod tests {
                 kind: Kind::Md,
                 mode: Mode::File,
                 content: Content::of(b"hi"),
+                base: Base::default(),
             },
             Item::Edit {
                 doc: DocId([1; 32]),

@@ -85,7 +85,7 @@ impl History for Ledger {
 mod tests {
     use super::*;
     use crate::id::{DeviceId, VaultId};
-    use crate::item::{Content, Kind, Mode};
+    use crate::item::{Base, Content, Kind, Mode};
     use crate::namespace::{Namespace, affected};
 
     const VAULT: VaultId = VaultId([9; 32]);
@@ -101,8 +101,8 @@ mod tests {
     fn create(path_: &str, after: &str) -> (DocId, Item) {
         let doc = DocId::of(&VAULT, &path::fold(path_), after);
         let content = Content::of(path_.as_bytes());
-        let item = Item::Create { doc, path: path_.into(), after: after.into(), kind: Kind::Md, mode: Mode::File, content };
-        (doc, item)
+        let (path, after, base) = (path_.to_owned(), after.to_owned(), Base::default());
+        (doc, Item::Create { doc, path, after, kind: Kind::Md, mode: Mode::File, content, base })
     }
 
     fn add(ledger: &mut Ledger, place: Place, clock: u64, past: &View, items: &[Item]) {

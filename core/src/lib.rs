@@ -1,8 +1,10 @@
 //! The pure part of aios: records, clocks, membership, documents, the Markdown codec, edits at a base
 //! and the git projection, without any I/O.
 
+pub mod align;
 pub mod clock;
 pub mod commit;
+pub mod document;
 pub mod event;
 pub mod fold;
 pub mod frontier;
@@ -11,6 +13,7 @@ pub mod id;
 pub mod item;
 pub mod key;
 pub mod ledger;
+pub mod markdown;
 pub mod member;
 pub mod namespace;
 pub mod patch;

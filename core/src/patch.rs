@@ -1,9 +1,460 @@
-//! Byte patches.
-use serde::{Deserialize, Serialize};
-/// One hunk.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Hunk(pub usize, pub usize, pub String);
-/// A patch.
-#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+//! Byte patches of text, and the diff that makes them.
+//!
+//! A patch is what an `edit` item says about a file (`docs/formats.md`, Body). The diff is by line, then by
+//! word inside the lines that changed: a word is replaced as a whole, so that two words written at the
+//! same time stand one after the other and never interleave (I4). Its cost is bounded: what is too large
+//! to compare by word is replaced.
+
+use std::hash::Hash;
+use std::ops::Range;
+
+use imara_diff::{Algorithm, Diff, InternedInput, Interner};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use thiserror::Error;
+
+use crate::align::{align, split_lines};
+
+/// The most pairs of tokens that one comparison may look at, some milliseconds' work.
+const MAX_RUN_PAIRS: usize = 4_000_000;
+/// The most pairs of tokens that all comparisons of one diff may look at.
+const MAX_PAIRS: usize = 12 * MAX_RUN_PAIRS;
+
+/// One replacement in a base text. As JSON: `[at, delete, "insert"]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hunk {
+    /// Byte offset in the base.
+    pub at: usize,
+    /// Number of bytes of the base removed there.
+    pub delete: usize,
+    /// What is put in their place.
+    pub insert: String,
+}
+
+impl Serialize for Hunk {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        (self.at, self.delete, &self.insert).serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Hunk {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let (at, delete, insert) = Deserialize::deserialize(deserializer)?;
+        Ok(Self { at, delete, insert })
+    }
+}
+
+/// Replacements in one base text: offsets all in the base, ascending, not overlapping. As JSON, the list
+/// of its hunks.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Patch(pub Vec<Hunk>);
+
+/// Why a patch does not apply to a text. `hunk` counts from 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum PatchError {
+    /// A hunk begins before the one before it ends, or where that one begins.
+    #[error("hunk {hunk} of the patch, at byte {at}, overlaps the one before it: the patch is malformed")]
+    Order {
+        /// Which hunk.
+        hunk: usize,
+        /// Its offset.
+        at: usize,
+    },
+    /// A hunk reaches past the end of the text.
+    #[error(
+        "hunk {hunk} of the patch, {delete} bytes at byte {at}, ends past the text's {len} bytes: \
+         it was made for another text"
+    )]
+    Range {
+        /// Which hunk.
+        hunk: usize,
+        /// Its offset.
+        at: usize,
+        /// How many bytes it deletes.
+        delete: usize,
+        /// Length of the text in bytes.
+        len: usize,
+    },
+    /// A hunk begins or ends inside a character.
+    #[error("hunk {hunk} of the patch splits the character at byte {at}: it was made for another text")]
+    Boundary {
+        /// Which hunk.
+        hunk: usize,
+        /// The offset inside a character.
+        at: usize,
+    },
+}
+
+impl Patch {
+    /// Applies the patch to `base`.
+    ///
+    /// # Errors
+    ///
+    /// When the hunks are not ascending, overlap, reach past the end of `base` or split a character of it.
+    pub fn apply(&self, base: &str) -> Result<String, PatchError> {
+        let mut text = String::with_capacity(base.len());
+        let mut done = 0;
+        let mut last = None;
+        for (hunk, Hunk { at, delete, insert }) in self.0.iter().enumerate() {
+            let (at, delete, len) = (*at, *delete, base.len());
+            let end = at.checked_add(delete).filter(|&end| end <= len);
+            let Some(end) = end else { return Err(PatchError::Range { hunk, at, delete, len }) };
+            if at < done || last == Some(at) {
+                return Err(PatchError::Order { hunk, at });
+            }
+            if let Some(at) = [at, end].into_iter().find(|&at| !base.is_char_boundary(at)) {
+                return Err(PatchError::Boundary { hunk, at });
+            }
+            text.push_str(&base[done..at]);
+            text.push_str(insert);
+            (done, last) = (end, Some(at));
+        }
+        text.push_str(&base[done..]);
+        Ok(text)
+    }
+
+    /// How far the patch moves a text: bytes deleted and bytes inserted.
+    pub fn distance(&self) -> usize {
+        self.0
+            .iter()
+            .fold(0, |sum: usize, hunk| sum.saturating_add(hunk.delete).saturating_add(hunk.insert.len()))
+    }
+}
+
+/// Compares `old` with `new` by line, then by word: `diff(old, new).apply(old)` gives `new`.
+///
+/// Equal inputs give equal patches. A word (see the module's head) is replaced as a whole, and words
+/// next to each other that both changed are one hunk.
+pub fn diff(old: &str, new: &str) -> Patch {
+    let (old, new) = (split_lines(old), split_lines(new));
+    let mut differ = Differ { hunks: Vec::new(), pairs_left: MAX_PAIRS };
+    differ.each(0, &old, &new, unmatched(&old, &new), |differ, at, old, new| {
+        let runs =
+            differ.compare(old, new).unwrap_or_else(|| vec![Run { old: 0..old.len(), new: 0..new.len() }]);
+        differ.each(at, old, new, runs, Differ::similar_lines);
+    });
+    Patch(differ.hunks)
+}
+
+/// A run of tokens of the old text that gave way to a run of tokens of the new.
+struct Run {
+    old: Range<usize>,
+    new: Range<usize>,
+}
+
+/// What [`align`] leaves unmatched, in order.
+fn unmatched<T: Eq + Hash>(old: &[T], new: &[T]) -> Vec<Run> {
+    let mut runs = Vec::new();
+    let (mut i, mut j) = (0, 0);
+    for (at_old, at_new) in align(old, new).into_iter().chain([(old.len(), new.len())]) {
+        if i < at_old || j < at_new {
+            runs.push(Run { old: i..at_old, new: j..at_new });
+        }
+        (i, j) = (at_old + 1, at_new + 1);
+    }
+    runs
+}
+
+/// A diff under way.
+struct Differ {
+    hunks: Vec<Hunk>,
+    /// How many pairs of tokens may still be compared.
+    pairs_left: usize,
+}
+
+impl Differ {
+    /// Calls `change` for each of `runs` with its byte offset in the file, its old and its new tokens; `at`
+    /// is the offset of `old`.
+    fn each(
+        &mut self,
+        mut at: usize,
+        old: &[&str],
+        new: &[&str],
+        runs: Vec<Run>,
+        change: impl Fn(&mut Self, usize, &[&str], &[&str]),
+    ) {
+        let mut token = 0;
+        for run in runs {
+            at += text_len(&old[token..run.old.start]);
+            change(self, at, &old[run.old.clone()], &new[run.new]);
+            at += text_len(&old[run.old.clone()]);
+            token = run.old.end;
+        }
+    }
+
+    /// The runs of tokens that differ, or `None` when finding them might cost too much: the comparison
+    /// takes time up to the product of the lengths.
+    fn compare(&mut self, old: &[&str], new: &[&str]) -> Option<Vec<Run>> {
+        let pairs = old.len().saturating_mul(new.len());
+        if pairs > MAX_RUN_PAIRS {
+            return None;
+        }
+        self.pairs_left = self.pairs_left.checked_sub(pairs)?;
+        let mut input = InternedInput {
+            before: Vec::with_capacity(old.len()),
+            after: Vec::with_capacity(new.len()),
+            interner: Interner::new(old.len()),
+        };
+        input.update_before(old.iter());
+        input.update_after(new.iter());
+        let mut diff = Diff::compute(Algorithm::Histogram, &input);
+        diff.postprocess_no_heuristic(&input);
+        let range = |tokens: Range<u32>| tokens.start as usize..tokens.end as usize;
+        Some(diff.hunks().map(|hunk| Run { old: range(hunk.before), new: range(hunk.after) }).collect())
+    }
+
+    /// Changes lines: those that differ only in spaces around them or in their line end change one by
+    /// one, so that a new indent or line end touches nothing else.
+    fn similar_lines(&mut self, mut at: usize, old: &[&str], new: &[&str]) {
+        let (mut i, mut j) = (0, 0);
+        for (at_old, at_new) in align(&trimmed(old), &trimmed(new)) {
+            self.words(at, &old[i..at_old], &new[j..at_new]);
+            at += text_len(&old[i..at_old]);
+            self.words(at, &old[at_old..=at_old], &new[at_new..=at_new]);
+            at += old[at_old].len();
+            (i, j) = (at_old + 1, at_new + 1);
+        }
+        self.words(at, &old[i..], &new[j..]);
+    }
+
+    /// Changes lines by word.
+    fn words(&mut self, mut at: usize, old: &[&str], new: &[&str]) {
+        if old.is_empty() || new.is_empty() {
+            self.push(at, old, new);
+            return;
+        }
+        let (old, new) = (old.concat(), new.concat());
+        let (old, new) = (split_words(&old), split_words(&new));
+        let prefix = old.iter().zip(&new).take_while(|(x, y)| x == y).count();
+        at += text_len(&old[..prefix]);
+        let (old, new) = (&old[prefix..], &new[prefix..]);
+        let suffix = old.iter().rev().zip(new.iter().rev()).take_while(|(x, y)| x == y).count();
+        let (old, new) = (&old[..old.len() - suffix], &new[..new.len() - suffix]);
+        let mut runs =
+            self.compare(old, new).unwrap_or_else(|| vec![Run { old: 0..old.len(), new: 0..new.len() }]);
+        runs.dedup_by(|next, run| {
+            let joined = old[run.old.end..next.old.start].iter().all(|kept| is_between_words(kept));
+            if joined {
+                run.old.end = next.old.end;
+                run.new.end = next.new.end;
+            }
+            joined
+        });
+        self.each(at, old, new, runs, Self::push);
+    }
+
+    /// Appends a hunk; one that begins where the last ends is part of it.
+    fn push(&mut self, at: usize, old: &[&str], new: &[&str]) {
+        if old.is_empty() && new.is_empty() {
+            return;
+        }
+        match self.hunks.last_mut() {
+            Some(last) if last.at + last.delete == at => {
+                last.delete += text_len(old);
+                last.insert.push_str(&new.concat());
+            }
+            _ => self.hunks.push(Hunk { at, delete: text_len(old), insert: new.concat() }),
+        }
+    }
+}
+
+/// Lines without the spaces and the line end around them.
+fn trimmed<'a>(lines: &[&'a str]) -> Vec<&'a str> {
+    lines.iter().map(|line| line.trim()).collect()
+}
+
+/// The length in bytes of the tokens joined.
+fn text_len(tokens: &[&str]) -> usize {
+    tokens.iter().map(|token| token.len()).sum()
+}
+
+/// What a character is to the word diff.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Class {
+    /// Part of a run of letters, digits and underscores.
+    Word,
+    /// Part of a run of spaces and tabs.
+    Space,
+    /// A token of its own: punctuation, and letters of scripts that write no spaces between words.
+    Single,
+}
+
+impl Class {
+    fn of(c: char) -> Self {
+        match c {
+            ' ' | '\t' => Self::Space,
+            // Thai, Lao, Myanmar, Khmer, kana, Han: a whole sentence would be one word.
+            '\u{e00}'..='\u{eff}'
+            | '\u{1000}'..='\u{109f}'
+            | '\u{1780}'..='\u{17ff}'
+            | '\u{3040}'..='\u{30ff}'
+            | '\u{31f0}'..='\u{31ff}'
+            | '\u{3400}'..='\u{9fff}'
+            | '\u{f900}'..='\u{faff}'
+            | '\u{20000}'..='\u{3ffff}' => Self::Single,
+            c if c.is_alphanumeric() || c == '_' => Self::Word,
+            _ => Self::Single,
+        }
+    }
+}
+
+/// Whether `c` is drawn as one with the character before it: combining marks, the zero-width joiner,
+/// variation selectors, emoji skin tones.
+fn extends(c: char) -> bool {
+    matches!(c, '\u{300}'..='\u{36f}' | '\u{200d}' | '\u{fe00}'..='\u{fe0f}' | '\u{1f3fb}'..='\u{1f3ff}')
+}
+
+/// Splits `text` into tokens: words, runs of spaces, single other characters, `\r\n` as one.
+fn split_words(text: &str) -> Vec<&str> {
+    let mut tokens = Vec::with_capacity(text.len() / 3);
+    let mut start = 0;
+    let mut before: Option<char> = None;
+    let mut class = Class::Single;
+    for (at, c) in text.char_indices() {
+        let next = Class::of(c);
+        if let Some(before) = before {
+            let joined = extends(c)
+                || before == '\u{200d}'
+                || (before == '\r' && c == '\n')
+                || (next == class && next != Class::Single);
+            if !joined {
+                tokens.push(&text[start..at]);
+                start = at;
+            }
+            // A token that a mark extends keeps its class, so that the rest of the word still joins it.
+            if at == start {
+                class = next;
+            }
+        } else {
+            class = next;
+        }
+        before = Some(c);
+    }
+    if start < text.len() {
+        tokens.push(&text[start..]);
+    }
+    tokens
+}
+
+/// Whether a token kept between two hunks is too little to keep them apart: neither a word nor a line end.
+fn is_between_words(token: &str) -> bool {
+    token.chars().all(|c| !c.is_alphanumeric() && !matches!(c, '_' | '\n' | '\r'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn hunks(old: &str, new: &str) -> Vec<(usize, usize, String)> {
+        let patch = diff(old, new);
+        assert_eq!(patch.apply(old).as_deref(), Ok(new));
+        patch.0.into_iter().map(|hunk| (hunk.at, hunk.delete, hunk.insert)).collect()
+    }
+
+    #[test]
+    fn words_are_replaced_as_a_whole() {
+        assert_eq!(hunks("state: open\n", "state: closed\n"), [(7, 4, "closed".into())]);
+        assert_eq!(hunks("a\nnaïve x\n", "a\nnaive x\n"), [(2, 6, "naive".into())]);
+        assert_eq!(hunks("e\u{301}tat", "e\u{300}tat"), [(0, 6, "e\u{300}tat".into())]);
+        assert_eq!(hunks("xe\u{301}tat", "xe\u{301}tats"), [(0, 7, "xe\u{301}tats".into())]);
+    }
+
+    #[test]
+    fn neighbouring_words_are_one_hunk() {
+        assert_eq!(hunks("in New York now\n", "in Los Angeles now\n"), [(3, 8, "Los Angeles".into())]);
+        assert_eq!(hunks("a b c d\n", "x b c y\n"), [(0, 1, "x".into()), (6, 1, "y".into())]);
+        assert_eq!(hunks("a\nb\n", "x\ny\n"), [(0, 1, "x".into()), (2, 1, "y".into())]);
+    }
+
+    #[test]
+    fn lines_come_and_go_whole() {
+        assert_eq!(hunks("a\nc\n", "a\nb\nc\n"), [(2, 0, "b\n".into())]);
+        assert_eq!(hunks("a\nb\nc\n", "a\nc\n"), [(2, 2, String::new())]);
+        assert_eq!(hunks("same\n", "same\n"), []);
+        assert_eq!(hunks("", "x"), [(0, 0, "x".into())]);
+    }
+
+    #[test]
+    fn line_ends_change_alone() {
+        assert_eq!(hunks("a\nb\n", "a\r\nb\n"), [(1, 1, "\r\n".into())]);
+        assert_eq!(hunks("a\nb c\nd\n", "a\r\nb c\r\nd\r\n"), [1, 5, 7].map(|at| (at, 1, "\r\n".into())));
+        assert_eq!(hunks("x\na\n", "y\nx\n  a\n"), [(0, 0, "y\n".into()), (2, 0, "  ".into())]);
+        assert_eq!(hunks("a\n", "b\n  a\n"), [(0, 0, "b\n  ".into())]);
+        assert_eq!(hunks("- [ ] pay\n", "- [x] pay\n"), [(3, 1, "x".into())]);
+    }
+
+    #[test]
+    fn scripts_without_spaces_change_by_character() {
+        assert_eq!(hunks("私は猫が好き", "私は犬が好き"), [(6, 3, "犬".into())]);
+        assert_eq!(hunks("hi 👩‍🚀!", "hi 👩‍🔬!"), [(3, 11, "👩‍🔬".into())]);
+    }
+
+    #[test]
+    fn large_changes_replace_their_region() {
+        let old = format!("head {}tail\n", "a ".repeat(2000));
+        let new = format!("head {}tail\n", "b ".repeat(2000));
+        let hunks = hunks(&old, &new);
+        assert_eq!(hunks.len(), 1);
+        assert_eq!((hunks[0].0, hunks[0].1), (5, old.len() - 11));
+    }
+
+    #[test]
+    fn bad_patches_say_why() {
+        let apply = |hunks: &[(usize, usize)], base| {
+            let hunk = |&(at, delete)| Hunk { at, delete, insert: String::new() };
+            Patch(hunks.iter().map(hunk).collect()).apply(base)
+        };
+        assert_eq!(apply(&[(0, 4)], "abc"), Err(PatchError::Range { hunk: 0, at: 0, delete: 4, len: 3 }));
+        assert!(matches!(apply(&[(2, usize::MAX)], "abc"), Err(PatchError::Range { .. })));
+        assert_eq!(apply(&[(0, 2), (1, 1)], "abc"), Err(PatchError::Order { hunk: 1, at: 1 }));
+        assert_eq!(apply(&[(1, 0), (1, 1)], "abc"), Err(PatchError::Order { hunk: 1, at: 1 }));
+        assert_eq!(apply(&[(0, 1)], "é"), Err(PatchError::Boundary { hunk: 0, at: 1 }));
+        assert_eq!(apply(&[(0, 1), (1, 1)], "abc").as_deref(), Ok("c"));
+    }
+
+    #[test]
+    fn json_is_a_list_of_triples() {
+        let patch = Patch(vec![Hunk { at: 7, delete: 4, insert: "closed".into() }]);
+        assert_eq!(serde_json::to_string(&patch).unwrap(), r#"[[7,4,"closed"]]"#);
+        assert_eq!(serde_json::from_str::<Patch>(r#"[[7,4,"closed"]]"#).unwrap(), patch);
+        assert!(serde_json::from_str::<Patch>(r#"[[-1,4,"x"]]"#).is_err());
+        assert_eq!(patch.distance(), 10);
+    }
+
+    fn text() -> impl Strategy<Value = String> {
+        let token =
+            prop_oneof!["[ab]{1,2}", " ", "\n", "\r\n", "\r", "é", "e\u{301}", "猫", "👩‍🚀", "[.,_*]", ".",];
+        proptest::collection::vec(token, 0..40).prop_map(|tokens| tokens.concat())
+    }
+
+    proptest! {
+        #[test]
+        fn diff_applies(old in text(), new in text()) {
+            let patch = diff(&old, &new);
+            prop_assert_eq!(patch.apply(&old), Ok(new.clone()));
+            prop_assert_eq!(&patch, &diff(&old, &new));
+            prop_assert!(patch.distance() <= old.len() + new.len());
+            prop_assert_eq!(patch.0.is_empty(), old == new);
+        }
+
+        #[test]
+        fn any_text_applies(old in any::<String>(), new in any::<String>()) {
+            prop_assert_eq!(diff(&old, &new).apply(&old), Ok(new));
+        }
+
+        #[test]
+        fn tokens_are_the_text(text in any::<String>()) {
+            prop_assert_eq!(split_words(&text).concat(), text);
+        }
+
+        #[test]
+        fn any_patch_is_applied_or_refused(
+            base in any::<String>(),
+            hunks in proptest::collection::vec((any::<u8>(), any::<u8>(), any::<String>()), 0..4),
+        ) {
+            let hunk = |(at, delete, insert)| Hunk { at: usize::from(at), delete: usize::from(delete), insert };
+            let _ = Patch(hunks.into_iter().map(hunk).collect()).apply(&base);
+        }
+    }
+}

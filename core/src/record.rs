@@ -219,6 +219,13 @@ impl Record {
         out
     }
 
+    /// The length in bytes of its log entry with payloads.
+    pub fn entry_len(&self) -> usize {
+        let digits = |n: usize| n.checked_ilog10().unwrap_or(0) as usize + 1;
+        let (header, body, payloads) = (self.header_line.len(), self.body_line.len(), self.payloads.len());
+        2 + digits(header) + digits(body) + digits(payloads) + 3 + 64 + 1 + 128 + 1 + header + body + payloads + 3
+    }
+
     /// Reads the entry at the start of `bytes`; returns it and the bytes it took.
     ///
     /// Checks header id and body hash, not payloads (see [`Record::payloads_of`]) and not the signature.
@@ -363,6 +370,7 @@ mod tests {
         let entry = record.entry(true);
         let (back, len) = Record::read_entry(&entry).unwrap();
         assert_eq!((&back, len), (&record, entry.len()));
+        assert_eq!(record.entry_len(), entry.len());
         for at in 0..entry.len() {
             let mut bad = entry.clone();
             bad[at] ^= 1;

@@ -1,6 +1,7 @@
 //! What can go wrong between two devices.
 
 use std::fmt;
+use std::sync::Arc;
 
 use aios_core::frontier::Place;
 use aios_core::id::{DeviceId, RecordId, VaultId};
@@ -11,27 +12,39 @@ use crate::frame::FrameError;
 use crate::replica::{Apart, ReplicaError};
 use crate::ticket::TicketError;
 
-/// The other device, as errors name it.
+/// The other device, as errors name it. Cheap to clone.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Peer {
-    /// Its id, proven by the connection.
-    pub device: DeviceId,
-    /// Its name in the vault; empty when not known yet.
-    pub name: String,
+pub struct Peer(Arc<(DeviceId, String)>);
+
+impl Peer {
+    /// A device and its name in the vault; empty when that is not known yet.
+    pub fn new(device: DeviceId, name: impl Into<String>) -> Self {
+        Peer(Arc::new((device, name.into())))
+    }
+
+    /// Its id.
+    pub fn device(&self) -> DeviceId {
+        self.0.0
+    }
+
+    /// Its name, empty when not known.
+    pub fn name(&self) -> &str {
+        &self.0.1
+    }
 }
 
 impl fmt::Display for Peer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.name.is_empty() {
-            true => write!(f, "device {}", self.device.short(8)),
-            false => write!(f, "{} ({})", self.name, self.device.short(8)),
+        match self.name().is_empty() {
+            true => write!(f, "device {}", self.device().short(8)),
+            false => write!(f, "{} ({})", self.name(), self.device().short(8)),
         }
     }
 }
 
 impl From<DeviceId> for Peer {
     fn from(device: DeviceId) -> Self {
-        Peer { device, name: String::new() }
+        Peer::new(device, "")
     }
 }
 
@@ -87,7 +100,9 @@ pub enum Fault {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SyncError {
     /// No connection to the peer came about.
-    #[error("{peer} is not reachable ({why}); make sure that it runs `aios up` and that both are on one network")]
+    #[error(
+        "{peer} is not reachable ({why}); make sure that it runs `aios up` and that both are on one network"
+    )]
     Unreachable {
         /// The peer.
         peer: Peer,
@@ -111,7 +126,9 @@ pub enum SyncError {
         seconds: u64,
     },
     /// The time given for all of it is over.
-    #[error("the exchange with {peer} was not complete in {seconds} s; what arrived is kept, sync again to continue")]
+    #[error(
+        "the exchange with {peer} was not complete in {seconds} s; what arrived is kept, sync again to continue"
+    )]
     Timeout {
         /// The peer.
         peer: Peer,
@@ -153,7 +170,9 @@ pub enum SyncError {
         ours: VaultId,
     },
     /// The peer speaks another version.
-    #[error("{peer} speaks version {version} of the sync protocol, this program version 1; upgrade the older one")]
+    #[error(
+        "{peer} speaks version {version} of the sync protocol, this program version 1; upgrade the older one"
+    )]
     Version {
         /// The peer.
         peer: Peer,
@@ -181,13 +200,13 @@ pub enum SyncError {
     Entry {
         /// The peer.
         peer: Peer,
-        /// The record, as far as it can be told.
-        record: Option<Place>,
-        /// What is wrong.
+        /// What is wrong, and with which record, as far as that can be told.
         source: RecordError,
     },
     /// A record of another vault.
-    #[error("{peer} sent record {record}, which belongs to vault {vault}; it and all after it were not taken")]
+    #[error(
+        "{peer} sent record {record}, which belongs to vault {vault}; it and all after it were not taken"
+    )]
     Foreign {
         /// The peer.
         peer: Peer,
@@ -222,7 +241,9 @@ pub enum SyncError {
         theirs: RecordId,
     },
     /// The peer ended without sending what it said it has.
-    #[error("{peer} says it has record {record} but did not send it; sync with another device, run `aios verify` there")]
+    #[error(
+        "{peer} says it has record {record} but did not send it; sync with another device, run `aios verify` there"
+    )]
     Unserved {
         /// The peer.
         peer: Peer,
@@ -230,7 +251,9 @@ pub enum SyncError {
         record: Place,
     },
     /// A record that the vault does not take.
-    #[error("{peer} sent record {record}, which is not acceptable: {why}; it and all after it were not taken")]
+    #[error(
+        "{peer} sent record {record}, which is not acceptable: {why}; it and all after it were not taken"
+    )]
     Unacceptable {
         /// The peer.
         peer: Peer,
@@ -268,6 +291,16 @@ pub enum SyncError {
         /// The first record it has not applied.
         record: Place,
     },
+    /// A device wants to join and may not.
+    #[error("{peer} asked to join with a ticket that is not usable ({code:?}): {what}")]
+    BadJoin {
+        /// The peer.
+        peer: Peer,
+        /// What it is told.
+        code: Code,
+        /// What is wrong, and what the joining person should do.
+        what: &'static str,
+    },
     /// The inviter does not know the ticket's secret.
     #[error("{peer} could not prove that it made this ticket; nothing was joined, ask for a new ticket")]
     FalseInviter {
@@ -291,14 +324,39 @@ impl SyncError {
         use SyncError::*;
         match self {
             Unreachable { .. } | Broken { .. } | Stalled { .. } | Timeout { .. } => Fault::Unreachable,
-            Refused { .. } | NotMember { .. } | Version { .. } | Held { .. } | Unapplied { .. } => Fault::Refused,
+            Refused { .. } | NotMember { .. } | Version { .. } | Held { .. } | Unapplied { .. } => {
+                Fault::Refused
+            }
             Ticket(_) => Fault::Input,
             Replica(_) | Network(_) => Fault::Local,
-            Impostor { .. } | OtherVault { .. } | Frame { .. } | Protocol { .. } | Entry { .. } | Foreign { .. } => {
-                Fault::Lying
-            }
+            Impostor { .. }
+            | OtherVault { .. }
+            | Frame { .. }
+            | Protocol { .. }
+            | Entry { .. }
+            | Foreign { .. } => Fault::Lying,
             Gap { .. } | Fork { .. } | Unserved { .. } | Unacceptable { .. } | Corrupt { .. } => Fault::Lying,
-            FalseInviter { .. } => Fault::Lying,
+            FalseInviter { .. } | BadJoin { .. } => Fault::Lying,
+        }
+    }
+
+    /// The record it is about.
+    pub fn record(&self) -> Option<Place> {
+        use SyncError::*;
+        match self {
+            Foreign { record, .. } | Gap { record, .. } | Fork { record, .. } | Unserved { record, .. } => {
+                Some(*record)
+            }
+            Unacceptable { record, .. } | Held { record, .. } | Unapplied { record, .. } => Some(*record),
+            Entry { source, .. } => match source {
+                RecordError::Body(place, _) | RecordError::Id(place) | RecordError::BodyHash(place) => {
+                    Some(*place)
+                }
+                RecordError::Signature(place) | RecordError::Payload(place, _) => Some(*place),
+                RecordError::Version { place, .. } => Some(*place),
+                RecordError::Header(_) | RecordError::Frame(_) | RecordError::Incomplete => None,
+            },
+            _ => None,
         }
     }
 
@@ -311,6 +369,7 @@ impl SyncError {
             NotMember { .. } => Some(Code::NotMember),
             OtherVault { .. } => Some(Code::OtherVault),
             Version { .. } => Some(Code::Version),
+            BadJoin { code, .. } => Some(*code),
             Fork { .. } => Some(Code::Fork),
             Ticket(TicketError::Expired { .. }) => Some(Code::TicketExpired),
             Ticket(_) | FalseInviter { .. } => Some(Code::TicketProof),
@@ -324,6 +383,7 @@ impl SyncError {
     pub(crate) fn text_for_peer(&self) -> String {
         match self {
             SyncError::Replica(ReplicaError::Denied(why)) => why.clone(),
+            SyncError::BadJoin { what, .. } => (*what).into(),
             SyncError::Replica(_) => "the other device has a problem of its own; look there".into(),
             other => other.to_string(),
         }

@@ -204,7 +204,8 @@ impl Piece {
         let fail = |why: String| FrameError::Malformed { what: "Records", why };
         let start = out.len();
         out.resize(start + self.raw, 0);
-        let got = lz4_flex::block::decompress_into(&self.block, &mut out[start..]).map_err(|e| fail(e.to_string()))?;
+        let got = lz4_flex::block::decompress_into(&self.block, &mut out[start..])
+            .map_err(|e| fail(e.to_string()))?;
         match got == self.raw {
             true => Ok(()),
             false => Err(fail(format!("it holds {got} bytes and says {}", self.raw))),
@@ -379,11 +380,12 @@ impl Decoder {
         self.bytes.extend_from_slice(bytes);
     }
 
-    /// The next frame; `None` when more bytes are needed. Frames of types from 128 on, which a reader may ignore, are left out.
+    /// The next frame; `None` when more bytes are needed. Frames of types from 128 on, which a reader may ignore, are
+    /// left out.
     ///
     /// # Errors
     /// See [`FrameError`]; nothing sensible follows in the stream then.
-    pub fn next(&mut self) -> Result<Option<Frame>, FrameError> {
+    pub fn frame(&mut self) -> Result<Option<Frame>, FrameError> {
         loop {
             let rest = &self.bytes[self.at..];
             let Some((head, rest)) = rest.split_first_chunk::<HEAD>() else { return Ok(None) };
@@ -442,14 +444,14 @@ mod tests {
         let (mut decoder, mut got) = (Decoder::default(), Vec::new());
         for byte in wire {
             decoder.push(&[byte]);
-            got.extend(decoder.next().unwrap());
+            got.extend(decoder.frame().unwrap());
         }
         assert_eq!(got, samples());
     }
 
     #[test]
     fn a_large_batch_is_cut_and_put_together() {
-        let batch: Vec<u8> = (0..3 * PIECE + 17).map(|n| (n * n >> 7) as u8).collect();
+        let batch: Vec<u8> = (0..3 * PIECE + 17).map(|n| ((n * n) >> 7) as u8).collect();
         let pieces = Piece::cut(&batch);
         assert_eq!(pieces.len(), 4);
         let mut back = Vec::new();
@@ -461,16 +463,16 @@ mod tests {
     fn bad_frames_have_names() {
         let mut decoder = Decoder::default();
         decoder.push(&[0xff, 0, 0, 0, 2]);
-        assert_eq!(decoder.next(), Err(FrameError::Oversize(0xff00_0000)));
+        assert_eq!(decoder.frame(), Err(FrameError::Oversize(0xff00_0000)));
         let mut decoder = Decoder::default();
         decoder.push(&[0, 0, 0, 1, 9, 0]);
-        assert!(matches!(decoder.next(), Err(FrameError::Malformed { what: "Done", .. })));
+        assert!(matches!(decoder.frame(), Err(FrameError::Malformed { what: "Done", .. })));
         let mut decoder = Decoder::default();
         decoder.push(&[0, 0, 0, 0, 99]);
-        assert_eq!(decoder.next(), Err(FrameError::Unknown(99)));
+        assert_eq!(decoder.frame(), Err(FrameError::Unknown(99)));
         let mut decoder = Decoder::default();
         decoder.push(&[0, 0, 0, 1, 200, 0, 0, 0, 0, 0, 9]);
-        assert_eq!(decoder.next(), Ok(Some(Frame::Done)));
+        assert_eq!(decoder.frame(), Ok(Some(Frame::Done)));
         let bomb = Piece { raw: 10, block: lz4_flex::block::compress(&[0; 100_000]), last: true };
         assert!(bomb.unpack(&mut Vec::new()).is_err());
     }
@@ -480,7 +482,7 @@ mod tests {
         fn garbage_never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
             let mut decoder = Decoder::default();
             decoder.push(&bytes);
-            while let Ok(Some(frame)) = decoder.next() {
+            while let Ok(Some(frame)) = decoder.frame() {
                 if let Frame::Records(piece) = frame {
                     let _ = piece.unpack(&mut Vec::new());
                 }

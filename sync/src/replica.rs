@@ -24,6 +24,18 @@ pub enum ReplicaError {
         /// What is wrong with it.
         why: String,
     },
+    /// Another record with this number is here.
+    #[error(
+        "there are two records {record}: {ours} here and {theirs}; that device's log was copied or restored"
+    )]
+    Fork {
+        /// The number that is there twice.
+        record: Place,
+        /// The record here.
+        ours: RecordId,
+        /// The one that came.
+        theirs: RecordId,
+    },
     /// Bytes that travel apart do not have the hash or the objects their record names.
     #[error("the bytes received for {apart} are not what its record names: {why}; they were dropped")]
     Corrupt {
@@ -106,7 +118,7 @@ pub enum Redeemed {
 /// Several handles of one replica may be in use at once (one for each connection), so every call is atomic by itself,
 /// and a later call sees what earlier ones did through any handle.
 pub trait Replica: Send {
-    /// The vault.
+    /// The vault. This and the next two do not block.
     fn vault(&self) -> VaultId;
 
     /// The vault's name, for people.
@@ -134,7 +146,8 @@ pub trait Replica: Send {
     /// 24 hours ([`Integrated::held`]).
     ///
     /// # Errors
-    /// [`ReplicaError::Unacceptable`] for the first record that fails; the records before it stay integrated.
+    /// [`ReplicaError::Unacceptable`], or [`ReplicaError::Fork`], for the first record that fails; the records before
+    /// it stay integrated.
     fn integrate(&mut self, records: Vec<Record>) -> Result<Integrated, ReplicaError>;
 
     /// What integrated records name, this device wants, and is not here.
@@ -147,10 +160,13 @@ pub trait Replica: Send {
     /// Up to `most` bytes of it from `offset` on; at least one unless at the end.
     fn apart_read(&mut self, apart: &Apart, offset: u64, most: usize) -> Result<Vec<u8>, ReplicaError>;
 
-    /// How many bytes of it are here from an attempt before, counted from its start; 0 for history.
-    fn apart_have(&self, apart: &Apart) -> Result<u64, ReplicaError>;
+    /// This handle is about to fetch it: how many bytes of it, counted from its start, are here from an attempt
+    /// before (0 for history). `None` when another handle is fetching it, or when it has come meanwhile.
+    ///
+    /// Others get `None` until [`Replica::apart_finish`], or until this handle is dropped.
+    fn apart_begin(&mut self, apart: &Apart) -> Result<Option<u64>, ReplicaError>;
 
-    /// Keeps bytes received for it. `offset` continues what is here; 0 begins anew.
+    /// Keeps bytes received for it, not necessarily durably. `offset` continues what is here; 0 begins anew.
     fn apart_write(&mut self, apart: &Apart, offset: u64, bytes: &[u8]) -> Result<(), ReplicaError>;
 
     /// All of it was received: verifies it and makes it durably part of the vault.
@@ -167,7 +183,7 @@ pub trait Replica: Send {
         Ok(self.members()?.contains_key(device))
     }
 
-    /// Where members were last known to listen, this device included (see [`Replica::learn_addrs`]).
+    /// Where other members were last known to listen (see [`Replica::learn_addrs`]).
     fn peer_addrs(&self) -> Result<BTreeMap<DeviceId, Vec<SocketAddr>>, ReplicaError>;
 
     /// Remembers where `device` listens. Replaces what was known. Not part of the log.

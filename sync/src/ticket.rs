@@ -192,7 +192,9 @@ impl Ticket {
         }
         body.push(few(self.roles.len(), "roles")?);
         for text in self.roles.iter().chain([&self.vault_name]) {
-            body.push(u8::try_from(text.len()).map_err(|_| TicketError::TooLong("a role or the vault's name"))?);
+            body.push(
+                u8::try_from(text.len()).map_err(|_| TicketError::TooLong("a role or the vault's name"))?,
+            );
             body.extend_from_slice(text.as_bytes());
         }
         let len = u16::try_from(body.len()).ok().filter(|n| usize::from(*n) <= MOST);
@@ -320,9 +322,9 @@ mod tests {
         for cut in PREFIX.len()..text.len() {
             assert_eq!(text[..cut].parse::<Ticket>(), Err(TicketError::Truncated), "cut at {cut}");
         }
-        assert_eq!(text.replacen(&text[20..21], "!", 1).parse::<Ticket>().is_err(), true);
+        assert!(text.replacen(&text[20..21], "!", 1).parse::<Ticket>().is_err());
         assert_eq!(format!("{}1{}", &text[..30], &text[31..]).parse::<Ticket>(), Err(TicketError::Sign(31)));
-        assert_eq!(format!("{text}aa").parse::<Ticket>().is_err(), true);
+        assert!(format!("{text}aa").parse::<Ticket>().is_err());
     }
 
     #[test]

@@ -1,0 +1,259 @@
+//! Reading a document at a version.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::fmt;
+
+use automerge::{ChangeHash, ObjId, ROOT, ReadDoc as _, ScalarValueRef, Value as Held, ValueRef};
+
+use super::{Document, DocumentError, Rank, Version, engine, guarded};
+use crate::item::Kind;
+use crate::markdown::{self, Entry, Parts, Value};
+
+/// What a document reads as at a version.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reading {
+    /// The file's text.
+    pub text: String,
+    /// Registers with several values, fences first, then keys in the order of their names.
+    pub conflicts: Vec<RegisterConflict>,
+    /// Whether a merge broke the frontmatter, so that the block of the head of greatest rank stands.
+    pub front_conflict: bool,
+}
+
+/// A register of a document.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Register {
+    /// What opens the frontmatter.
+    Open,
+    /// What closes it.
+    Close,
+    /// The frontmatter entry of this name.
+    Key(String),
+}
+
+impl fmt::Display for Register {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Register::Open => "opening fence",
+            Register::Close => "closing fence",
+            Register::Key(name) => name,
+        })
+    }
+}
+
+/// A register to which concurrent changes gave different values.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RegisterConflict {
+    /// Which register.
+    pub register: Register,
+    /// The source of the value that stands.
+    pub winner: String,
+    /// The values that lost and differ from it, by falling rank: their source, and the change that wrote
+    /// them.
+    pub losers: Vec<(String, ChangeHash)>,
+}
+
+/// The values of one register, the one that stands first, the others by falling rank. Never empty.
+pub(super) struct Values(Vec<(String, ChangeHash)>);
+
+impl Values {
+    /// The value that stands.
+    pub(super) fn winner(&self) -> &str {
+        self.0.first().map_or("", |(value, _)| value)
+    }
+
+    fn conflict(&self, register: Register, source: impl Fn(&str) -> String) -> Option<RegisterConflict> {
+        let winner = self.winner();
+        let losers: Vec<_> = self.0.iter().filter(|(value, _)| value != winner).collect();
+        (!losers.is_empty()).then(|| RegisterConflict {
+            register,
+            winner: source(winner),
+            losers: losers.iter().map(|(value, change)| (source(value), *change)).collect(),
+        })
+    }
+}
+
+/// An element of `items`.
+#[derive(Clone)]
+pub(super) struct Element {
+    /// The name of its entry; empty where the element is malformed.
+    pub(super) name: String,
+    /// The item's source.
+    pub(super) text: String,
+    /// Whether it is shown: an equal item of the same entry made by another change before it hides it.
+    pub(super) shown: bool,
+}
+
+/// What the objects of a document hold at a version.
+pub(super) struct State {
+    pub(super) open: Option<Values>,
+    pub(super) close: Option<Values>,
+    pub(super) front: BTreeMap<String, Values>,
+    /// The names in `order`, `None` for an element that is no name.
+    pub(super) order: Vec<Option<String>>,
+    pub(super) items: Vec<Element>,
+    pub(super) body: String,
+}
+
+impl State {
+    /// The names of the entries in the order they are written.
+    pub(super) fn names(&self) -> Vec<&str> {
+        let mut seen = HashSet::new();
+        let ordered = self.order.iter().flatten().filter(|name| self.front.contains_key(*name));
+        let mut names: Vec<&str> =
+            ordered.map(String::as_str).filter(|name| seen.insert(name.to_owned())).collect();
+        names.extend(self.front.keys().map(String::as_str).filter(|name| !seen.contains(name)));
+        names
+    }
+
+    /// The value of a register of `front`, with the items of its list.
+    fn value(&self, name: &str, register: &str) -> Value {
+        let items = self.items.iter().filter(|item| item.shown && item.name == name);
+        Value::from_register(register, items.map(|item| item.text.clone()).collect())
+    }
+
+    pub(super) fn parts(&self) -> Parts {
+        let entry = |name: &str| {
+            let value = self.value(name, self.front.get(name)?.winner());
+            Some(Entry { name: name.to_owned(), value })
+        };
+        Parts {
+            open: self.open.as_ref().map_or("", Values::winner).to_owned(),
+            entries: self.names().into_iter().filter_map(entry).collect(),
+            close: self.close.as_ref().map_or("", Values::winner).to_owned(),
+            body: self.body.clone(),
+        }
+    }
+
+    fn conflicts(&self) -> Vec<RegisterConflict> {
+        let fence = |values: &Option<Values>, register| values.as_ref()?.conflict(register, str::to_owned);
+        let fences = [fence(&self.open, Register::Open), fence(&self.close, Register::Close)];
+        let keys = self.front.iter().map(|(name, values)| {
+            values.conflict(Register::Key(name.clone()), |register| self.value(name, register).raw())
+        });
+        fences.into_iter().chain(keys).flatten().collect()
+    }
+}
+
+/// A document at a version: what its objects hold, and what the file shows of it.
+pub(super) struct View {
+    pub(super) state: State,
+    /// The file in the parts that the document keeps apart, which may differ from those a fresh split gives.
+    pub(super) parts: Parts,
+    pub(super) front_conflict: bool,
+}
+
+impl Document {
+    /// The document at the version that `heads` name: changes that must be in it. Joins of the contents
+    /// below them need not be named. `rank` decides between concurrent values of a register.
+    ///
+    /// # Errors
+    ///
+    /// When there is no head, one is not in the document, or Automerge fails.
+    pub fn read(&self, heads: &[ChangeHash], rank: Rank<'_>) -> Result<Reading, DocumentError> {
+        let version = self.version(heads)?;
+        let view = guarded("read the document", || self.view(&version, rank))??;
+        Ok(Reading {
+            text: view.parts.render(),
+            conflicts: view.state.conflicts(),
+            front_conflict: view.front_conflict,
+        })
+    }
+
+    pub(super) fn view(&self, version: &Version, rank: Rank<'_>) -> Result<View, DocumentError> {
+        let state = self.state(&version.heads, rank)?;
+        let mut parts = state.parts();
+        let standing = match version.tips.as_slice() {
+            [_, _, ..] if !parts.open.is_empty() && !markdown::split(&parts.render()).has_front() => {
+                self.standing_block(&version.tips, rank)?
+            }
+            _ => None,
+        };
+        let front_conflict = standing.is_some();
+        if let Some(block) = standing {
+            parts = Parts { body: parts.body, ..block };
+        }
+        Ok(View { state, parts, front_conflict })
+    }
+
+    /// The file of the tip of greatest rank, if every tip alone has frontmatter: then it was the merge that
+    /// broke it, and no author.
+    fn standing_block(&self, tips: &[ChangeHash], rank: Rank<'_>) -> Result<Option<Parts>, DocumentError> {
+        let mut standing = None;
+        for tip in tips {
+            let parts = self.state(&self.version(&[*tip])?.heads, rank)?.parts();
+            if !markdown::split(&parts.render()).has_front() {
+                return Ok(None);
+            }
+            let place = (rank(tip), *tip);
+            if standing.as_ref().is_none_or(|(greatest, _)| place > *greatest) {
+                standing = Some((place, parts));
+            }
+        }
+        Ok(standing.map(|(_, parts)| parts))
+    }
+
+    fn state(&self, heads: &[ChangeHash], rank: Rank<'_>) -> Result<State, DocumentError> {
+        let body = self.engine.text_at(&self.objects.body, heads).map_err(engine("read the body"))?;
+        let mut state =
+            State { open: None, close: None, front: BTreeMap::new(), order: vec![], items: vec![], body };
+        if self.origin.kind != Kind::Md {
+            return Ok(state);
+        }
+        state.open = self.values(&ROOT, "open", heads, rank)?;
+        state.close = self.values(&ROOT, "close", heads, rank)?;
+        for name in self.engine.keys_at(&self.objects.front, heads) {
+            if let Some(values) = self.values(&self.objects.front, &name, heads, rank)? {
+                state.front.insert(name, values);
+            }
+        }
+        state.order =
+            self.engine.list_range_at(&self.objects.order, .., heads).map(|item| text(&item.value)).collect();
+        let mut makers: HashMap<String, Option<ChangeHash>> = HashMap::new();
+        for item in self.engine.list_range_at(&self.objects.items, .., heads) {
+            let source = text(&item.value).unwrap_or_default();
+            let Some((name, text)) = source.split_once('\0') else {
+                state.items.push(Element { name: String::new(), text: String::new(), shown: false });
+                continue;
+            };
+            let (name, text) = (name.to_owned(), text.to_owned());
+            let maker = self.engine.hash_for_opid(&item.id());
+            let shown = *makers.entry(source).or_insert(maker) == maker;
+            state.items.push(Element { name, text, shown });
+        }
+        Ok(state)
+    }
+
+    /// The strings that a register holds; `None` for none.
+    fn values(
+        &self,
+        object: &ObjId,
+        key: &str,
+        heads: &[ChangeHash],
+        rank: Rank<'_>,
+    ) -> Result<Option<Values>, DocumentError> {
+        let held = self.engine.get_all_at(object, key, heads).map_err(engine("read a register"))?;
+        // Automerge gives them in the order of their ids, which decides only inside one change.
+        let mut values: Vec<(String, ChangeHash)> = held
+            .iter()
+            .rev()
+            .filter_map(|(value, id)| match value {
+                Held::Scalar(scalar) => Some((scalar.as_str()?.to_owned(), self.engine.hash_for_opid(id)?)),
+                Held::Object(_) => None,
+            })
+            .collect();
+        if values.len() > 1 {
+            values.sort_by_cached_key(|(_, change)| Reverse((rank(change), *change)));
+        }
+        Ok((!values.is_empty()).then_some(Values(values)))
+    }
+}
+
+/// The string that a list element holds.
+fn text(value: &ValueRef<'_>) -> Option<String> {
+    match value {
+        ValueRef::Scalar(ScalarValueRef::Str(text)) => Some(text.to_string()),
+        _ => None,
+    }
+}

@@ -1,0 +1,572 @@
+use std::cell::RefCell;
+use std::collections::HashMap;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::id::DeviceId;
+use crate::markdown;
+
+const DOC: DocId = DocId([7; 32]);
+
+/// Ranks given by the tests, by change.
+#[derive(Default)]
+struct Ranks(RefCell<HashMap<ChangeHash, u64>>);
+
+impl Ranks {
+    fn set(&self, change: ChangeHash, rank: u64) {
+        self.0.borrow_mut().insert(change, rank);
+    }
+
+    fn rank(&self) -> impl Fn(&ChangeHash) -> Option<Stamp> + '_ {
+        |change| Some(Stamp(*self.0.borrow().get(change)?, 0, DeviceId([0; 32]), 1))
+    }
+}
+
+fn md(contents: &[&str]) -> Document {
+    Document::new(DOC, Epoch::default(), Kind::Md, contents).unwrap()
+}
+
+fn head(document: &Document, content: &str) -> ChangeHash {
+    document.content_head(&ContentHash::of(content.as_bytes())).unwrap()
+}
+
+fn actor(n: u8) -> [u8; 16] {
+    [n; 16]
+}
+
+/// What `base` reads as after `a` and `b` were written from it at once, `a` with rank `ranks.0`.
+fn merge_ranked(base: &str, a: &str, b: &str, ranks: (u64, u64)) -> Reading {
+    let mut mine = md(&[base]);
+    let mut other = md(&[base]);
+    let start = [head(&mine, base)];
+    let order = Ranks::default();
+    let left = mine.edit(&start, &order.rank(), a, &actor(1)).unwrap().unwrap();
+    let right = other.edit(&start, &order.rank(), b, &actor(2)).unwrap().unwrap();
+    order.set(left.hash, ranks.0);
+    order.set(right.hash, ranks.1);
+    other.apply(&[left.change]).unwrap();
+    mine.apply(&[right.change]).unwrap();
+    let heads = [left.hash, right.hash];
+    let reading = mine.read(&heads, &order.rank()).unwrap();
+    assert_eq!(reading, other.read(&heads, &order.rank()).unwrap());
+    assert_eq!(mine.read(&[left.hash], &order.rank()).unwrap().text, a);
+    assert_eq!(mine.read(&[right.hash], &order.rank()).unwrap().text, b);
+    assert_eq!(mine.read(&start, &order.rank()).unwrap().text, base);
+    reading
+}
+
+fn merge(base: &str, a: &str, b: &str) -> Reading {
+    merge_ranked(base, a, b, (1, 2))
+}
+
+fn clean(reading: Reading) -> String {
+    assert!(reading.conflicts.is_empty() && !reading.front_conflict, "{reading:?}");
+    reading.text
+}
+
+const NOTE: &str =
+    "---\ntitle: one # c\ntags: [a, b]\nlinks:\n  - x\n  - y\n---\nBody \u{1f980} text\n\nlast\n";
+
+#[test]
+fn derived_changes_are_pinned() {
+    let text = Document::new(DOC, Epoch::default(), Kind::Text, &["hello\nworld\n"]).unwrap();
+    let note = md(&[NOTE, "---\ntitle: two\n---\nlast\nother\n"]);
+    let empty = md(&[""]);
+    let (x, y) = {
+        let mut contents = note.contents();
+        (contents.next().unwrap(), contents.next().unwrap())
+    };
+    let skeleton = note.origin.skeleton().unwrap().get_heads()[0];
+    let join = change(&note.engine, &note.join_head(&y, &x).unwrap()).unwrap();
+    let found = [
+        skeleton.to_string(),
+        head(&text, "hello\nworld\n").to_string(),
+        head(&note, NOTE).to_string(),
+        head(&note, "---\ntitle: two\n---\nlast\nother\n").to_string(),
+        join.hash().to_string(),
+        head(&empty, "").to_string(),
+        data_encoding::HEXLOWER.encode(join.raw_bytes()),
+    ];
+    assert_eq!(found, GOLDEN);
+    let rank = |_: &ChangeHash| None;
+    assert_eq!(text.read(&[head(&text, "hello\nworld\n")], &rank).unwrap().text, "hello\nworld\n");
+    assert_eq!(note.read(&[head(&note, NOTE)], &rank).unwrap().text, NOTE);
+}
+
+/// Skeleton, plain text, two contents of one document and their join, an empty content, the join's bytes.
+const GOLDEN: [&str; 7] = [
+    "d975bb6783bd97b3a53624b25cd227706efebb2ffee934f3353591e193a58a2c",
+    "c63fd6ccdb828cb9f36811a9e5780338fbda56a19b629d4eed293a9c8538be19",
+    "a326a3c7eba35c01cfd48c3f404f720df1b38c17b306e6c034ddad73ad3d863d",
+    "2ebadfa28ecf8090606965477df6a64e448dec3ffd079641df5a03d584df84c9",
+    "a2882e936bc81257d828aaf7bba71c4e7eae41ce315cd3f8e9b5cc8d6f5c6b58",
+    "a43eed96129b2f4d847da8196fbe3508cad6bf98e8ecf86db71f2848b227d645",
+    "856f4a83a2882e9301a501022ebadfa28ecf8090606965477df6a64e448dec3ffd079641df5a03d584df84c9\
+     a326a3c7eba35c01cfd48c3f404f720df1b38c17b306e6c034ddad73ad3d863d10eeee645048b03519d67318\
+     dc267099420123000002103514934e5b9c8c12fde987001166cc5f10bc40f80ebaa60dc92000573fe3ec04df\
+     0a01020202110213043401420256027002710273040502050105017f1e04010505030500050105017f1e0401",
+];
+
+#[test]
+fn adjacent_keys_both_stand() {
+    let base = "---\na: 1\nb: 2\n---\nx\n";
+    let text = clean(merge(base, "---\na: 10\nb: 2\n---\nx\n", "---\na: 1\nb: 20\n---\nx\n"));
+    assert_eq!(text, "---\na: 10\nb: 20\n---\nx\n");
+}
+
+#[test]
+fn of_one_key_the_greater_rank_stands_whatever_the_actor() {
+    let (base, a, b) = ("---\na: 1\n---\n", "---\na: 2\n---\n", "---\na: 3\n---\n");
+    for (ranks, winner, loser) in [((1, 2), "a: 3\n", "a: 2\n"), ((2, 1), "a: 2\n", "a: 3\n")] {
+        let reading = merge_ranked(base, a, b, ranks);
+        assert_eq!(reading.text, format!("---\n{winner}---\n"));
+        let [conflict] = reading.conflicts.as_slice() else { panic!("{reading:?}") };
+        assert_eq!((&conflict.register, conflict.winner.as_str()), (&Register::Key("a".into()), winner));
+        assert_eq!(conflict.losers[0].0, loser);
+    }
+    assert_eq!(clean(merge(base, a, "---\na: 2\n---\nx\n")), "---\na: 2\n---\nx\n");
+}
+
+#[test]
+fn a_later_edit_settles_a_key() {
+    let base = "---\na: 1\n---\n";
+    let mut document = md(&[base]);
+    let order = Ranks::default();
+    let start = [head(&document, base)];
+    let left = document.edit(&start, &order.rank(), "---\na: 2\n---\n", &actor(1)).unwrap().unwrap();
+    let right = document.edit(&start, &order.rank(), "---\na: 3\n---\n", &actor(2)).unwrap().unwrap();
+    order.set(left.hash, 5);
+    let both = [left.hash, right.hash];
+    assert_eq!(document.read(&both, &order.rank()).unwrap().text, "---\na: 2\n---\n");
+    let settled = document.edit(&both, &order.rank(), "---\na: 3\n---\n", &actor(2)).unwrap().unwrap();
+    assert_eq!(clean(document.read(&[settled.hash], &order.rank()).unwrap()), "---\na: 3\n---\n");
+    assert_eq!(document.edit(&both, &order.rank(), "---\na: 2\n---\n", &actor(2)).unwrap(), None);
+}
+
+#[test]
+fn list_items_merge() {
+    let flow = |items: &str| format!("---\ntags: [{items}]\n---\n");
+    let merged = |a: &str, b: &str| clean(merge(&flow("a, b, c"), &flow(a), &flow(b)));
+    assert_eq!(merged("x, a, b, c", "a, b, c, y"), flow("x, a, b, c, y"));
+    assert_eq!(merged("a, c", "a, b, c, d"), flow("a, c, d"));
+    assert_eq!(merged("a, b, c, n", "n, a, b, c"), flow("n, a, b, c"));
+    assert_eq!(merged("", "a, b, c, d"), flow("d"));
+    let block = |items: &[&str]| {
+        let lines: String = items.iter().map(|item| format!("  - {item}\n")).collect();
+        format!("---\nlinks:\n{lines}---\nx\n")
+    };
+    let (base, a, b) = (block(&["1", "2"]), block(&["0", "1", "2"]), block(&["1", "3"]));
+    assert_eq!(clean(merge(&base, &a, &b)), block(&["0", "1", "3"]));
+}
+
+#[test]
+fn the_same_item_may_be_written_twice() {
+    let flow = |items: &str| format!("---\ntags: [{items}]\n---\n");
+    let mut document = md(&[&flow("a, b")]);
+    let mut at = head(&document, &flow("a, b"));
+    let rank = |_: &ChangeHash| None;
+    for items in ["a, b, a", "b, a, a", "a, b", "b, b, b, a", "b, a", "", "b"] {
+        at = document.edit(&[at], &rank, &flow(items), &actor(1)).unwrap().unwrap().hash;
+    }
+    assert_eq!(document.read(&[at], &rank).unwrap().text, flow("b"));
+}
+
+#[test]
+fn lists_become_scalars_and_back() {
+    let versions =
+        ["---\nk: [a, b]\n---\n", "---\nk: a\n---\n", "---\nk:\n  - a\n  - c\n---\n", "---\n---\n"];
+    let mut document = md(&[versions[0]]);
+    let mut at = head(&document, versions[0]);
+    let rank = |_: &ChangeHash| None;
+    for text in versions.iter().cycle().skip(1).take(9) {
+        at = document.edit(&[at], &rank, text, &actor(1)).unwrap().unwrap().hash;
+    }
+}
+
+#[test]
+fn an_edit_outlives_the_removal_of_its_key() {
+    let base = "---\na: 1\nb: [x]\nc: 3\n---\n";
+    let scalar = merge(base, "---\nb: [x]\nc: 3\n---\n", "---\na: 2\nb: [x]\nc: 3\n---\n");
+    assert_eq!(clean(scalar), "---\nb: [x]\nc: 3\na: 2\n---\n");
+    let list = merge(base, "---\na: 1\nc: 3\n---\n", "---\na: 1\nb: [x, y]\nc: 3\n---\n");
+    assert_eq!(clean(list), "---\na: 1\nc: 3\nb: [y]\n---\n");
+}
+
+#[test]
+fn keys_are_added_and_ordered() {
+    let base = "---\na: 1\nz: 2\n---\n";
+    let text = clean(merge(base, "---\na: 1\nm: 0\nz: 2\n---\n", "---\nz: 2\na: 1\n---\n"));
+    assert_eq!(text.len(), "---\na: 1\nm: 0\nz: 2\n---\n".len());
+    let front = clean(merge("x\n", "---\na: 1\n---\nx\n", "---\nb: 1\n---\nx\ny\n"));
+    assert!(
+        front.contains("a: 1\n") && front.contains("b: 1\n") && front.ends_with("---\nx\ny\n"),
+        "{front}"
+    );
+}
+
+#[test]
+fn a_deleted_fence_and_an_edited_body() {
+    let base = "---\na: 1\n---\nbody\n";
+    let reading = merge(base, "---\na: 1\nbody\n", "---\na: 1\n---\nbody and more\n");
+    assert_eq!(clean(reading), "---\na: 1\nbody and more\n");
+    // The fence comes back to its own register.
+    let mut document = md(&[base]);
+    let rank = |_: &ChangeHash| None;
+    let at = head(&document, base);
+    let at = document.edit(&[at], &rank, "---\na: 1\nbody\n", &actor(1)).unwrap().unwrap().hash;
+    let at = document.edit(&[at], &rank, base, &actor(1)).unwrap().unwrap().hash;
+    let view = document.view(&document.version(&[at]).unwrap(), &rank).unwrap();
+    assert_eq!(view.parts, markdown::split(base));
+}
+
+#[test]
+fn text_typed_before_the_frontmatter_keeps_the_body_apart() {
+    let base = "---\na: 1\n---\nbody\n";
+    let reading = merge(base, "intro\n---\na: 1\n---\nbody\n", "---\na: 1\n---\nbody!\n");
+    assert_eq!(clean(reading), "intro\n---\na: 1\n---\nbody!\n");
+}
+
+#[test]
+fn a_frontmatter_that_only_the_merge_broke_is_that_of_the_greatest_rank() {
+    // The anchor is removed here and used there.
+    let base = "---\na: &n 1\nb: 2\n---\nbody\n";
+    let (a, b) = ("---\na: 1\nb: 2\n---\nbody\n", "---\na: &n 1\nb: *n\n---\nthe body\n");
+    let reading = merge_ranked(base, a, b, (1, 2));
+    assert!(reading.front_conflict);
+    assert_eq!(reading.text, b);
+    assert_eq!(merge_ranked(base, a, b, (2, 1)).text, "---\na: 1\nb: 2\n---\nthe body\n");
+}
+
+#[test]
+fn bodies_merge_by_word() {
+    let text = clean(merge("one two three\n", "one TWO three\n", "one two 3\n"));
+    assert_eq!(text, "one TWO 3\n");
+    let same = clean(merge("status pending here\n", "status closed here\n", "status done here\n"));
+    assert!(same == "status closeddone here\n" || same == "status doneclosed here\n", "{same}");
+    let emoji = clean(merge("\u{1f980} a\n\u{e9} b\n", "\u{1f980} A\n\u{e9} b\n", "\u{1f980} a\n\u{e9} B\n"));
+    assert_eq!(emoji, "\u{1f980} A\n\u{e9} B\n");
+}
+
+#[test]
+fn one_actor_may_edit_old_versions_again_and_again() {
+    let base: String = (0..40).map(|n| format!("line {n}\n")).collect();
+    let mut document = md(&[&base]);
+    let mut other = document.clone();
+    let rank = |_: &ChangeHash| None;
+    let start = head(&document, &base);
+    let mut edits = Vec::new();
+    for text in ["small\n", "line 0\nother\n", &format!("{base}end\n"), "", &base.replace("line 7", "l 7")] {
+        edits.push(document.edit(&[start], &rank, text, &actor(1)).unwrap().unwrap());
+        let newest = document.edit(&[edits[0].hash], &rank, text, &actor(1)).unwrap();
+        edits.extend(newest);
+    }
+    let batch: Vec<_> = edits.iter().rev().map(|edit| edit.change.clone()).collect();
+    other.apply(&batch).unwrap();
+    for edit in &edits {
+        assert_eq!(document.read(&[edit.hash], &rank), other.read(&[edit.hash], &rank));
+    }
+    assert_eq!(document.heads(), other.heads());
+    let loaded = Document::load(DOC, Epoch::default(), Kind::Md, &document.save()).unwrap();
+    assert_eq!(loaded.read(&loaded.heads(), &rank), other.read(&other.heads(), &rank));
+}
+
+#[test]
+fn creates_join_without_doubled_lines() {
+    let (x, y, z) = ("a\nb\nc\n", "b\nc\nd\n", "c\nd\ne\n");
+    let rank = |_: &ChangeHash| None;
+    let all = md(&[x, y, z, x]);
+    assert_eq!(all.contents().count(), 3);
+    let heads: Vec<_> = [x, y, z].iter().map(|text| head(&all, text)).collect();
+    let text = all.read(&heads, &rank).unwrap().text;
+    let mut lines: Vec<_> = text.lines().collect();
+    lines.sort_unstable();
+    assert_eq!(lines, ["a", "b", "c", "d", "e"]);
+    assert_eq!(all.read(&heads[..1], &rank).unwrap().text, x);
+
+    // A create that arrives after an edit.
+    let mut late = md(&[z]);
+    let edit = late.edit(&[head(&late, z)], &rank, "c\nd\nE\n", &actor(1)).unwrap().unwrap();
+    late.add_content(x).unwrap();
+    late.add_content(y).unwrap();
+    let mut early = all.clone();
+    early.apply(&[edit.change]).unwrap();
+    let heads = [edit.hash, heads[0], heads[1]];
+    let merged = late.read(&heads, &rank).unwrap();
+    assert_eq!(merged, early.read(&heads, &rank).unwrap());
+    assert!(merged.text.contains("E\n") && merged.text.contains("a\n"), "{merged:?}");
+    let after = late.edit(&heads, &rank, "all new\n", &actor(1)).unwrap().unwrap();
+    early.apply(&[after.change]).unwrap();
+    assert_eq!(early.read(&[after.hash], &rank).unwrap().text, "all new\n");
+}
+
+#[test]
+fn creates_of_keys_compete_by_rank_and_lists_unite() {
+    let x = "---\nt: 1\ntags: [a, b]\n---\nsame\n";
+    let y = "---\nt: 2\ntags: [b, c]\n---\nsame\n";
+    let document = md(&[x, y]);
+    let order = Ranks::default();
+    order.set(head(&document, x), 1);
+    let reading = document.read(&[head(&document, x), head(&document, y)], &order.rank()).unwrap();
+    assert!(reading.text.starts_with("---\nt: 1\n") && reading.text.ends_with("---\nsame\n"), "{reading:?}");
+    assert_eq!(reading.conflicts.len(), 1);
+    let list: Vec<_> = ["a", "b", "c"].iter().filter(|item| reading.text.contains(*item)).collect();
+    assert_eq!(list.len(), 3);
+    assert_eq!(reading.text.matches('b').count(), 1);
+}
+
+#[test]
+fn what_cannot_be_applied_leaves_the_document_alone() {
+    let base = "a\n";
+    let mut document = md(&[base]);
+    let mut other = document.clone();
+    let rank = |_: &ChangeHash| None;
+    let first = other.edit(&[head(&other, base)], &rank, "a b\n", &actor(1)).unwrap().unwrap();
+    let second = other.edit(&[first.hash], &rank, "a b c\n", &actor(1)).unwrap().unwrap();
+    let before = document.heads();
+    let missing = document.apply(std::slice::from_ref(&second.change)).unwrap_err();
+    assert_eq!(missing, DocumentError::Missing { change: second.hash, missing: first.hash });
+    let garbage = document.apply(&[first.change.clone(), b"garbage".to_vec()]).unwrap_err();
+    assert!(matches!(garbage, DocumentError::Malformed { index: 1, .. }));
+    assert_eq!(document.heads(), before);
+    assert_eq!(document.read(&[first.hash], &rank).unwrap_err(), DocumentError::UnknownHead(first.hash));
+    assert_eq!(document.edit(&[], &rank, "x", &actor(1)).unwrap_err(), DocumentError::NoHeads);
+    let batch = [second.change, first.change];
+    assert_eq!(document.apply(&batch).unwrap(), [second.hash, first.hash]);
+    assert_eq!(document.apply(&batch).unwrap(), [second.hash, first.hash]);
+    assert_eq!(document.read(&[second.hash], &rank).unwrap().text, "a b c\n");
+}
+
+/// A change made with Automerge alone on a document of ours.
+fn foreign(
+    document: &Document,
+    operations: impl FnOnce(&mut automerge::transaction::Transaction<'_>, &Objects),
+) -> Vec<u8> {
+    let mut engine = document.engine.clone();
+    engine.set_actor(automerge::ActorId::from(&[9; 16][..]));
+    let mut tx = engine.transaction();
+    operations(&mut tx, &document.objects);
+    let hash = tx.commit().0.unwrap();
+    engine.get_change_by_hash(&hash).unwrap().raw_bytes().to_vec()
+}
+
+#[test]
+fn changes_that_break_the_model_are_read_all_the_same() {
+    use automerge::transaction::Transactable as _;
+    use automerge::{ObjType, ROOT};
+    let base = "---\na: 1\nl: [x]\n---\nbody\n";
+    let mut document = md(&[base]);
+    let breaking = foreign(&document, |tx, objects| {
+        tx.delete(ROOT, "body").unwrap();
+        tx.put_object(ROOT, "order", ObjType::Map).unwrap();
+        tx.put_object(&objects.front, "a", ObjType::Text).unwrap();
+        tx.put(&objects.front, "l", 5).unwrap();
+        tx.put(&objects.front, "n", "").unwrap();
+        tx.insert(&objects.order, 0, 1.5).unwrap();
+        tx.insert_object(&objects.items, 0, ObjType::Map).unwrap();
+        tx.insert(&objects.items, 0, "no separator").unwrap();
+        tx.split_block(&objects.body, 2).unwrap();
+        tx.put(ROOT, "open", true).unwrap();
+    });
+    let at = document.apply(&[breaking]).unwrap();
+    let rank = |_: &ChangeHash| None;
+    let text = document.read(&at, &rank).unwrap().text;
+    assert!(text.contains("bo") && text.contains("dy\n"), "{text:?}");
+    let fixed = document.edit(&at, &rank, base, &actor(1)).unwrap().unwrap();
+    assert_eq!(document.read(&[fixed.hash], &rank).unwrap().text, base);
+}
+
+#[test]
+fn changes_that_automerge_asserts_against_are_refused() {
+    let donor = md(&["abc\n"]);
+    let at = head(&donor, "abc\n");
+    let edit = foreign(&donor, |tx, objects| {
+        use automerge::transaction::Transactable as _;
+        tx.splice_text(&objects.body, 2, 0, "!").unwrap();
+    });
+    // The same operations, said to rest on the skeleton alone, refer to characters that are not there.
+    let mut expanded = Change::try_from(edit.as_slice()).unwrap().decode();
+    let mut document = md(&["other\n"]);
+    let skeleton = change(&document.engine, &head(&document, "other\n")).unwrap().deps().to_vec();
+    assert_eq!(change(&donor.engine, &at).unwrap().deps(), skeleton);
+    expanded.deps = skeleton;
+    let forged: Change = expanded.into();
+    let before = document.save();
+    let result = document.apply(&[forged.raw_bytes().to_vec()]);
+    assert!(matches!(result, Err(DocumentError::Engine { .. } | DocumentError::Refused(_))), "{result:?}");
+    assert_eq!(document.save(), before);
+}
+
+#[test]
+fn a_cache_reads_back_and_a_damaged_one_is_refused() {
+    let mut document = md(&[NOTE, "other\nlast\n"]);
+    let rank = |_: &ChangeHash| None;
+    let edit = document.edit(&[head(&document, NOTE)], &rank, "new\n", &actor(3)).unwrap().unwrap();
+    let bytes = document.save();
+    let load = |bytes: &[u8]| Document::load(DOC, Epoch::default(), Kind::Md, bytes);
+    let mut loaded = load(&bytes).unwrap();
+    assert_eq!(loaded.heads(), document.heads());
+    assert_eq!(loaded.contents().collect::<Vec<_>>(), document.contents().collect::<Vec<_>>());
+    assert_eq!(loaded.joins, document.joins);
+    let a = loaded.edit(&[edit.hash], &rank, "newer\n", &actor(3)).unwrap();
+    assert_eq!(a, document.edit(&[edit.hash], &rank, "newer\n", &actor(3)).unwrap());
+    assert!(Document::load(DocId([8; 32]), Epoch::default(), Kind::Md, &bytes).is_err());
+    for at in (0..bytes.len()).step_by(7) {
+        let mut damaged = bytes.clone();
+        damaged[at] ^= 1;
+        let _ = load(&damaged);
+        let _ = load(&bytes[..at]);
+    }
+}
+
+#[test]
+fn blobs_have_no_document() {
+    let made = Document::new(DOC, Epoch::default(), Kind::Blob, &["x"]);
+    assert_eq!(made.unwrap_err(), DocumentError::Kind(Kind::Blob));
+    assert_eq!(Document::new(DOC, Epoch::default(), Kind::Md, &[]).unwrap_err(), DocumentError::Empty);
+}
+
+fn line() -> impl Strategy<Value = &'static str> {
+    prop::sample::select(vec![
+        "---\n",
+        "---\n",
+        "a: 1\n",
+        "a: 2\n",
+        "b: [x, y]\n",
+        "b: [y]\n",
+        "b: []\n",
+        "b: [x,z,x]\n",
+        "c:\n",
+        "  - p\n",
+        "  - q\n",
+        "# note\n",
+        "d: &r 1\n",
+        "e: *r\n",
+        "\n",
+        "one two three\n",
+        "one 2 three\n",
+        "\u{1f980}\n",
+        "...\n",
+        "e\u{301}",
+        "tail",
+        "---\r\n",
+    ])
+}
+
+fn file() -> impl Strategy<Value = String> {
+    let entries = (
+        prop::sample::select(vec!["", "a: 1\n", "a: 2\n", "# c\na: 3\n"]),
+        prop::sample::select(vec!["", "b: [x, y]\n", "b: [y, x]\n", "b: [x]\n", "b: [x, y, x]\n", "b: x\n"]),
+        prop::sample::select(vec!["", "c:\n  - p\n", "c:\n  - p\n  - q\n", "c:\n  - q\n  - r\n", "c: 1\n"]),
+        prop::sample::select(vec!["", "d: &r 1\n", "d: 1\n"]),
+        prop::sample::select(vec!["", "e: *r\n", "e: 2\n"]),
+        any::<bool>(),
+    );
+    let body = || prop::collection::vec(line(), 0..5).prop_map(|lines| lines.concat());
+    let fenced = (entries, body()).prop_map(|((a, b, c, d, e, swap), body)| {
+        let front = if swap { [c, a, b, d, e] } else { [a, b, c, d, e] };
+        format!("---\n{}---\n{body}", front.concat())
+    });
+    prop_oneof![4 => fenced, 1 => body()]
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    /// A replica saves a text read at some of the edits it has.
+    Save { replica: usize, bases: Vec<prop::sample::Index>, text: String },
+    /// A replica receives what another has.
+    Pull { from: usize, to: usize },
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let index = any::<prop::sample::Index>();
+    prop_oneof![
+        3 => (0..3usize, prop::collection::vec(index, 1..3), file())
+            .prop_map(|(replica, bases, text)| Step::Save { replica, bases, text }),
+        1 => (0..3usize, 0..3usize).prop_map(|(from, to)| Step::Pull { from, to }),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
+    #[test]
+    fn replicas_converge(
+        contents in prop::collection::vec(file(), 1..3),
+        steps in prop::collection::vec(step(), 0..14),
+        order in any::<prop::sample::Index>(),
+    ) {
+        let texts: Vec<&str> = contents.iter().map(String::as_str).collect();
+        let ranks = Ranks::default();
+        let mut replicas = vec![md(&texts); 3];
+        // Every edit by its number: change, hash; and which each replica has.
+        let mut edits: Vec<Edit> = Vec::new();
+        let mut has: Vec<Vec<usize>> = vec![Vec::new(); 3];
+        let starts: Vec<ChangeHash> = texts.iter().map(|text| head(&replicas[0], text)).collect();
+        for step in steps {
+            match step {
+                Step::Save { replica, bases, text } => {
+                    let known: Vec<ChangeHash> =
+                        starts.iter().copied().chain(has[replica].iter().map(|&n| edits[n].hash)).collect();
+                    let heads: Vec<ChangeHash> = bases.iter().map(|base| *base.get(&known)).collect();
+                    let made = replicas[replica].edit(&heads, &ranks.rank(), &text, &actor(replica as u8 + 1));
+                    let made = made.unwrap_or_else(|error| panic!("{error}"));
+                    if let Some(edit) = made {
+                        ranks.set(edit.hash, edits.len() as u64 * 7 % 5);
+                        let read = replicas[replica].read(&[edit.hash], &ranks.rank()).unwrap();
+                        prop_assert_eq!(read.text, text);
+                        has[replica].push(edits.len());
+                        edits.push(edit);
+                    }
+                }
+                Step::Pull { from, to } => {
+                    let lacking: Vec<usize> =
+                        has[from].iter().copied().filter(|n| !has[to].contains(n)).collect();
+                    let batch: Vec<Vec<u8>> = lacking.iter().rev().map(|&n| edits[n].change.clone()).collect();
+                    replicas[to].apply(&batch).unwrap();
+                    has[to].extend(lacking);
+                }
+            }
+        }
+        let mut batch: Vec<Vec<u8>> = edits.iter().map(|edit| edit.change.clone()).collect();
+        if !batch.is_empty() {
+            let turn = order.index(batch.len());
+            batch.rotate_left(turn);
+        }
+        let heads: Vec<ChangeHash> = starts.into_iter().chain(edits.iter().map(|edit| edit.hash)).collect();
+        let mut readings = Vec::new();
+        for replica in &mut replicas {
+            replica.apply(&batch).unwrap();
+            readings.push(replica.read(&heads, &ranks.rank()).unwrap());
+            batch.reverse();
+        }
+        let mut fresh = md(&texts.iter().rev().copied().collect::<Vec<_>>());
+        fresh.apply(&batch).unwrap();
+        readings.push(fresh.read(&heads, &ranks.rank()).unwrap());
+        for reading in &readings[1..] {
+            prop_assert_eq!(reading, &readings[0]);
+        }
+    }
+
+    #[test]
+    fn damaged_changes_do_no_harm(
+        text in file(),
+        flips in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4),
+    ) {
+        let mut document = md(&["a\n"]);
+        let mut other = document.clone();
+        let rank = |_: &ChangeHash| None;
+        let start = head(&other, "a\n");
+        let Some(edit) = other.edit(&[start], &rank, &text, &actor(1)).unwrap() else { return Ok(()) };
+        let mut bytes = Change::try_from(edit.change.as_slice()).unwrap().raw_bytes().to_vec();
+        for (at, flip) in flips {
+            let at = at.index(bytes.len());
+            bytes[at] ^= flip;
+        }
+        if let Ok(hashes) = document.apply(&[bytes]) {
+            let _ = document.read(&hashes, &rank);
+            let _ = document.edit(&hashes, &rank, &text, &actor(2));
+        }
+        prop_assert_eq!(document.read(&[start], &rank).unwrap().text, "a\n");
+    }
+}

@@ -1,0 +1,580 @@
+//! Turning what is on disk into records. A save is an edit of the version its writer had in front of them (I6);
+//! nothing is overwritten before it is in the log (I2).
+
+use std::collections::{HashMap, HashSet};
+
+use aios_core::clock::Stamp;
+use aios_core::document::DocumentError;
+use aios_core::fold::{self, Text};
+use aios_core::frontier::{Place, View};
+use aios_core::history::{Act, History, Touch};
+use aios_core::id::{ContentHash, DocId, RecordId};
+use aios_core::item::{Base, Bytes, Content, Item, Kind, Mode};
+use aios_core::namespace::Namespace;
+use aios_core::patch;
+use aios_core::path;
+use serde::Serialize;
+
+use crate::author::Draft;
+use crate::disk;
+use crate::error::Error;
+use crate::file::{By, FileRow, Shown};
+use crate::git;
+use crate::index::SqlHistory;
+use crate::survey::{Problem, Saved, Survey};
+use crate::vault::{Progress, Vault};
+
+/// Text above this is merged by line.
+const LINES_ABOVE: usize = 1 << 20;
+/// Text above this that is replaced for more than half starts anew.
+const REPLACE_ABOVE: usize = 64 << 10;
+
+/// What was taken in.
+#[derive(Debug, Clone, Default)]
+pub struct Absorbed {
+    /// The record, if anything changed.
+    pub record: Option<RecordId>,
+    /// What changed.
+    pub changed: Vec<PathChange>,
+    /// What stood in the way; the rest went on.
+    pub problems: Vec<Problem>,
+}
+
+/// One changed path, for people.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct PathChange {
+    /// Where.
+    pub path: String,
+    /// `added`, `modified`, `deleted`, `renamed from X`, `mode`.
+    pub change: String,
+}
+
+impl PathChange {
+    pub(crate) fn new(path: &str, change: impl Into<String>) -> Self {
+        PathChange { path: path.to_owned(), change: change.into() }
+    }
+}
+
+/// How to take in.
+#[derive(Debug, Clone, Default)]
+pub struct AbsorbOptions {
+    /// The message; made up where absent.
+    pub message: Option<String>,
+    /// Whether a mass deletion is meant.
+    pub deletions: bool,
+}
+
+/// The content of a document in the making: the item, its payload, and the file it stands for.
+pub(crate) struct Edited {
+    pub item: Item,
+    pub payload: Vec<u8>,
+    /// The base of a stale save.
+    pub stale: Option<View>,
+}
+
+/// What is noted of a file once its record is written.
+enum After {
+    /// The user saved this, from the newest version or from an older one.
+    Saved { doc: DocId, saved: SavedFile, stale: Option<View> },
+    /// The same content at a path, perhaps a new one.
+    Same { doc: DocId, saved: SavedFile },
+    /// Nothing of ours is there any more.
+    Gone { path: String },
+}
+
+struct SavedFile {
+    found: disk::Found,
+    hash: ContentHash,
+    git: aios_core::id::GitId,
+}
+
+impl Vault {
+    /// Whether git's state lets aios read and write the working files; says why not.
+    pub fn paused(&self) -> Result<Option<String>, Error> {
+        Ok(match git::state(&self.repo)? {
+            git::State::Normal => None,
+            git::State::Detached => Some("HEAD is a commit, not the branch main".into()),
+            git::State::OtherBranch(name) => {
+                Some(format!("git is on branch {}", name.strip_prefix("refs/heads/").unwrap_or(&name)))
+            }
+            git::State::Merging => Some("a git merge is open".into()),
+            git::State::Rebasing => Some("a git rebase is open".into()),
+            git::State::Bisecting => Some("a git bisect is open".into()),
+            git::State::CherryPicking => Some("a git cherry-pick is open".into()),
+            git::State::Reverting => Some("a git revert is open".into()),
+        })
+    }
+
+    /// Takes in what changed on disk as one record.
+    pub fn absorb(&mut self, options: &AbsorbOptions, progress: Progress<'_>) -> Result<Absorbed, Error> {
+        if let Some(why) = self.paused()? {
+            return Err(Error::Paused(why));
+        }
+        let mut out = Absorbed::default();
+        self.absorb_commits(&mut out, progress)?;
+        let survey = self.survey(progress)?;
+        if survey.mass_deletion() && !options.deletions {
+            return Err(Error::MassDeletion { missing: survey.missing.len(), tracked: survey.known });
+        }
+        self.transaction(|vault| {
+            vault.absorb_survey(survey, options, &mut out)?;
+            vault.refresh(progress)
+        })?;
+        Ok(out)
+    }
+
+    fn absorb_survey(&mut self, survey: Survey, options: &AbsorbOptions, out: &mut Absorbed) -> Result<(), Error> {
+        self.absorb_into(Draft::operator(String::new()), survey, options, out)
+    }
+
+    /// Adds what a survey found to a transaction and writes it.
+    pub(crate) fn absorb_into(
+        &mut self,
+        mut draft: Draft,
+        survey: Survey,
+        options: &AbsorbOptions,
+        out: &mut Absorbed,
+    ) -> Result<(), Error> {
+        out.problems.extend(survey.problems.iter().cloned());
+        let mut after: Vec<After> = Vec::new();
+        let index = git::Index::read(&self.repo).ok();
+        let mut moved_by_folder: HashSet<String> = HashSet::new();
+        for (from, to) in &survey.folders {
+            draft.push(Item::MoveDir { from: from.clone(), to: to.clone() });
+            out.changed.push(PathChange::new(to, format!("folder renamed from {from}")));
+            for moved in &survey.moved {
+                if path::rebase(&moved.row.path, from, to).is_some_and(|path| path == moved.to.found.path) {
+                    moved_by_folder.insert(moved.row.path.clone());
+                }
+            }
+        }
+        for moved in survey.moved {
+            let (row, to) = (moved.row, moved.to);
+            after.push(After::Gone { path: row.path.clone() });
+            if !moved_by_folder.contains(&row.path) {
+                draft.push(Item::Move { doc: row.doc, path: to.found.path.clone() });
+                out.changed.push(PathChange::new(&to.found.path, format!("renamed from {}", row.path)));
+            }
+            match row.hash == to.hash {
+                true => {
+                    let saved = SavedFile { found: to.found, hash: row.hash, git: row.git };
+                    self.mode_change(&row.doc, &saved.found, &mut draft, out)?;
+                    after.push(After::Same { doc: row.doc, saved });
+                }
+                false => self.absorb_save(&row, to, index.as_ref(), &mut draft, &mut after, out)?,
+            }
+        }
+        for (row, saved) in survey.modified {
+            self.absorb_save(&row, saved, index.as_ref(), &mut draft, &mut after, out)?;
+        }
+        for (row, found) in survey.touched {
+            self.mode_change(&row.doc, &found, &mut draft, out)?;
+            after.push(After::Same { doc: row.doc, saved: SavedFile { found, hash: row.hash, git: row.git } });
+        }
+        for row in survey.missing {
+            if self.placement(&row.doc)?.is_some() {
+                draft.push(Item::Delete { doc: row.doc });
+                out.changed.push(PathChange::new(&row.path, "deleted"));
+            }
+            after.push(After::Gone { path: row.path });
+        }
+        self.absorb_added(survey.added, &mut draft, &mut after, out)?;
+
+        let fresh = !draft.items.is_empty();
+        if fresh {
+            if draft.message.is_empty() {
+                draft.message = options.message.clone().unwrap_or_else(|| describe(&out.changed));
+            }
+            out.record = Some(self.author_records(draft)?);
+        }
+        self.note(after)
+    }
+
+    fn note(&mut self, after: Vec<After>) -> Result<(), Error> {
+        // Paths are freed first, so that a swap of names ends with both.
+        for step in &after {
+            if let After::Gone { path } = step {
+                self.drop_file(path)?;
+            }
+        }
+        let place = Place { device: self.replica.device, seq: self.view.get(&self.replica.device) };
+        for step in after {
+            match step {
+                After::Gone { .. } => {}
+                After::Same { doc, saved } => self.set_file(&doc, &saved.found, &saved.hash, &saved.git)?,
+                After::Saved { doc, saved, stale } => {
+                    self.set_file(&doc, &saved.found, &saved.hash, &saved.git)?;
+                    let (view, by) = match stale {
+                        None => (self.view.clone(), By::User),
+                        Some(base) => {
+                            let mut view = base;
+                            view.add(place);
+                            (view, By::Insisting)
+                        }
+                    };
+                    self.user_saved(&doc, &saved.hash, &saved.git, &view, by)?;
+                    self.db.prepare_cached("INSERT OR IGNORE INTO dirty VALUES(?)")?.execute([doc.as_bytes()])?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn mode_change(&mut self, doc: &DocId, found: &disk::Found, draft: &mut Draft, out: &mut Absorbed) -> Result<(), Error> {
+        let Some(placement) = self.placement(doc)? else { return Ok(()) };
+        let mode = match found.exec {
+            true => Mode::Executable,
+            false => Mode::File,
+        };
+        if placement.mode != Mode::Link && placement.mode != mode {
+            draft.push(Item::Mode { doc: *doc, mode });
+            out.changed.push(PathChange::new(&found.path, "mode"));
+        }
+        Ok(())
+    }
+
+    fn absorb_save(
+        &mut self,
+        row: &FileRow,
+        saved: Saved,
+        index: Option<&git::Index>,
+        draft: &mut Draft,
+        after: &mut Vec<After>,
+        out: &mut Absorbed,
+    ) -> Result<(), Error> {
+        let found = saved.found.clone();
+        let (content, bytes) = self.take_content(saved)?;
+        let file = SavedFile { found, hash: content.hash, git: content.git };
+        let staged = index.and_then(|index| index.get(file.found.path.as_bytes()));
+        let by_git = staged.is_some_and(|(_, oid)| crate::project::git_id(&oid) == content.git && row.git != content.git);
+        let current = self.placement(&row.doc)?.is_some_and(|placement| placement.content.hash == content.hash);
+        let edited = self.edit(&row.doc, &file.found.path, content, bytes, by_git)?;
+        self.mode_change(&row.doc, &file.found, draft, out)?;
+        match edited {
+            None if current => {
+                self.user_saved(&row.doc, &content.hash, &content.git, &self.view.clone(), By::User)?;
+                after.push(After::Same { doc: row.doc, saved: file });
+            }
+            None => {
+                let insisted = self.shown_to_user(&row.doc)?.iter().any(|shown| shown.hash == content.hash && shown.by != By::Aios);
+                let doc = row.doc;
+                if insisted {
+                    self.insist(&doc, &content)?;
+                }
+                self.db.prepare_cached("INSERT OR IGNORE INTO dirty VALUES(?)")?.execute([doc.as_bytes()])?;
+                after.push(After::Same { doc, saved: file });
+            }
+            Some(edited) => {
+                out.changed.push(PathChange::new(&file.found.path, "modified"));
+                draft.items.push((edited.item, edited.payload));
+                after.push(After::Saved { doc: row.doc, saved: file, stale: edited.stale });
+            }
+        }
+        Ok(())
+    }
+
+    /// The user saved an older version unchanged: once may be an editor's habit, twice is meant.
+    fn insist(&self, doc: &DocId, content: &Content) -> Result<(), Error> {
+        self.db
+            .prepare_cached("UPDATE shown SET by = 2 WHERE doc = ? AND hash = ? AND by = 1")?
+            .execute(rusqlite::params![doc.as_bytes(), content.hash.as_bytes()])?;
+        Ok(())
+    }
+
+    /// Describes a saved file; a large one goes to git at once, since only its id enters the log.
+    fn take_content(&mut self, saved: Saved) -> Result<(Content, Option<Vec<u8>>), Error> {
+        match saved.bytes {
+            Some(bytes) => {
+                let content = Content::of(&bytes);
+                if kind_of(&saved.found, &bytes) == Kind::Blob {
+                    let oid = self.store_blob(content.size, &mut bytes.as_slice())?;
+                    debug_assert_eq!(crate::project::git_id(&oid), content.git);
+                }
+                Ok((content, Some(bytes)))
+            }
+            None => {
+                let path = self.root().join(&saved.found.path);
+                let mut file = std::fs::File::open(&path).map_err(|e| Error::io("read", &path, e))?;
+                let oid = self.store_blob(saved.found.size, &mut file)?;
+                Ok((Content { hash: saved.hash, size: saved.found.size, git: crate::project::git_id(&oid) }, None))
+            }
+        }
+    }
+
+    /// The version a save was made from: the nearest of those its writer may have had, ties to the newest (I6).
+    fn base_of(&mut self, doc: &DocId, content: &Content, bytes: Option<&[u8]>, by_git: bool) -> Result<Option<Shown>, Error> {
+        let mut shown = self.shown_to_user(doc)?;
+        let Some(newest) = shown.pop() else { return Ok(None) };
+        let insisting = shown.iter().any(|old| old.by == By::Insisting && old.hash == content.hash);
+        if by_git || insisting || shown.is_empty() {
+            return Ok(Some(newest));
+        }
+        let Some(text) = bytes.and_then(|bytes| std::str::from_utf8(bytes).ok()) else { return Ok(Some(newest)) };
+        let mut best: Option<(usize, Shown)> = None;
+        for candidate in std::iter::once(newest.clone()).chain(shown.into_iter().rev()) {
+            let Some(old) = self.blob(&candidate.git)? else { continue };
+            let Ok(old) = std::str::from_utf8(&old) else { continue };
+            let distance = patch::diff(old, text).distance();
+            if best.as_ref().is_none_or(|(least, _)| distance < *least) {
+                best = Some((distance, candidate));
+            }
+        }
+        Ok(Some(best.map_or(newest, |(_, candidate)| candidate)))
+    }
+
+    /// The item that makes a document's content what was saved; `None` if that changes nothing.
+    pub(crate) fn edit(
+        &mut self,
+        doc: &DocId,
+        path: &str,
+        content: Content,
+        bytes: Option<Vec<u8>>,
+        by_git: bool,
+    ) -> Result<Option<Edited>, Error> {
+        let current = self.placement(doc)?;
+        if current.as_ref().is_some_and(|current| current.content.hash == content.hash) {
+            return Ok(None);
+        }
+        let base = self.base_of(doc, &content, bytes.as_deref(), by_git)?;
+        let stale = base.filter(|base| current.as_ref().is_none_or(|current| current.content.hash != base.hash));
+        if let Some(base) = &stale
+            && base.hash == content.hash
+        {
+            return Ok(None);
+        }
+        self.edit_at(doc, path, content, bytes, stale.map(|base| base.view))
+    }
+
+    /// The item that turns a document's content in view `at` (now, where absent) into `content`.
+    pub(crate) fn edit_at(
+        &mut self,
+        doc: &DocId,
+        path: &str,
+        content: Content,
+        bytes: Option<Vec<u8>>,
+        at: Option<View>,
+    ) -> Result<Option<Edited>, Error> {
+        let touches = SqlHistory(&self.db).touches(doc)?;
+        let view = at.clone().unwrap_or_else(|| self.view.clone());
+        // Deleted in the meantime: the save brings it back, from its last content (I5).
+        let living: Vec<Touch> = touches.iter().filter(|touch| touch.act != Act::Delete).cloned().collect();
+        let Some(found) = fold::fold(&living, &[], &view) else {
+            return Err(Error::Document { doc: *doc, why: "it has no content at the base of the save".into() });
+        };
+        let base = Base { base: at.clone(), rank: at.as_ref().and_then(|_| rank_of(&touches, &found.text)) };
+        let kind = match &bytes {
+            _ if found.text.kind() == Kind::Link && self.root().join(path).is_symlink() => Kind::Link,
+            Some(bytes) => kind_of_bytes(path, bytes),
+            None => Kind::Blob,
+        };
+        let replace = |bytes: Option<Vec<u8>>| {
+            let payload = if kind.inline() { bytes.unwrap_or_default() } else { Vec::new() };
+            Edited { item: Item::Replace { doc: *doc, kind, content, base: base.clone() }, payload, stale: at.clone() }
+        };
+        let old_kind = found.text.kind();
+        if !kind.is_text() || !old_kind.is_text() || matches!(found.text, Text::Lines { .. } | Text::Whole { .. }) {
+            return Ok(Some(replace(bytes)));
+        }
+        if kind.by_character() != old_kind.by_character() {
+            return Ok(Some(replace(bytes)));
+        }
+        let old = self.bytes_of_text(doc, &touches, &found.text)?;
+        let (Ok(old), Some(Ok(new))) = (std::str::from_utf8(&old), bytes.as_deref().map(std::str::from_utf8)) else {
+            return Ok(Some(replace(bytes)));
+        };
+        let patch = patch::diff(old, new);
+        if new.len().max(old.len()) > REPLACE_ABOVE && patch.distance() > new.len().max(old.len()) {
+            return Ok(Some(replace(bytes)));
+        }
+        let from = ContentHash::of(old.as_bytes());
+        let (epoch, heads) = match &found.text {
+            Text::One { epoch, head, .. } => (*epoch, std::slice::from_ref(head)),
+            Text::Characters { epoch, heads, .. } => (*epoch, heads.as_slice()),
+            _ => return Ok(Some(replace(bytes))),
+        };
+        let change = match old_kind.by_character() {
+            false => None,
+            true => {
+                let actor = self.actor;
+                let mut loaded = self.load(doc, epoch, old_kind, &touches)?;
+                let changes = loaded.heads(doc, heads)?;
+                let ranks = loaded.ranks().clone();
+                let edit = loaded.document.edit(&changes, &|change| ranks.get(change).copied(), new, &actor);
+                match edit {
+                    Ok(Some(edit)) => Some(Bytes(edit.change)),
+                    Ok(None) => return Ok(None),
+                    Err(DocumentError::Unfaithful) => return Ok(Some(replace(bytes))),
+                    Err(e) => return Err(crate::text::document_error(doc, e)),
+                }
+            }
+        };
+        let item = Item::Edit { doc: *doc, epoch, from, patch, change, content, base };
+        let keep = std::rc::Rc::new(new.as_bytes().to_vec());
+        self.recent.keep(content.git, keep);
+        Ok(Some(Edited { item, payload: Vec::new(), stale: at }))
+    }
+
+    /// Takes in a file that stands where a document of the vault belongs, but that aios never wrote or read: both were
+    /// made without the other, so it joins the document as a second beginning of it.
+    fn absorb_beside(
+        &mut self,
+        doc: &DocId,
+        saved: Saved,
+        draft: &mut Draft,
+        after: &mut Vec<After>,
+        out: &mut Absorbed,
+    ) -> Result<(), Error> {
+        let found = saved.found.clone();
+        let (content, bytes) = self.take_content(saved)?;
+        let file = SavedFile { found, hash: content.hash, git: content.git };
+        if self.placement(doc)?.is_some_and(|placement| placement.content.hash == content.hash) {
+            self.user_saved(doc, &content.hash, &content.git, &self.view.clone(), By::User)?;
+            after.push(After::Same { doc: *doc, saved: file });
+            return Ok(());
+        }
+        let kind = bytes.as_ref().map_or(Kind::Blob, |bytes| kind_of(&file.found, bytes));
+        let base = Base { base: Some(View::new()), rank: None };
+        let touches = SqlHistory(&self.db).touches(doc)?;
+        let create = touches.iter().find(|touch| matches!(touch.act, Act::Create { .. })).cloned();
+        let made = match create {
+            Some(create) => Some(self.item(doc, &create.place, create.index)?),
+            None => None,
+        };
+        let item = match made {
+            Some(Item::Create { path: claim, after: name, kind: first, mode, .. })
+                if claim == file.found.path && kind.by_character() && first == kind =>
+            {
+                Item::Create { doc: *doc, path: claim, after: name, kind, mode, content, base }
+            }
+            _ => Item::Replace { doc: *doc, kind, content, base },
+        };
+        let payload = if kind.inline() { bytes.unwrap_or_default() } else { Vec::new() };
+        draft.items.push((item, payload));
+        out.changed.push(PathChange::new(&file.found.path, "added"));
+        after.push(After::Saved { doc: *doc, saved: file, stale: Some(View::new()) });
+        Ok(())
+    }
+
+    /// Takes in content that was displaced or left over, as a save of a document.
+    pub(crate) fn absorb_aside(&mut self, doc: &DocId, path: &str, saved: Saved) -> Result<(), Error> {
+        let (content, bytes) = self.take_content(saved)?;
+        let Some(edited) = self.edit(doc, path, content, bytes, false)? else { return Ok(()) };
+        let mut draft = Draft::operator(format!("Keep what was saved to {path} while it was written"));
+        draft.items.push((edited.item, edited.payload));
+        self.author_records(draft)?;
+        self.db.prepare_cached("INSERT OR IGNORE INTO dirty VALUES(?)")?.execute([doc.as_bytes()])?;
+        self.refresh(&mut |_, _, _| {})
+    }
+
+    fn absorb_added(
+        &mut self,
+        added: Vec<Saved>,
+        draft: &mut Draft,
+        after: &mut Vec<After>,
+        out: &mut Absorbed,
+    ) -> Result<(), Error> {
+        if added.is_empty() {
+            return Ok(());
+        }
+        let mut counts: HashMap<String, usize> = HashMap::new();
+        // The number of the closing record is not known before all parts are: none but very large imports have several.
+        let total: u64 = added.iter().map(|saved| saved.found.size).sum();
+        let author = Place { device: self.replica.device, seq: self.next_seq()? + total / (6 << 20) };
+        let empty = self.view.is_empty() || self.db.query_row("SELECT NOT EXISTS(SELECT 1 FROM item)", [], |row| row.get(0))?;
+        let mut folded_seen: HashSet<String> = HashSet::with_capacity(added.len());
+        for saved in added {
+            let claim = saved.found.path.clone();
+            if let Some(doc) = self.doc_at(&claim)? {
+                self.absorb_beside(&doc, saved, draft, after, out)?;
+                continue;
+            }
+            let folded = path::fold(&claim);
+            let again = !folded_seen.insert(folded.clone());
+            let name = match (empty, again) {
+                (true, false) => String::new(),
+                (_, true) => {
+                    let count = counts.entry(folded.clone()).or_default();
+                    *count += 1;
+                    match *count {
+                        1 => author.to_string(),
+                        n => format!("{author}:{}", n - 1),
+                    }
+                }
+                (false, false) => {
+                    let history = SqlHistory(&self.db);
+                    let mut space = Namespace::new(&history, self.view.clone())?;
+                    let name = space.after(&claim, author, 0)?;
+                    if name == author.to_string() {
+                        counts.insert(folded.clone(), 1);
+                    }
+                    name
+                }
+            };
+            let doc = DocId::of(&self.replica.vault, &folded, &name);
+            let found = saved.found.clone();
+            let (content, bytes) = self.take_content(saved)?;
+            let kind = bytes.as_ref().map_or(Kind::Blob, |bytes| kind_of(&found, bytes));
+            let mode = match (found.kind, found.exec) {
+                (disk::Kind::Link, _) => Mode::Link,
+                (_, true) => Mode::Executable,
+                _ => Mode::File,
+            };
+            let payload = if kind.inline() { bytes.unwrap_or_default() } else { Vec::new() };
+            let base = Base::default();
+            draft.items.push((Item::Create { doc, path: claim.clone(), after: name, kind, mode, content, base }, payload));
+            out.changed.push(PathChange::new(&claim, "added"));
+            after.push(After::Saved { doc, saved: SavedFile { found, hash: content.hash, git: content.git }, stale: None });
+        }
+        Ok(())
+    }
+}
+
+/// The greatest rank among the heads of a text: what a save made from it competes with.
+fn rank_of(touches: &[Touch], text: &Text) -> Option<Stamp> {
+    let head = |touch: &&Touch| text.heads().iter().any(|head| head.place == touch.place && head.index == touch.index);
+    touches.iter().filter(head).map(|touch| touch.rank).max()
+}
+
+fn kind_of(found: &disk::Found, bytes: &[u8]) -> Kind {
+    match found.kind {
+        disk::Kind::Link => Kind::Link,
+        disk::Kind::File => kind_of_bytes(&found.path, bytes),
+    }
+}
+
+/// How a file's content is held: follows from its path and bytes alone.
+pub(crate) fn kind_of_bytes(claim: &str, bytes: &[u8]) -> Kind {
+    if bytes.len() as u64 > disk::read::LARGE || bytes.contains(&0) || std::str::from_utf8(bytes).is_err() {
+        return Kind::Blob;
+    }
+    match path::extension(claim).as_str() {
+        _ if bytes.len() > LINES_ABOVE => Kind::Lines,
+        "md" | "markdown" | "mdown" | "mkd" => Kind::Md,
+        _ => Kind::Text,
+    }
+}
+
+/// A message for changes that came without one.
+fn describe(changed: &[PathChange]) -> String {
+    let verb = |change: &str| match change {
+        "added" => "Add",
+        "deleted" => "Delete",
+        "modified" => "Edit",
+        "mode" => "Change mode of",
+        _ => "Rename",
+    };
+    if let [one] = changed {
+        return match one.change.split_once("renamed from ") {
+            Some((_, from)) => format!("Rename {from} to {}", one.path),
+            None => format!("{} {}", verb(&one.change), one.path),
+        };
+    }
+    let mut parts = Vec::new();
+    for word in ["Add", "Edit", "Rename", "Delete", "Change mode of"] {
+        let count = changed.iter().filter(|change| verb(&change.change) == word).count();
+        if count > 0 {
+            parts.push(format!("{} {count}", if parts.is_empty() { word.to_owned() } else { word.to_lowercase() }));
+        }
+    }
+    format!("{} files", parts.join(", "))
+}

@@ -1,0 +1,142 @@
+//! Files that decide what is gated: in force only at the version the operator accepted (I11).
+
+use aios_core::event::Event;
+use aios_core::id::{ContentHash, GitId};
+use aios_core::item::{Bytes, Item};
+use serde::Serialize;
+
+use crate::author::Draft;
+use crate::db;
+use crate::error::Error;
+use crate::vault::Vault;
+
+/// Folders whose Markdown files decide what is gated.
+const FOLDERS: [&str; 4] = ["agents", "connectors", "policies", "workflows"];
+
+/// A file put in force.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Accepted {
+    /// The file.
+    pub path: String,
+    /// The version, as a content hash.
+    pub version: ContentHash,
+}
+
+/// A file whose present version is not the one in force.
+#[derive(Debug, Clone)]
+pub struct Proposed {
+    /// The file.
+    pub path: String,
+    /// The text in force, if any.
+    pub old: Option<String>,
+    /// The present text; absent if the file is gone.
+    pub new: Option<String>,
+    hash: Option<ContentHash>,
+}
+
+/// A gated file: its path, the accepted version, and the present one.
+pub(crate) type Gated = (String, Option<ContentHash>, Option<(ContentHash, GitId)>);
+
+/// Whether a path is that of a file that decides what is gated.
+pub fn is_gated(path: &str) -> bool {
+    let name = path.rsplit('/').next().unwrap_or(path);
+    let folder = path.split('/').next().unwrap_or_default();
+    matches!(name, ".aiosignore" | ".gitignore") || (path.contains('/') && FOLDERS.contains(&folder) && name.ends_with(".md"))
+}
+
+impl Vault {
+    /// The gated files: accepted and present versions.
+    pub(crate) fn gated(&self) -> Result<Vec<Gated>, Error> {
+        let mut out = std::collections::BTreeMap::new();
+        let mut get = self.db.prepare_cached(
+            "SELECT path, hash, git FROM doc WHERE path LIKE '%ignore' OR path GLOB 'agents/*' OR path GLOB 'connectors/*'
+             OR path GLOB 'policies/*' OR path GLOB 'workflows/*'",
+        )?;
+        let mut rows = get.query([])?;
+        while let Some(row) = rows.next()? {
+            let path: String = row.get(0)?;
+            if is_gated(&path) {
+                let hash = db::id(row.get(1)?, ContentHash::from_slice)?;
+                out.insert(path, (None, Some((hash, db::id(row.get(2)?, GitId::from_slice)?))));
+            }
+        }
+        let mut get = self.db.prepare_cached("SELECT path, hash FROM accepted")?;
+        let mut rows = get.query([])?;
+        while let Some(row) = rows.next()? {
+            out.entry(row.get(0)?).or_insert((None, None)).0 = Some(db::id(row.get(1)?, ContentHash::from_slice)?);
+        }
+        Ok(out.into_iter().map(|(path, (accepted, present))| (path, accepted, present)).collect())
+    }
+
+    /// The bytes of a version of the document at `path`.
+    pub(crate) fn blob_by_hash(&mut self, path: &str, hash: &ContentHash) -> Result<Option<Vec<u8>>, Error> {
+        let found: Option<Vec<u8>> = {
+            let mut get = self.db.prepare_cached(
+                "SELECT i.git FROM item c JOIN item i ON i.doc = c.doc WHERE c.folded = ? AND i.hash = ? LIMIT 1",
+            )?;
+            let mut rows = get.query(rusqlite::params![aios_core::path::fold(path), hash.as_bytes()])?;
+            rows.next()?.map(|row| row.get(0)).transpose()?
+        };
+        let Some(git) = found else { return Ok(None) };
+        Ok(self.blob(&db::id(git, GitId::from_slice)?)?.map(|bytes| bytes.to_vec()))
+    }
+
+    /// Gated files whose present version waits for the operator, all or those named.
+    pub fn proposed(&mut self, paths: &[String]) -> Result<Vec<Proposed>, Error> {
+        let mut out = Vec::new();
+        for path in paths {
+            if !is_gated(path) {
+                return Err(Error::Usage(format!("`{path}` decides nothing that is gated: only ignore rules, policies, agents, workflows and connectors are accepted")));
+            }
+        }
+        for (path, accepted, present) in self.gated()? {
+            let wanted = paths.is_empty() || paths.contains(&path);
+            if !wanted || accepted == present.map(|(hash, _)| hash) {
+                continue;
+            }
+            let Some((hash, git)) = present else { continue };
+            let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+            let old = match accepted {
+                Some(hash) => self.blob_by_hash(&path, &hash)?.map(|bytes| text(&bytes)),
+                None => None,
+            };
+            let new = self.blob(&git)?.map(|bytes| text(&bytes));
+            out.push(Proposed { path, old, new, hash: Some(hash) });
+        }
+        Ok(out)
+    }
+
+    /// The item that accepts a version, signed by the operator.
+    pub(crate) fn acceptance(&self, path: &str, hash: &ContentHash) -> Result<Item, Error> {
+        let Some(operator) = self.operator()? else { return Err(Error::NoOperator("accept")) };
+        let sig = Bytes(operator.sign_acceptance(&self.replica.vault, path, hash).to_vec());
+        Ok(Item::Event(Event::RulesAccepted { path: path.to_owned(), hash: *hash, sig, by: operator.public() }))
+    }
+
+    /// Puts the present versions in force.
+    pub fn accept(&mut self, proposed: &[Proposed]) -> Result<Vec<Accepted>, Error> {
+        let mut out = Vec::new();
+        let mut draft = Draft::operator(format!("Accept {} files", proposed.len()));
+        for proposal in proposed {
+            if let Some(hash) = proposal.hash {
+                draft.push(self.acceptance(&proposal.path, &hash)?);
+                out.push(Accepted { path: proposal.path.clone(), version: hash });
+            }
+        }
+        if !out.is_empty() {
+            self.transaction(|vault| {
+                vault.author_records(draft)?;
+                vault.refresh(&mut |_, _, _| {})
+            })?;
+            self.exclude()?;
+        }
+        Ok(out)
+    }
+
+    /// Mirrors the ignore rules in force to `.git/info/exclude`.
+    pub(crate) fn exclude(&mut self) -> Result<(), Error> {
+        let (rules, _) = self.rules()?;
+        let patterns = rules.exclude().to_vec();
+        Ok(crate::git::write_excludes(&self.repo, &patterns)?)
+    }
+}

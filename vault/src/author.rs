@@ -1,0 +1,167 @@
+//! Writing records of this device: signed, appended to its log, synced, then indexed.
+
+use aios_core::clock::Hlc;
+use aios_core::id::{ContentHash, GitId, RecordId};
+use aios_core::item::Item;
+use aios_core::record::{Body, Header, Record, VERSION};
+
+use crate::error::Error;
+use crate::vault::{Vault, now_ms};
+
+/// A record above this many bytes of payload goes on in another, so that no reader needs much memory.
+const PART_BYTES: u64 = 8 << 20;
+/// A record above this many items goes on in another.
+const PART_ITEMS: usize = 16_384;
+
+/// A transaction to be written.
+#[derive(Debug, Clone, Default)]
+pub struct Draft {
+    /// Who acts: `operator`, `aios`, `agent:NAME`, `git:NAME`.
+    pub actor: String,
+    /// What was done, for people.
+    pub message: String,
+    /// Who git history shows, where that is not the user of this device.
+    pub author: Option<aios_core::record::Author>,
+    /// The run it belongs to.
+    pub run: Option<String>,
+    /// The items, each with its payload where it has one.
+    pub items: Vec<(Item, Vec<u8>)>,
+}
+
+impl Draft {
+    /// A transaction of the operator.
+    pub fn operator(message: impl Into<String>) -> Self {
+        Draft { actor: "operator".into(), message: message.into(), ..Draft::default() }
+    }
+
+    /// Adds an item without payload.
+    pub fn push(&mut self, item: Item) {
+        self.items.push((item, Vec::new()));
+    }
+}
+
+impl Vault {
+    /// The number the next record of this device will have.
+    pub(crate) fn next_seq(&self) -> Result<u64, Error> {
+        Ok(self.tip(&self.replica.device)?.map_or(0, |(seq, _, _)| seq) + 1)
+    }
+
+    /// The place at which a transaction of these items would end.
+    pub(crate) fn closing_seq(&self, draft: &Draft) -> Result<u64, Error> {
+        Ok(self.next_seq()? + parts(&draft.items).len() as u64 - 1)
+    }
+
+    /// Writes a transaction. When it returns, the records are durable and indexed; documents are not refreshed yet.
+    pub(crate) fn author_records(&mut self, draft: Draft) -> Result<RecordId, Error> {
+        let author = draft.author.unwrap_or_else(|| self.author());
+        let device = self.replica.device;
+        let tip = self.tip(&device)?;
+        let onto = self.projected_head()?.map(|oid| GitId::from_slice(oid.as_bytes()).unwrap_or(GitId([0; 20])));
+        let mut clock = Hlc::default();
+        let mut deps = Vec::new();
+        for n in self.heads()? {
+            let row = self.row(n)?;
+            clock = clock.max(row.clock);
+            if row.place.device != device || tip.is_some_and(|(seq, _, _)| seq != row.place.seq) {
+                deps.push(row.id);
+            }
+        }
+        if let Some((seq, _, _)) = tip
+            && let Some(n) = self.number(&aios_core::frontier::Place { device, seq })?
+        {
+            clock = clock.max(self.row(n)?.clock);
+        }
+        let (mut seq, mut prev) = tip.map_or((0, None), |(seq, id, _)| (seq, Some(id)));
+        let lengths = parts(&draft.items);
+        let mut items = draft.items.into_iter();
+        let mut records = Vec::with_capacity(lengths.len());
+        for (n, length) in lengths.iter().enumerate() {
+            let (part, payloads): (Vec<Item>, Vec<Vec<u8>>) = items.by_ref().take(*length).unzip();
+            let wall = now_ms();
+            clock = clock.next(wall);
+            seq += 1;
+            let header = Header {
+                v: VERSION,
+                vault: self.replica.vault,
+                device,
+                seq,
+                prev,
+                deps: std::mem::take(&mut deps),
+                clock,
+                wall,
+                actor: draft.actor.clone(),
+                len: 0,
+                body: ContentHash([0; 32]),
+            };
+            let body = Body {
+                message: draft.message.clone(),
+                author: author.clone(),
+                onto,
+                more: n + 1 < lengths.len(),
+                run: draft.run.clone(),
+                items: part,
+                ..Body::default()
+            };
+            let record = Record::author(header, &body, payloads.concat(), &self.keys.device)?;
+            prev = Some(record.id);
+            records.push(record);
+        }
+        self.write_own(&records)
+    }
+
+    /// Cancels a transaction that a crash left open: its parts have no effect.
+    pub(crate) fn abort_open(&mut self) -> Result<(), Error> {
+        let device = self.replica.device;
+        let Some((seq, id, _)) = self.tip(&device)? else { return Ok(()) };
+        let Some(n) = self.number(&aios_core::frontier::Place { device, seq })? else { return Ok(()) };
+        let wall = now_ms();
+        let header = Header {
+            v: VERSION,
+            vault: self.replica.vault,
+            device,
+            seq: seq + 1,
+            prev: Some(id),
+            deps: Vec::new(),
+            clock: self.row(n)?.clock.next(wall),
+            wall,
+            actor: "aios".into(),
+            len: 0,
+            body: ContentHash([0; 32]),
+        };
+        let body = Body { message: "Cancel what a crash cut short".into(), abort: true, author: self.author(), ..Body::default() };
+        let record = Record::author(header, &body, Vec::new(), &self.keys.device)?;
+        self.write_own(&[record]).map(|_| ())
+    }
+
+    fn write_own(&mut self, records: &[Record]) -> Result<RecordId, Error> {
+        let device = self.replica.device;
+        let end = self.tip(&device)?.map(|(_, _, spot)| spot);
+        let list: Vec<&Record> = records.iter().collect();
+        let (spots, _) = self.log.append(&device, end, &list)?;
+        for (record, spot) in records.iter().zip(spots) {
+            let fit = self.fit(record)?;
+            self.index(record, spot, fit)?;
+        }
+        let Some(last) = records.last() else { return Err(Error::Usage("an empty transaction".into())) };
+        self.remember(Some((last.header.seq, last.id)))?;
+        Ok(last.id)
+    }
+}
+
+/// How many items go into each record.
+fn parts(items: &[(Item, Vec<u8>)]) -> Vec<usize> {
+    let mut out = vec![0];
+    let mut bytes = 0;
+    for (_, payload) in items {
+        let full = bytes + payload.len() as u64 > PART_BYTES || out.last().is_some_and(|n| *n >= PART_ITEMS);
+        if full && out.last() != Some(&0) {
+            out.push(0);
+            bytes = 0;
+        }
+        if let Some(n) = out.last_mut() {
+            *n += 1;
+        }
+        bytes += payload.len() as u64;
+    }
+    out
+}

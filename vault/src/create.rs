@@ -1,0 +1,193 @@
+//! Making a vault, and making a folder a replica of one.
+
+use std::path::Path;
+
+use aios_core::event::Event;
+use aios_core::id::VaultId;
+use aios_core::item::Item;
+
+use crate::absorb::{AbsorbOptions, Absorbed};
+use crate::accept::is_gated;
+use crate::author::Draft;
+use crate::disk::{self, Lock, RuleSource, Rules};
+use crate::error::Error;
+use crate::keys::{self, Keys};
+use crate::layout::{FORMAT, Layout, Replica};
+use crate::vault::{PATIENCE, Progress, Vault};
+use crate::{db, git};
+
+/// The roles of the device that makes a vault.
+pub const MAKER_ROLES: [&str; 6] = ["write", "carry", "approve", "coordinate", "credentials", "administer"];
+
+/// How to make a vault.
+#[derive(Debug, Clone, Default)]
+pub struct NewVault {
+    /// The vault's name; the folder's where absent.
+    pub name: Option<String>,
+    /// The device's name; the machine's where absent.
+    pub device: Option<String>,
+}
+
+impl Vault {
+    /// Makes `root` a vault, importing the files and the git history in it.
+    pub fn create(root: &Path, new: &NewVault, progress: Progress<'_>) -> Result<(Vault, Absorbed), Error> {
+        std::fs::create_dir_all(root).map_err(|e| Error::io("make", root, e))?;
+        let root = &std::fs::canonicalize(root).map_err(|e| Error::io("use", root, e))?;
+        let layout = Layout::new(root);
+        let own = layout.own();
+        if own.join("replica.json").exists() {
+            return Self::resume(layout, new, progress);
+        }
+        let repo = git::open_or_init(root)?;
+        take_main(&repo)?;
+        std::fs::create_dir_all(&own).map_err(|e| Error::io("make", &own, e))?;
+        let lock = Lock::take(&layout.lock(), PATIENCE)?;
+        let keys = Keys::create(true)?;
+        let nonce = data_encoding::HEXLOWER.encode(&keys::random()?[..16]);
+        let vault = VaultId::of(&keys.device.public(), &nonce);
+        let name = new.name.clone().unwrap_or_else(|| folder_name(root));
+        let replica = Replica { format: FORMAT, vault, device: keys.device.public(), name };
+        std::fs::write(own.join("nonce"), &nonce).map_err(|e| Error::io("write", &own.join("nonce"), e))?;
+        layout.write_replica(&replica)?;
+        let db = db::open(&layout.database())?;
+        let mut vault = Vault::assemble(layout, replica, keys, db, lock)?;
+        let absorbed = vault.found(new, &nonce, progress)?;
+        Ok((vault, absorbed))
+    }
+
+    /// Goes on with a vault whose making was cut short before its first record.
+    fn resume(layout: Layout, new: &NewVault, progress: Progress<'_>) -> Result<(Vault, Absorbed), Error> {
+        let root = layout.root().to_owned();
+        let nonce = std::fs::read_to_string(layout.own().join("nonce")).unwrap_or_default();
+        let mut vault = Self::open_layout(layout, PATIENCE)?;
+        if !vault.view().is_empty() || VaultId::of(&vault.device(), &nonce) != vault.id() {
+            return Err(Error::AlreadyAVault(root));
+        }
+        let absorbed = vault.found(new, &nonce, progress)?;
+        Ok((vault, absorbed))
+    }
+
+    /// Writes the first record: the vault, its member, the history beneath, and the files there are.
+    fn found(&mut self, new: &NewVault, nonce: &str, progress: Progress<'_>) -> Result<Absorbed, Error> {
+        let Some(operator) = self.operator()? else { return Err(Error::NoOperator("make a vault")) };
+        let device_name = new.device.clone().unwrap_or_else(machine_name);
+        let mut draft = Draft::operator("Begin the vault");
+        draft.push(Item::Event(Event::VaultCreated {
+            name: self.replica.name.clone(),
+            nonce: nonce.to_owned(),
+            device_name,
+            operator: operator.public(),
+            roles: MAKER_ROLES.map(str::to_owned).to_vec(),
+        }));
+        let (rules, texts) = self.rules_on_disk()?;
+        for (path, text) in &texts {
+            draft.push(self.acceptance(path, &aios_core::id::ContentHash::of(text.as_bytes()))?);
+        }
+        git::write_excludes(&self.repo, rules.exclude())?;
+        if let Some(tip) = git::read_ref(&self.repo, git::MAIN)? {
+            self.keep_history(tip)?;
+            draft.push(Item::History { tip: crate::project::git_id(&tip) });
+            db::set_meta(&self.db, "main", tip.as_bytes())?;
+        }
+        let mut scan = disk::scan::scan(self.root(), &rules);
+        self.add_tracked(&mut scan)?;
+        let survey = self.survey_scan(scan, Vec::new(), progress)?;
+        let mut out = Absorbed::default();
+        self.transaction(|vault| {
+            vault.absorb_into(draft, survey, &AbsorbOptions::default(), &mut out)?;
+            vault.refresh(progress)
+        })?;
+        Ok(out)
+    }
+
+    /// The ignore rules as the files on disk have them, for the import: whoever makes a vault accepts what is there.
+    fn rules_on_disk(&self) -> Result<(Rules, Vec<(String, String)>), Error> {
+        let mut texts: Vec<(String, String)> = Vec::new();
+        loop {
+            let sources: Vec<RuleSource<'_>> = texts.iter().map(|(path, text)| RuleSource { path, text }).collect();
+            let rules = Rules::new(&sources);
+            let scan = disk::scan::scan(self.root(), &rules);
+            let known: std::collections::HashSet<&str> = texts.iter().map(|(path, _)| path.as_str()).collect();
+            let mut more = Vec::new();
+            for found in scan.entries.iter().filter(|found| is_gated(&found.path) && !known.contains(found.path.as_str())) {
+                let path = self.root().join(&found.path);
+                let bytes = std::fs::read(&path).map_err(|e| Error::io("read", &path, e))?;
+                more.push((found.path.clone(), String::from_utf8_lossy(&bytes).into_owned()));
+            }
+            if more.is_empty() {
+                return Ok((rules, texts));
+            }
+            texts.extend(more);
+        }
+    }
+
+    /// Adds what git tracks although a rule hides it: rules never remove a file.
+    fn add_tracked(&self, scan: &mut disk::Scan) -> Result<(), Error> {
+        let known: std::collections::HashSet<String> = scan.entries.iter().map(|found| found.path.clone()).collect();
+        for (path, _, _) in git::Index::read(&self.repo)?.iter() {
+            let Ok(path) = std::str::from_utf8(path) else { continue };
+            if !known.contains(path)
+                && let Ok(Some(found)) = disk::scan::look(self.writer.root(), path)
+            {
+                scan.entries.push(found);
+            }
+        }
+        scan.entries.sort_by(|a, b| a.path.as_bytes().cmp(b.path.as_bytes()));
+        Ok(())
+    }
+
+    /// Makes `root` a replica of a vault, as the device of `keys`; nothing is in it before the first sync.
+    pub fn replicate(root: &Path, vault: VaultId, name: &str, keys: Keys) -> Result<Vault, Error> {
+        std::fs::create_dir_all(root).map_err(|e| Error::io("make", root, e))?;
+        let root = &std::fs::canonicalize(root).map_err(|e| Error::io("use", root, e))?;
+        let layout = Layout::new(root);
+        if layout.own().join("replica.json").exists() {
+            let here = layout.replica()?;
+            if here.vault != vault {
+                return Err(Error::AlreadyAVault(root.clone()));
+            }
+            return Self::open_layout(layout, PATIENCE);
+        }
+        let repo = git::open_or_init(root)?;
+        take_main(&repo)?;
+        let own = layout.own();
+        std::fs::create_dir_all(&own).map_err(|e| Error::io("make", &own, e))?;
+        let lock = Lock::take(&layout.lock(), PATIENCE)?;
+        let replica = Replica { format: FORMAT, vault, device: keys.device.public(), name: name.to_owned() };
+        layout.write_replica(&replica)?;
+        let db = db::open(&layout.database())?;
+        if let Some(tip) = git::read_ref(&repo, git::MAIN)? {
+            db::set_meta(&db, "main", tip.as_bytes())?;
+        }
+        Vault::assemble(layout, replica, keys, db, lock)
+    }
+}
+
+/// Sees to it that HEAD is on `main`: a repository on a branch of another name goes on from there under that name.
+fn take_main(repo: &git2::Repository) -> Result<(), Error> {
+    match git::state(repo)? {
+        git::State::Normal => Ok(()),
+        git::State::OtherBranch(name) if git::read_ref(repo, git::MAIN)?.is_none() => {
+            if let Some(tip) = git::read_ref(repo, &name)? {
+                let by = git::Signature::new("aios", "aios@localhost", 0);
+                git::set_ref(repo, git::MAIN, tip, None, &by, "aios")?;
+            }
+            repo.set_head(git::MAIN).map_err(crate::vault::git_error)
+        }
+        other => Err(Error::Paused(format!("git is not on branch main ({other:?})"))),
+    }
+}
+
+fn folder_name(root: &Path) -> String {
+    root.file_name().map_or_else(|| "vault".into(), |name| name.to_string_lossy().into_owned())
+}
+
+/// The machine's name, for a device that was given none.
+pub fn machine_name() -> String {
+    let name = rustix::system::uname();
+    let name = name.nodename().to_string_lossy().into_owned();
+    match name.split('.').next() {
+        Some(short) if !short.is_empty() => short.to_owned(),
+        _ => "device".into(),
+    }
+}

@@ -1,0 +1,278 @@
+//! What a crash test must undo: writes and names not yet synced, held in memory.
+//!
+//! Armed by `AIOS_FAULT_JOURNAL=FILE`. The model is stricter than the common file systems. The bytes of a
+//! file last once the file is synced; a name (create, rename, exchange, remove) lasts once every folder it
+//! touches is synced. At a crash the unsynced tail of each file is cut off, then unsynced names are undone,
+//! newest first. A new file whose bytes were synced but whose folder was not disappears; one of which
+//! nothing was synced stays, empty. Changes made past this layer are not seen.
+
+use std::collections::HashMap;
+use std::fs::{self, File, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+
+static JOURNAL: OnceLock<Option<Mutex<Journal>>> = OnceLock::new();
+
+/// Device and inode: what a file is, whatever its name becomes.
+type Inode = (u64, u64);
+
+enum Act {
+    Created(Inode),
+    MadeFolder,
+    RemovedFolder,
+    Linked,
+    Removed(Kept),
+    Renamed { from: PathBuf, replaced: Option<Kept> },
+    Exchanged { with: PathBuf },
+}
+
+/// A file or link about to lose its name, as a power cut would give it back.
+pub(super) struct Kept {
+    bytes: Vec<u8>,
+    link: Option<PathBuf>,
+    mode: u32,
+}
+
+impl Kept {
+    fn restore(self, at: &Path) -> std::io::Result<()> {
+        match self.link {
+            Some(target) => std::os::unix::fs::symlink(target, at),
+            None => {
+                fs::write(at, self.bytes)?;
+                fs::set_permissions(at, fs::Permissions::from_mode(self.mode & 0o7777))
+            }
+        }
+    }
+}
+
+struct Name {
+    at: PathBuf,
+    act: Act,
+    /// The folders still to be synced before this lasts.
+    folders: Vec<PathBuf>,
+}
+
+struct Tail {
+    path: PathBuf,
+    synced: u64,
+}
+
+struct Journal {
+    report: PathBuf,
+    tails: HashMap<Inode, Tail>,
+    names: Vec<Name>,
+}
+
+fn journal() -> Option<MutexGuard<'static, Journal>> {
+    let journal = JOURNAL.get_or_init(|| {
+        let report = PathBuf::from(std::env::var_os("AIOS_FAULT_JOURNAL").filter(|file| !file.is_empty())?);
+        Some(Mutex::new(Journal { report, tails: HashMap::new(), names: Vec::new() }))
+    });
+    Some(journal.as_ref()?.lock().unwrap_or_else(PoisonError::into_inner))
+}
+
+/// `path` with its folder resolved, so that one file has one spelling.
+fn spelt(path: &Path) -> PathBuf {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    match (fs::canonicalize(folder), path.file_name()) {
+        (Ok(folder), Some(name)) => folder.join(name),
+        _ => path.to_path_buf(),
+    }
+}
+
+fn folder_of(path: &Path) -> PathBuf {
+    path.parent().unwrap_or(path).to_path_buf()
+}
+
+fn inode(meta: &fs::Metadata) -> Inode {
+    (meta.dev(), meta.ino())
+}
+
+impl Journal {
+    fn name(&mut self, at: &Path, act: Act) {
+        let at = spelt(at);
+        let mut folders = vec![folder_of(&at)];
+        if let Act::Renamed { from: other, .. } | Act::Exchanged { with: other } = &act {
+            folders.push(folder_of(other));
+            folders.dedup();
+        }
+        self.names.push(Name { at, act, folders });
+    }
+
+    /// Follows files to their new names; `exchanged` also moves the other way.
+    fn follow(&mut self, from: &Path, to: &Path, exchanged: bool) {
+        let moved = |path: &Path, from: &Path, to: &Path| {
+            let rest = path.strip_prefix(from).ok()?;
+            Some(if rest.as_os_str().is_empty() { to.to_path_buf() } else { to.join(rest) })
+        };
+        for tail in self.tails.values_mut() {
+            if let Some(path) = moved(&tail.path, from, to) {
+                tail.path = path;
+            } else if exchanged && let Some(path) = moved(&tail.path, to, from) {
+                tail.path = path;
+            }
+        }
+    }
+}
+
+/// A file was created, empty.
+pub(super) fn created(path: &Path, file: &File) {
+    if let Some(mut journal) = journal()
+        && let Ok(meta) = file.metadata()
+    {
+        journal.name(path, Act::Created(inode(&meta)));
+        journal.tails.insert(inode(&meta), Tail { path: spelt(path), synced: 0 });
+    }
+}
+
+/// Bytes are about to be appended to a file.
+pub(super) fn appending(file: &File) {
+    if let Some(mut journal) = journal()
+        && let Ok(meta) = file.metadata()
+    {
+        let fd = std::os::fd::AsRawFd::as_raw_fd(file);
+        if let Ok(path) = fs::read_link(format!("/proc/self/fd/{fd}")) {
+            journal.tails.entry(inode(&meta)).or_insert(Tail { path, synced: meta.len() });
+        }
+    }
+}
+
+/// A folder was made.
+pub(super) fn made_folder(path: &Path) {
+    if let Some(mut journal) = journal() {
+        journal.name(path, Act::MadeFolder);
+    }
+}
+
+/// A folder was removed.
+pub(super) fn removed_folder(path: &Path) {
+    if let Some(mut journal) = journal() {
+        journal.name(path, Act::RemovedFolder);
+    }
+}
+
+/// A second name was given to a file, or a symbolic link was made.
+pub(super) fn linked(path: &Path) {
+    if let Some(mut journal) = journal() {
+        journal.name(path, Act::Linked);
+    }
+}
+
+/// What stands at `path`, which is about to be removed or replaced.
+pub(super) fn keep(path: &Path) -> Option<Kept> {
+    let journal = journal()?;
+    let meta = fs::symlink_metadata(path).ok().filter(|meta| !meta.is_dir())?;
+    let link = fs::read_link(path).ok();
+    let mut bytes = if link.is_none() { fs::read(path).unwrap_or_default() } else { Vec::new() };
+    if let Some(tail) = journal.tails.get(&inode(&meta)) {
+        bytes.truncate(usize::try_from(tail.synced).unwrap_or(usize::MAX));
+    }
+    Some(Kept { bytes, link, mode: meta.mode() })
+}
+
+/// A file or link was removed.
+pub(super) fn removed(path: &Path, kept: Option<Kept>) {
+    if let Some(mut journal) = journal()
+        && let Some(kept) = kept
+    {
+        journal.name(path, Act::Removed(kept));
+    }
+}
+
+/// A name was changed, taking the place of what was `replaced`.
+pub(super) fn renamed(from: &Path, to: &Path, replaced: Option<Kept>) {
+    if let Some(mut journal) = journal() {
+        let (from, to) = (spelt(from), spelt(to));
+        journal.follow(&from, &to, false);
+        journal.name(&to, Act::Renamed { from, replaced });
+    }
+}
+
+/// Two names changed places.
+pub(super) fn exchanged(a: &Path, b: &Path) {
+    if let Some(mut journal) = journal() {
+        let (a, b) = (spelt(a), spelt(b));
+        journal.follow(&a, &b, true);
+        journal.name(&b, Act::Exchanged { with: a });
+    }
+}
+
+/// A file was synced.
+pub(super) fn synced_file(file: &File) {
+    if let Some(mut journal) = journal()
+        && let Ok(meta) = file.metadata()
+        && let Some(tail) = journal.tails.get_mut(&inode(&meta))
+    {
+        tail.synced = meta.len();
+    }
+}
+
+/// A folder was synced.
+pub(super) fn synced_folder(path: &Path) {
+    if let Some(mut journal) = journal() {
+        let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
+        for name in &mut journal.names {
+            name.folders.retain(|folder| *folder != path);
+        }
+        journal.names.retain(|name| !name.folders.is_empty());
+    }
+}
+
+/// Everything was synced.
+pub(super) fn synced_all() {
+    if let Some(mut journal) = journal() {
+        journal.names.clear();
+        journal.tails.clear();
+    }
+}
+
+/// Undoes what was not synced; with `torn` the first half of each unsynced tail stays.
+pub(super) fn drop_unsynced(torn: bool) {
+    let Some(mut journal) = journal() else { return };
+    let mut report = OpenOptions::new().create(true).append(true).open(&journal.report).ok();
+    let mut tell = |what: &str, path: &Path, done: std::io::Result<()>| {
+        let answer = done.err().map(|e| format!(" ({e})")).unwrap_or_default();
+        if let Some(report) = &mut report {
+            // A report that cannot be written must not stop the crash.
+            let _ = writeln!(report, "{what} {}{answer}", path.display());
+        }
+    };
+    for tail in journal.tails.values() {
+        let Ok(len) = fs::metadata(&tail.path).map(|meta| meta.len()) else { continue };
+        if len > tail.synced {
+            let keep = if torn { tail.synced + (len - tail.synced) / 2 } else { tail.synced };
+            let cut = OpenOptions::new().write(true).open(&tail.path).and_then(|file| file.set_len(keep));
+            tell("cut", &tail.path, cut);
+        }
+    }
+    while let Some(name) = journal.names.pop() {
+        match name.act {
+            Act::Created(inode) => {
+                if journal.tails.get(&inode).is_none_or(|tail| tail.synced > 0) {
+                    tell("uncreated", &name.at, fs::remove_file(&name.at));
+                }
+            }
+            Act::MadeFolder => tell("unmade", &name.at, fs::remove_dir(&name.at)),
+            Act::RemovedFolder => tell("remade", &name.at, fs::create_dir(&name.at)),
+            Act::Linked => tell("unlinked", &name.at, fs::remove_file(&name.at)),
+            Act::Removed(kept) => tell("unremoved", &name.at, kept.restore(&name.at)),
+            Act::Renamed { from, replaced } => {
+                let back = fs::rename(&name.at, &from);
+                tell(
+                    "unrenamed",
+                    &name.at,
+                    back.and_then(|()| replaced.map_or(Ok(()), |kept| kept.restore(&name.at))),
+                );
+            }
+            Act::Exchanged { with } => {
+                let aside = with.with_extension("undo");
+                let undone = fs::rename(&name.at, &aside)
+                    .and_then(|()| fs::rename(&with, &name.at))
+                    .and_then(|()| fs::rename(&aside, &with));
+                tell("unexchanged", &name.at, undone);
+            }
+        }
+    }
+}

@@ -1,0 +1,228 @@
+//! What can go wrong with a vault, said so that its owner knows what to do.
+
+use std::path::{Path, PathBuf};
+
+use aios_core::frontier::Place;
+use aios_core::id::{DeviceId, DocId, GitId};
+use aios_core::member::MemberError;
+use aios_core::record::RecordError;
+
+use crate::{disk, git};
+
+/// An error of the vault.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// No vault here.
+    #[error("{0} is not in a vault")]
+    NotAVault(PathBuf),
+    /// A vault already.
+    #[error("{0} is a vault already")]
+    AlreadyAVault(PathBuf),
+    /// A newer program made it.
+    #[error("{path} has format {format}, newer than this program knows")]
+    NewerFormat {
+        /// The vault.
+        path: PathBuf,
+        /// Its format.
+        format: u32,
+    },
+    /// `replica.json` is broken.
+    #[error("{path} cannot be read: {why}")]
+    Replica {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        why: String,
+    },
+    /// The system has no place for per-user state.
+    #[error("no folder for keys: the system names no home folder")]
+    NoDataDir,
+    /// The device's key is not on this machine.
+    #[error("the key of device {} is not in {}", .device.short(8), .folder.display())]
+    NoKey {
+        /// The device.
+        device: DeviceId,
+        /// Where it was looked for.
+        folder: PathBuf,
+    },
+    /// A key file is broken.
+    #[error("{} cannot be used: {why}", .path.display())]
+    Key {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        why: &'static str,
+    },
+    /// No operator key here.
+    #[error("this device holds no operator key, so it cannot {0}")]
+    NoOperator(&'static str),
+    /// The system's random source failed.
+    #[error("no random bytes from the system: {0}")]
+    Random(String),
+    /// A file operation failed.
+    #[error("cannot {action} {}: {source}", .path.display())]
+    Io {
+        /// The verb.
+        action: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// The system's words.
+        source: std::io::Error,
+    },
+    /// The disk layer failed.
+    #[error(transparent)]
+    Disk(#[from] disk::DiskError),
+    /// A folder cannot be used.
+    #[error(transparent)]
+    Folder(#[from] disk::FolderError),
+    /// A file cannot be read.
+    #[error(transparent)]
+    Read(#[from] disk::ReadError),
+    /// A file cannot be written.
+    #[error(transparent)]
+    Write(#[from] disk::WriteError),
+    /// Another process works on the vault.
+    #[error(transparent)]
+    Lock(#[from] disk::LockError),
+    /// Git failed.
+    #[error(transparent)]
+    Git(#[from] git::Error),
+    /// The database failed.
+    #[error("the vault's database failed: {0}")]
+    Database(#[from] rusqlite::Error),
+    /// The database is not one this program made.
+    #[error("the vault's database is damaged: {0}")]
+    Damaged(String),
+    /// A record is broken.
+    #[error(transparent)]
+    Record(#[from] RecordError),
+    /// A log segment is broken.
+    #[error("log segment {} is damaged at byte {at}: {why}", .path.display())]
+    Segment {
+        /// The file.
+        path: PathBuf,
+        /// Where.
+        at: u64,
+        /// Why.
+        why: String,
+    },
+    /// A record does not fit what is here.
+    #[error("record {place} is refused: {why}")]
+    Refused {
+        /// The record.
+        place: Place,
+        /// Why.
+        why: Refusal,
+    },
+    /// The content of a document cannot be computed.
+    #[error("document {} cannot be put together: {why}", .doc.short(8))]
+    Document {
+        /// The document.
+        doc: DocId,
+        /// Why.
+        why: String,
+    },
+    /// Bytes that travel apart are not here yet.
+    #[error("the bytes of {0} are not on this device yet")]
+    Apart(GitId),
+    /// Most files are gone.
+    #[error("{missing} of {tracked} files are gone; nothing was taken in")]
+    MassDeletion {
+        /// How many are gone.
+        missing: usize,
+        /// Of how many.
+        tracked: usize,
+    },
+    /// The root cannot be trusted.
+    #[error("the vault's folder {0}; nothing was taken in")]
+    Root(String),
+    /// Git is in the middle of something.
+    #[error("paused: {0}")]
+    Paused(String),
+    /// A record of a newer program.
+    #[error("record {0} needs a newer aios: upgrade needed")]
+    Upgrade(Place),
+    /// What the user named does not exist.
+    #[error("{what} `{name}` is not known here")]
+    Unknown {
+        /// What kind of thing.
+        what: &'static str,
+        /// What they wrote.
+        name: String,
+    },
+    /// The user asked for something that makes no sense.
+    #[error("{0}")]
+    Usage(String),
+    /// A ticket cannot be used.
+    #[error("the ticket {0}")]
+    Ticket(&'static str),
+}
+
+/// Why a record is refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// Another vault's.
+    #[error("it belongs to another vault")]
+    Vault,
+    /// Records before it are missing.
+    #[error("records before it are missing")]
+    Gap,
+    /// Another record has its number.
+    #[error("another record of its device has the same number (the device's folder was copied or restored)")]
+    Fork,
+    /// The chain is broken.
+    #[error("it does not follow the record before it")]
+    Chain,
+    /// Its clock does not pass its past's.
+    #[error("its clock does not pass that of a record it builds on")]
+    Clock,
+    /// Far in the future.
+    #[error("its clock is more than a day ahead of this device's")]
+    Future,
+    /// Not a member.
+    #[error("its device is not a member of the vault")]
+    Stranger,
+    /// An event of it does not hold.
+    #[error("{0}")]
+    Member(#[from] MemberError),
+    /// An item of it is not sound.
+    #[error("{0}")]
+    Item(String),
+}
+
+impl From<std::convert::Infallible> for Error {
+    fn from(never: std::convert::Infallible) -> Self {
+        match never {}
+    }
+}
+
+impl Error {
+    /// An [`Error::Io`].
+    pub fn io(action: &'static str, path: &Path, source: std::io::Error) -> Self {
+        Error::Io { action, path: path.to_owned(), source }
+    }
+
+    /// What to do about it, where there is something.
+    pub fn hint(&self) -> Option<String> {
+        Some(match self {
+            Error::NotAVault(_) => "run `aios init` in the folder of your notes, or name a vault with -C DIR".into(),
+            Error::AlreadyAVault(_) => "run `aios status` there".into(),
+            Error::NewerFormat { .. } | Error::Upgrade(_) => "upgrade aios on this device".into(),
+            Error::NoDataDir => "set AIOS_DATA_DIR to a folder that only you can read".into(),
+            Error::NoKey { .. } => "keys never lie in the vault: use the machine that made this replica, or join again from another device".into(),
+            Error::Replica { .. } => "restore the file from a backup, or join again into this folder".into(),
+            Error::Database(_) | Error::Damaged(_) => "run `aios rebuild`: the database is made again from the log".into(),
+            Error::Segment { .. } => "run `aios verify` to see all of it, then `aios rebuild`".into(),
+            Error::MassDeletion { .. } => "if you meant it, run `aios commit --deletions`; else put the files back".into(),
+            Error::Root(_) => "check that the disk is mounted and the folder is readable".into(),
+            Error::Paused(_) => "finish or abort it with git and go back with `git switch main`".into(),
+            Error::Disk(e) => e.hint().into(),
+            Error::NoOperator(_) => "do it on the device where the vault was made".into(),
+            Error::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => "free some space; nothing acknowledged is lost".into(),
+            Error::Document { .. } => "run `aios verify --deep`, then `aios rebuild`".into(),
+            Error::Apart(_) => "run `aios sync` while a device that has them is reachable".into(),
+            _ => return None,
+        })
+    }
+}

@@ -1,0 +1,211 @@
+//! Commits made with git in the vault: taken in as records that carry them, at the version they were made from.
+
+use std::collections::BTreeMap;
+
+use aios_core::id::{DocId, GitId};
+use aios_core::item::{Base, Bytes, Content, Item, Mode};
+use aios_core::namespace::Namespace;
+use aios_core::path;
+use aios_core::record::Author;
+use git2::Oid;
+
+use crate::absorb::{Absorbed, PathChange, kind_of_bytes};
+use crate::author::Draft;
+use crate::db;
+use crate::error::Error;
+use crate::git;
+use crate::index::SqlHistory;
+use crate::vault::{Progress, Vault, git_error};
+
+impl Vault {
+    /// Takes in what was committed with git since `main` was last ours.
+    pub(crate) fn absorb_commits(&mut self, out: &mut Absorbed, progress: Progress<'_>) -> Result<(), Error> {
+        let Some(main) = git::read_ref(&self.repo, git::MAIN)? else { return Ok(()) };
+        let Some(ours) = db::meta(&self.db, "main")? else { return Ok(()) };
+        let ours = Oid::from_bytes(&ours).map_err(git_error)?;
+        if main == ours {
+            return Ok(());
+        }
+        // A write of ours that a crash kept from being noted.
+        if let Some(point) = self.transaction(|vault| vault.project(&mut |_, _, _| {}))?
+            && point.commit == main
+        {
+            return db::set_meta(&self.db, "main", main.as_bytes());
+        }
+        match self.chain(ours, main)? {
+            Some(commits) => {
+                for commit in commits {
+                    self.absorb_commit(commit, out, progress)?;
+                }
+            }
+            None => self.absorb_leap(ours, main, out, progress)?,
+        }
+        db::set_meta(&self.db, "main", main.as_bytes())
+    }
+
+    /// The commits from `ours` to `main`, oldest first, if each has the one before as its only parent.
+    fn chain(&self, ours: Oid, main: Oid) -> Result<Option<Vec<Oid>>, Error> {
+        let mut out = Vec::new();
+        let mut at = main;
+        while at != ours {
+            let Ok(commit) = self.repo.find_commit(at) else { return Ok(None) };
+            if commit.parent_count() != 1 || out.len() > 10_000 {
+                return Ok(None);
+            }
+            out.push(at);
+            at = commit.parent_id(0).map_err(git_error)?;
+        }
+        out.reverse();
+        Ok(Some(out))
+    }
+
+    fn absorb_commit(&mut self, commit: Oid, out: &mut Absorbed, progress: Progress<'_>) -> Result<(), Error> {
+        let raw = {
+            let odb = self.repo.odb().map_err(git_error)?;
+            odb.read(commit).map_err(|_| git::Error::Missing(commit))?.data().to_vec()
+        };
+        let parsed = git::Commit::parse(commit, &raw)?;
+        let parent = parsed.parents.first().map(|parent| self.root_of(*parent)).transpose()?;
+        self.absorb_tree(parent, parsed.tree, &parsed, Some((commit, raw)), out, progress)
+    }
+
+    /// Takes in a rewritten or merged `main` as one difference from where it was; the old tip stays an ancestor.
+    fn absorb_leap(&mut self, ours: Oid, main: Oid, out: &mut Absorbed, progress: Progress<'_>) -> Result<(), Error> {
+        let raw = {
+            let odb = self.repo.odb().map_err(git_error)?;
+            odb.read(main).map_err(|_| git::Error::Missing(main))?.data().to_vec()
+        };
+        let parsed = git::Commit::parse(main, &raw)?;
+        let from = self.root_of(ours)?;
+        self.absorb_tree(Some(from), parsed.tree, &parsed, None, out, progress)?;
+        Ok(())
+    }
+
+    fn absorb_tree(
+        &mut self,
+        from: Option<Oid>,
+        to: Oid,
+        commit: &git::Commit,
+        chained: Option<(Oid, Vec<u8>)>,
+        out: &mut Absorbed,
+        progress: Progress<'_>,
+    ) -> Result<(), Error> {
+        let diffs = {
+            let mut objects = git::Loose::new(&self.repo, false)?;
+            git::diff_trees(&mut objects, from, Some(to))?
+        };
+        let name = String::from_utf8_lossy(&commit.author.name).into_owned();
+        let mut draft = Draft {
+            actor: format!("git:{name}"),
+            message: String::from_utf8_lossy(&commit.message).into_owned(),
+            author: Some(Author { name, email: String::from_utf8_lossy(&commit.author.email).into_owned() }),
+            ..Draft::default()
+        };
+        self.transaction(|vault| {
+            let whole = vault.items_of_diffs(diffs, &mut draft, out)?;
+            let tip = git::read_ref(&vault.repo, git::MAIN)?;
+            match chained {
+                Some((oid, raw)) if whole => draft.push(Item::Commit { raw: Bytes(raw), git: crate::project::git_id(&oid) }),
+                Some((oid, _)) => vault.push_history(oid, &mut draft)?,
+                None => {
+                    if let Some(tip) = tip {
+                        vault.push_history(tip, &mut draft)?;
+                    }
+                }
+            }
+            out.record = Some(vault.author_records(draft)?);
+            vault.refresh(progress)
+        })
+    }
+
+    fn push_history(&self, tip: Oid, draft: &mut Draft) -> Result<(), Error> {
+        let head = self.projected_head()?;
+        let known = head.is_some_and(|head| head == tip || self.repo.graph_descendant_of(head, tip).unwrap_or(false));
+        if !known {
+            self.keep_history(tip)?;
+            draft.push(Item::History { tip: crate::project::git_id(&tip) });
+        }
+        Ok(())
+    }
+
+    /// The items that make the documents follow a difference of trees. Says whether all of it could be followed.
+    fn items_of_diffs(&mut self, diffs: Vec<git::Diff>, draft: &mut Draft, out: &mut Absorbed) -> Result<bool, Error> {
+        let mut whole = true;
+        let mut gone: BTreeMap<GitId, (DocId, String)> = BTreeMap::new();
+        let mut new = Vec::new();
+        for diff in diffs {
+            let Ok(at) = String::from_utf8(diff.path.clone()) else {
+                whole = false;
+                continue;
+            };
+            let doc = self.doc_at(&at)?;
+            match (doc, diff.new) {
+                (Some(doc), None) => {
+                    let git = diff.old.map(|(_, oid)| crate::project::git_id(&oid)).unwrap_or(GitId([0; 20]));
+                    gone.insert(git, (doc, at));
+                }
+                (None, None) => {}
+                (doc, Some((mode, oid))) => new.push((doc, at, mode, oid)),
+            }
+        }
+        for (doc, at, mode, oid) in new {
+            let mode = match mode {
+                0o100_755 => Mode::Executable,
+                0o120_000 => Mode::Link,
+                0o100_644 | 0o100_664 => Mode::File,
+                _ => {
+                    whole = false;
+                    continue;
+                }
+            };
+            if path::check(&at).is_err() {
+                whole = false;
+                continue;
+            }
+            let git = crate::project::git_id(&oid);
+            if doc.is_none()
+                && let Some((moved, from)) = gone.remove(&git)
+            {
+                out.changed.push(PathChange::new(&at, format!("renamed from {from}")));
+                draft.push(Item::Move { doc: moved, path: at });
+                continue;
+            }
+            let bytes = {
+                let odb = self.repo.odb().map_err(git_error)?;
+                let object = odb.read(oid).map_err(|_| git::Error::Missing(oid))?;
+                object.data().to_vec()
+            };
+            let content = Content::of(&bytes);
+            let kind = if mode == Mode::Link { aios_core::item::Kind::Link } else { kind_of_bytes(&at, &bytes) };
+            match doc {
+                Some(doc) => {
+                    let current = self.placement(&doc)?;
+                    if current.as_ref().is_some_and(|current| current.mode != mode && mode != Mode::Link) {
+                        draft.push(Item::Mode { doc, mode });
+                    }
+                    if current.is_none_or(|current| current.content.hash != content.hash)
+                        && let Some(edited) = self.edit_at(&doc, &at, content, Some(bytes), None)?
+                    {
+                        draft.items.push((edited.item, edited.payload));
+                    }
+                    out.changed.push(PathChange::new(&at, "modified"));
+                }
+                None => {
+                    let author = aios_core::frontier::Place { device: self.replica.device, seq: self.next_seq()? };
+                    let history = SqlHistory(&self.db);
+                    let after = Namespace::new(&history, self.view.clone())?.after(&at, author, draft.items.len())?;
+                    let doc = DocId::of(&self.replica.vault, &path::fold(&at), &after);
+                    let payload = if kind.inline() { bytes } else { Vec::new() };
+                    out.changed.push(PathChange::new(&at, "added"));
+                    let base = Base::default();
+                    draft.items.push((Item::Create { doc, path: at, after, kind, mode, content, base }, payload));
+                }
+            }
+        }
+        for (doc, at) in gone.into_values() {
+            out.changed.push(PathChange::new(&at, "deleted"));
+            draft.push(Item::Delete { doc });
+        }
+        Ok(whole)
+    }
+}

@@ -1,0 +1,144 @@
+//! The git repository under a vault: objects, packs, trees, commits, the index and refs.
+//!
+//! Everything here is about git's own formats and knows nothing of records or documents. Reading goes
+//! through libgit2; bulk writing, the index and refs are written here, because each needs control over
+//! when a byte is durable (I9) or speed that libgit2 does not give. Formats: `gitformat-pack(5)`,
+//! `gitformat-index(5)`, `gitrepository-layout(5)`.
+
+mod commit;
+mod durable;
+mod index;
+mod objects;
+mod pack;
+mod refs;
+mod repack;
+mod repo;
+mod tree;
+
+pub use commit::{Commit, Signature};
+pub use index::{Index, Stat, Update, update_index};
+pub use objects::{Bulk, Loose, Objects, object_id};
+pub use pack::{Pack, PackWriter};
+pub use refs::{LOG_PREFIX, MAIN, State, read_ref, set_ref, state};
+pub use repack::{Limits, Repacked, loose_count, repack};
+pub use repo::{open_or_init, write_excludes};
+pub use tree::{Change, Diff, Entry, TREE, diff_trees, edit_tree, entries, lookup};
+
+use git2::{ObjectType, Oid};
+use std::path::PathBuf;
+
+/// What can go wrong in the git layer.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// libgit2 failed.
+    #[error("git: {what} failed: {source}; run `git fsck` in the vault if this repeats")]
+    Git {
+        /// The operation, as a noun phrase.
+        what: String,
+        /// libgit2's own words.
+        source: git2::Error,
+    },
+    /// The file system failed.
+    #[error("cannot {what} {}: {source}; check the disk and the permissions of the folder", path.display())]
+    Io {
+        /// The operation, as a verb.
+        what: &'static str,
+        /// The file or folder.
+        path: PathBuf,
+        /// The system's own words.
+        source: std::io::Error,
+    },
+    /// An object that another object or a ref names is not in the repository.
+    #[error("git object {0} is missing; `aios` rebuilds history from the log, or fetch it from a peer")]
+    Missing(Oid),
+    /// An object's bytes are not what its type demands.
+    #[error("git {kind} {oid} is malformed: {why}; run `git fsck` in the vault")]
+    Malformed {
+        /// The type that was expected.
+        kind: ObjectType,
+        /// Its id.
+        oid: Oid,
+        /// What is wrong.
+        why: &'static str,
+    },
+    /// A path that git cannot hold.
+    #[error("git cannot hold the path {path:?}: {why}; rename the file")]
+    BadPath {
+        /// The path, lossily decoded.
+        path: String,
+        /// What is wrong.
+        why: &'static str,
+    },
+    /// One name would be a file and a folder in the same tree.
+    #[error("{0:?} would be both a file and a folder; rename one of them")]
+    Clash(String),
+    /// A reader gave fewer or more bytes than announced.
+    #[error("an object of {expected} bytes gave {found}; the file changed while it was read, try again")]
+    Length {
+        /// The announced size in bytes.
+        expected: u64,
+        /// The bytes read, at most one more than announced.
+        found: u64,
+    },
+    /// Another program holds the index.
+    #[error("another git command holds {}; let it finish, or delete that file if none is running", .0.display())]
+    IndexBusy(PathBuf),
+    /// The index cannot be read.
+    #[error("the git index {} cannot be used: {why}; {help}", path.display())]
+    BadIndex {
+        /// The index file.
+        path: PathBuf,
+        /// What is wrong.
+        why: String,
+        /// What to do.
+        help: &'static str,
+    },
+    /// Another program holds a ref.
+    #[error("another git command holds {}; let it finish, or delete that file if none is running", .0.display())]
+    RefBusy(PathBuf),
+    /// A ref is not where the caller thought.
+    #[error(
+        "{name} is at {found}, not at {expected}; someone moved it meanwhile, take their commits in first"
+    )]
+    RefMoved {
+        /// The full name of the ref.
+        name: String,
+        /// The id expected, zero for none.
+        expected: Oid,
+        /// The id found, zero for none.
+        found: Oid,
+    },
+    /// A repository aios cannot work in.
+    #[error("{} cannot be a vault: {why}; {help}", path.display())]
+    Unsupported {
+        /// The repository or file.
+        path: PathBuf,
+        /// What is wrong.
+        why: &'static str,
+        /// What to do.
+        help: &'static str,
+    },
+    /// A pack is damaged.
+    #[error("the pack {} is damaged: {why}; run `git fsck` in the vault", path.display())]
+    BadPack {
+        /// The pack or its index.
+        path: PathBuf,
+        /// What is wrong.
+        why: &'static str,
+    },
+}
+
+impl Error {
+    /// Names the operation that libgit2 failed at.
+    pub(crate) fn git(what: impl Into<String>) -> impl FnOnce(git2::Error) -> Error {
+        move |source| Error::Git { what: what.into(), source }
+    }
+
+    /// Names the operation and the file that the system failed at.
+    pub(crate) fn io(what: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Error {
+        move |source| Error::Io { what, path: path.into(), source }
+    }
+}
+
+#[cfg(test)]
+mod testing;

@@ -1,0 +1,197 @@
+//! Where objects are read from and written to: one by one, or in bulk into a pack.
+
+use super::{Error, PackWriter, durable};
+use flate2::{Compression, write::ZlibEncoder};
+use git2::{ObjectType, Odb, OdbLookupFlags, Oid, Repository};
+use sha1::{Digest, Sha1};
+use std::collections::HashMap;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+/// A store of git objects that can be written.
+pub trait Objects {
+    /// Reads an object that is in the repository or was written through this store.
+    ///
+    /// # Errors
+    /// [`Error::Missing`] when there is none.
+    fn read(&mut self, oid: Oid) -> Result<(ObjectType, Vec<u8>), Error>;
+
+    /// Writes an object unless the store has it and gives its id.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    fn write(&mut self, kind: ObjectType, bytes: &[u8]) -> Result<Oid, Error>;
+}
+
+/// Git's header of an object: type, space, size in bytes, NUL.
+pub(super) fn header(kind: ObjectType, size: u64) -> Vec<u8> {
+    format!("{} {size}\0", kind.str()).into_bytes()
+}
+
+/// A SHA-1 digest as an object id.
+pub(super) fn oid(bytes: &[u8]) -> Result<Oid, Error> {
+    Oid::from_bytes(bytes).map_err(Error::git("reading an object id"))
+}
+
+/// The id git gives an object of this type and content.
+///
+/// # Errors
+/// None in practice: a SHA-1 digest is a valid id.
+pub fn object_id(kind: ObjectType, bytes: &[u8]) -> Result<Oid, Error> {
+    let mut hash = Sha1::new();
+    hash.update(header(kind, bytes.len() as u64));
+    hash.update(bytes);
+    oid(&hash.finalize())
+}
+
+/// Reads an object from the repository.
+pub(super) fn read(odb: &Odb<'_>, oid: Oid) -> Result<(ObjectType, Vec<u8>), Error> {
+    match odb.read(oid) {
+        Ok(object) => Ok((object.kind(), object.data().to_vec())),
+        Err(e) if e.code() == git2::ErrorCode::NotFound => Err(Error::Missing(oid)),
+        Err(e) => Err(Error::git(format!("reading object {oid}"))(e)),
+    }
+}
+
+fn known(odb: &Odb<'_>, oid: Oid) -> bool {
+    odb.exists_ext(oid, OdbLookupFlags::NO_REFRESH)
+}
+
+/// Writes each object as a file of its own: right for a handful of objects.
+pub struct Loose<'r> {
+    odb: Odb<'r>,
+    folder: PathBuf,
+    sync: bool,
+}
+
+impl<'r> Loose<'r> {
+    /// A store on a repository. With `sync` every object is durable when its write returns.
+    ///
+    /// # Errors
+    /// When the object database cannot be opened.
+    pub fn new(repo: &'r Repository, sync: bool) -> Result<Self, Error> {
+        let odb = repo.odb().map_err(Error::git("opening the object database"))?;
+        Ok(Loose { odb, folder: repo.commondir().join("objects"), sync })
+    }
+
+    fn store(&self, path: &Path, kind: ObjectType, bytes: &[u8]) -> Result<(), Error> {
+        let (file, temporary) = durable::create_temporary(&self.folder, "tmp_obj_aios_")?;
+        let written = (|| {
+            let mut zlib = ZlibEncoder::new(file, Compression::fast());
+            let file = zlib
+                .write_all(&header(kind, bytes.len() as u64))
+                .and_then(|()| zlib.write_all(bytes))
+                .and_then(|()| zlib.finish())
+                .map_err(Error::io("write", &temporary))?;
+            durable::make_read_only(&file, &temporary)?;
+            if self.sync {
+                durable::sync_file(&file, &temporary)?;
+            }
+            if let Some(folder) = path.parent() {
+                durable::create_folder(folder)?;
+            }
+            durable::rename(&temporary, path)
+        })();
+        if written.is_err() {
+            // The first error is the one to tell.
+            let _ = std::fs::remove_file(&temporary);
+        }
+        written?;
+        match path.parent() {
+            Some(folder) if self.sync => durable::sync_folder(folder),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The place of a loose object.
+pub(super) fn loose_path(objects: &Path, oid: Oid) -> PathBuf {
+    let hex = oid.to_string();
+    objects.join(&hex[..2]).join(&hex[2..])
+}
+
+impl Objects for Loose<'_> {
+    fn read(&mut self, oid: Oid) -> Result<(ObjectType, Vec<u8>), Error> {
+        read(&self.odb, oid)
+    }
+
+    fn write(&mut self, kind: ObjectType, bytes: &[u8]) -> Result<Oid, Error> {
+        let oid = object_id(kind, bytes)?;
+        if !known(&self.odb, oid) {
+            self.store(&loose_path(&self.folder, oid), kind, bytes)?;
+        }
+        Ok(oid)
+    }
+}
+
+/// How many bytes of trees and commits [`Bulk`] keeps at hand, so that a chain of commits need not read back what it just wrote.
+const RECENT: usize = 16 << 20;
+
+/// Writes objects into one pack: right for many. Nothing is visible to others before [`Bulk::finish`].
+pub struct Bulk<'r> {
+    odb: Odb<'r>,
+    pack: PackWriter,
+    recent: HashMap<Oid, (ObjectType, Vec<u8>)>,
+    recent_bytes: usize,
+}
+
+impl<'r> Bulk<'r> {
+    /// A store on a repository with a fresh pack at zlib `level` (0 to 9).
+    ///
+    /// # Errors
+    /// When the pack's temporary file cannot be made.
+    pub fn new(repo: &'r Repository, level: u32) -> Result<Self, Error> {
+        let odb = repo.odb().map_err(Error::git("opening the object database"))?;
+        let pack = PackWriter::new(&repo.commondir().join("objects"), level)?;
+        Ok(Bulk { odb, pack, recent: HashMap::new(), recent_bytes: 0 })
+    }
+
+    /// Writes a blob of `size` bytes without holding it in memory. See [`PackWriter::add_stream`].
+    ///
+    /// # Errors
+    /// As [`PackWriter::add_stream`].
+    pub fn write_stream(&mut self, size: u64, from: &mut dyn std::io::Read) -> Result<Oid, Error> {
+        self.pack.add_stream(ObjectType::Blob, size, from)
+    }
+
+    /// Puts the pack in place, durable when `sync`, and shows it to this repository handle. None when nothing was written.
+    ///
+    /// # Errors
+    /// As [`PackWriter::finish`].
+    pub fn finish(self, sync: bool) -> Result<Option<super::Pack>, Error> {
+        let pack = self.pack.finish(sync)?;
+        if pack.is_some() {
+            self.odb.refresh().map_err(Error::git("refreshing the object database"))?;
+        }
+        Ok(pack)
+    }
+}
+
+impl Objects for Bulk<'_> {
+    fn read(&mut self, oid: Oid) -> Result<(ObjectType, Vec<u8>), Error> {
+        if let Some(found) = self.recent.get(&oid) {
+            return Ok(found.clone());
+        }
+        match self.pack.read(oid)? {
+            Some(found) => Ok(found),
+            None => read(&self.odb, oid),
+        }
+    }
+
+    fn write(&mut self, kind: ObjectType, bytes: &[u8]) -> Result<Oid, Error> {
+        let oid = object_id(kind, bytes)?;
+        if self.pack.contains(oid) || known(&self.odb, oid) {
+            return Ok(oid);
+        }
+        self.pack.add_as(oid, kind, bytes)?;
+        if kind != ObjectType::Blob {
+            if self.recent_bytes + bytes.len() > RECENT {
+                self.recent.clear();
+                self.recent_bytes = 0;
+            }
+            self.recent_bytes += bytes.len();
+            self.recent.insert(oid, (kind, bytes.to_vec()));
+        }
+        Ok(oid)
+    }
+}

@@ -1,0 +1,143 @@
+//! Keys and what else must not lie in the vault: device key, operator key, and the memory of the log's tip.
+//!
+//! They are kept per device under `AIOS_DATA_DIR` (default: the platform's own place), readable by the user alone.
+
+use std::io::Write;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use aios_core::id::{DeviceId, RecordId};
+use aios_core::key::SecretKey;
+use data_encoding::HEXLOWER;
+use serde::{Deserialize, Serialize};
+
+use crate::disk::durable;
+use crate::error::Error;
+
+static DATA_DIR: OnceLock<PathBuf> = OnceLock::new();
+
+/// Sets where per-user state lies, for a program that has its own place for it. Only the first call counts.
+pub fn use_data_dir(path: &Path) -> &'static Path {
+    DATA_DIR.get_or_init(|| path.to_owned())
+}
+
+/// Where per-user state lies.
+pub fn data_dir() -> Result<PathBuf, Error> {
+    if let Some(dir) = DATA_DIR.get() {
+        return Ok(dir.clone());
+    }
+    if let Some(dir) = std::env::var_os("AIOS_DATA_DIR").filter(|dir| !dir.is_empty()) {
+        return std::path::absolute(&dir).map_err(|e| Error::io("use", Path::new(&dir), e));
+    }
+    match directories::ProjectDirs::from("", "", "aios") {
+        Some(dirs) => Ok(dirs.data_dir().to_owned()),
+        None => Err(Error::NoDataDir),
+    }
+}
+
+/// The keys of one device.
+#[derive(Debug, Clone)]
+pub struct Keys {
+    folder: PathBuf,
+    /// The device key: signs records, and is the device's address on the network.
+    pub device: SecretKey,
+}
+
+/// What the device remembers of its own log, so that a copied or restored folder is noticed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Memory {
+    /// The last record this incarnation wrote.
+    pub tip: Option<(u64, RecordId)>,
+    /// The Automerge actor of this incarnation, hex.
+    pub actor: String,
+}
+
+impl Keys {
+    /// Makes keys for a new device. `operator` says whether it gets an operator key.
+    pub fn create(operator: bool) -> Result<Keys, Error> {
+        let device = SecretKey::from_bytes(&random()?);
+        let folder = data_dir()?.join("devices").join(device.public().hex());
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder).map_err(|e| Error::io("make", &folder, e))?;
+        write_secret(&folder.join("device.key"), &device.to_bytes())?;
+        if operator {
+            write_secret(&folder.join("operator.key"), &random()?)?;
+        }
+        durable::sync_dir(&folder)?;
+        Ok(Keys { folder, device })
+    }
+
+    /// Reads the keys of `device`.
+    pub fn load(device: &DeviceId) -> Result<Keys, Error> {
+        let folder = data_dir()?.join("devices").join(device.hex());
+        let path = folder.join("device.key");
+        let Some(secret) = read_secret(&path)? else {
+            return Err(Error::NoKey { device: *device, folder });
+        };
+        let key = SecretKey::from_bytes(&secret);
+        match key.public() == *device {
+            true => Ok(Keys { folder, device: key }),
+            false => Err(Error::Key { path, why: "it is the key of another device" }),
+        }
+    }
+
+    /// The operator key kept on this device, if there is one.
+    pub fn operator(&self) -> Result<Option<SecretKey>, Error> {
+        Ok(read_secret(&self.folder.join("operator.key"))?.map(|secret| SecretKey::from_bytes(&secret)))
+    }
+
+    /// The folder where the device's own state may lie, outside the vault.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// What is remembered of the log. Anything unreadable counts as nothing: the cost is a new actor.
+    pub fn memory(&self) -> Option<Memory> {
+        let text = std::fs::read(self.folder.join("memory.json")).ok()?;
+        serde_json::from_slice(&text).ok()
+    }
+
+    /// Remembers. Not synced: a lost write only means a new actor.
+    pub fn remember(&self, memory: &Memory) -> Result<(), Error> {
+        let path = self.folder.join("memory.json");
+        let text = serde_json::to_vec(memory).map_err(|_| Error::Key { path: path.clone(), why: "cannot be encoded" })?;
+        let temporary = self.folder.join("memory.json.new");
+        std::fs::write(&temporary, text).map_err(|e| Error::io("write", &temporary, e))?;
+        std::fs::rename(&temporary, &path).map_err(|e| Error::io("write", &path, e))
+    }
+}
+
+/// A fresh actor: of two that edit at one place, the one that began earlier is shown first.
+///
+/// Automerge puts the greater of two equal-counter operation ids first, so the time is written inverted.
+pub fn new_actor(now_ms: u64) -> Result<[u8; 16], Error> {
+    let mut actor = [0u8; 16];
+    actor[..8].copy_from_slice(&(u64::MAX - now_ms).to_be_bytes());
+    let noise: [u8; 32] = random()?;
+    actor[8..].copy_from_slice(&noise[..8]);
+    Ok(actor)
+}
+
+/// 32 random bytes from the system.
+pub fn random() -> Result<[u8; 32], Error> {
+    let mut bytes = [0u8; 32];
+    getrandom::fill(&mut bytes).map_err(|e| Error::Random(e.to_string()))?;
+    Ok(bytes)
+}
+
+fn write_secret(path: &Path, secret: &[u8; 32]) -> Result<(), Error> {
+    let wrap = |e| Error::io("write", path, e);
+    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(wrap)?;
+    file.write_all(format!("{}\n", HEXLOWER.encode(secret)).as_bytes()).map_err(wrap)?;
+    file.sync_all().map_err(wrap)
+}
+
+fn read_secret(path: &Path) -> Result<Option<[u8; 32]>, Error> {
+    let text = match std::fs::read(path) {
+        Ok(text) => text,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(Error::io("read", path, e)),
+    };
+    let bytes = HEXLOWER.decode(text.trim_ascii()).ok().and_then(|bytes| bytes.try_into().ok());
+    bytes.map(Some).ok_or(Error::Key { path: path.to_owned(), why: "it is not 64 hex digits" })
+}

@@ -1,0 +1,267 @@
+//! The log of record: one append-only sequence of segment files per device, synced before anything is
+//! acknowledged, sent or acted on (I9). See `docs/formats.md`, Log.
+
+use std::collections::HashMap;
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Seek, SeekFrom};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use aios_core::id::DeviceId;
+use aios_core::record::{Frame, MAX_FRAME, Record, RecordError};
+
+use crate::disk::durable;
+use crate::error::Error;
+
+/// A segment that has reached this size is closed.
+const SEGMENT: u64 = 16 << 20;
+
+/// Where an entry lies: the segment, by the first number it holds, and the byte in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Spot {
+    /// First record number of the segment.
+    pub segment: u64,
+    /// Byte offset of the entry in it.
+    pub at: u64,
+}
+
+/// A record read from the log, and where it lies.
+#[derive(Debug)]
+pub struct Logged {
+    /// The record.
+    pub record: Record,
+    /// Where.
+    pub spot: Spot,
+}
+
+/// All logs of one vault.
+#[derive(Debug)]
+pub struct Log {
+    folder: PathBuf,
+    open: HashMap<(DeviceId, u64), File>,
+}
+
+impl Log {
+    /// The logs in `folder`.
+    pub fn new(folder: PathBuf) -> Self {
+        Self { folder, open: HashMap::new() }
+    }
+
+    /// The devices that have a log here.
+    pub fn devices(&self) -> Result<Vec<DeviceId>, Error> {
+        let mut out = Vec::new();
+        for name in names(&self.folder)? {
+            out.extend(name.parse::<DeviceId>());
+        }
+        out.sort();
+        Ok(out)
+    }
+
+    /// The segments of a device: first number and length in bytes, in order.
+    pub fn segments(&self, device: &DeviceId) -> Result<Vec<(u64, u64)>, Error> {
+        let folder = self.folder.join(device.hex());
+        let mut out = Vec::new();
+        for name in names(&folder)? {
+            if let Some(first) = name.strip_suffix(".log").and_then(|stem| stem.parse::<u64>().ok()) {
+                let path = folder.join(&name);
+                let len = path.metadata().map_err(|e| Error::io("look at", &path, e))?.len();
+                out.push((first, len));
+            }
+        }
+        out.sort_unstable();
+        Ok(out)
+    }
+
+    fn path(&self, device: &DeviceId, segment: u64) -> PathBuf {
+        self.folder.join(device.hex()).join(format!("{segment:010}.log"))
+    }
+
+    /// Appends records of one device, in order, and syncs them. `end` is where the device's log ends now.
+    /// Gives where each lies and the new end.
+    pub fn append(
+        &mut self,
+        device: &DeviceId,
+        end: Option<Spot>,
+        records: &[&Record],
+    ) -> Result<(Vec<Spot>, Option<Spot>), Error> {
+        let folder = self.folder.join(device.hex());
+        let mut spots = Vec::with_capacity(records.len());
+        let mut end = end;
+        let mut rest = records;
+        while let Some(first) = rest.first() {
+            let mut at = match end {
+                Some(spot) if spot.at < SEGMENT => spot,
+                _ => Spot { segment: first.header.seq, at: 0 },
+            };
+            let path = self.path(device, at.segment);
+            let fresh = at.at == 0;
+            if fresh {
+                std::fs::create_dir_all(&folder).map_err(|e| Error::io("make", &folder, e))?;
+            }
+            let wrap = |e| Error::io("append to", &path, e);
+            let mut file = OpenOptions::new().create(true).read(true).append(true).open(&path).map_err(wrap)?;
+            // What lies behind the end we know was never acknowledged: a torn write of an earlier run.
+            if file.metadata().map_err(wrap)?.len() != at.at {
+                file.set_len(at.at).map_err(wrap)?;
+            }
+            let mut bytes = Vec::new();
+            let mut taken = 0;
+            for record in rest {
+                if at.at + bytes.len() as u64 >= SEGMENT {
+                    break;
+                }
+                spots.push(Spot { segment: at.segment, at: at.at + bytes.len() as u64 });
+                bytes.extend_from_slice(&record.entry(true));
+                taken += 1;
+            }
+            durable::append(&mut file, &bytes).map_err(wrap)?;
+            durable::sync_file(&file).map_err(wrap)?;
+            if fresh {
+                durable::sync_dir(&folder)?;
+                durable::sync_dir(&self.folder)?;
+            }
+            at.at += bytes.len() as u64;
+            end = Some(at);
+            rest = &rest[taken..];
+            self.open.remove(&(*device, at.segment));
+        }
+        Ok((spots, end))
+    }
+
+    fn file(&mut self, device: &DeviceId, segment: u64) -> Result<&File, Error> {
+        let path = self.path(device, segment);
+        match self.open.entry((*device, segment)) {
+            std::collections::hash_map::Entry::Occupied(entry) => Ok(entry.into_mut()),
+            std::collections::hash_map::Entry::Vacant(slot) => {
+                let file = File::open(&path).map_err(|e| Error::io("open", &path, e))?;
+                Ok(slot.insert(file))
+            }
+        }
+    }
+
+    /// Reads `len` bytes at a spot.
+    pub fn read(&mut self, device: &DeviceId, spot: Spot, len: usize) -> Result<Vec<u8>, Error> {
+        let path = self.path(device, spot.segment);
+        let mut bytes = vec![0; len];
+        match self.file(device, spot.segment)?.read_exact_at(&mut bytes, spot.at) {
+            Ok(()) => Ok(bytes),
+            Err(e) => Err(Error::Segment { path, at: spot.at, why: e.to_string() }),
+        }
+    }
+
+    /// Reads the entry at a spot, as its bytes.
+    pub fn entry(&mut self, device: &DeviceId, spot: Spot) -> Result<Vec<u8>, Error> {
+        let path = self.path(device, spot.segment);
+        let mut window = vec![0; MAX_FRAME];
+        let file = self.file(device, spot.segment)?;
+        let mut got = 0;
+        while got < window.len() {
+            match file.read_at(&mut window[got..], spot.at + got as u64) {
+                Ok(0) => break,
+                Ok(n) => got += n,
+                Err(e) => return Err(Error::io("read", &path, e)),
+            }
+        }
+        let bad = |e: RecordError| Error::Segment { path: path.clone(), at: spot.at, why: e.to_string() };
+        let frame = Frame::read(&window[..got]).map_err(bad)?;
+        self.read(device, spot, frame.len())
+    }
+
+    /// Reads the record at a spot, checking id and body hash.
+    pub fn record(&mut self, device: &DeviceId, spot: Spot) -> Result<Record, Error> {
+        let bytes = self.entry(device, spot)?;
+        let path = self.path(device, spot.segment);
+        let (record, _) = Record::read_entry(&bytes)
+            .map_err(|e| Error::Segment { path, at: spot.at, why: e.to_string() })?;
+        Ok(record)
+    }
+
+    /// Walks a device's log from `from` (its end as last known, or the start), one entry at a time.
+    ///
+    /// An incomplete or invalid end of the newest segment ends the walk with `torn` set: it was never acknowledged.
+    /// Damage anywhere else is an error.
+    pub fn walk(
+        &self,
+        device: &DeviceId,
+        from: Option<Spot>,
+        mut visit: impl FnMut(Logged) -> Result<(), Error>,
+    ) -> Result<Walked, Error> {
+        let segments = self.segments(device)?;
+        let mut end = from;
+        for (n, (segment, len)) in segments.iter().enumerate() {
+            let start = match from {
+                Some(spot) if *segment < spot.segment => continue,
+                Some(spot) if *segment == spot.segment => spot.at,
+                _ => 0,
+            };
+            if start >= *len && from.is_some_and(|spot| spot.segment == *segment) {
+                continue;
+            }
+            let path = self.path(device, *segment);
+            let mut file = File::open(&path).map_err(|e| Error::io("open", &path, e))?;
+            file.seek(SeekFrom::Start(start)).map_err(|e| Error::io("read", &path, e))?;
+            let mut bytes = Vec::new();
+            file.read_to_end(&mut bytes).map_err(|e| Error::io("read", &path, e))?;
+            let last = n + 1 == segments.len();
+            let mut at = 0;
+            while at < bytes.len() {
+                let spot = Spot { segment: *segment, at: start + at as u64 };
+                match Record::read_entry(&bytes[at..]) {
+                    Ok((record, taken)) => {
+                        visit(Logged { record, spot })?;
+                        at += taken;
+                        end = Some(Spot { segment: *segment, at: start + at as u64 });
+                    }
+                    Err(e) if last && ends_here(&bytes[at..], &e) => {
+                        return Ok(Walked { end, torn: Some(spot) });
+                    }
+                    Err(e) => return Err(Error::Segment { path, at: spot.at, why: e.to_string() }),
+                }
+            }
+        }
+        Ok(Walked { end, torn: None })
+    }
+
+    /// Cuts a torn end off.
+    pub fn cut(&mut self, device: &DeviceId, at: Spot) -> Result<(), Error> {
+        let path = self.path(device, at.segment);
+        self.open.remove(&(*device, at.segment));
+        let wrap = |e| Error::io("cut", &path, e);
+        let file = OpenOptions::new().write(true).open(&path).map_err(wrap)?;
+        file.set_len(at.at).map_err(wrap)?;
+        file.sync_all().map_err(wrap)
+    }
+}
+
+/// Where a walk came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Walked {
+    /// The end of the last sound entry.
+    pub end: Option<Spot>,
+    /// The start of a torn entry at the very end.
+    pub torn: Option<Spot>,
+}
+
+/// Whether a broken entry can be a write cut short: it runs to the end of the file, or nothing sound can follow it.
+fn ends_here(bytes: &[u8], error: &RecordError) -> bool {
+    match error {
+        RecordError::Incomplete => true,
+        // Blocks that never reached the disk read as zeros up to the end.
+        _ if bytes.iter().rev().take(64).all(|b| *b == 0) => true,
+        _ => Frame::read(bytes).is_ok_and(|frame| frame.len() >= bytes.len()),
+    }
+}
+
+fn names(folder: &Path) -> Result<Vec<String>, Error> {
+    let list = match std::fs::read_dir(folder) {
+        Ok(list) => list,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(e) => return Err(Error::io("list", folder, e)),
+    };
+    let mut out = Vec::new();
+    for entry in list {
+        let entry = entry.map_err(|e| Error::io("list", folder, e))?;
+        out.extend(entry.file_name().into_string());
+    }
+    Ok(out)
+}

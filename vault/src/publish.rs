@@ -1,0 +1,252 @@
+//! Showing the projection in the repository: `main`, the index, and the mirror of the log.
+
+use aios_core::frontier::Place;
+use aios_core::id::DeviceId;
+use git2::{ObjectType, Oid};
+use rusqlite::{OptionalExtension, params};
+
+use crate::db;
+use crate::error::Error;
+use crate::git::{self, Objects};
+use crate::project::Point;
+use crate::vault::{Vault, git_error};
+
+/// Runs of this many chunks of like size in the mirror become one.
+const RUN: usize = 8;
+/// A mirrored chunk grows no larger than this.
+const CHUNK: usize = 8 << 20;
+
+impl Vault {
+    /// Moves `main` to `point` and brings the index along, unless the user's own git work is in the way.
+    pub(crate) fn publish(&mut self, point: &Point) -> Result<(), Error> {
+        if git::state(&self.repo)? != git::State::Normal || self.apart_missing()? {
+            return Ok(());
+        }
+        let main = git::read_ref(&self.repo, git::MAIN)?;
+        let ours = db::meta(&self.db, "main")?;
+        let ours = ours.map(|bytes| Oid::from_bytes(&bytes)).transpose().map_err(git_error)?;
+        if main == Some(point.commit) {
+            return db::set_meta(&self.db, "main", point.commit.as_bytes());
+        }
+        if main.is_some() && main != ours {
+            // Somebody committed since we looked: absorbed first, moved then.
+            return Ok(());
+        }
+        let by = git::Signature::new("aios", "aios@localhost", (crate::vault::now_ms() / 1000) as i64);
+        git::set_ref(&self.repo, git::MAIN, point.commit, main, &by, "aios")?;
+        db::set_meta(&self.db, "main", point.commit.as_bytes())?;
+        let old = main.map(|main| self.root_of(main)).transpose()?;
+        self.update_index(old, point.root)
+    }
+
+    /// The tree of a commit.
+    pub(crate) fn root_of(&self, commit: Oid) -> Result<Oid, Error> {
+        let found = self.repo.find_commit(commit).map_err(|_| git::Error::Missing(commit))?;
+        Ok(found.tree_id())
+    }
+
+    fn update_index(&mut self, old: Option<Oid>, new: Oid) -> Result<(), Error> {
+        let mut objects = git::Loose::new(&self.repo, false)?;
+        let mut updates = Vec::new();
+        for diff in git::diff_trees(&mut objects, old, Some(new))? {
+            let new = match diff.new {
+                None => None,
+                Some((mode, oid)) => Some((mode, oid, self.stat(&diff.path, oid)?)),
+            };
+            updates.push(git::Update { path: diff.path, old: diff.old, new });
+        }
+        if !updates.is_empty() {
+            git::update_index(&self.repo, &updates, false)?;
+        }
+        Ok(())
+    }
+
+    /// The state of the working file for the index: only if it is known to hold this blob, else git looks itself.
+    fn stat(&self, path: &[u8], blob: Oid) -> Result<git::Stat, Error> {
+        let Ok(text) = std::str::from_utf8(path) else { return Ok(git::Stat::default()) };
+        let mut get = self.db.prepare_cached("SELECT git, mtime, size FROM file WHERE path = ?")?;
+        let row: Option<(Vec<u8>, i64, i64)> =
+            get.query_row([text], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).optional()?;
+        let Some((known, mtime, size)) = row else { return Ok(git::Stat::default()) };
+        if known != blob.as_bytes() {
+            return Ok(git::Stat::default());
+        }
+        match self.root().join(text).symlink_metadata() {
+            Ok(file) => {
+                use std::os::unix::fs::MetadataExt;
+                let same = file.size() as i64 == size && file.mtime() * 1_000_000_000 + file.mtime_nsec() == mtime;
+                Ok(if same { git::Stat::of(&file) } else { git::Stat::default() })
+            }
+            Err(_) => Ok(git::Stat::default()),
+        }
+    }
+
+    /// Mirrors what is new in the logs to `refs/aios/log/DEVICE`.
+    pub(crate) fn mirror(&mut self) -> Result<(), Error> {
+        for (device, (seq, _)) in self.frontier()?.0 {
+            let key = format!("mirror:{device}");
+            let done = db::meta(&self.db, &key)?.and_then(|bytes| bytes.try_into().ok()).map_or(0, u64::from_le_bytes);
+            if done < seq {
+                self.mirror_device(&device, done, seq)?;
+                db::set_meta(&self.db, &key, &seq.to_le_bytes())?;
+            }
+        }
+        Ok(())
+    }
+
+    fn mirror_device(&mut self, device: &DeviceId, done: u64, seq: u64) -> Result<(), Error> {
+        let name = format!("{}{device}", git::LOG_PREFIX);
+        let repo = git2::Repository::open(self.root()).map_err(git_error)?;
+        let mut objects = git::Loose::new(&repo, false)?;
+        let old = git::read_ref(&repo, &name)?;
+        let mut chunks = match old {
+            Some(commit) => chunks(&repo, &mut objects, commit)?,
+            None => Vec::new(),
+        };
+        // A mirror that does not end where we think is made again from the log.
+        let mut from = done + 1;
+        if chunks.last().map_or(0, |chunk| chunk.last) != done {
+            chunks.clear();
+            from = 1;
+        }
+        let mut wall = 0;
+        while from <= seq {
+            let mut bytes = Vec::new();
+            let first = from;
+            while from <= seq && bytes.len() < CHUNK {
+                let n = self.number(&Place { device: *device, seq: from })?;
+                let Some(n) = n else { return Err(Error::Damaged(format!("record {device}:{from} has no row"))) };
+                let row = self.row(n)?;
+                wall = row.wall;
+                bytes.extend(self.log.record(device, row.spot)?.entry(false));
+                from += 1;
+            }
+            let oid = objects.write(ObjectType::Blob, &bytes)?;
+            chunks.push(Chunk { first, last: from - 1, size: bytes.len(), oid });
+        }
+        merge_runs(&mut chunks, &mut objects)?;
+        let entries: Vec<git::Change> =
+            chunks.iter().map(|chunk| (chunk.name().into_bytes(), Some((0o100_644, chunk.oid)))).collect();
+        let tree = git::edit_tree(&mut objects, None, &entries)?;
+        let by = git::Signature::new("aios", "aios@localhost", (wall / 1000) as i64);
+        let message = format!("Log of device {device} up to record {seq}\n").into_bytes();
+        let commit = git::Commit { tree, parents: Vec::new(), author: by.clone(), committer: by.clone(), encoding: None, message };
+        let commit = objects.write(ObjectType::Commit, &commit.to_bytes())?;
+        Ok(git::set_ref(&repo, &name, commit, old, &by, "aios")?)
+    }
+
+    /// Whether bytes that travel apart are named by the log and not here.
+    pub(crate) fn apart_missing(&self) -> Result<bool, Error> {
+        Ok(!self.missing_apart()?.is_empty())
+    }
+
+    /// The blobs and history tips that are named by the log and not here: git id, and hash and size of a blob.
+    pub(crate) fn missing_apart(&self) -> Result<Vec<(Oid, Option<(Vec<u8>, u64)>)>, Error> {
+        let mut get = self.db.prepare_cached("SELECT git, kind, hash, size FROM apart")?;
+        let mut rows = get.query([])?;
+        let odb = self.repo.odb().map_err(git_error)?;
+        let mut out = Vec::new();
+        while let Some(row) = rows.next()? {
+            let oid = Oid::from_bytes(&row.get::<_, Vec<u8>>(0)?).map_err(git_error)?;
+            let blob = match row.get::<_, i64>(1)? {
+                0 => Some((row.get::<_, Vec<u8>>(2)?, row.get::<_, i64>(3)? as u64)),
+                _ => None,
+            };
+            let here = match blob {
+                Some(_) => odb.exists(oid),
+                None => odb.exists(oid) && git::read_ref(&self.repo, &history_ref(oid))?.is_some(),
+            };
+            if !here {
+                out.push((oid, blob));
+            }
+        }
+        Ok(out)
+    }
+
+    /// Names a commit from before or beside aios, so that git keeps all it reaches.
+    pub(crate) fn keep_history(&self, tip: Oid) -> Result<(), Error> {
+        let name = history_ref(tip);
+        if git::read_ref(&self.repo, &name)?.is_some() {
+            return Ok(());
+        }
+        let by = git::Signature::new("aios", "aios@localhost", 0);
+        Ok(git::set_ref(&self.repo, &name, tip, None, &by, "aios")?)
+    }
+
+    /// Puts a blob that travels apart into git, durably, from a reader of known size.
+    pub(crate) fn store_blob(&self, size: u64, from: &mut dyn std::io::Read) -> Result<Oid, Error> {
+        let mut bulk = git::Bulk::new(&self.repo, 1)?;
+        let oid = bulk.write_stream(size, from)?;
+        bulk.finish(true)?;
+        Ok(oid)
+    }
+
+    /// Notes that records must be mirrored again from the start, as after a rebuild.
+    pub(crate) fn forget_mirror(&self) -> Result<(), Error> {
+        self.db.execute("DELETE FROM meta WHERE key LIKE 'mirror:%'", params![])?;
+        Ok(())
+    }
+}
+
+/// The ref that keeps a history tip.
+pub(crate) fn history_ref(tip: Oid) -> String {
+    format!("refs/aios/history/{tip}")
+}
+
+/// A run of entries in the mirror.
+#[derive(Debug, Clone)]
+pub(crate) struct Chunk {
+    pub first: u64,
+    pub last: u64,
+    pub size: usize,
+    pub oid: Oid,
+}
+
+impl Chunk {
+    fn name(&self) -> String {
+        format!("{:010}-{:010}", self.first, self.last)
+    }
+
+    fn level(&self) -> u32 {
+        (self.size.max(1) / 256).checked_ilog(RUN).unwrap_or(0)
+    }
+}
+
+/// The chunks of a mirror, in order.
+pub(crate) fn chunks(repo: &git2::Repository, objects: &mut dyn Objects, commit: Oid) -> Result<Vec<Chunk>, Error> {
+    let tree = repo.find_commit(commit).map_err(|_| git::Error::Missing(commit))?.tree_id();
+    let (_, raw) = objects.read(tree)?;
+    let mut out = Vec::new();
+    for entry in git::entries(tree, &raw)? {
+        let name = String::from_utf8_lossy(&entry.name).into_owned();
+        let range = name.split_once('-').and_then(|(first, last)| Some((first.parse().ok()?, last.parse().ok()?)));
+        if let Some((first, last)) = range {
+            let size = repo.odb().and_then(|odb| odb.read_header(entry.oid)).map_or(0, |(size, _)| size);
+            out.push(Chunk { first, last, size, oid: entry.oid });
+        }
+    }
+    out.sort_by_key(|chunk| chunk.first);
+    Ok(out)
+}
+
+/// Joins runs of small chunks at the end, so that a log of n records has about log n chunks.
+fn merge_runs(chunks: &mut Vec<Chunk>, objects: &mut dyn Objects) -> Result<(), Error> {
+    while let Some(last) = chunks.last() {
+        let level = last.level();
+        let run = chunks.iter().rev().take_while(|chunk| chunk.level() <= level).count();
+        let at = chunks.len() - run.min(RUN);
+        let size: usize = chunks[at..].iter().map(|chunk| chunk.size).sum();
+        if run < RUN || size > CHUNK {
+            return Ok(());
+        }
+        let mut bytes = Vec::with_capacity(size);
+        for chunk in &chunks[at..] {
+            bytes.extend(objects.read(chunk.oid)?.1);
+        }
+        let oid = objects.write(ObjectType::Blob, &bytes)?;
+        let (first, last) = (chunks[at].first, chunks[chunks.len() - 1].last);
+        chunks.truncate(at);
+        chunks.push(Chunk { first, last, size: bytes.len(), oid });
+    }
+    Ok(())
+}

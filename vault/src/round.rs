@@ -1,0 +1,85 @@
+//! One round of a vault: take in what changed on disk, write what merged, project to git. Every command that changes
+//! something ends with one, so that what it reports is what is there.
+
+use git2::Oid;
+
+use crate::absorb::{AbsorbOptions, Absorbed};
+use crate::error::Error;
+use crate::git;
+use crate::settle::Settled;
+use crate::vault::{Progress, Vault};
+
+/// How often a save that comes in between makes a round begin again.
+const TRIES: usize = 8;
+/// From this many objects on, what git keeps one by one is packed.
+const LOOSE: usize = 4_000;
+
+/// What a round did.
+#[derive(Debug, Clone, Default)]
+pub struct Round {
+    /// What was taken in.
+    pub absorbed: Absorbed,
+    /// What was written.
+    pub settled: Settled,
+    /// The commit of all integrated records, as git names it.
+    pub head: Option<Oid>,
+}
+
+impl Vault {
+    /// Takes in what changed on disk, writes what merged, projects to git.
+    pub fn commit(&mut self, options: &AbsorbOptions, progress: Progress<'_>) -> Result<Round, Error> {
+        let absorbed = self.absorb(options, progress)?;
+        self.finish(absorbed, progress)
+    }
+
+    /// Writes what merged and projects to git, after something was taken in or integrated.
+    pub fn finish(&mut self, absorbed: Absorbed, progress: Progress<'_>) -> Result<Round, Error> {
+        let mut out = Round { absorbed, ..Round::default() };
+        for _ in 0..TRIES {
+            let settled = self.transaction(|vault| {
+                vault.refresh(progress)?;
+                vault.settle(progress)
+            })?;
+            out.settled.written += settled.written;
+            out.settled.problems = settled.problems;
+            if !settled.absorb {
+                break;
+            }
+            let more = self.absorb(&AbsorbOptions::default(), progress)?;
+            out.absorbed.changed.extend(more.changed);
+            out.absorbed.record = more.record.or(out.absorbed.record);
+        }
+        out.head = self.show_in_git(progress)?;
+        Ok(out)
+    }
+
+    /// Projects to git and moves `main`; gives the head.
+    pub(crate) fn show_in_git(&mut self, progress: Progress<'_>) -> Result<Option<Oid>, Error> {
+        let point = self.transaction(|vault| {
+            let point = vault.project(progress)?;
+            if let Some(point) = &point {
+                vault.publish(point)?;
+            }
+            vault.mirror()?;
+            Ok(point)
+        })?;
+        self.compared = None;
+        self.tidy()?;
+        Ok(point.map(|point| point.commit))
+    }
+
+    /// Packs git's objects when many lie loose.
+    fn tidy(&mut self) -> Result<(), Error> {
+        if git::loose_count(&self.repo)? < LOOSE {
+            return Ok(());
+        }
+        self.repack()
+    }
+
+    /// Packs git's objects now.
+    pub fn repack(&mut self) -> Result<(), Error> {
+        git::repack(&self.repo, &git::Limits::default())?;
+        self.repo = git::open_or_init(self.root())?;
+        Ok(())
+    }
+}

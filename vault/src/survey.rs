@@ -1,0 +1,400 @@
+//! What is different on disk from what aios last knew: read, never written.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+
+use aios_core::id::{ContentHash, DocId, GitId};
+use aios_core::patch;
+use aios_core::path;
+
+use crate::disk::read::LARGE;
+use crate::disk::{self, Content, Found, Read, ReadError, Root, RuleSource, Rules, Scan};
+use crate::error::Error;
+use crate::file::FileRow;
+use crate::vault::{Progress, Vault};
+
+/// Below this many known files nothing counts as a mass deletion.
+const MASS: usize = 20;
+/// At most this many gone and new files are compared pair by pair for likeness.
+const PAIRS: usize = 2_500;
+
+/// Something the owner should look at.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Problem {
+    /// Where.
+    pub path: String,
+    /// What.
+    pub problem: String,
+    /// What to do.
+    pub hint: String,
+}
+
+/// A file that was read.
+#[derive(Debug)]
+pub(crate) struct Saved {
+    pub found: Found,
+    pub hash: ContentHash,
+    /// The bytes; absent above 16 MiB.
+    pub bytes: Option<Vec<u8>>,
+}
+
+impl Saved {
+    pub fn of(read: Read) -> Self {
+        let hash = ContentHash(*read.hash.as_bytes());
+        match read.content {
+            Content::Bytes(bytes) => Saved { found: read.found, hash, bytes: Some(bytes) },
+            Content::Large { .. } => Saved { found: read.found, hash, bytes: None },
+        }
+    }
+}
+
+/// A known document at another path, perhaps with other content.
+#[derive(Debug)]
+pub(crate) struct Moved {
+    pub row: FileRow,
+    pub to: Saved,
+}
+
+/// What differs.
+#[derive(Debug, Default)]
+pub(crate) struct Survey {
+    /// Known paths with other content.
+    pub modified: Vec<(FileRow, Saved)>,
+    /// Files that are not known.
+    pub added: Vec<Saved>,
+    /// Documents that lie elsewhere now.
+    pub moved: Vec<Moved>,
+    /// Folders that moved whole: from, to.
+    pub folders: Vec<(String, String)>,
+    /// Known paths where nothing is any more.
+    pub missing: Vec<FileRow>,
+    /// Known files that look different and are not: only their stamps changed, or their mode.
+    pub touched: Vec<(FileRow, Found)>,
+    /// What stands in the way.
+    pub problems: Vec<Problem>,
+    /// How many files are known.
+    pub known: usize,
+}
+
+impl Survey {
+    /// Whether so much is gone that it may be an accident.
+    pub fn mass_deletion(&self) -> bool {
+        self.known >= MASS && self.missing.len() * 2 > self.known
+    }
+}
+
+impl Vault {
+    /// The ignore rules in force: built in, and the accepted versions of ignore files (I11).
+    pub(crate) fn rules(&mut self) -> Result<(Rules, Vec<Problem>), Error> {
+        let mut problems = Vec::new();
+        let mut texts: Vec<(String, String)> = Vec::new();
+        for (path, accepted, present) in self.gated()? {
+            let name = path.rsplit('/').next().unwrap_or(&path);
+            if name != ".aiosignore" && name != ".gitignore" {
+                continue;
+            }
+            if let Some(git) = accepted
+                && let Some(bytes) = self.blob_by_hash(&path, &git)?
+            {
+                texts.push((path.clone(), String::from_utf8_lossy(&bytes).into_owned()));
+            }
+            if accepted != present.map(|(hash, _)| hash) && present.is_some() {
+                problems.push(Problem {
+                    path,
+                    problem: "this version of the ignore rules is not in force yet".into(),
+                    hint: "see it and put it in force with `aios accept`".into(),
+                });
+            }
+        }
+        let sources: Vec<RuleSource<'_>> = texts.iter().map(|(path, text)| RuleSource { path, text }).collect();
+        let rules = Rules::new(&sources);
+        for problem in rules.problems() {
+            problems.push(Problem {
+                path: problem.path.clone(),
+                problem: format!("line {} is no ignore rule: {}", problem.line, problem.problem),
+                hint: "mend the line".into(),
+            });
+        }
+        Ok((rules, problems))
+    }
+
+    /// Compares the working files with what is known of them.
+    pub(crate) fn survey(&mut self, progress: Progress<'_>) -> Result<Survey, Error> {
+        let (rules, problems) = self.rules()?;
+        let scan = disk::scan::scan(self.root(), &rules);
+        self.survey_scan(scan, problems, progress)
+    }
+
+    pub(crate) fn survey_scan(&mut self, scan: Scan, problems: Vec<Problem>, progress: Progress<'_>) -> Result<Survey, Error> {
+        let files = self.files()?;
+        match scan.root {
+            Root::Ready => {}
+            Root::Empty if files.len() < MASS => {}
+            Root::Empty => return Err(Error::Root("is empty".into())),
+            Root::Missing => return Err(Error::Root("is gone".into())),
+            Root::Unreadable => return Err(Error::Root("cannot be read".into())),
+        }
+        let mut out = Survey { problems, known: files.len(), ..Survey::default() };
+        for problem in &scan.problems {
+            out.problems.push(Problem {
+                path: problem.path.clone(),
+                problem: problem.problem.what(),
+                hint: problem.problem.hint().into(),
+            });
+        }
+        let total = scan.entries.len() as u64;
+        let mut on_disk: HashSet<&str> = HashSet::with_capacity(scan.entries.len());
+        for (n, found) in scan.entries.iter().enumerate() {
+            if n % 512 == 0 {
+                progress("files", n as u64, total);
+            }
+            on_disk.insert(&found.path);
+            self.compare(files.get(&found.path), found, &mut out)?;
+        }
+        for (path, row) in &files {
+            if on_disk.contains(path.as_str()) || !scan.saw(path) {
+                continue;
+            }
+            // Hidden by a rule, or really gone: a rule never removes a document.
+            match disk::scan::look(self.writer.root(), path) {
+                Ok(Some(found)) => self.compare(Some(row), &found, &mut out)?,
+                Ok(None) => out.missing.push(row.clone()),
+                Err(e) => out.problems.push(Problem {
+                    path: path.clone(),
+                    problem: e.to_string(),
+                    hint: "its document is taken for unchanged".into(),
+                }),
+            }
+        }
+        self.find_moves(&mut out)?;
+        find_folders(&mut out, &files);
+        out.problems.sort();
+        Ok(out)
+    }
+
+    fn compare(&self, row: Option<&FileRow>, found: &Found, out: &mut Survey) -> Result<(), Error> {
+        if let Some(row) = row
+            && row.unchanged(found)
+        {
+            if row.found.exec != found.exec {
+                out.touched.push((row.clone(), found.clone()));
+            }
+            return Ok(());
+        }
+        if row.is_none()
+            && let Err(e) = path::check(&found.path)
+        {
+            out.problems.push(Problem {
+                path: found.path.clone(),
+                problem: format!("cannot be a document: {e}"),
+                hint: "rename it".into(),
+            });
+            return Ok(());
+        }
+        match disk::read::read(self.writer.root(), &found.path, LARGE) {
+            Ok(read) => {
+                let saved = Saved::of(read);
+                match row {
+                    None => out.added.push(saved),
+                    Some(row) if row.hash == saved.hash && row.found.kind == saved.found.kind => {
+                        out.touched.push((row.clone(), saved.found));
+                    }
+                    Some(row) => out.modified.push((row.clone(), saved)),
+                }
+            }
+            Err(ReadError::Missing(_)) => out.missing.extend(row.cloned()),
+            Err(e) => out.problems.push(Problem {
+                path: found.path.clone(),
+                problem: e.to_string(),
+                hint: "the rest goes on; this file is taken for unchanged".into(),
+            }),
+        }
+        Ok(())
+    }
+
+    /// Finds documents that lie elsewhere: the same inode, the same bytes, or nearly the same and nothing else like it (I5).
+    fn find_moves(&mut self, out: &mut Survey) -> Result<(), Error> {
+        find_exchanged(out);
+        if out.missing.is_empty() || out.added.is_empty() {
+            return Ok(());
+        }
+        let mut taken: HashMap<usize, usize> = HashMap::new();
+        let mut gone: BTreeSet<usize> = BTreeSet::new();
+        let pair = |from: usize, to: usize, taken: &mut HashMap<usize, usize>, gone: &mut BTreeSet<usize>| {
+            taken.insert(to, from);
+            gone.insert(from);
+        };
+        let inodes: HashMap<(u64, u64), usize> =
+            out.added.iter().enumerate().map(|(n, saved)| ((saved.found.dev, saved.found.ino), n)).collect();
+        for (from, row) in out.missing.iter().enumerate() {
+            let Some(to) = inodes.get(&(row.found.dev, row.found.ino)).copied() else { continue };
+            let saved = &out.added[to];
+            // An inode number is soon used again: the content must speak for it too.
+            let like = row.hash == saved.hash || self.likeness(&row.git, saved)? >= 0.5;
+            if like && saved.found.kind == row.found.kind && !taken.contains_key(&to) {
+                pair(from, to, &mut taken, &mut gone);
+            }
+        }
+        let mut by_hash: BTreeMap<ContentHash, (Vec<usize>, Vec<usize>)> = BTreeMap::new();
+        for (n, row) in out.missing.iter().enumerate().filter(|(n, row)| !gone.contains(n) && row.found.size > 0) {
+            by_hash.entry(row.hash).or_default().0.push(n);
+        }
+        for (n, saved) in out.added.iter().enumerate().filter(|(n, _)| !taken.contains_key(n)) {
+            if let Some(entry) = by_hash.get_mut(&saved.hash) {
+                entry.1.push(n);
+            }
+        }
+        for (from, to) in by_hash.into_values() {
+            if let ([from], [to]) = (&from[..], &to[..]) {
+                pair(*from, *to, &mut taken, &mut gone);
+            }
+        }
+        let left: Vec<usize> = (0..out.missing.len()).filter(|n| !gone.contains(n)).collect();
+        let new: Vec<usize> = (0..out.added.len()).filter(|n| !taken.contains_key(n)).collect();
+        if left.len() * new.len() <= PAIRS {
+            let mut near: Vec<(usize, usize)> = Vec::new();
+            for from in &left {
+                for to in &new {
+                    let (row, saved) = (&out.missing[*from], &out.added[*to]);
+                    if self.likeness(&row.git, saved)? >= 0.9 && self.same_identity(&row.git, saved)? {
+                        near.push((*from, *to));
+                    }
+                }
+            }
+            for (from, to) in &near {
+                let unique = near.iter().filter(|(a, b)| a == from || b == to).count() == 1;
+                if unique {
+                    pair(*from, *to, &mut taken, &mut gone);
+                }
+            }
+        }
+        let mut missing: Vec<Option<FileRow>> = std::mem::take(&mut out.missing).into_iter().map(Some).collect();
+        for (n, saved) in std::mem::take(&mut out.added).into_iter().enumerate() {
+            match taken.get(&n).and_then(|from| missing[*from].take()) {
+                Some(row) => out.moved.push(Moved { row, to: saved }),
+                None => out.added.push(saved),
+            }
+        }
+        out.missing = missing.into_iter().flatten().collect();
+        Ok(())
+    }
+
+    /// How alike a known blob and a file are, 0 to 1; 0 for what is not small text.
+    fn likeness(&mut self, git: &GitId, saved: &Saved) -> Result<f64, Error> {
+        let Some(new) = saved.bytes.as_deref().and_then(|bytes| std::str::from_utf8(bytes).ok()) else { return Ok(0.0) };
+        let Some(old) = self.blob(git)? else { return Ok(0.0) };
+        let Ok(old) = std::str::from_utf8(&old) else { return Ok(0.0) };
+        let (longer, shorter) = (old.len().max(new.len()), old.len().min(new.len()));
+        if longer == 0 || longer > 256 << 10 || shorter * 2 < longer {
+            return Ok(0.0);
+        }
+        let changed = patch::diff(old, new).distance();
+        Ok(1.0 - changed as f64 / (old.len() + new.len()) as f64)
+    }
+
+    /// Whether the fields that tell one entity from another are equal: two invoices from one template are not one.
+    fn same_identity(&mut self, git: &GitId, saved: &Saved) -> Result<bool, Error> {
+        let fields = |bytes: &[u8]| -> Vec<(String, String)> {
+            let text = String::from_utf8_lossy(bytes);
+            let parts = aios_core::markdown::split(&text);
+            let named = |name: &str| ["id", "number", "email", "name", "title", "slug", "date"].contains(&name.to_lowercase().as_str());
+            let kept = parts.entries.iter().filter(|entry| named(&entry.name));
+            kept.map(|entry| (entry.name.clone(), entry.value.raw().trim().to_owned())).collect()
+        };
+        let old = self.blob(git)?.map(|bytes| fields(&bytes));
+        Ok(old.is_some() && old == saved.bytes.as_deref().map(fields))
+    }
+}
+
+/// Finds files that changed places among known paths: each holds the inode and the bytes of another.
+fn find_exchanged(out: &mut Survey) {
+    let mut origins: HashMap<(u64, u64), FileRow> = HashMap::new();
+    for row in out.modified.iter().map(|(row, _)| row).chain(&out.missing) {
+        origins.insert((row.found.dev, row.found.ino), row.clone());
+    }
+    let mut moves: Vec<(FileRow, String)> = Vec::new();
+    for (row, saved) in &out.modified {
+        if let Some(origin) = origins.get(&(saved.found.dev, saved.found.ino))
+            && origin.path != row.path
+            && origin.hash == saved.hash
+        {
+            moves.push((origin.clone(), row.path.clone()));
+        }
+    }
+    if moves.is_empty() {
+        return;
+    }
+    let targets: HashSet<&str> = moves.iter().map(|(_, to)| to.as_str()).collect();
+    let sources: HashSet<&str> = moves.iter().map(|(row, _)| row.path.as_str()).collect();
+    let mut left = Vec::new();
+    for (row, saved) in std::mem::take(&mut out.modified) {
+        let origin = moves.iter().find(|(_, to)| *to == row.path);
+        match origin {
+            Some((origin, _)) => {
+                if !sources.contains(row.path.as_str()) {
+                    out.missing.push(row);
+                }
+                out.moved.push(Moved { row: origin.clone(), to: saved });
+            }
+            // Its own document lies elsewhere now; what stands here is new.
+            None if sources.contains(row.path.as_str()) => out.added.push(saved),
+            None => left.push((row, saved)),
+        }
+    }
+    out.modified = left;
+    out.missing.retain(|row| !sources.contains(row.path.as_str()) || targets.contains(row.path.as_str()));
+    let moved: HashSet<DocId> = out.moved.iter().map(|moved| moved.row.doc).collect();
+    out.missing.retain(|row| !moved.contains(&row.doc));
+}
+
+/// Finds folders that moved whole: every known file below went to the same place, at least two, and none is left.
+fn find_folders(out: &mut Survey, files: &BTreeMap<String, FileRow>) {
+    let mut groups: BTreeMap<(String, String), usize> = BTreeMap::new();
+    for moved in &out.moved {
+        if let Some(pair) = folder_of_move(&moved.row.path, &moved.to.found.path) {
+            *groups.entry(pair).or_default() += 1;
+        }
+    }
+    let moved: HashMap<&str, &str> =
+        out.moved.iter().map(|moved| (moved.row.path.as_str(), moved.to.found.path.as_str())).collect();
+    let mut folders: Vec<(String, String)> = Vec::new();
+    for ((from, to), count) in groups {
+        let below = format!("{from}/");
+        let known: Vec<&str> =
+            files.range(below.clone()..).take_while(|(path, _)| path.starts_with(&below)).map(|(path, _)| path.as_str()).collect();
+        let whole = known.iter().all(|path| {
+            path::rebase(path, &from, &to).is_some_and(|expected| moved.get(path).copied() == Some(expected.as_str()))
+        });
+        let inside = out.added.iter().any(|saved| saved.found.path.starts_with(&below))
+            || out.modified.iter().any(|(row, _)| row.path.starts_with(&below));
+        if count >= 2 && known.len() == count && whole && !inside {
+            folders.push((from, to));
+        }
+    }
+    out.folders = folders;
+}
+
+/// The folders in which a move's two paths differ, if the rest below is the same.
+fn folder_of_move(from: &str, to: &str) -> Option<(String, String)> {
+    let (a, b): (Vec<&str>, Vec<&str>) = (from.split('/').collect(), to.split('/').collect());
+    let same = a.iter().rev().zip(b.iter().rev()).take_while(|(x, y)| x == y).count();
+    if same == 0 || same >= a.len() || same >= b.len() {
+        return None;
+    }
+    let join = |parts: &[&str]| parts[..parts.len() - same].join("/");
+    let pair = (join(&a), join(&b));
+    (!pair.1.starts_with(&format!("{}/", pair.0))).then_some(pair)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn folders_of_moves() {
+        assert_eq!(folder_of_move("a/x.md", "b/x.md"), Some(("a".into(), "b".into())));
+        assert_eq!(folder_of_move("p/a/s/x.md", "q/s/x.md"), Some(("p/a".into(), "q".into())));
+        assert_eq!(folder_of_move("a/x.md", "a/y.md"), None);
+        assert_eq!(folder_of_move("x.md", "b/x.md"), None);
+        assert_eq!(folder_of_move("a/x.md", "a/b/x.md"), None);
+    }
+}

@@ -1,0 +1,363 @@
+//! The content of documents in a view: one item's file, an Automerge document read at heads, or a merge by line.
+//! All of it follows from the log; git's objects only save the work (design idea 6).
+
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use aios_core::align::merge_lines;
+use aios_core::clock::Stamp;
+use aios_core::document::{ChangeHash, Document, Register};
+use aios_core::fold::{Head, Text, fold};
+use aios_core::frontier::{Place, View};
+use aios_core::history::{Act, History, Touch};
+use aios_core::id::{ContentHash, DocId, GitId};
+use aios_core::item::{Content, Epoch, Item, Kind};
+use rusqlite::{OptionalExtension, params};
+
+use crate::conflict::{Conflict, ConflictKind, Value};
+use crate::error::Error;
+use crate::index::SqlHistory;
+use crate::log::Spot;
+use crate::vault::Vault;
+
+/// After this many changes beyond the saved form an Automerge document is saved again.
+const SAVE_EVERY: usize = 64;
+
+/// What a document reads as in a view.
+#[derive(Debug, Clone)]
+pub(crate) struct Reading {
+    pub content: Content,
+    pub conflicts: Vec<Conflict>,
+}
+
+/// An Automerge document with what tells its changes' ranks.
+pub(crate) struct Loaded {
+    pub document: Document,
+    /// The change of each edit, by where the item stands.
+    pub changes: HashMap<(Place, u32), ChangeHash>,
+    ranks: HashMap<ChangeHash, Stamp>,
+}
+
+impl Loaded {
+    /// The changes that stand for some content items.
+    pub fn heads(&self, doc: &DocId, heads: &[Head]) -> Result<Vec<ChangeHash>, Error> {
+        let find = |head: &Head| {
+            let edit = self.changes.get(&(head.place, head.index)).copied();
+            edit.or_else(|| self.document.content_head(&head.content.hash))
+                .ok_or_else(|| Error::Document { doc: *doc, why: format!("the change of record {} is missing", head.place) })
+        };
+        heads.iter().map(find).collect()
+    }
+
+    /// The rank of every change that an item made.
+    pub fn ranks(&self) -> &HashMap<ChangeHash, Stamp> {
+        &self.ranks
+    }
+
+    /// The rank of a change.
+    pub fn rank(&self, change: &ChangeHash) -> Option<Stamp> {
+        self.ranks.get(change).copied()
+    }
+}
+
+impl Vault {
+    /// The bytes of a blob: at hand, in git, or `None`.
+    pub(crate) fn blob(&mut self, git: &GitId) -> Result<Option<Rc<Vec<u8>>>, Error> {
+        if let Some(bytes) = self.recent.get(git) {
+            return Ok(Some(bytes));
+        }
+        let oid = git2::Oid::from_bytes(git.as_bytes()).map_err(crate::vault::git_error)?;
+        let odb = self.repo.odb().map_err(crate::vault::git_error)?;
+        let Ok(object) = odb.read(oid) else { return Ok(None) };
+        let bytes = Rc::new(object.data().to_vec());
+        // A damaged cache is no authority: only bytes that are what the id says (I8).
+        if GitId::blob(&bytes) != *git {
+            return Ok(None);
+        }
+        self.recent.keep(*git, bytes.clone());
+        Ok(Some(bytes))
+    }
+
+    /// The item at a place, read from the log.
+    pub(crate) fn item(&mut self, doc: &DocId, place: &Place, index: u32) -> Result<Item, Error> {
+        let source = SqlHistory(&self.db).source(doc, place, index)?;
+        let raw = self.log.read(&source.device, Spot { segment: source.segment, at: source.at }, source.len)?;
+        serde_json::from_slice(&raw).map_err(|e| Error::Document { doc: *doc, why: format!("an item of record {place}: {e}") })
+    }
+
+    /// The file of one content item, as its author saw it.
+    pub(crate) fn bytes_of_head(&mut self, doc: &DocId, head: &Head) -> Result<Rc<Vec<u8>>, Error> {
+        if let Some(bytes) = self.blob(&head.content.git)? {
+            return Ok(bytes);
+        }
+        let bytes = Rc::new(self.compute_head(doc, head)?);
+        self.recent.keep(head.content.git, bytes.clone());
+        Ok(bytes)
+    }
+
+    /// As [`Vault::bytes_of_head`], from the log alone.
+    pub(crate) fn compute_head(&mut self, doc: &DocId, head: &Head) -> Result<Vec<u8>, Error> {
+        let fail = |why: &str| Error::Document { doc: *doc, why: format!("record {}: {why}", head.place) };
+        let source = SqlHistory(&self.db).source(doc, &head.place, head.index)?;
+        let bytes = match self.item(doc, &head.place, head.index)? {
+            Item::Create { kind, content, .. } | Item::Replace { kind, content, .. } => match source.payload {
+                Some(at) => {
+                    self.log.read(&source.device, Spot { segment: source.segment, at }, content.size as usize)?
+                }
+                None if kind == Kind::Blob => return Err(Error::Apart(content.git)),
+                None => return Err(fail("it has no payload")),
+            },
+            Item::Edit { patch, from, .. } => {
+                let touches = SqlHistory(&self.db).touches(doc)?;
+                let mut seen = touches.iter().find(|t| t.place == head.place && t.index == head.index).map(|t| t.seen.clone()).unwrap_or_default();
+                seen = without(&seen, &head.place);
+                let base = self.bytes_in(doc, &touches, &seen)?.ok_or_else(|| fail("its base is missing"))?;
+                if ContentHash::of(&base) != from {
+                    return Err(fail("its base is not the one its author saw"));
+                }
+                let text = std::str::from_utf8(&base).map_err(|_| fail("its base is not text"))?;
+                patch.apply(text).map_err(|e| fail(&e.to_string()))?.into_bytes()
+            }
+            _ => return Err(fail("it is no content item")),
+        };
+        match ContentHash::of(&bytes) == head.content.hash {
+            true => Ok(bytes),
+            false => Err(fail("its content does not have the hash it names")),
+        }
+    }
+
+    /// The bytes of a document in a view, `None` where it has no content there.
+    fn bytes_in(&mut self, doc: &DocId, touches: &[Touch], view: &View) -> Result<Option<Rc<Vec<u8>>>, Error> {
+        match fold(touches, &[], view) {
+            None => {
+                // Deleted there, and edited all the same: its last content is the base.
+                let kept: Vec<Touch> = touches.iter().filter(|touch| touch.act != Act::Delete).cloned().collect();
+                match fold(&kept, &[], view) {
+                    None => Ok(None),
+                    Some(found) => self.bytes_of_text(doc, touches, &found.text).map(Some),
+                }
+            }
+            Some(found) => self.bytes_of_text(doc, touches, &found.text).map(Some),
+        }
+    }
+
+    /// The bytes a folded document reads as.
+    pub(crate) fn bytes_of_text(&mut self, doc: &DocId, touches: &[Touch], text: &Text) -> Result<Rc<Vec<u8>>, Error> {
+        match text {
+            Text::One { head, .. } => self.bytes_of_head(doc, head),
+            Text::Whole { heads, .. } => match heads.last() {
+                Some(head) => self.bytes_of_head(doc, head),
+                None => Err(Error::Document { doc: *doc, why: "it has no content".into() }),
+            },
+            Text::Lines { heads } => self.merge_by_line(doc, touches, heads).map(Rc::new),
+            Text::Characters { kind, epoch, heads } => {
+                let loaded = self.load(doc, *epoch, *kind, touches)?;
+                let changes = loaded.heads(doc, heads)?;
+                let reading = loaded.document.read(&changes, &|c| loaded.rank(c)).map_err(|e| document_error(doc, e))?;
+                Ok(Rc::new(reading.text.into_bytes()))
+            }
+        }
+    }
+
+    fn merge_by_line(&mut self, doc: &DocId, touches: &[Touch], heads: &[Head]) -> Result<Vec<u8>, Error> {
+        let mut merged: Option<(String, View)> = None;
+        for head in heads {
+            let text = String::from_utf8_lossy(&self.bytes_of_head(doc, head)?).into_owned();
+            merged = Some(match merged {
+                None => (text, head.view.clone()),
+                Some((so_far, taken)) => {
+                    let base = self.bytes_in(doc, touches, &taken.meet(&head.view))?;
+                    let base = base.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
+                    (merge_lines(&base, &so_far, &text), taken.union(&head.view))
+                }
+            });
+        }
+        Ok(merged.map(|(text, _)| text.into_bytes()).unwrap_or_default())
+    }
+
+    /// What a folded document reads as, with its conflicts. Builds the Automerge document only if two ever edited at once.
+    pub(crate) fn read_text(&mut self, doc: &DocId, touches: &[Touch], view: &View, text: &Text) -> Result<Reading, Error> {
+        let mut conflicts = Vec::new();
+        let content = match text {
+            Text::One { kind, epoch, head } => {
+                if kind.by_character() && !linear(touches, view) {
+                    self.registers(doc, touches, *kind, *epoch, std::slice::from_ref(head), &mut conflicts)?;
+                }
+                head.content
+            }
+            Text::Characters { kind, epoch, heads } => {
+                let text = self.registers(doc, touches, *kind, *epoch, heads, &mut conflicts)?;
+                self.keep(text.into_bytes())
+            }
+            Text::Lines { heads } => {
+                let bytes = self.merge_by_line(doc, touches, heads)?;
+                self.keep(bytes)
+            }
+            Text::Whole { heads, .. } => {
+                let values = heads.iter().rev().map(|head| Value::of_record(format!("content {}", head.content.git), head.place));
+                conflicts.push(Conflict::new(*doc, ConflictKind::Content, None, values.collect()));
+                match heads.last() {
+                    Some(head) => head.content,
+                    None => return Err(Error::Document { doc: *doc, why: "it has no content".into() }),
+                }
+            }
+        };
+        Ok(Reading { content, conflicts })
+    }
+
+    fn keep(&mut self, bytes: Vec<u8>) -> Content {
+        let content = Content::of(&bytes);
+        self.recent.keep(content.git, Rc::new(bytes));
+        content
+    }
+
+    fn registers(
+        &mut self,
+        doc: &DocId,
+        touches: &[Touch],
+        kind: Kind,
+        epoch: Epoch,
+        heads: &[Head],
+        conflicts: &mut Vec<Conflict>,
+    ) -> Result<String, Error> {
+        let loaded = self.load(doc, epoch, kind, touches)?;
+        let changes = loaded.heads(doc, heads)?;
+        let reading = loaded.document.read(&changes, &|c| loaded.rank(c)).map_err(|e| document_error(doc, e))?;
+        let owner = |change: &ChangeHash| {
+            let edit = loaded.changes.iter().find(|(_, hash)| *hash == change).map(|(at, _)| at.0);
+            edit.or_else(|| loaded.rank(change).map(|stamp| Place { device: stamp.2, seq: stamp.3 }))
+        };
+        for found in reading.conflicts {
+            let key = match &found.register {
+                Register::Key(name) => name.clone(),
+                other => other.to_string(),
+            };
+            let losers = found.losers.iter().map(|(value, change)| Value { value: value.clone(), place: owner(change) });
+            let values = std::iter::once(Value { value: found.winner.clone(), place: None }).chain(losers).collect();
+            conflicts.push(Conflict::new(*doc, ConflictKind::Value, Some(key), values));
+        }
+        if reading.front_conflict {
+            let values = heads.iter().rev().map(|head| Value::of_record(format!("frontmatter of {}", head.content.git), head.place));
+            conflicts.push(Conflict::new(*doc, ConflictKind::Front, None, values.collect()));
+        }
+        Ok(reading.text)
+    }
+
+    /// The Automerge document of an epoch with every change of it that is integrated.
+    pub(crate) fn load(&mut self, doc: &DocId, epoch: Epoch, kind: Kind, touches: &[Touch]) -> Result<Loaded, Error> {
+        let mut sorted: Vec<&Touch> = touches.iter().filter(|touch| self.view.has(&touch.place)).collect();
+        sorted.sort_by_key(|touch| (touch.rank, touch.place, touch.index));
+        let starts: Vec<&Touch> = sorted.iter().copied().filter(|touch| starts(touch, epoch)).collect();
+        let edits: Vec<&Touch> = sorted.into_iter().filter(|touch| edits(touch, epoch)).collect();
+
+        let saved: Option<(Vec<u8>, String)> = {
+            let mut get = self.db.prepare_cached("SELECT bytes, changes FROM automerge WHERE doc = ? AND epoch = ?")?;
+            get.query_row(params![doc.as_bytes(), epoch.to_string()], |row| Ok((row.get(0)?, row.get(1)?))).optional()?
+        };
+        let restored = saved.and_then(|(bytes, changes)| restore(doc, epoch, kind, &bytes, &changes));
+        let (mut document, mut changes) = match restored {
+            Some(found) => found,
+            None => {
+                let texts = starts.iter().map(|touch| self.start_text(doc, touch)).collect::<Result<Vec<_>, _>>()?;
+                let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+                let document = Document::new(*doc, epoch, kind, &texts).map_err(|e| document_error(doc, e))?;
+                (document, HashMap::new())
+            }
+        };
+        for touch in &starts {
+            let known = touch.act.content().is_some_and(|content| document.content_head(&content.hash).is_some());
+            if !known {
+                let text = self.start_text(doc, touch)?;
+                document.add_content(&text).map_err(|e| document_error(doc, e))?;
+            }
+        }
+        let new: Vec<&Touch> = edits.iter().copied().filter(|touch| !changes.contains_key(&(touch.place, touch.index))).collect();
+        let mut raw = Vec::with_capacity(new.len());
+        for touch in &new {
+            match self.item(doc, &touch.place, touch.index)? {
+                Item::Edit { change: Some(change), .. } => raw.push(change.0),
+                _ => return Err(Error::Document { doc: *doc, why: format!("record {} has no change", touch.place) }),
+            }
+        }
+        let hashes = document.apply(&raw).map_err(|e| document_error(doc, e))?;
+        changes.extend(new.iter().map(|touch| (touch.place, touch.index)).zip(hashes));
+        if new.len() >= SAVE_EVERY {
+            let list: Vec<(Place, u32, String)> =
+                changes.iter().map(|((place, index), hash)| (*place, *index, hash.to_string())).collect();
+            let list = serde_json::to_string(&list).unwrap_or_default();
+            self.db.prepare_cached("INSERT OR REPLACE INTO automerge VALUES(?, ?, ?, ?)")?.execute(params![
+                doc.as_bytes(),
+                epoch.to_string(),
+                document.save(),
+                list
+            ])?;
+        }
+        let mut ranks = HashMap::new();
+        for touch in &edits {
+            if let Some(change) = changes.get(&(touch.place, touch.index)) {
+                ranks.insert(*change, touch.rank);
+            }
+        }
+        for touch in starts.iter().rev() {
+            let head = touch.act.content().and_then(|content| document.content_head(&content.hash));
+            ranks.extend(head.map(|head| (head, touch.rank)));
+        }
+        Ok(Loaded { document, changes, ranks })
+    }
+
+    fn start_text(&mut self, doc: &DocId, touch: &Touch) -> Result<String, Error> {
+        let content = touch.act.content().unwrap_or_else(|| Content::of(b""));
+        let head = Head { place: touch.place, index: touch.index, content, view: touch.seen.clone() };
+        let bytes = self.bytes_of_head(doc, &head)?;
+        String::from_utf8(bytes.to_vec()).map_err(|_| Error::Document { doc: *doc, why: format!("record {} holds no text", touch.place) })
+    }
+}
+
+/// Whether a touch is a content the epoch starts from.
+fn starts(touch: &Touch, epoch: Epoch) -> bool {
+    match (&touch.act, epoch.0) {
+        (Act::Create { .. }, None) => true,
+        (Act::Replace { .. }, Some(place)) => touch.place == place,
+        _ => false,
+    }
+}
+
+fn edits(touch: &Touch, epoch: Epoch) -> bool {
+    matches!(touch.act, Act::Edit { epoch: of, by_character: true, .. } if of == epoch)
+}
+
+/// Whether the content items of a view form a chain: nobody ever edited while another did.
+fn linear(touches: &[Touch], view: &View) -> bool {
+    let mut content: Vec<&Touch> = touches.iter().filter(|t| view.has(&t.place) && t.act.content().is_some()).collect();
+    content.sort_by_key(|touch| (touch.rank, touch.place, touch.index));
+    content.windows(2).all(|pair| pair[1].covers(pair[0]))
+}
+
+fn restore(
+    doc: &DocId,
+    epoch: Epoch,
+    kind: Kind,
+    bytes: &[u8],
+    changes: &str,
+) -> Option<(Document, HashMap<(Place, u32), ChangeHash>)> {
+    let document = Document::load(*doc, epoch, kind, bytes).ok()?;
+    let list: Vec<(Place, u32, String)> = serde_json::from_str(changes).ok()?;
+    let mut out = HashMap::new();
+    for (place, index, hash) in list {
+        let hash: ChangeHash = hash.parse().ok()?;
+        if !document.has(&hash) {
+            return None;
+        }
+        out.insert((place, index), hash);
+    }
+    Some((document, out))
+}
+
+/// A view without the record at `place`.
+fn without(view: &View, place: &Place) -> View {
+    view.iter().map(|end| if end.device == place.device && end.seq >= place.seq { Place { seq: place.seq - 1, ..end } } else { end }).collect()
+}
+
+pub(crate) fn document_error(doc: &DocId, e: aios_core::document::DocumentError) -> Error {
+    Error::Document { doc: *doc, why: e.to_string() }
+}

@@ -1,0 +1,305 @@
+//! One replica of a vault, opened: the log, the database that projects it, the working files and git.
+
+use std::path::Path;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use aios_core::clock::{Hlc, Stamp};
+use aios_core::frontier::{Frontier, Place, View};
+use aios_core::id::{DeviceId, RecordId, VaultId};
+use aios_core::key::SecretKey;
+use aios_core::member::Members;
+use aios_core::record::Author;
+use rusqlite::{Connection, OptionalExtension, params};
+
+use crate::disk::{Lock, Writer};
+use crate::error::Error;
+use crate::keys::{Keys, Memory, new_actor};
+use crate::layout::{Layout, Replica};
+use crate::log::{Log, Spot};
+use crate::recent::Recent;
+use crate::{db, git};
+
+/// How long a command waits for another process that works on the vault.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Told about long work: what, how much is done, of how much (0: unknown).
+pub type Progress<'a> = &'a mut dyn FnMut(&str, u64, u64);
+
+/// An open vault. Holding one holds the vault's lock.
+pub struct Vault {
+    pub(crate) layout: Layout,
+    pub(crate) replica: Replica,
+    pub(crate) keys: Keys,
+    pub(crate) db: Connection,
+    pub(crate) log: Log,
+    pub(crate) repo: git2::Repository,
+    pub(crate) writer: Writer,
+    pub(crate) members: Members,
+    pub(crate) actor: [u8; 16],
+    pub(crate) recent: Recent,
+    /// The last large comparison of two views: what is shown on disk is next asked for by the projection to git.
+    pub(crate) compared: Option<(View, View, Vec<crate::show::Change>)>,
+    /// All integrated records.
+    pub(crate) view: View,
+    /// The records the document tables show.
+    pub(crate) shown: View,
+    _lock: Lock,
+}
+
+impl std::fmt::Debug for Vault {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Vault").field("root", &self.layout.root()).finish_non_exhaustive()
+    }
+}
+
+/// Milliseconds since the Unix epoch by this machine's clock.
+pub fn now_ms() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
+}
+
+impl Vault {
+    /// Opens the vault that `from` lies in, and takes in what its log has beyond the database.
+    pub fn open(from: &Path) -> Result<Self, Error> {
+        let layout = Layout::find(from)?;
+        Self::open_layout(layout, PATIENCE)
+    }
+
+    pub(crate) fn open_layout(layout: Layout, patience: Duration) -> Result<Self, Error> {
+        let replica = layout.replica()?;
+        let lock = Lock::take(&layout.lock(), patience)?;
+        let db = db::open(&layout.database())?;
+        let keys = Keys::load(&replica.device)?;
+        Self::assemble(layout, replica, keys, db, lock)
+    }
+
+    pub(crate) fn assemble(layout: Layout, replica: Replica, keys: Keys, db: Connection, lock: Lock) -> Result<Self, Error> {
+        let repo = git::open_or_init(layout.root())?;
+        let writer = Writer::open(layout.root())?;
+        let members = match db::meta(&db, "members")? {
+            Some(text) => crate::members::read(&text)?,
+            None => Members::default(),
+        };
+        let shown = match db::meta(&db, "shown")? {
+            Some(bytes) => db::read_view(&bytes)?,
+            None => View::new(),
+        };
+        let mut vault = Vault {
+            log: Log::new(layout.logs()),
+            layout,
+            replica,
+            keys,
+            db,
+            repo,
+            writer,
+            members,
+            actor: [0; 16],
+            recent: Recent::default(),
+            compared: None,
+            view: View::new(),
+            shown,
+            _lock: lock,
+        };
+        vault.view = vault.frontier()?.view();
+        vault.catch_up()?;
+        vault.recall()?;
+        vault.recover()?;
+        Ok(vault)
+    }
+
+    /// Takes up the Automerge actor of this incarnation, or a new one if the log is not the one remembered:
+    /// two incarnations of one actor break a document for good.
+    fn recall(&mut self) -> Result<(), Error> {
+        let device = self.replica.device;
+        let tip = self.frontier()?.0.get(&device).copied();
+        let memory = self.keys.memory().filter(|memory| memory.tip == tip);
+        let actor = memory.and_then(|memory| data_encoding::HEXLOWER.decode(memory.actor.as_bytes()).ok());
+        self.actor = match actor.and_then(|bytes| <[u8; 16]>::try_from(bytes).ok()) {
+            Some(actor) => actor,
+            None => new_actor(now_ms())?,
+        };
+        self.remember(tip)
+    }
+
+    pub(crate) fn remember(&self, tip: Option<(u64, RecordId)>) -> Result<(), Error> {
+        self.keys.remember(&Memory { tip, actor: data_encoding::HEXLOWER.encode(&self.actor) })
+    }
+
+    /// The vault's folder.
+    pub fn root(&self) -> &Path {
+        self.layout.root()
+    }
+
+    /// The vault's id.
+    pub fn id(&self) -> VaultId {
+        self.replica.vault
+    }
+
+    /// The vault's name.
+    pub fn name(&self) -> &str {
+        &self.replica.name
+    }
+
+    /// This device.
+    pub fn device(&self) -> DeviceId {
+        self.replica.device
+    }
+
+    /// This device's key, which is also its address on the network.
+    pub fn device_key(&self) -> &SecretKey {
+        &self.keys.device
+    }
+
+    /// The operator key, if it is kept here.
+    pub fn operator(&self) -> Result<Option<SecretKey>, Error> {
+        self.keys.operator()
+    }
+
+    /// The members.
+    pub fn members(&self) -> &Members {
+        &self.members
+    }
+
+    /// All integrated records.
+    pub fn view(&self) -> &View {
+        &self.view
+    }
+
+    /// The last record of each device.
+    pub fn frontier(&self) -> Result<Frontier, Error> {
+        let mut get = self.db.prepare_cached("SELECT device, seq, id FROM tip")?;
+        let mut rows = get.query([])?;
+        let mut out = Frontier::default();
+        while let Some(row) = rows.next()? {
+            let device = db::id(row.get(0)?, DeviceId::from_slice)?;
+            let id = db::id(row.get(2)?, RecordId::from_slice)?;
+            out.0.insert(device, (row.get::<_, i64>(1)? as u64, id));
+        }
+        Ok(out)
+    }
+
+    /// The last record of a device and where its log ends.
+    pub(crate) fn tip(&self, device: &DeviceId) -> Result<Option<(u64, RecordId, Spot)>, Error> {
+        let mut get = self.db.prepare_cached("SELECT seq, id, segment, at FROM tip WHERE device = ?")?;
+        let row = get.query_row([device.as_bytes()], |row| {
+            Ok((row.get::<_, i64>(0)?, row.get::<_, Vec<u8>>(1)?, row.get::<_, i64>(2)?, row.get::<_, i64>(3)?))
+        });
+        match row.optional()? {
+            None => Ok(None),
+            Some((seq, id, segment, at)) => {
+                let spot = Spot { segment: segment as u64, at: at as u64 };
+                Ok(Some((seq as u64, db::id(id, RecordId::from_slice)?, spot)))
+            }
+        }
+    }
+
+    /// The number in the database of the record at `place`.
+    pub(crate) fn number(&self, place: &Place) -> Result<Option<i64>, Error> {
+        let mut get = self.db.prepare_cached("SELECT n FROM record WHERE device = ? AND seq = ?")?;
+        Ok(get.query_row(params![place.device.as_bytes(), place.seq as i64], |row| row.get(0)).optional()?)
+    }
+
+    /// The row of a record.
+    pub(crate) fn row(&self, n: i64) -> Result<RecordRow, Error> {
+        let mut get = self.db.prepare_cached(
+            "SELECT device, seq, id, ms, count, wall, view, segment, at, tree, heads, git, root, parents, ends FROM record WHERE n = ?",
+        )?;
+        let mut rows = get.query([n])?;
+        let Some(row) = rows.next()? else { return Err(Error::Damaged(format!("record {n} has no row"))) };
+        let list = |text: String| serde_json::from_str(&text).map_err(|e| Error::Damaged(e.to_string()));
+        let oid = |bytes: Option<Vec<u8>>| bytes.map(|bytes| git2::Oid::from_bytes(&bytes)).transpose().map_err(git_error);
+        Ok(RecordRow {
+            n,
+            place: Place { device: db::id(row.get(0)?, DeviceId::from_slice)?, seq: row.get::<_, i64>(1)? as u64 },
+            id: db::id(row.get(2)?, RecordId::from_slice)?,
+            clock: Hlc(row.get::<_, i64>(3)? as u64, row.get(4)?),
+            wall: row.get::<_, i64>(5)? as u64,
+            view: db::read_view(&row.get::<_, Vec<u8>>(6)?)?,
+            spot: Spot { segment: row.get::<_, i64>(7)? as u64, at: row.get::<_, i64>(8)? as u64 },
+            tree: row.get(9)?,
+            heads: list(row.get(10)?)?,
+            commit: oid(row.get(11)?)?,
+            root: oid(row.get(12)?)?,
+            parents: list(row.get(13)?)?,
+            ends: row.get(14)?,
+        })
+    }
+
+    /// The numbers of the maximal integrated records.
+    pub(crate) fn heads(&self) -> Result<Vec<i64>, Error> {
+        let mut get = self.db.prepare_cached("SELECT n FROM head ORDER BY n")?;
+        let rows = get.query_map([], |row| row.get(0))?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    /// Runs `work` as one transaction of the database.
+    pub(crate) fn transaction<T>(&mut self, work: impl FnOnce(&mut Self) -> Result<T, Error>) -> Result<T, Error> {
+        crate::disk::fault::point("database.begin").map_err(|e| Error::io("write", &self.layout.database(), e))?;
+        self.db.execute_batch("BEGIN IMMEDIATE")?;
+        let (view, shown, members) = (self.view.clone(), self.shown.clone(), self.members.clone());
+        let done = work(self).and_then(|value| {
+            crate::disk::fault::point("database.commit").map_err(|e| Error::io("write", &self.layout.database(), e))?;
+            self.db.execute_batch("COMMIT")?;
+            Ok(value)
+        });
+        if done.is_err() {
+            // The first error is the one to tell.
+            let _ = self.db.execute_batch("ROLLBACK");
+            (self.view, self.shown, self.members) = (view, shown, members);
+        }
+        done
+    }
+
+    /// Who git history shows for what is done on this device: the user's git identity, else the device's name.
+    pub(crate) fn author(&self) -> Author {
+        let device = self.members.name(&self.replica.device);
+        let config = self.repo.config().and_then(|mut config| config.snapshot());
+        let get = |key: &str| config.as_ref().ok().and_then(|c| c.get_str(key).ok().map(str::to_owned)).filter(|v| !v.is_empty());
+        let short = self.replica.device.short(8);
+        Author {
+            name: get("user.name").unwrap_or(device),
+            email: get("user.email").unwrap_or_else(|| format!("{short}@aios")),
+        }
+    }
+}
+
+/// A record as the database has it.
+#[derive(Debug, Clone)]
+pub(crate) struct RecordRow {
+    /// Its number in order of integration.
+    pub n: i64,
+    /// Where it stands.
+    pub place: Place,
+    /// Its id.
+    pub id: RecordId,
+    /// Its clock.
+    pub clock: Hlc,
+    /// Its author's wall clock.
+    pub wall: u64,
+    /// Its past and itself.
+    pub view: View,
+    /// Where it lies in its device's log.
+    pub spot: Spot,
+    /// Whether it has a commit.
+    pub tree: bool,
+    /// The commit heads of its view: numbers of records with a commit.
+    pub heads: Vec<i64>,
+    /// Its commit, once projected.
+    pub commit: Option<git2::Oid>,
+    /// The commit's tree.
+    pub root: Option<git2::Oid>,
+    /// The numbers of `prev` and `deps`.
+    pub parents: Vec<i64>,
+    /// The number of the record that ends its transaction; absent while that is open, or if it was aborted.
+    pub ends: Option<i64>,
+}
+
+impl RecordRow {
+    /// Its place in the total order.
+    pub fn stamp(&self) -> Stamp {
+        Stamp::new(self.clock, self.place.device, self.place.seq)
+    }
+}
+
+pub(crate) fn git_error(e: git2::Error) -> Error {
+    Error::Damaged(format!("a git id is malformed: {e}"))
+}
