@@ -28,6 +28,8 @@ pub mod settle;
 pub mod share;
 mod show;
 mod text;
+#[cfg(test)]
+mod world;
 
 pub use error::Error;
 pub use vault::Vault;

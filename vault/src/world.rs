@@ -1,0 +1,233 @@
+//! Several replicas in one process, for tests: real folders, records handed over by hand.
+
+use std::path::PathBuf;
+
+use aios_core::event::Event;
+use aios_core::item::{Bytes, Item};
+use aios_core::key::MemberStatement;
+use aios_core::record::Record;
+
+use crate::absorb::AbsorbOptions;
+use crate::author::Draft;
+use crate::create::NewVault;
+use crate::keys::{self, Keys};
+use crate::round::Round;
+use crate::vault::Vault;
+
+/// Replicas of one vault.
+pub(crate) struct World {
+    pub dir: tempfile::TempDir,
+    pub replicas: Vec<Vault>,
+}
+
+pub(crate) fn quiet() -> impl FnMut(&str, u64, u64) {
+    |_: &str, _, _| {}
+}
+
+impl World {
+    /// `count` replicas of an empty vault, all in sync. On tmpfs where there is one: syncing costs nothing there.
+    pub fn new(count: usize) -> World {
+        let shm = PathBuf::from("/dev/shm");
+        let base = if shm.is_dir() { shm } else { std::env::temp_dir() };
+        keys::use_data_dir(&base.join(format!("aios-keys-{}", std::process::id())));
+        let dir = tempfile::Builder::new().prefix("aios-world-").tempdir_in(base).unwrap();
+        let (mut first, absorbed) = Vault::create(&dir.path().join("d0"), &NewVault { name: Some("w".into()), device: Some("d0".into()) }, &mut quiet()).unwrap();
+        first.finish(absorbed, &mut quiet()).unwrap();
+        let mut world = World { dir, replicas: vec![first] };
+        for n in 1..count {
+            world.add(n);
+        }
+        world.sync();
+        world
+    }
+
+    fn add(&mut self, n: usize) {
+        let keys = Keys::create(true).unwrap();
+        let operator = keys.operator().unwrap().unwrap().public();
+        let (device, vault) = (keys.device.public(), self.replicas[0].id());
+        let (name, roles) = (format!("d{n}"), vec!["write".to_owned()]);
+        let statement = MemberStatement { vault: &vault, device: &device, name: &name, roles: &roles, operator: Some(&operator) };
+        let signer = self.replicas[0].operator().unwrap().unwrap();
+        let sig = Bytes(signer.sign_member(&statement).to_vec());
+        let event = Event::DeviceAdded { device, name, roles, operator: Some(operator), sig, by: signer.public() };
+        let mut draft = Draft::operator("pair");
+        draft.push(Item::Event(event));
+        self.replicas[0].transaction(|vault| vault.author_records(draft).map(|_| ())).unwrap();
+        let replica = Vault::replicate(&self.dir.path().join(format!("d{n}")), vault, "w", keys).unwrap();
+        self.replicas.push(replica);
+    }
+
+    pub fn root(&self, n: usize) -> PathBuf {
+        self.replicas[n].root().to_owned()
+    }
+
+    /// Hands what `from` has and `to` lacks over, at most `budget` bytes.
+    pub fn deliver(&mut self, from: usize, to: usize, budget: u64) -> u64 {
+        let (have, upto) = (self.replicas[to].view().clone(), self.replicas[from].view().clone());
+        let entries = self.replicas[from].entries_since(&have, &upto, budget).unwrap();
+        let records: Vec<Record> = entries.iter().map(|entry| Record::read_entry(&entry.bytes).unwrap().0).collect();
+        self.replicas[to].integrate(&records).unwrap().new
+    }
+
+    /// One round on a replica: absorb, write, project.
+    pub fn commit(&mut self, n: usize) -> Round {
+        self.replicas[n].commit(&AbsorbOptions { deletions: true, ..AbsorbOptions::default() }, &mut quiet()).unwrap()
+    }
+
+    /// Everybody absorbs, then everything goes everywhere, until nobody has news.
+    pub fn sync(&mut self) {
+        for _ in 0..20 {
+            for n in 0..self.replicas.len() {
+                self.commit(n);
+            }
+            let mut moved = 0;
+            for from in 0..self.replicas.len() {
+                for to in 0..self.replicas.len() {
+                    while from != to && self.deliver(from, to, 1 << 20) > 0 {
+                        moved += 1;
+                    }
+                }
+            }
+            if moved == 0 {
+                return;
+            }
+        }
+        panic!("no rest after 20 rounds");
+    }
+
+    /// The working files of a replica.
+    pub fn files(&self, n: usize) -> std::collections::BTreeMap<String, Vec<u8>> {
+        fn walk(root: &std::path::Path, at: &std::path::Path, out: &mut std::collections::BTreeMap<String, Vec<u8>>) {
+            for entry in std::fs::read_dir(at).unwrap() {
+                let path = entry.unwrap().path();
+                let name = path.strip_prefix(root).unwrap().to_string_lossy().into_owned();
+                if name == ".aios" || name == ".git" {
+                    continue;
+                }
+                match path.is_dir() && !path.is_symlink() {
+                    true => walk(root, &path, out),
+                    false => {
+                        out.insert(name, std::fs::read(&path).unwrap());
+                    }
+                }
+            }
+        }
+        let mut out = std::collections::BTreeMap::new();
+        walk(&self.root(n), &self.root(n), &mut out);
+        out
+    }
+
+    /// Asserts that all replicas are equal in files, state and head.
+    pub fn assert_equal(&mut self) {
+        let (files, state) = (self.files(0), self.replicas[0].state().unwrap());
+        let head = self.replicas[0].projected_head().unwrap();
+        for n in 1..self.replicas.len() {
+            let show = |files: &std::collections::BTreeMap<String, Vec<u8>>| -> String {
+                files.iter().map(|(path, bytes)| format!("{path}: {:?}\n", String::from_utf8_lossy(bytes))).collect()
+            };
+            let other = self.files(n);
+            assert!(files == other, "files differ\n--- 0\n{}--- {n}\n{}", show(&files), show(&other));
+            assert_eq!(head, self.replicas[n].projected_head().unwrap(), "heads of 0 and {n}");
+            assert_eq!(state, self.replicas[n].state().unwrap(), "states of 0 and {n}");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn write(world: &World, n: usize, path: &str, text: &str) {
+        let path = world.root(n).join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    }
+
+    fn read(world: &World, n: usize, path: &str) -> String {
+        std::fs::read_to_string(world.root(n).join(path)).unwrap_or_else(|e| format!("<{e}>"))
+    }
+
+    #[test]
+    fn two_edit_different_lines() {
+        let mut world = World::new(2);
+        write(&world, 0, "a.md", "---\ntitle: A\nstatus: open\n---\none\ntwo\nthree\n");
+        world.sync();
+        assert_eq!(read(&world, 1, "a.md"), "---\ntitle: A\nstatus: open\n---\none\ntwo\nthree\n");
+        write(&world, 0, "a.md", "---\ntitle: B\nstatus: open\n---\none!\ntwo\nthree\n");
+        write(&world, 1, "a.md", "---\ntitle: A\nstatus: done\n---\none\ntwo\nthree?\n");
+        world.sync();
+        world.assert_equal();
+        assert_eq!(read(&world, 0, "a.md"), "---\ntitle: B\nstatus: done\n---\none!\ntwo\nthree?\n");
+    }
+
+    #[test]
+    fn rename_delete_create() {
+        let mut world = World::new(3);
+        write(&world, 0, "dir/a.md", "alpha\nbeta\ngamma\n");
+        write(&world, 0, "dir/b.md", "bravo\n");
+        write(&world, 0, "c.md", "charlie\n");
+        world.sync();
+        std::fs::rename(world.root(0).join("dir"), world.root(0).join("folder")).unwrap();
+        write(&world, 1, "dir/new.md", "fresh\n");
+        write(&world, 1, "dir/a.md", "alpha\nbeta\ngamma!\n");
+        std::fs::remove_file(world.root(1).join("c.md")).unwrap();
+        write(&world, 2, "c.md", "charlie and more\n");
+        write(&world, 0, "same.md", "x\ny\n");
+        write(&world, 2, "same.md", "y\nz\n");
+        world.sync();
+        world.assert_equal();
+        let files = world.files(0);
+        let names: Vec<&str> = files.keys().map(String::as_str).collect();
+        assert_eq!(names, ["c.md", "folder/a.md", "folder/b.md", "folder/new.md", "same.md"]);
+        assert_eq!(read(&world, 0, "folder/a.md"), "alpha\nbeta\ngamma!\n");
+        assert_eq!(read(&world, 2, "c.md"), "charlie and more\n");
+        let same = read(&world, 2, "same.md");
+        let mut lines: Vec<&str> = same.lines().collect();
+        lines.sort_unstable();
+        assert_eq!(lines, ["x", "y", "z"], "{same:?}");
+    }
+
+    #[test]
+    fn stale_buffer_and_undo_and_insisting() {
+        let mut world = World::new(2);
+        write(&world, 0, "a.md", "one\ntwo\nthree\n");
+        world.sync();
+        write(&world, 1, "a.md", "one\ntwo\nthree from b\n");
+        world.sync();
+        assert_eq!(read(&world, 0, "a.md"), "one\ntwo\nthree from b\n");
+        // An editor on 0 still has the first version in its buffer.
+        write(&world, 0, "a.md", "one from a\ntwo\nthree\n");
+        world.sync();
+        world.assert_equal();
+        assert_eq!(read(&world, 0, "a.md"), "one from a\ntwo\nthree from b\n");
+        // Saved once more, the same bytes win.
+        write(&world, 0, "a.md", "one from a\ntwo\nthree\n");
+        world.sync();
+        world.assert_equal();
+        assert_eq!(read(&world, 1, "a.md"), "one from a\ntwo\nthree\n");
+    }
+
+    #[test]
+    fn same_key_swap_and_late_undo() {
+        let mut world = World::new(2);
+        write(&world, 0, "a.md", "---\nstatus: open\n---\nbody a with enough text\n");
+        write(&world, 0, "b.md", "---\nstatus: shut\n---\nbody b is another one\n");
+        world.sync();
+        write(&world, 0, "a.md", "---\nstatus: closed\n---\nbody a with enough text\n");
+        write(&world, 1, "a.md", "---\nstatus: pending\n---\nbody a with enough text\n");
+        world.sync();
+        world.assert_equal();
+        let text = read(&world, 0, "a.md");
+        assert!(text.contains("status: closed") || text.contains("status: pending"), "{text}");
+        assert_eq!(world.replicas[1].conflict_rows().unwrap().len(), 1);
+        let root = world.root(1);
+        std::fs::rename(root.join("a.md"), root.join("t")).unwrap();
+        std::fs::rename(root.join("b.md"), root.join("a.md")).unwrap();
+        std::fs::rename(root.join("t"), root.join("b.md")).unwrap();
+        write(&world, 0, "b.md", "---\nstatus: shut\n---\nbody b is another one, edited\n");
+        world.sync();
+        world.assert_equal();
+        assert_eq!(read(&world, 0, "a.md"), "---\nstatus: shut\n---\nbody b is another one, edited\n");
+        assert_eq!(read(&world, 0, "b.md"), text);
+    }
+}
