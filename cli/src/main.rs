@@ -1,2 +1,80 @@
-//! aios
-fn main() {}
+//! The `aios` program: reads the command line, runs one command, says how it ended.
+
+mod args;
+mod command;
+mod context;
+mod error;
+mod exit;
+mod moment;
+mod report;
+mod ui;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use clap::error::ErrorKind;
+use tracing_subscriber::EnvFilter;
+
+use crate::args::Args;
+use crate::context::Context;
+use crate::error::CliError;
+use crate::exit::Exit;
+use crate::ui::Ui;
+
+fn main() -> ExitCode {
+    std::panic::set_hook(Box::new(|panic| {
+        let at = panic.location().map(|at| format!(" at {}:{}", at.file(), at.line())).unwrap_or_default();
+        let what = panic.payload_as_str().unwrap_or("no reason given");
+        eprintln!("error: a fault in aios itself{at}: {}", ui::one_line(what));
+        eprintln!("hint: nothing acknowledged is lost; run `aios doctor`, and report this line");
+    }));
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(e) => return refused(&e).into(),
+    };
+    // A process has one subscriber, and this is the only place that sets it.
+    let filter = EnvFilter::try_from_env("AIOS_LOG").unwrap_or_else(|_| EnvFilter::new("error"));
+    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
+
+    let mut ui = Ui::new(args.global.manner());
+    let cx = Context { vault_dir: args.global.vault.clone() };
+    let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        command::run(&args.command, &cx, &mut ui).and_then(|exit| ui.flush().map(|()| exit))
+    }));
+    match done {
+        Ok(Ok(exit)) => exit.into(),
+        Ok(Err(e)) => {
+            if !matches!(e, CliError::Closed) {
+                // What was written before the error belongs before it.
+                let _ = ui.flush();
+                ui.error(&e);
+            }
+            e.exit().into()
+        }
+        Err(_) => Exit::Failed.into(),
+    }
+}
+
+/// Says what is wrong with the command line, or prints what `--help` or `--version` asked for.
+fn refused(e: &clap::Error) -> Exit {
+    match e.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+            let _ = e.print();
+            Exit::Done
+        }
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            let _ = e.print();
+            Exit::Usage
+        }
+        _ => {
+            let text = e.to_string();
+            let mut parts = text.split("\n\n");
+            let what = parts.next().unwrap_or_default();
+            let what = what.strip_prefix("error: ").unwrap_or(what);
+            let tip = parts.map(str::trim).find_map(|part| part.strip_prefix("tip: "));
+            eprintln!("error: {}", ui::one_line(what));
+            eprintln!("hint: {}", tip.map_or_else(|| "see `aios --help`".to_owned(), ui::one_line));
+            Exit::Usage
+        }
+    }
+}

@@ -122,8 +122,9 @@ fn unique_matches<T: Eq + Hash>(a: &[T], b: &[T], middle: &Region) -> Vec<(usize
 
 /// Merges the texts `a` and `b`, both changed from `base`, by line.
 ///
-/// Where only one side changed, its lines stand; where both did, the lines of `a` then those of `b`, with
-/// what they begin and end with in common once. No line is ever joined with another.
+/// Where only one side changed, its lines stand. Where both did: line by line if all three have equally many,
+/// more than one; else the lines of `a` then those of `b`, with what they begin and end with in common once.
+/// No line is ever joined with another.
 pub fn merge_lines(base: &str, a: &str, b: &str) -> String {
     let (base, a, b) = (split_lines(base), split_lines(a), split_lines(b));
     let (in_a, in_b) = (positions(&base, &a), positions(&base, &b));
@@ -173,6 +174,10 @@ impl Merged {
             self.lines(b);
         } else if b == o || a == b {
             self.lines(a);
+        } else if o.len() > 1 && o.len() == a.len() && o.len() == b.len() {
+            for at in 0..o.len() {
+                self.chunk(&o[at..=at], &a[at..=at], &b[at..=at]);
+            }
         } else {
             let prefix = common_prefix(a, b);
             let suffix = common_suffix(&a[prefix..], &b[prefix..]);
@@ -234,6 +239,15 @@ mod tests {
         assert_eq!(merge_lines("", "same\n", "same\nmore\n"), "same\nmore\n");
         assert_eq!(merge_lines("x\n", "", "y\n"), "y\n");
         assert_eq!(merge_lines("o\n", "x\n", "x\nx\n"), "x\nx\n");
+    }
+
+    #[test]
+    fn two_sided_changes_of_equal_length_merge_line_by_line() {
+        assert_eq!(merge_lines("1\n2\n3\n", "1a\n2\n3\n", "1\n2b\n3b\n"), "1a\n2b\n3b\n");
+        assert_eq!(merge_lines("1\n2\n3\n", "a\nb\n3\n", "x\n2\nz\n"), "a\nx\nb\nz\n");
+        assert_eq!(merge_lines("1\n2\n", "a\nb\n", "x\n2"), "a\nx\nb\n2");
+        assert_eq!(merge_lines("1\n2", "a\n2", "1\nb"), "a\nb");
+        assert_eq!(merge_lines("1\n2\n", "a\nc\n", "b\nc\n"), "a\nb\nc\n");
     }
 
     #[test]

@@ -31,8 +31,9 @@ pub struct Head {
     pub index: u32,
     /// The file as its author saw it.
     pub content: Content,
-    /// What its author had seen, with the item itself.
-    pub view: View,
+    /// What its author had seen. Not the item itself: a stale save's own number would pull in records of its author that
+    /// it had not seen.
+    pub seen: View,
 }
 
 /// Where the content of a document in a view comes from.
@@ -180,10 +181,8 @@ fn covered_by_equal(content: &[&Touch], create: &Touch) -> bool {
 }
 
 fn head(touch: &Touch) -> Head {
-    let mut view = touch.seen.clone();
-    view.add(touch.place);
     let content = touch.act.content().unwrap_or_else(|| Content::of(b""));
-    Head { place: touch.place, index: touch.index, content, view }
+    Head { place: touch.place, index: touch.index, content, seen: touch.seen.clone() }
 }
 
 /// As [`maximal`], in near-linear time for long histories: walks from the newest stamp down and keeps what no
@@ -215,11 +214,12 @@ fn kind_of(content: &[&Touch], touch: &Touch) -> (Kind, Epoch) {
 }
 
 fn kind_of_epoch(content: &[&Touch], epoch: Epoch) -> Option<Kind> {
-    content.iter().find_map(|touch| match (&touch.act, epoch.0) {
-        (Act::Create { kind, .. }, None) => Some(*kind),
-        (Act::Replace { kind, .. }, Some(place)) if touch.place == place => Some(*kind),
+    let kinds = content.iter().filter_map(|touch| match (&touch.act, epoch.0) {
+        (Act::Create { kind, .. }, None) => Some((touch.rank, touch.index, *kind)),
+        (Act::Replace { kind, .. }, Some(place)) if touch.place == place => Some((touch.rank, touch.index, *kind)),
         _ => None,
-    })
+    });
+    kinds.min().map(|(.., kind)| kind)
 }
 
 /// Whether the items form one Automerge document; its kind and epoch.

@@ -1,6 +1,6 @@
 //! Signing keys (ed25519, RFC 8032) and what they sign.
 
-use ed25519_dalek::{Signer, SigningKey, Verifier, VerifyingKey};
+use ed25519_dalek::{Signer, SigningKey, VerifyingKey};
 
 use crate::id::{ContentHash, DeviceId, RecordId, VaultId};
 
@@ -101,7 +101,7 @@ pub fn verify_acceptance(by: &DeviceId, vault: &VaultId, path: &str, hash: &Cont
 
 fn verify(key: &DeviceId, message: &[u8], signature: &Signature) -> bool {
     let Ok(key) = VerifyingKey::from_bytes(key.as_bytes()) else { return false };
-    key.verify(message, &ed25519_dalek::Signature::from_bytes(signature)).is_ok()
+    key.verify_strict(message, &ed25519_dalek::Signature::from_bytes(signature)).is_ok()
 }
 
 #[cfg(test)]

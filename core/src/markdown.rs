@@ -2,7 +2,8 @@
 //!
 //! `docs/formats.md`, Markdown, is normative. A file is cut into pieces that joined give the same bytes
 //! (I3); each frontmatter entry keeps its raw source, and a simple list keeps its items apart, so that
-//! concurrent edits merge by key and by item (I4). Whatever does not fit the rule stays body text.
+//! concurrent edits merge by key and by item (I4). Whatever does not fit the rule stays body text. Lines alone
+//! decide; that an entry is YAML is checked only to warn people.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -13,7 +14,7 @@ use serde_saphyr::options::{MergeKeyPolicy, NonFiniteFloatPolicy};
 use serde_saphyr::{Spanned, alias_limits, budget, options};
 use thiserror::Error;
 
-/// The most bytes between the fences; more is body.
+/// The most bytes between the fences that are looked at as YAML.
 const MAX_FRONT_BYTES: usize = 256 * 1024;
 /// How deep collections may lie in each other, with aliases expanded.
 const MAX_DEPTH: usize = 64;
@@ -116,36 +117,48 @@ impl Parts {
     }
 }
 
-/// Splits a file into its parts. Never fails: what is not valid frontmatter is body.
+/// Splits a file into its parts. Never fails: what is not frontmatter is body.
+///
+/// Lines alone decide, in linear time; an entry need not be YAML.
 pub fn split(text: &str) -> Parts {
-    parse(text).unwrap_or_else(|_| Parts { body: text.to_owned(), ..Parts::default() })
+    let whole = || Parts { body: text.to_owned(), ..Parts::default() };
+    let Ok(block) = Block::of(text) else { return whole() };
+    let end = block.drafts.last().map_or(0, |draft| draft.text.end);
+    Parts {
+        open: block.open.to_owned(),
+        entries: block.drafts.iter().map(|draft| draft.entry(block.front)).collect(),
+        close: [&block.front[end..], block.fence].concat(),
+        body: block.body.to_owned(),
+    }
 }
 
-/// Why a file that was meant to have frontmatter has none, in one line; `None` if it has, or if nothing
-/// shows that it was meant to.
+/// What is wrong with the frontmatter of a file, in one line: that a block meant as frontmatter is none, or
+/// that it is no YAML, or YAML with other keys than the entries. `None` if nothing is.
 ///
-/// It was meant to when its first line is a fence and either a closing fence follows or the second line
-/// looks like `key: value`.
+/// A block was meant when the first line is a fence and either a closing fence follows or the second line
+/// looks like `key: value`. Time and memory are bounded for every text.
 pub fn front_problem(text: &str) -> Option<String> {
-    match parse(text) {
-        Ok(_) | Err(Problem::Absent) => None,
+    match Block::of(text).and_then(|block| check(block.front, &block.drafts)) {
+        Ok(()) | Err(Problem::Absent) => None,
         Err(Problem::Unclosed { meant: false }) => None,
         Err(problem) => Some(problem.to_string()),
     }
 }
 
-/// Why a text has no frontmatter. Lines count from 1 in the file.
+/// What is wrong with frontmatter. Lines count from 1 in the file.
 #[derive(Debug, PartialEq, Eq, Error)]
 enum Problem {
     #[error("the first line is no fence")]
     Absent,
     #[error("no closing fence: a line `---` must end the frontmatter")]
     Unclosed { meant: bool },
-    #[error("the frontmatter is {size} bytes long, more than {MAX_FRONT_BYTES}: keep long text in the body")]
+    #[error(
+        "the frontmatter is {size} bytes long; above {MAX_FRONT_BYTES} it is not checked: keep long text in the body"
+    )]
     Size { size: usize },
     #[error("line {line}: a NUL or a carriage return inside a line")]
     Character { line: usize },
-    #[error("line {line}: neither a key nor a comment")]
+    #[error("line {line}: neither a key, nor part of an entry, nor a comment")]
     Stray { line: usize },
     #[error("line {line}: the key is empty")]
     Nameless { line: usize },
@@ -157,42 +170,44 @@ enum Problem {
     Keys { line: usize },
 }
 
-fn parse(text: &str) -> Result<Parts, Problem> {
-    let after_bom = text.strip_prefix(BOM).unwrap_or(text);
-    let first = after_bom.split_inclusive('\n').next().unwrap_or_default();
-    if !matches!(first, "---\n" | "---\r\n") {
-        return Err(Problem::Absent);
-    }
-    let open_end = text.len() - after_bom.len() + first.len();
-    let (open, rest) = text.split_at(open_end);
+/// Frontmatter and what follows it.
+struct Block<'a> {
+    /// The BOM, if any, and the first fence.
+    open: &'a str,
+    /// The lines between the fences.
+    front: &'a str,
+    /// The last fence.
+    fence: &'a str,
+    body: &'a str,
+    drafts: Vec<Draft<'a>>,
+}
 
-    let mut front_end = 0;
-    let fence = rest.split_inclusive('\n').find(|line| {
-        let is_fence = matches!(*line, "---" | "---\n" | "---\r\n" | "..." | "...\n" | "...\r\n");
-        front_end += if is_fence { 0 } else { line.len() };
-        is_fence
-    });
-    let Some(fence) = fence else {
-        let second = rest.split_inclusive('\n').next().unwrap_or_default();
-        return Err(Problem::Unclosed { meant: Key::of(second).is_some() });
-    };
-    let front = &rest[..front_end];
-    if front.len() > MAX_FRONT_BYTES {
-        return Err(Problem::Size { size: front.len() });
-    }
-    if let Some(at) = stray_character(front) {
-        return Err(Problem::Character { line: line_of(front, at) });
-    }
+impl<'a> Block<'a> {
+    fn of(text: &'a str) -> Result<Self, Problem> {
+        let after_bom = text.strip_prefix(BOM).unwrap_or(text);
+        let first = after_bom.split_inclusive('\n').next().unwrap_or_default();
+        if !matches!(first, "---\n" | "---\r\n") {
+            return Err(Problem::Absent);
+        }
+        let (open, rest) = text.split_at(text.len() - after_bom.len() + first.len());
 
-    let drafts = group(front)?;
-    check(front, &drafts)?;
-    let end = drafts.last().map_or(0, |draft| draft.text.end);
-    Ok(Parts {
-        open: open.to_owned(),
-        entries: drafts.iter().map(|draft| draft.entry(front)).collect(),
-        close: rest[end..front_end + fence.len()].to_owned(),
-        body: rest[front_end + fence.len()..].to_owned(),
-    })
+        let mut front_end = 0;
+        let fence = rest.split_inclusive('\n').find(|line| {
+            let is_fence = matches!(*line, "---" | "---\n" | "---\r\n" | "..." | "...\n" | "...\r\n");
+            front_end += if is_fence { 0 } else { line.len() };
+            is_fence
+        });
+        let Some(fence) = fence else {
+            let second = rest.split_inclusive('\n').next().unwrap_or_default();
+            return Err(Problem::Unclosed { meant: Key::of(second).is_some() });
+        };
+        let front = &rest[..front_end];
+        if let Some(at) = stray_character(front) {
+            return Err(Problem::Character { line: line_of(front, at) });
+        }
+        let drafts = group(front)?;
+        Ok(Block { open, front, fence, body: &rest[front_end + fence.len()..], drafts })
+    }
 }
 
 /// Where a NUL, which separates the fields of registers, or a `\r` outside a line end, which YAML would
@@ -243,7 +258,7 @@ impl<'a> Key<'a> {
         Some(Self { token: line[..colon].trim_end_matches([' ', '\t']), value: &line[colon + 1..] })
     }
 
-    /// The key without quotes around it.
+    /// The key without one pair of quotes around it.
     fn name(&self) -> &'a str {
         let unquoted = |quote| self.token.strip_prefix(quote)?.strip_suffix(quote);
         unquoted('"').or_else(|| unquoted('\'')).unwrap_or(self.token)
@@ -280,9 +295,8 @@ fn group(front: &str) -> Result<Vec<Draft<'_>>, Problem> {
             drafts.push(Draft { text: start..end, at, key });
         } else if !is_blank(text) && !text.starts_with('#') {
             match drafts.last_mut() {
-                Some(draft) => draft.text.end = end,
-                None if text.trim_start_matches([' ', '\t']).starts_with('#') => {}
-                None => return Err(Problem::Stray { line: number }),
+                Some(draft) if text.starts_with([' ', '\t', '-']) => draft.text.end = end,
+                _ => return Err(Problem::Stray { line: number }),
             }
         }
         at = end;
@@ -292,6 +306,9 @@ fn group(front: &str) -> Result<Vec<Draft<'_>>, Problem> {
 
 /// Checks that the frontmatter is YAML, and that the keys YAML sees are, in the source, those of `drafts`.
 fn check(front: &str, drafts: &[Draft]) -> Result<(), Problem> {
+    if front.len() > MAX_FRONT_BYTES {
+        return Err(Problem::Size { size: front.len() });
+    }
     let keys = keys(front).map_err(|error| yaml_problem(&error))?;
     let ours: Vec<_> = drafts.iter().map(|draft| draft.at..draft.at + draft.key.token.len()).collect();
     if keys == ours {
@@ -472,13 +489,20 @@ mod tests {
         }
     }
 
+    /// The problem of a text that has no frontmatter.
     fn problem(text: &str) -> String {
         let parts = split(text);
         assert!(!parts.has_front() && parts.entries.is_empty() && parts.close.is_empty());
         assert_eq!(parts.body, text);
-        let problem = front_problem(text).unwrap_or_default();
-        assert!(!problem.contains('\n'), "{problem:?}");
-        problem
+        front_problem(text).unwrap_or_default()
+    }
+
+    /// The problem of frontmatter whose entries stand all the same.
+    fn warning(text: &str) -> String {
+        let parts = split(text);
+        assert!(parts.has_front(), "{text:?}");
+        assert_eq!(parts.render(), text);
+        front_problem(text).unwrap_or_default()
     }
 
     #[test]
@@ -548,23 +572,38 @@ mod tests {
     }
 
     #[test]
-    fn problems_say_line_and_cause() {
-        assert_eq!(
-            problem("---\na: 1\nb: c: d\n---\n"),
-            "line 3: mapping values are not allowed in this context"
-        );
+    fn what_breaks_the_line_rule_is_body() {
+        let stray = |line| format!("line {line}: neither a key, nor part of an entry, nor a comment");
+        for (text, line) in [
+            ("---\nSome text.\n---\n", 2),
+            ("---\n{a: 1}\n---\n", 2),
+            ("---\n- a\n---\n", 2),
+            ("---\n  # indented\na: 1\n---\n", 2),
+            ("---\na: 1\n? c\n---\n", 3),
+            ("---\na: [\n1\n]\n---\n", 3),
+            ("---\na: 1\n]\n---\n", 3),
+            ("---\na: 1\n: d\n---\n", 3),
+        ] {
+            assert_eq!(problem(text), stray(line), "{text:?}");
+        }
         assert_eq!(problem("---\na: 1\n\"a\": 2\n---\n"), "line 3: duplicate key \"a\"");
-        assert_eq!(problem("---\na:\n  b: 1\n  b: 2\n---\n"), "line 4: duplicate key \"b\"");
-        assert_eq!(problem("---\nSome text.\n---\n"), "line 2: neither a key nor a comment");
-        assert_eq!(problem("---\n{a: 1}\n---\n"), "line 2: neither a key nor a comment");
         assert_eq!(problem("---\n\"\": 1\n---\n"), "line 2: the key is empty");
-        assert_eq!(problem("---\na: *b\n---\n"), "line 2: alias references unknown anchor");
         assert_eq!(problem("---\na: b\0\n---\n"), "line 2: a NUL or a carriage return inside a line");
         assert_eq!(problem("---\na: 1\r# x\n---\n"), "line 2: a NUL or a carriage return inside a line");
+    }
+
+    #[test]
+    fn broken_yaml_is_an_entry_with_a_warning() {
+        assert_eq!(
+            warning("---\na: 1\nb: c: d\n---\n"),
+            "line 3: mapping values are not allowed in this context"
+        );
+        assert_eq!(warning("---\na:\n  b: 1\n  b: 2\n---\n"), "line 4: duplicate key \"b\"");
+        assert_eq!(warning("---\na: *b\n---\n"), "line 2: alias references unknown anchor");
         let keys = "a key that does not stand alone at the start of its line, or a value read as one";
-        assert_eq!(problem("---\na: 1\n? c\n: d\n---\n"), format!("line 3: {keys}"));
-        assert_eq!(problem("---\n\"a: b\": c\n---\n"), format!("line 2: {keys}"));
-        assert_eq!(problem("---\na: [\nb: 1\n]\n---\n"), format!("line 3: {keys}"));
+        assert_eq!(warning("---\n\"a: b\": c\n---\n"), format!("line 2: {keys}"));
+        let parts = split("---\nb: c: d\n  - [\n---\n");
+        assert_eq!(parts.entries[0].value, Value::Scalar("b: c: d\n  - [\n".into()));
     }
 
     #[test]
@@ -640,7 +679,7 @@ mod tests {
     }
 
     #[test]
-    fn bombs_are_errors_and_quick() {
+    fn bombs_are_entries_with_a_quick_warning() {
         let size = MAX_FRONT_BYTES - 100;
         let nested_anchors: String = (0..50).map(|n| format!("&a{n} [")).collect();
         let mut aliases = "x0: &x0 1\n".to_owned();
@@ -665,7 +704,7 @@ mod tests {
         ];
         for bomb in bombs {
             let start = Instant::now();
-            assert!(!problem(&format!("---\n{bomb}---\n")).is_empty(), "{:?}", &bomb[..40.min(bomb.len())]);
+            assert!(!warning(&format!("---\n{bomb}---\n")).is_empty(), "{:?}", &bomb[..40.min(bomb.len())]);
             // Generous: what is guarded against takes minutes or never ends.
             assert!(start.elapsed() < Duration::from_secs(20), "{:?}", &bomb[..40.min(bomb.len())]);
         }
@@ -731,7 +770,7 @@ mod tests {
             let parts = split(&text);
             prop_assert_eq!(parts.render(), text.as_str());
             let problem = front_problem(&text);
-            prop_assert!(!(parts.has_front() && problem.is_some()));
+            prop_assert!(parts.has_front() || parts.entries.is_empty());
             prop_assert!(problem.is_none_or(|problem| !problem.contains(char::is_control)));
             for entry in &parts.entries {
                 prop_assert!(!entry.name.is_empty() && !entry.name.contains('\0'));

@@ -5,13 +5,21 @@
 //! they may block; [`node::Node`] does so over iroh. The vault side is the trait [`replica::Replica`].
 //! What goes over the wire is specified in `docs/formats.md`, Sync wire.
 
+pub mod control;
+pub mod daemon;
 pub mod drive;
 pub mod error;
 pub mod exchange;
 pub mod frame;
+pub mod join;
+pub mod keeper;
 pub mod machine;
 pub mod net;
 pub mod node;
+pub mod offer;
 pub mod pairing;
 pub mod replica;
+pub mod session;
+pub mod site;
 pub mod ticket;
+pub mod vault;

@@ -28,6 +28,8 @@ pub enum Scope {
     Loopback,
     /// All interfaces, IPv4 and IPv6.
     All,
+    /// This address only, at this port; at any where it is 0.
+    At(SocketAddr),
 }
 
 impl Scope {
@@ -48,11 +50,16 @@ pub struct Net {
 }
 
 impl Net {
-    /// Opens it, on UDP port `port` if that is free, else on any.
+    /// Opens it, on UDP port `port` if that is free, else on any. [`Scope::At`] brings its own port.
     ///
     /// # Errors
     /// [`SyncError::Network`] when no socket can be had.
     pub async fn bind(key: &SecretKey, scope: Scope, port: Option<u16>) -> Result<Net, SyncError> {
+        if let Scope::At(addr) = scope
+            && addr.port() != 0
+        {
+            return Self::bind_at(key, scope, addr.port()).await;
+        }
         if let Some(port) = port.filter(|port| *port != 0) {
             match Self::bind_at(key, scope, port).await {
                 Ok(net) => return Ok(net),
@@ -70,6 +77,7 @@ impl Net {
             .clear_ip_transports();
         let builder = match scope {
             Scope::Loopback => builder.bind_addr((Ipv4Addr::LOCALHOST, port)),
+            Scope::At(addr) => builder.bind_addr((addr.ip(), port)),
             Scope::All => builder.bind_addr((Ipv4Addr::UNSPECIFIED, port)).and_then(|builder| {
                 let optional = BindOpts::default().set_is_required(false);
                 builder.bind_addr_with_opts((Ipv6Addr::UNSPECIFIED, port), optional)
@@ -94,7 +102,8 @@ impl Net {
     pub fn own_addrs(&self) -> Vec<SocketAddr> {
         match self.scope {
             Scope::Loopback => self.endpoint.bound_sockets(),
-            Scope::All => self.endpoint.addr().ip_addrs().copied().collect(),
+            Scope::At(addr) if !addr.ip().is_unspecified() => self.endpoint.bound_sockets(),
+            Scope::All | Scope::At(_) => self.endpoint.addr().ip_addrs().copied().collect(),
         }
     }
 

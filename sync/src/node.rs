@@ -18,15 +18,20 @@ use crate::error::{Fault, Peer, SyncError};
 use crate::exchange::{Exchange, Mode, Outcome, Progress};
 use crate::machine::{Machine, Wire};
 use crate::net::{Net, PAIR, SYNC, Scope};
-use crate::pairing::{Applicant, Inviter, Joined, Joiner, Welcomed};
+use crate::pairing::{Applicant, Inviter, Joined, Joiner};
+pub use crate::pairing::Welcomed;
 use crate::replica::{Replica, ReplicaError};
-use crate::ticket::{Secret, Ticket, TicketError, TicketId};
+use crate::ticket::{Offer, Secret, Ticket, TicketId};
 
 /// Connections served at once.
 const MOST_SERVED: usize = 64;
 
 /// Opens a handle of the vault; called from threads that may block, once for each connection.
 pub type Open = Arc<dyn Fn() -> Result<Box<dyn Replica>, ReplicaError> + Send + Sync>;
+
+/// Run after an exchange that a peer began, on a thread that may block and before anyone is told of it: what came is to
+/// be written to the working files.
+pub type OnServed = Arc<dyn Fn() + Send + Sync>;
 
 /// Told how far the exchange with a peer is, whenever that has changed.
 pub type OnProgress = Arc<dyn Fn(&Peer, Progress) + Send + Sync>;
@@ -44,6 +49,8 @@ pub struct Settings {
     pub app: String,
     /// Told how exchanges go.
     pub on_progress: Option<OnProgress>,
+    /// Run after every exchange that was served.
+    pub on_served: Option<OnServed>,
 }
 
 impl Settings {
@@ -55,6 +62,7 @@ impl Settings {
             limits: Limits::default(),
             app: app.into(),
             on_progress: None,
+            on_served: None,
         }
     }
 }
@@ -281,11 +289,17 @@ impl Node {
         Ok(self.sync_all(peers.collect(), total).await)
     }
 
-    /// Makes a ticket and remembers it durably. Devices that come with it are let in by [`Node::serve`].
+    /// Makes a ticket and remembers it durably. Devices that come with it are let in by [`Node::serve`], under `name`
+    /// if given.
     ///
     /// # Errors
     /// When the vault cannot keep it, or there are no random numbers.
-    pub async fn offer(&self, roles: Vec<String>, lifetime: Duration) -> Result<Ticket, SyncError> {
+    pub async fn offer(
+        &self,
+        roles: Vec<String>,
+        name: Option<String>,
+        lifetime: Duration,
+    ) -> Result<Ticket, SyncError> {
         let mut replica = self.handle().await?;
         let lifetime = u64::try_from(lifetime.as_millis()).unwrap_or(u64::MAX);
         let mut addrs = self.net.own_addrs();
@@ -300,51 +314,9 @@ impl Node {
             vault_name: replica.vault_name(),
         };
         ticket.encode()?;
-        let offer = ticket.to_offer();
+        let offer = Offer { name, ..ticket.to_offer() };
         blocking(move || replica.offer(&offer)).await?;
         Ok(ticket)
-    }
-
-    /// Makes a ticket, shows it with `show` (with its text), and serves until a device has joined with it and has had
-    /// its first exchange.
-    ///
-    /// # Errors
-    /// [`TicketError::Expired`] when nobody has come in time, and what [`Node::offer`] returns. An exchange that
-    /// breaks is no error: the device is a member then, and is served until it has all or the ticket ends.
-    pub async fn pair(
-        &self,
-        roles: Vec<String>,
-        lifetime: Duration,
-        on_event: OnEvent,
-        show: impl FnOnce(&Ticket, &str),
-    ) -> Result<Joined, SyncError> {
-        let ticket = self.offer(roles, lifetime).await?;
-        let (tell, mut told) = mpsc::unbounded_channel();
-        let serving = self.serve(Arc::new(move |event: Event| {
-            on_event(event.clone());
-            // Nobody listens once the pairing is over.
-            let _ = tell.send(event);
-        }));
-        show(&ticket, &ticket.encode()?);
-        let until = Instant::now() + lifetime;
-        let mut joined: Option<Joined> = None;
-        let id: TicketId = ticket.secret.id();
-        loop {
-            match timeout_at(until, told.recv()).await {
-                Ok(Some(Event::Joined(device))) if device.ticket == id => joined = Some(device),
-                Ok(Some(Event::Exchanged(report))) => {
-                    let ours = joined.as_ref().is_some_and(|joined| joined.device == report.peer.device());
-                    let over = report.error.as_ref().is_none_or(|error| error.fault() == Fault::Refused);
-                    if ours && over {
-                        break;
-                    }
-                }
-                Ok(Some(_)) => {}
-                Ok(None) | Err(_) => break,
-            }
-        }
-        serving.stop().await;
-        joined.ok_or(SyncError::Ticket(TicketError::Expired { ago: 0 }))
     }
 
     /// Serves members and those who come with a ticket, until the answer is dropped or stopped.
@@ -410,7 +382,16 @@ impl Node {
             }
         }
         part(&connection, streams, false, limits.linger).await;
-        result.map(|report| on_event(Event::Exchanged(Box::new(report))))
+        let report = result?;
+        if let Some(on_served) = self.settings.on_served.clone() {
+            blocking(move || {
+                on_served();
+                Ok(())
+            })
+            .await?;
+        }
+        on_event(Event::Exchanged(Box::new(report)));
+        Ok(())
     }
 
     async fn receive_sync(&self, peer: &Peer, streams: &mut QuicStreams) -> Result<Report, SyncError> {
@@ -465,6 +446,36 @@ impl Node {
     /// Closes the network; what is still served ends.
     pub async fn close(&self) {
         self.net.close().await;
+    }
+}
+
+/// Waits until a device has joined with this ticket, has all, and has come once more to say so and to bring what its
+/// folder held; `None` when nobody has joined by `until`. A device that has joined and does not come again is waited for
+/// no longer than `grace`: it is a member already, and is served whenever it comes.
+pub async fn joined(
+    told: &mut mpsc::UnboundedReceiver<Event>,
+    ticket: TicketId,
+    until: Instant,
+    grace: Duration,
+) -> Option<Joined> {
+    let mut joined: Option<Joined> = None;
+    let (mut until, mut complete) = (until, 0);
+    loop {
+        match timeout_at(until, told.recv()).await {
+            Ok(Some(Event::Joined(device))) if device.ticket == ticket => joined = Some(device),
+            Ok(Some(Event::Exchanged(report))) => {
+                let ours = joined.as_ref().is_some_and(|joined| joined.device == report.peer.device());
+                if ours && report.error.as_ref().is_none_or(|error| error.fault() == Fault::Refused) {
+                    complete += 1;
+                    until = Instant::now() + grace;
+                }
+                if complete == 2 {
+                    return joined;
+                }
+            }
+            Ok(Some(_)) => {}
+            Ok(None) | Err(_) => return joined,
+        }
     }
 }
 

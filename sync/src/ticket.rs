@@ -119,6 +119,8 @@ pub struct Offer {
     pub roles: Vec<String>,
     /// The vault's name as the ticket says it.
     pub vault_name: String,
+    /// What the joiner will be called, where the inviter has decided that.
+    pub name: Option<String>,
 }
 
 /// A one-time ticket.
@@ -148,6 +150,7 @@ impl Ticket {
             expires: self.expires,
             roles: self.roles.clone(),
             vault_name: self.vault_name.clone(),
+            name: None,
         }
     }
 

@@ -88,16 +88,20 @@ export function lineMerge(base, left, right) {
     at = { o: i + 1, a: inA.get(i) + 1, b: inB.get(i) + 1 };
   }
   chunk({ o: o.length, a: a.length, b: b.length });
-  return out.join("");
+  const ended = (line, i) => (i + 1 < out.length && !line.endsWith("\n") ? `${line}\n` : line);
+  return out.map(ended).join("");
 }
 
 function settle(o, a, b) {
   if (same(a, o)) return b;
   if (same(b, o) || same(a, b)) return a;
+  if (o.length > 1 && o.length === a.length && o.length === b.length) {
+    return o.flatMap((line, i) => settle([line], [a[i]], [b[i]]));
+  }
   let head = 0;
   while (head < a.length && head < b.length && a[head] === b[head]) head++;
   let tail = 0;
   const room = Math.min(a.length, b.length) - head;
   while (tail < room && a[a.length - 1 - tail] === b[b.length - 1 - tail]) tail++;
-  return [...a, ...b.slice(head, b.length - tail)];
+  return [...a.slice(0, a.length - tail), ...b.slice(head)];
 }

@@ -4,24 +4,24 @@ import { H, bytesOf, compare, compareList, textOf } from "./hash.mjs";
 import { lineMerge } from "./align.mjs";
 import { changeHash, content as contentChange, Document, join, skeleton } from "./document.mjs";
 import { blobId } from "./git.mjs";
-import { epochOf, effective, sees, uncovered } from "./history.mjs";
-import { hasFront, split } from "./markdown.mjs";
+import { byRank, effective, epochOf, sees, seenView, uncovered } from "./history.mjs";
 import { textKind } from "./record.mjs";
 import { intersection, union } from "./view.mjs";
 
 const CONTENT = new Set(["create", "edit", "replace"]);
-const byRank = (a, b) => compareList(a.rank, b.rank);
 
 /** One document of a vault with all items on it. */
 export class Doc {
+  #standing = new Map();
   #results = new Map();
-  #derived = new Map();
-  #grown = new Map();
+  #epochs = new Map();
 
   constructor(id, found) {
     this.id = id;
     this.items = [];
     this.found = found;
+    /** Whether two ever wrote at once, as far as it was read. */
+    this.concurrent = false;
   }
 
   in(view) {
@@ -32,51 +32,65 @@ export class Doc {
     return this.items.filter((other) => other !== item && sees(item, other));
   }
 
-  lives(items) {
+  /** What it is in a view: { claim, mode, hash, git }, or null where it does not live. `claim` is an item. */
+  at(view) {
+    const items = this.in(view);
+    const key = keyOf(items);
+    if (!this.#standing.has(key)) this.#standing.set(key, this.#stand(items));
+    return this.#standing.get(key);
+  }
+
+  #stand(items) {
     const deletes = items.filter((item) => item.t === "delete");
-    return items.some((item) => item.t !== "delete" && !deletes.some((gone) => sees(gone, item)));
+    const kept = items.filter((item) => item.t !== "delete");
+    if (!kept.some((item) => !deletes.some((gone) => sees(gone, item)))) return null;
+    const claim = last(kept.filter((item) => item.t === "create" || item.t === "move"));
+    const content = this.content(kept);
+    if (!claim || !content) return null;
+    return { claim, mode: this.#mode(kept, content.kind), hash: content.hash, git: content.git };
   }
 
-  claim(items) {
-    return uncovered(items.filter((item) => item.t === "create" || item.t === "move")).sort(byRank).at(-1);
+  #mode(items, kind) {
+    if (kind === "link") return "120000";
+    const set = last(items.filter((item) => item.t === "mode")) ?? creates(items)[0];
+    return set.mode === "120000" ? "100644" : set.mode;
   }
 
-  mode(items) {
-    const set = uncovered(items.filter((item) => item.t === "mode")).sort(byRank).at(-1);
-    return (set ?? items.filter((item) => item.t === "create").sort(byRank)[0]).mode;
-  }
-
-  /** The content of a set of items: { hash, git, bytes } or null. Blobs have no bytes. */
+  /** The content of a set of items: { kind, hash, git, bytes } or null. Blobs have no bytes. */
   content(items) {
     const own = items.filter((item) => CONTENT.has(item.t));
     if (own.length === 0) return null;
-    const last = new Map(own.map((item) => [item.record.device, item.index]));
-    const key = [...last].map((pair) => pair.join(":")).sort().join(" ");
+    const key = keyOf(own);
     if (!this.#results.has(key)) this.#results.set(key, this.#settle(own));
     return this.#results.get(key);
   }
 
   #settle(items) {
-    const found = heads(items).sort(byRank);
-    if (found.length === 1) return this.#of(found[0]);
-    const automerge = this.#automerge(items);
-    if (automerge) return whole(this.#merged(automerge, found));
-    if (found.every((head) => head.t === "edit" || textKind(head.kind))) return whole(this.#byLines(found));
-    return this.#of(found.at(-1));
+    const found = heads(items);
+    if (found.length === 1) return this.#of(found[0], items);
+    if (found.length === 0) return null;
+    this.concurrent = true;
+    const epoch = this.#automerge(items);
+    if (epoch) return whole(epoch.kind, this.#render(epoch, found).text);
+    if (found.every((head) => textKind(kindOf(head, items)))) return whole("lines", this.#byLines(found));
+    return this.#of(found.at(-1), items);
   }
 
-  #of(item) {
-    return { hash: item.hash, git: item.git, bytes: this.bytes(item) };
+  #of(item, items) {
+    return { kind: kindOf(item, items), hash: item.hash, git: item.git, bytes: this.bytes(item) };
   }
 
   /** The bytes after an item; null for a blob. */
   bytes(item) {
     if (item.result !== undefined) return item.result;
     item.result = item.t === "edit" ? this.#patched(item) : (item.bytes ?? null);
-    if (item.result && (H(item.result) !== item.hash || item.result.length !== item.size || blobId(item.result) !== item.git)) {
+    if (!item.result) return null;
+    // The hash of a payload was checked with its record.
+    const named = item.t !== "edit" || (H(item.result) === item.hash && item.result.length === item.size);
+    if (!named || blobId(item.result) !== item.git) {
       this.found("item", item.record.id, `hash, size or git of ${item.t} ${this.id} do not describe it`);
     }
-    if (item.result && (item.t === "edit" || textKind(item.kind)) && textOf(item.result) === null) {
+    if ((item.t === "edit" || textKind(item.kind)) && textOf(item.result) === null) {
       this.found("item", item.record.id, `text of ${this.id} is not UTF-8`);
     }
     return item.result;
@@ -87,9 +101,8 @@ export class Doc {
     let base = seen?.hash === item.from ? seen.bytes : null;
     if (!base) {
       this.found("base", item.record.id, `base of edit ${this.id} is ${item.from}, computed ${seen?.hash ?? "none"}`);
-      const other = this.items.find((one) => one.result && one.hash === item.from);
-      if (!other) return new Uint8Array();
-      base = other.after;
+      base = this.items.find((one) => one.result && one.hash === item.from)?.result;
+      if (!base) return new Uint8Array();
     }
     const out = [];
     let at = 0;
@@ -105,86 +118,78 @@ export class Doc {
     return new Uint8Array(Buffer.concat(out));
   }
 
-  /** The epoch that a set of items forms as one Automerge document, or null. */
+  /** The epoch that a set of items forms as one Automerge document: { name, kind, starts, edits }, or null. */
   #automerge(items) {
     const replaces = items.filter((item) => item.t === "replace");
     const start = replaces.find((one) =>
       items.every((item) => item === one || (item.t === "edit" && item.epoch === epochOf(one)) || sees(one, item)),
     );
     if (replaces.length > 0 && !start) return null;
-    const epoch = start ? epochOf(start) : "";
-    const starts = start ? [start] : items.filter((item) => item.t === "create");
-    const edits = items.filter((item) => item.t === "edit" && (item.epoch ?? "") === epoch);
-    if (starts.length === 0 || !starts.every(({ kind }) => kind === "md" || kind === "text")) return null;
-    return edits.every((item) => item.change) ? { epoch, starts, edits } : null;
+    const name = start ? epochOf(start) : "";
+    const starts = start ? [start] : creates(items);
+    const edits = items.filter((item) => item.t === "edit" && (item.epoch ?? "") === name);
+    const [kind, ...others] = new Set(starts.map((one) => one.kind));
+    if (others.length > 0 || (kind !== "md" && kind !== "text")) return null;
+    return edits.every((item) => item.change) ? { name, kind, starts, edits } : null;
   }
 
-  #build({ epoch, starts, edits }) {
-    const derive = (key, make) => {
-      if (!this.#derived.has(key)) this.#derived.set(key, make());
-      return this.#derived.get(key);
-    };
-    const base = derive(`skeleton ${epoch}`, () => skeleton(this.id, epoch));
+  /** What an epoch renders at heads that are of it: { text, front }. */
+  #render({ name, kind, starts, edits }, found) {
+    if (!this.#epochs.has(name)) {
+      const base = skeleton(this.id, name);
+      this.#epochs.set(name, { base, contents: new Map(), document: new Document(base, kind) });
+    }
+    const { base, contents, document } = this.#epochs.get(name);
+    const made = new Map();
     const ranks = new Map();
     const rank = (hash, item) => {
-      if (!ranks.has(hash) || compareList(item.rank, ranks.get(hash)) < 0) ranks.set(hash, item.rank);
+      if (!ranks.has(hash)) ranks.set(hash, item.rank);
     };
-    const contents = new Map();
-    for (const item of [...starts].sort(byRank)) {
-      const change = derive(`content ${epoch} ${item.hash}`, () =>
-        contentChange(this.id, epoch, base, textOf(this.bytes(item)), item.kind),
-      );
-      rank(change.hash, item);
-      contents.set(item.hash, change);
-    }
-    const changes = [base, ...contents.values()];
-    const hashes = [...contents.keys()].sort(compare);
-    for (const x of hashes) {
-      for (const y of hashes.slice(hashes.indexOf(x) + 1)) {
-        const change = derive(`join ${x} ${y}`, () => join(this.id, base, contents.get(x), contents.get(y)));
-        if (change) changes.push(change);
+    const changes = [];
+    for (const item of starts) {
+      let change = contents.get(item.hash);
+      if (!change) {
+        change = contentChange(this.id, name, base, textOf(this.bytes(item)), kind);
+        changes.push(change);
+        if (name === "") {
+          const joined = [...contents.values()].map((other) => join(this.id, base, other, change));
+          changes.push(...joined.filter((one) => one));
+        }
+        contents.set(item.hash, change);
       }
+      rank(change.hash, item);
+      made.set(item, change.hash);
     }
     for (const item of edits) {
-      const bytes = Buffer.from(item.change, "base64");
-      const change = derive(`edit ${item.index}`, () => ({ hash: changeHash(bytes), bytes }));
-      rank(change.hash, item);
-      changes.push(change);
+      if (!item.named) {
+        const bytes = Buffer.from(item.change, "base64");
+        item.named = { hash: changeHash(bytes), bytes };
+        changes.push(item.named);
+      }
+      rank(item.named.hash, item);
+      made.set(item, item.named.hash);
     }
-    const named = changes.map(({ hash, bytes }) => [hash, bytes]);
-    const names = new Set(named.map(([name]) => name));
-    let grown = this.#grown.get(epoch);
-    if (!grown || ![...grown.known].every((name) => names.has(name))) grown = new Document();
-    grown.add(named);
-    this.#grown.set(epoch, grown);
-    return grown.render((hash) => ranks.get(hash) ?? []);
-  }
-
-  #merged(automerge, found) {
-    const text = this.#build(automerge);
-    const registers = this.#grown.get(automerge.epoch).registers(() => []);
-    if (registers.open === null || hasFront(text)) return text;
-    const alone = textOf(this.bytes(found.at(-1)));
-    return alone.slice(0, alone.length - split(alone).body.length) + registers.body;
+    document.add(changes);
+    return document.read(found.map((item) => made.get(item)), (hash) => ranks.get(hash) ?? []);
   }
 
   #byLines(found) {
     let text = textOf(this.bytes(found[0]));
-    let view = viewOfHead(found[0]);
+    let view = seenView(found[0]);
     for (const head of found.slice(1)) {
-      const base = this.content(this.in(intersection(view, viewOfHead(head))));
+      const base = this.content(this.in(intersection(view, seenView(head))));
       text = lineMerge((base?.bytes && textOf(base.bytes)) ?? "", text, textOf(this.bytes(head)));
-      view = union(view, viewOfHead(head));
+      view = union(view, seenView(head));
     }
     return text;
   }
 
   /** Checks that an item's Automerge document, as its author saw it, renders the item's bytes. */
   checkRender(item) {
-    const automerge = this.#automerge([...this.seenBy(item).filter((one) => CONTENT.has(one.t)), item]);
-    if (!automerge || (item.t === "edit" && (item.epoch ?? "") !== automerge.epoch)) return;
+    const epoch = this.#automerge([...this.seenBy(item).filter((one) => CONTENT.has(one.t)), item]);
+    if (!epoch || (item.t === "edit" && (item.epoch ?? "") !== epoch.name)) return;
     try {
-      if (H(this.#build(automerge)) !== item.hash) {
+      if (H(this.#render(epoch, [item]).text) !== item.hash) {
         this.found("render", item.record.id, `Automerge of ${this.id} renders another text`);
       }
     } catch (error) {
@@ -193,21 +198,34 @@ export class Doc {
   }
 }
 
-const viewOfHead = (item) => item.base ?? item.transaction.last.view;
+const keyOf = (items) => items.map(({ index }) => index).join(" ");
 
-const whole = (text) => {
+/** Of the items that no other covers, the one of greatest rank. */
+const last = (items) => [...uncovered(items)].sort(byRank).at(-1);
+
+const creates = (items) => items.filter((item) => item.t === "create").sort(byRank);
+
+/** The kind of the content an item leaves. */
+function kindOf(item, items) {
+  if (item.t !== "edit") return item.kind;
+  const epoch = item.epoch ?? "";
+  const start = epoch ? items.find((one) => one.t === "replace" && epochOf(one) === epoch) : creates(items)[0];
+  return start?.kind ?? "lines";
+}
+
+function whole(kind, text) {
   const bytes = bytesOf(text);
-  return { hash: H(bytes), git: blobId(bytes), bytes };
-};
+  return { kind, hash: H(bytes), git: blobId(bytes), bytes };
+}
 
-/** The content items that no other covers; creates of equal hash are one. */
+/** The content items that no other covers, by rank; creates of equal hash are one, that of least rank. */
 function heads(items) {
-  const bare = uncovered(items);
-  const isHead = new Set(bare);
+  const bare = new Set(uncovered(items));
   const kept = [];
   for (const item of [...bare].sort(byRank)) {
     const twins = item.t === "create" ? items.filter((one) => one.t === "create" && one.hash === item.hash) : [item];
-    if (twins.every((one) => isHead.has(one)) && !kept.some((one) => twins.includes(one))) kept.push(item);
+    const free = twins.every((one) => bare.has(one) || !items.some((other) => !twins.includes(other) && sees(other, one)));
+    if (free && !kept.some((one) => twins.includes(one))) kept.push(item);
   }
   return kept;
 }

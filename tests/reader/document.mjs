@@ -1,4 +1,4 @@
-// A text document as Automerge: the derived changes, and reading what a set of changes renders.
+// A text document as Automerge: the derived changes, and reading what a version of it renders.
 //
 // The low-level handle is used throughout, because it shows the id of each operation and every concurrent
 // value. Its positions are UTF-16, as those of all strings here; the changes do not hold positions.
@@ -6,10 +6,12 @@
 import * as Automerge from "@automerge/automerge";
 import { H, compare, compareList } from "./hash.mjs";
 import { align, lines } from "./align.mjs";
-import { render, split } from "./markdown.mjs";
+import { hasFront, render, renderFront, split } from "./markdown.mjs";
 
 const ROOT = "_root";
-const SKELETON_OPS = 4;
+const NUL = "\0";
+// The skeleton makes these objects with its operations 1 to 4.
+const OBJECTS = ["body", "front", "items", "order"];
 
 const open = (actor, changes) => {
   const handle = Automerge.getBackend(Automerge.init({ actor }));
@@ -33,7 +35,8 @@ export function skeleton(doc, epoch) {
   handle.putObject(ROOT, "front", {});
   handle.putObject(ROOT, "items", []);
   handle.putObject(ROOT, "order", []);
-  return finish(handle, actor);
+  const objects = Object.fromEntries(OBJECTS.map((name, i) => [name, `${i + 1}@${actor}`]));
+  return { ...finish(handle, actor), objects };
 }
 
 /** The change that puts a file's parts on the skeleton. */
@@ -41,7 +44,7 @@ export function content(doc, epoch, base, text, kind) {
   const parts = split(text, kind);
   const actor = actorOf("aios-content-v1\n", doc, "\n", epoch, "\n", H(text));
   const handle = open(actor, [base.bytes]);
-  const [front, items, order, body] = ["front", "items", "order", "body"].map((name) => at(handle, name));
+  const { front, items, order, body } = base.objects;
   if (parts.open !== null) {
     handle.put(ROOT, "open", parts.open, "str");
     handle.put(ROOT, "close", parts.close, "str");
@@ -50,16 +53,15 @@ export function content(doc, epoch, base, text, kind) {
     handle.put(front, entry.name, entry.value, "str");
     handle.insert(order, handle.length(order), entry.name, "str");
     for (const item of entry.items) {
-      handle.insert(items, handle.length(items), `${entry.name}\0${item}`, "str");
+      handle.insert(items, handle.length(items), `${entry.name}${NUL}${item}`, "str");
     }
   }
   const before = handle.pendingOps();
   if (parts.body !== "") handle.splice(body, 0, 0, parts.body);
-  if (handle.pendingOps() === 0) {
-    const hash = handle.emptyChange(null, 0);
-    return { actor, hash, bytes: handle.getLastLocalChange(), text, body: parts.body, first: 0 };
-  }
-  return { ...finish(handle, actor), text, body: parts.body, first: SKELETON_OPS + before + 1 };
+  const made = { text, body: parts.body, first: OBJECTS.length + before + 1 };
+  if (handle.pendingOps() > 0) return { ...finish(handle, actor), ...made };
+  const hash = handle.emptyChange(null, 0);
+  return { actor, hash, bytes: handle.getLastLocalChange(), ...made };
 }
 
 /** The runs of lines [from, to) of body Y that body X holds too. */
@@ -79,55 +81,112 @@ export function join(doc, base, one, other) {
   if (runs.length === 0) return null;
   const actor = actorOf("aios-join-v1\n", doc, "\n", H(x.text), "\n", H(y.text));
   const handle = open(actor, [base.bytes, x.bytes, y.bytes]);
-  const body = at(handle, "body");
   // Of two insertions at one place the one with the greater operation id stands first.
   const yFirst = compareList([y.first, y.actor], [x.first, x.actor]) > 0;
   const start = yFirst ? 0 : x.body.length;
   const own = lines(y.body);
   const length = (list) => list.reduce((sum, line) => sum + line.length, 0);
   for (const [from, to] of runs.reverse()) {
-    handle.splice(body, start + length(own.slice(0, from)), length(own.slice(from, to)));
+    handle.splice(base.objects.body, start + length(own.slice(0, from)), length(own.slice(from, to)));
   }
-  return finish(handle, actor);
+  return { ...finish(handle, actor), joins: [x.hash, y.hash] };
 }
 
-function at(handle, name) {
-  const found = handle.getWithType(ROOT, name);
-  if (!found || !["map", "list", "text"].includes(found[0])) throw new Error(`no object ${name}`);
-  return found[1];
-}
-
-/** One Automerge document that grows by changes. */
+/** One Automerge document that grows by changes and is read at versions. */
 export class Document {
   #handle = open(undefined, []);
   #known = new Set();
+  #joins = [];
+  #metas = null;
 
-  /** Adds changes (as bytes, by name) that it does not have. */
+  constructor(base, kind) {
+    this.objects = base.objects;
+    this.kind = kind;
+    this.add([base]);
+  }
+
+  /** Adds those of the changes `{ hash, bytes }` that it does not have. */
   add(changes) {
-    const fresh = changes.filter(([name]) => !this.#known.has(name));
-    this.#handle.applyChanges(fresh.map(([, bytes]) => bytes));
-    for (const [name] of fresh) this.#known.add(name);
+    const fresh = changes.filter(({ hash }) => !this.#known.has(hash));
+    if (fresh.length === 0) return;
+    this.#handle.applyChanges(fresh.map(({ bytes }) => bytes));
+    for (const { hash } of fresh) this.#known.add(hash);
+    this.#joins.push(...fresh.filter(({ joins }) => joins));
+    this.#metas = null;
     const missing = this.#handle.getMissingDeps([]);
     if (missing.length > 0) throw new Error(`changes missing: ${missing.join(" ")}`);
   }
 
-  get known() {
-    return this.#known;
+  #meta() {
+    if (this.#metas) return this.#metas;
+    const byHash = new Map();
+    const byActor = new Map();
+    for (const one of this.#handle.getChangesMeta([])) {
+      byHash.set(one.hash, { deps: one.deps, below: null });
+      byActor.set(one.actor, [...(byActor.get(one.actor) ?? []), one]);
+    }
+    return (this.#metas = { byHash, byActor });
   }
 
-  /** The registers; `rankOf` gives the rank of a change hash. */
-  registers(rankOf) {
+  /** All changes that a change rests on. */
+  #below(hash) {
+    const { byHash } = this.#meta();
+    const meta = byHash.get(hash);
+    if (!meta) throw new Error(`no change ${hash}`);
+    if (!meta.below) {
+      meta.below = new Set();
+      const next = [...meta.deps];
+      while (next.length > 0) {
+        const one = next.pop();
+        if (meta.below.has(one)) continue;
+        meta.below.add(one);
+        next.push(...byHash.get(one).deps);
+      }
+    }
+    return meta.below;
+  }
+
+  /** The version that some changes name: they, and the joins of all contents below them. */
+  #version(hashes) {
+    const all = new Set(hashes.flatMap((hash) => [hash, ...this.#below(hash)]));
+    for (const { hash, joins } of this.#joins) {
+      if (joins.every((one) => all.has(one))) all.add(hash);
+    }
+    const { byHash } = this.#meta();
+    const inner = new Set([...all].flatMap((hash) => byHash.get(hash).deps));
+    return [...all].filter((hash) => !inner.has(hash));
+  }
+
+  /** The hash of the change that made an operation id `COUNT@ACTOR`. */
+  #maker(id) {
+    const [count, actor] = id.split("@");
+    const found = this.#meta().byActor.get(actor)?.find((one) => one.startOp <= +count && +count <= one.maxOp);
+    if (!found) throw new Error(`no change made ${id}`);
+    return found.hash;
+  }
+
+  /** The registers at the version of some changes; `rankOf` gives the rank of a change hash. */
+  registers(hashes, rankOf) {
     const handle = this.#handle;
-    const made = authorship(handle);
+    const at = this.#version(hashes);
     const winner = (object, key) => {
-      const values = handle.getAll(object, key).filter(([type]) => type === "str");
+      const values = handle.getAll(object, key, at).filter(([type]) => type === "str");
       if (values.length < 2) return values[0]?.[1] ?? null;
-      const ranked = values.map(([, text, id]) => ({ text, rank: rankOf(made(id)) }));
-      return ranked.sort((a, b) => compareList(a.rank, b.rank)).at(-1).text;
+      const ranked = values.map(([, text, id]) => ({ text, maker: this.#maker(id) }));
+      const order = (a, b) => compareList(rankOf(a.maker), rankOf(b.maker)) || compare(a.maker, b.maker);
+      return ranked.sort(order).at(-1).text;
     };
+    const elements = (list) => {
+      const count = handle.length(list, at);
+      const found = Array.from({ length: count }, (_, i) => handle.getAll(list, i, at).at(-1));
+      return found.filter(([type]) => type === "str").map(([, text, id]) => ({ text, id }));
+    };
+    const { front: map, items, order, body } = this.objects;
     const front = new Map();
-    const map = at(handle, "front");
-    for (const key of handle.keys(map)) {
+    if (this.kind !== "md") {
+      return { open: null, close: null, front, order: [], items: [], body: handle.text(body, at) };
+    }
+    for (const key of handle.keys(map, at)) {
       const text = winner(map, key);
       if (text !== null) front.set(key, text);
     }
@@ -135,51 +194,42 @@ export class Document {
       open: winner(ROOT, "open"),
       close: winner(ROOT, "close"),
       front,
-      order: elements(handle, at(handle, "order")).map(([text]) => text),
-      items: once(elements(handle, at(handle, "items")), made),
-      body: handle.text(at(handle, "body")),
+      order: elements(order).map(({ text }) => text),
+      items: this.#once(elements(items)),
+      body: handle.text(body, at),
     };
   }
 
-  render(rankOf) {
-    return render(this.registers(rankOf));
+  /** Items as [name, item], without those that a concurrent change put in before. */
+  #once(found) {
+    const makers = new Map();
+    const kept = [];
+    for (const { text, id } of found) {
+      const cut = text.indexOf(NUL);
+      if (cut < 0) continue;
+      const maker = this.#maker(id);
+      const before = makers.get(text) ?? [];
+      const rests = (a, b) => a === b || this.#below(a).has(b);
+      if (before.every((one) => rests(maker, one) || rests(one, maker))) {
+        kept.push([text.slice(0, cut), text.slice(cut + 1)]);
+      }
+      makers.set(text, [...before.filter((one) => one !== maker), maker]);
+    }
+    return kept;
   }
-}
 
-function elements(handle, list) {
-  const found = [];
-  for (let i = 0; i < handle.length(list); i++) {
-    const [type, text, id] = handle.getAll(list, i).at(-1);
-    if (type === "str") found.push([text, id]);
+  /** What the version of some changes renders: `{ text, front }`, `front` true when that of one head stands. */
+  read(hashes, rankOf) {
+    const registers = this.registers(hashes, rankOf);
+    const text = render(registers);
+    const inner = new Set(hashes.flatMap((hash) => [...this.#below(hash)]));
+    const heads = [...new Set(hashes)].filter((hash) => !inner.has(hash));
+    if (heads.length < 2 || registers.open === null || hasFront(text)) return { text, front: false };
+    const alone = heads.map((hash) => ({ hash, registers: this.registers([hash], rankOf) }));
+    if (!alone.every((head) => hasFront(render(head.registers)))) return { text, front: false };
+    alone.sort((a, b) => compareList(rankOf(a.hash), rankOf(b.hash)) || compare(a.hash, b.hash));
+    return { text: renderFront(alone.at(-1).registers) + registers.body, front: true };
   }
-  return found;
-}
-
-/** Items as [name, item], without those that stand earlier by another change. */
-function once(found, made) {
-  const seen = new Map();
-  const kept = [];
-  for (const [text, id] of found) {
-    if (seen.has(text) && seen.get(text) !== made(id)) continue;
-    if (!seen.has(text)) seen.set(text, made(id));
-    const cut = text.indexOf("\0");
-    kept.push([text.slice(0, cut), text.slice(cut + 1)]);
-  }
-  return kept;
-}
-
-/** The hash of the change that made an operation id `COUNT@ACTOR`. */
-function authorship(handle) {
-  let changes = null;
-  return (id) => {
-    changes ??= handle.getChangesMeta([]);
-    const [count, actor] = id.split("@");
-    const found = changes.find(
-      (one) => one.actor === actor && one.startOp <= Number(count) && Number(count) <= one.maxOp,
-    );
-    if (!found) throw new Error(`no change made ${id}`);
-    return found.hash;
-  };
 }
 
 /** The hash of a change chunk. */

@@ -24,7 +24,15 @@ export function treeId(files) {
   return gitId("tree", Buffer.concat(parts));
 }
 
-const clean = (text) => (text ?? "").replace(/[<>\p{Cc}]/gu, "");
+const clean = (text) => trimEnd((text ?? "").replace(/[<>\p{Cc}]/gu, "").replace(/^\p{White_Space}+/u, ""));
+
+function trimEnd(text) {
+  let end = text.length;
+  while (end > 0 && /\p{White_Space}/u.test(text[end - 1])) end--;
+  return text.slice(0, end);
+}
+
+const oneLine = (text) => text.replace(/\p{Cc}/gu, " ");
 
 /** The id of a commit. */
 export function commitId({ tree, parents, author, time, message }) {
@@ -42,8 +50,8 @@ export function recordMessage({ id, device, actor, content }) {
     ["Aios-Run", content.run],
     ["Aios-Approved-By", content.approved_by],
   ].filter(([, text]) => text !== undefined && text !== null);
-  const text = (content.message ?? "").replace(/[\r\n]+$/, "") || "Change";
-  return `${text}\n\n${trailers.map(([name, value]) => `${name}: ${value}\n`).join("")}`;
+  const text = trimEnd(content.message ?? "") || "Change";
+  return `${text}\n\n${trailers.map(([name, value]) => `${name}: ${oneLine(value)}\n`).join("")}`;
 }
 
 export const mergeMessage = (ids) =>
@@ -56,4 +64,3 @@ export function readCommit(base64) {
   const all = (name) => head.filter((line) => line.startsWith(`${name} `)).map((line) => line.slice(name.length + 1));
   return { id: gitId("commit", raw), tree: all("tree")[0], parents: all("parent") };
 }
-

@@ -1,14 +1,19 @@
 // What the records did: transactions, their items, and what each item has seen.
 
+import { compareList } from "./hash.mjs";
 import { place, stamp } from "./record.mjs";
 import { has, viewOf } from "./view.mjs";
 
-const KNOWN = new Set([
-  "create", "edit", "replace", "move", "movedir", "mode", "delete", "history", "commit", "event",
-]);
+const CHANGES = new Set(["create", "edit", "replace", "move", "movedir", "mode", "delete", "history", "commit"]);
 
-/** The transactions that took effect, each with its `items` in order. */
-export function transactions(records, found) {
+/** Whether an item is one this reader must not project past. */
+export const needsUpgrade = (item) => !CHANGES.has(item.t) && item.t !== "event" && item.opt !== true;
+
+/** Whether a transaction with this item has a commit. */
+export const commits = (item) => CHANGES.has(item.t);
+
+/** The transactions that took effect, each with its `items` in order. The `record` of an item ends its own. */
+export function transactions(records) {
   const open = new Map();
   const done = [];
   for (const record of records) {
@@ -23,7 +28,8 @@ export function transactions(records, found) {
       continue;
     }
     open.delete(record.device);
-    done.push({ last: record, items: parts.flatMap((part) => part.items.map((item) => ({ ...item, record: part }))) });
+    const items = parts.flatMap((part) => part.items).filter((item) => commits(item) || item.t === "event");
+    done.push({ last: record, items: items.map((item) => ({ ...item, record })) });
   }
   let index = 0;
   for (const transaction of done) {
@@ -33,14 +39,13 @@ export function transactions(records, found) {
       item.index = index++;
       item.rank = item.rank ?? stamp(item.record);
       item.base = item.base ? viewOf(item.base) : null;
-      if (!KNOWN.has(item.t) && !item.opt) found("item", item.record.id, `upgrade needed: item ${item.t}`);
     });
   }
   return done;
 }
 
 /** Whether an item takes effect in a view. */
-export const effective = (view, item) => has(view, item.transaction.last);
+export const effective = (view, item) => has(view, item.record);
 
 /** Whether item `one` has seen item `other`. */
 export function sees(one, other) {
@@ -52,6 +57,14 @@ export function sees(one, other) {
 /** The place that names the epoch of a `replace`. */
 export const epochOf = (item) => place(item.record);
 
+/** What the author of an item had seen, as a view. */
+export const seenView = (item) => item.base ?? item.record.past;
+
 /** The items of a list that no other of it has seen. */
 export const uncovered = (items) =>
-  items.filter((item) => !items.findLast((other) => other !== item && sees(other, item)));
+  items.length === 1 ? items : items.filter((item) => !items.findLast((other) => other !== item && sees(other, item)));
+
+/** Orders items by rank; of equal ranks by place and position. */
+export const byRank = (a, b) =>
+  compareList(a.rank, b.rank) ||
+  compareList([a.record.device, a.record.seq, a.position], [b.record.device, b.record.seq, b.position]);

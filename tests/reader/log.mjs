@@ -7,15 +7,19 @@ import { readRecord } from "./record.mjs";
 
 const FRAME = /^R (\d+) (\d+) (\d+) ([0-9a-f]{64}) ([0-9a-f]{128})$/;
 
-/** The entry at an offset, or null when it is not whole. */
+const MAX_FRAME = 260;
+
+/** The entry at an offset; null when the file ends before it, `{ entry: null }` when it is none. */
 function entryAt(bytes, start) {
   const end = bytes.indexOf(10, start);
+  if (end < 0 && bytes.length - start < MAX_FRAME) return null;
   const frame = end < 0 ? null : FRAME.exec(textOf(bytes.subarray(start, end)) ?? "");
-  if (!frame) return null;
+  if (!frame) return { entry: null };
   let at = end + 1;
   const parts = [];
   for (const length of frame.slice(1, 4).map(Number)) {
-    if (at + length >= bytes.length || bytes[at + length] !== 10) return null;
+    if (at + length >= bytes.length) return null;
+    if (bytes[at + length] !== 10) return { entry: null };
     parts.push(bytes.subarray(at, at + length));
     at += length + 1;
   }
@@ -47,12 +51,12 @@ function readSegment(file, newest, device, chain, found) {
   let at = 0;
   while (at < bytes.length) {
     const read = entryAt(bytes, at);
-    const checked = read && readRecord(read.entry);
+    const checked = read?.entry && readRecord(read.entry);
     const last = newest && (!read || read.next === bytes.length);
     if (!checked?.record || checked.wrong.length > 0) {
       // At the very end of the newest segment this was never acknowledged.
       if (last) return;
-      found("log", `${device}:${chain.length + 1}`, checked ? checked.wrong.join(", ") : "not an entry");
+      found("log", `${device}:${chain.length + 1}`, checked ? checked.wrong.join(", ") : "not an entry, or cut off");
       if (!checked?.record) return;
     }
     const { record } = checked;

@@ -1,32 +1,31 @@
-// Markdown files in parts: frontmatter entries and body, and back.
+// Markdown files in parts: frontmatter entries and body, and back. Lines alone decide.
 
-import { parseDocument, isMap, isScalar } from "yaml";
 import { compareText } from "./hash.mjs";
 import { lines } from "./align.mjs";
 
 const NUL = "\0";
-const KEY_LINE = /^[^ \t#\-[\]{},&*!|>%@`?:\r\n][^\r\n]*?:(?=[ \t\r\n]|$)|^[^ \t#\-[\]{},&*!|>%@`?:\r\n]:(?=[ \t\r\n]|$)/;
+const FENCE = /^(---|\.\.\.)(\r?\n)?$/;
+const KEY_LINE = /^(?![ \t#\-[\]{},&*!|>%@`?:])([^\r\n]*?)[ \t]*:(?=[ \t\r\n]|$)/;
 const BLANK = /^[ \t]*\r?\n?$/;
-
-const bare = (line) => line.replace(/\r?\n$/, "");
 
 /** The parts of a file: `open`, `close` (null without frontmatter), `entries`, `body`. */
 export function split(text, kind = "md") {
   const plain = { open: null, close: null, entries: [], body: text };
   if (kind !== "md") return plain;
+  const bom = text.startsWith("\uFEFF") ? 1 : 0;
+  if (!text.startsWith("---", bom)) return plain;
   const all = lines(text);
-  const bom = text.startsWith("\uFEFF") ? "\uFEFF" : "";
-  if (all.length === 0 || !/^---\r?\n$/.test(all[0].slice(bom.length))) return plain;
-  const fence = all.findIndex((line, i) => i > 0 && /^(---|\.\.\.)(\r?\n)?$/.test(line));
+  if (!/^---\r?\n$/.test(all[0].slice(bom))) return plain;
+  const fence = all.findIndex((line, i) => i > 0 && FENCE.test(line));
   if (fence < 0) return plain;
-
   const between = all.slice(1, fence);
-  const { groups, rest } = group(between);
-  if (!agrees(between.join(""), groups)) return plain;
+  if (between.some((line) => /\0|\r(?!\n)/.test(line))) return plain;
+  const grouped = group(between);
+  if (!grouped) return plain;
   return {
     open: all[0],
-    close: rest.join("") + all[fence],
-    entries: groups.map(({ name, lead, own }) => ({ name, ...value(lead, own) })),
+    close: grouped.rest.join("") + all[fence],
+    entries: grouped.entries.map(({ name, lead, own }) => ({ name, ...value(lead, own) })),
     body: all.slice(fence + 1).join(""),
   };
 }
@@ -37,110 +36,98 @@ export const hasFront = (text) => split(text).open !== null;
 function keyName(line) {
   const found = KEY_LINE.exec(line);
   if (!found) return null;
-  const name = found[0].slice(0, -1).trim();
-  const quoted = /^"([^"]*)"$|^'([^']*)'$/.exec(name);
-  return quoted ? (quoted[1] ?? quoted[2]) : name;
+  const quoted = /^(["'])(.*)\1$/su.exec(found[1]);
+  return quoted ? quoted[2] : found[1];
 }
 
+/** The lines between the fences as entries and what follows the last; null when they are no frontmatter. */
 function group(between) {
-  const groups = [];
+  const entries = [];
+  const names = new Set();
   let loose = [];
   for (const line of between) {
     const name = keyName(line);
     if (name !== null) {
-      groups.push({ name, lead: loose, own: [line] });
+      if (name === "" || names.has(name)) return null;
+      names.add(name);
+      entries.push({ name, lead: loose, own: [line] });
       loose = [];
-    } else if (groups.length === 0 || BLANK.test(line) || line.startsWith("#")) {
+    } else if (BLANK.test(line) || line.startsWith("#")) {
       loose.push(line);
-    } else {
-      groups.at(-1).own.push(...loose, line);
+    } else if (entries.length > 0 && /^[ \t-]/.test(line)) {
+      entries.at(-1).own.push(...loose, line);
       loose = [];
+    } else {
+      return null;
     }
   }
-  return { groups, rest: loose };
-}
-
-/** Whether the YAML is a mapping with exactly the names found. */
-function agrees(text, groups) {
-  const names = groups.map((entry) => entry.name);
-  if (new Set(names).size !== names.length) return false;
-  let document;
-  try {
-    document = parseDocument(text, { logLevel: "silent", strict: true });
-    document.toJS();
-  } catch {
-    return false;
-  }
-  if (document.errors.length > 0) return false;
-  if (document.contents === null || (isScalar(document.contents) && !document.contents.source)) {
-    return names.length === 0;
-  }
-  if (!isMap(document.contents)) return false;
-  const keys = document.contents.items.map(({ key }) =>
-    isScalar(key) ? (typeof key.value === "string" ? key.value : key.source) : null,
-  );
-  return keys.length === names.length && keys.every((key, i) => key === names[i]);
+  return { entries, rest: loose };
 }
 
 /** The value of an entry: its register text and its items. */
 function value(lead, own) {
-  const raw = lead.join("") + own.join("");
-  const list = flowList(lead, own) ?? blockList(lead, own);
-  if (!list) return { value: `=${raw}`, items: [] };
+  const list = flowList(own) ?? blockList(own);
+  if (!list) return { value: `=${lead.join("")}${own.join("")}`, items: [] };
   const [head, items, sep, tail] = list;
-  return { value: `[${head}${NUL}${sep}${NUL}${tail}`, items };
+  return { value: `[${lead.join("")}${head}${NUL}${sep}${NUL}${tail}`, items };
 }
 
-function flowList(lead, own) {
+function flowList(own) {
   if (own.length !== 1) return null;
   const key = KEY_LINE.exec(own[0])[0];
-  const found = /^([ \t]*\[ *)([^[\]{}"'#\\\r\n]*?)( *\] *(?:#[^\r\n]*)?(?:\r?\n)?)$/.exec(
-    own[0].slice(key.length),
-  );
+  const found = /^([ \t]*\[)([^\][{}"'#\\]*)(\](?:[ \t]*|[ \t]+#[^\r\n]*)(?:\r?\n)?)$/.exec(own[0].slice(key.length));
   if (!found) return null;
-  const [, open, inner, close] = found;
-  const head = lead.join("") + key + open;
-  const items = inner === "" ? [] : inner.split(",").map((item) => item.trim());
-  if (items.some((item) => item === "")) return null;
-  const sep = items.length < 2 ? ", " : /,( *)/.exec(inner)[0];
-  return items.join(sep) === inner ? [head, items, sep, close] : null;
+  const [, open, inside, close] = found;
+  const [, before, inner, after] = /^( *)(.*?)( *)$/s.exec(inside);
+  const head = key + open + before;
+  if (inner === "") return [head, [], ", ", close];
+  const parts = inner.split(",");
+  const seps = parts.slice(1).map((part) => /^ */.exec(part)[0]);
+  const items = parts.map((part) => part.replace(/^ */, ""));
+  if (seps.some((sep) => sep !== seps[0])) return null;
+  if (items.some((item) => item === "" || /^[ \t]|[ \t]$/.test(item))) return null;
+  return [head, items, `,${seps[0] ?? " "}`, after + close];
 }
 
-function blockList(lead, own) {
+function blockList(own) {
   const key = KEY_LINE.exec(own[0])[0];
   if (own.length < 2 || !/^ *(\r?\n)?$/.test(own[0].slice(key.length))) return null;
   const items = [];
   let indent = null;
   for (const line of own.slice(1)) {
     const depth = /^ */.exec(line)[0].length;
-    const starts = /^ *- +[^ \r\n]/.test(line);
+    const starts = /^ *- [ \t]*[^ \t\r\n]/.test(line);
     if (starts && (indent === null || depth === indent)) {
       indent = depth;
       items.push(line);
-    } else if (indent !== null && depth > indent && bare(line).trim() !== "") {
+    } else if (indent !== null && depth > indent && !BLANK.test(line)) {
       items[items.length - 1] += line;
     } else {
       return null;
     }
   }
-  return [lead.join("") + own[0], items, "", ""];
+  return [own[0], items, "", ""];
 }
 
 /** The text of one entry. */
 function entryText(register, items) {
-  if (register.startsWith("=")) return register.slice(1);
-  const [head, sep = "", tail = ""] = register.slice(1).split(NUL);
-  return head + items.join(sep) + tail;
+  const fields = register.slice(1).split(NUL);
+  if (register[0] === "[" && fields.length === 3) return fields[0] + items.join(fields[1]) + fields[2];
+  return [...register].slice(1).join("");
 }
 
-/** Renders registers: `front` is a map, `items` a list of [name, item]. */
-export function render({ open, close, front, order, items, body }) {
+/** The frontmatter of registers: `front` is a map, `items` a list of [name, item]. */
+export function renderFront({ open, close, front, order, items }) {
   const ranked = [...new Set(order)].filter((name) => front.has(name));
-  const others = [...front.keys()].filter((name) => !ranked.includes(name)).sort(compareText);
+  const known = new Set(ranked);
+  const others = [...front.keys()].filter((name) => !known.has(name)).sort(compareText);
   let text = open ?? "";
   for (const name of [...ranked, ...others]) {
     const own = items.filter(([of]) => of === name).map(([, item]) => item);
     text += entryText(front.get(name), own);
   }
-  return text + (close ?? "") + body;
+  return text + (close ?? "");
 }
+
+/** Renders registers to the text of the file. */
+export const render = (registers) => renderFront(registers) + registers.body;

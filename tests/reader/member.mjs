@@ -10,10 +10,16 @@ const memberText = (vault, { device, name, roles, operator }) =>
 /** The records that are integrated, in their order. */
 export function integrated(records, found) {
   const added = [];
+  const named = [];
   const keys = [];
   const kept = [];
   const known = new Set();
   let maker = null;
+  // A member as it stands in a view: the first that added it, with the last name it was given.
+  const standing = (device, view) => {
+    const of = (one) => one.device === device && has(view, one.record);
+    return { ...added.find(of), ...(named.findLast(of) && { name: named.findLast(of).name }) };
+  };
   for (const record of records) {
     const events = record.items.filter((item) => item.t === "event");
     const created = events.find((item) => item.type === "vault.created");
@@ -26,7 +32,7 @@ export function integrated(records, found) {
       continue;
     }
     const member =
-      record.device === maker.device ||
+      record === maker ||
       added.some((event) => event.device === record.device && has(record.past, event.record));
     if (!member) {
       found("member", record.id, `device ${record.device} was not added in its past`);
@@ -36,12 +42,17 @@ export function integrated(records, found) {
       found("member", record.id, "its past is not integrated");
       continue;
     }
-    if (created?.operator) keys.push({ key: created.operator, record });
+    if (record === maker) {
+      keys.push({ key: created.operator, record });
+      added.push({ device: record.device, name: created.device_name, operator: created.operator, record });
+    }
     for (const event of events) {
+      if (event.type === "device.renamed") named.push({ ...event, record });
       if (event.type !== "device.added" && event.type !== "device.roles") continue;
       const trusted = keys.some(({ key, record: at }) => key === event.by && has(record.view, at));
-      const signer = event.type === "device.added" ? event : { ...added.find((one) => one.device === event.device), ...event };
-      if (!trusted || !verifies(event.sig, event.by, memberText(record.vault, signer))) {
+      const statement = event.type === "device.added" ? event : { ...standing(event.device, record.view), roles: event.roles };
+      const sig = Buffer.from(event.sig, "base64");
+      if (!trusted || !statement.device || !verifies(sig, event.by, memberText(record.vault, statement))) {
         found("member", record.id, `${event.type} of ${event.device} is not signed by a known operator`);
         continue;
       }

@@ -4,8 +4,13 @@ import { H, compare } from "./hash.mjs";
 
 const foldPart = (part) => part.normalize("NFC").toLowerCase().normalize("NFC");
 
+const folded = new Map();
+
 /** A path as it is compared. */
-export const fold = (path) => path.split("/").map(foldPart).join("/");
+export function fold(path) {
+  if (!folded.has(path)) folded.set(path, path.split("/").map(foldPart).join("/"));
+  return folded.get(path);
+}
 
 export const documentId = (vault, path, after) => H("aios-doc-v1\n", vault, "\n", fold(path), "\n", after);
 
@@ -32,14 +37,20 @@ export function settle(claims) {
   const folders = new Set();
   for (const [doc, claim] of claims) {
     const folded = fold(claim);
-    holders.set(folded, [...(holders.get(folded) ?? []), doc].sort(compare));
-    for (let at = folded.indexOf("/"); at >= 0; at = folded.indexOf("/", at + 1)) folders.add(folded.slice(0, at));
+    const first = holders.get(folded);
+    if (first === undefined || compare(doc, first) < 0) holders.set(folded, doc);
+    for (let at = folded.lastIndexOf("/"); at >= 0; at = folded.lastIndexOf("/", at - 1)) {
+      const folder = folded.slice(0, at);
+      if (folders.has(folder)) break;
+      folders.add(folder);
+      if (at === 0) break;
+    }
   }
   const paths = new Map();
   for (const [doc, claim] of claims) {
     const folded = fold(claim);
     let path = claim;
-    if (folders.has(folded) || holders.get(folded)[0] !== doc) {
+    if (folders.has(folded) || holders.get(folded) !== doc) {
       for (const length of [6, 12, 24, 64]) {
         path = suffixed(claim, doc.slice(0, length));
         if (!holders.has(fold(path))) break;

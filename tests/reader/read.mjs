@@ -1,19 +1,20 @@
-// Reads a vault from its log alone and prints what it holds: node read.mjs VAULT_DIR
+// Reads a vault from its log alone and prints what it holds: node read.mjs [--deep] VAULT_DIR
 
 import { fileURLToPath } from "node:url";
 import { readLog } from "./log.mjs";
 import { Vault } from "./vault.mjs";
 
 /** Everything the log of a vault says, with every check that failed. */
-export function read(directory) {
+export function read(directory, options) {
   const findings = [];
   const found = (check, where, what) => findings.push({ check, where, what });
   const chains = readLog(directory, found);
   const result = { ok: false, records: 0, documents: 0, commits: 0, head: null, files: {} };
   try {
-    const vault = new Vault(chains, found);
-    const files = vault.files(vault.view);
+    const vault = new Vault(chains, found, options);
     result.records = vault.records.length;
+    if (!vault.readable) return { ...result, findings };
+    const files = vault.files(vault.view);
     result.documents = files.size;
     result.head = vault.head(vault.view);
     result.commits = vault.transactions.filter(({ commits }) => commits).length + vault.merges;
@@ -26,11 +27,13 @@ export function read(directory) {
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
-  if (process.argv.length !== 3) {
-    console.error("usage: node read.mjs VAULT_DIR");
+  const deep = process.argv[2] === "--deep";
+  const [directory, ...others] = process.argv.slice(deep ? 3 : 2);
+  if (directory === undefined || others.length > 0) {
+    console.error("usage: node read.mjs [--deep] VAULT_DIR");
     process.exit(2);
   }
-  const result = read(process.argv[2]);
+  const result = read(directory, { deep });
   console.log(JSON.stringify(result));
   process.exitCode = result.ok ? 0 : 4;
 }

@@ -5,10 +5,10 @@ import { H, bytesOf, textOf, unhex } from "./hash.mjs";
 
 const HEX64 = /^[0-9a-f]{64}$/;
 
-/** Whether `sig` is the signature of `key` over `tag` and what follows. */
+/** Whether the bytes `sig` are the signature of `key` over a message. */
 export function verifies(sig, key, ...message) {
   try {
-    return ed25519.verify(unhex(sig), Buffer.concat(message.map(bytesOf)), unhex(key), { zip215: false });
+    return ed25519.verify(sig, Buffer.concat(message.map(bytesOf)), unhex(key), { zip215: false });
   } catch {
     return false;
   }
@@ -33,7 +33,7 @@ export function readRecord({ id, sig, header, body, payloads }) {
   if (!Number.isSafeInteger(head.seq) || head.seq < 1) wrong.push("seq");
   if ((head.prev === null) !== (head.seq === 1)) wrong.push("prev is null only for record 1");
   if (head.len !== body.length || head.body !== H(body)) wrong.push("body does not match the header");
-  if (!verifies(sig, head.device, "aios-record-v1\n", unhex(id))) wrong.push("signature");
+  if (!verifies(unhex(sig), head.device, "aios-record-v1\n", unhex(id))) wrong.push("signature");
 
   const items = (content.items ?? []).map((item) => ({ ...item }));
   let at = 0;

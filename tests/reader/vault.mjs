@@ -2,7 +2,7 @@
 
 import { Doc } from "./content.mjs";
 import { commitId, mergeMessage, readCommit, recordMessage, treeId } from "./git.mjs";
-import { effective, sees, transactions } from "./history.mjs";
+import { commits, effective, needsUpgrade, sees, transactions } from "./history.mjs";
 import { compareList } from "./hash.mjs";
 import { integrated, whole } from "./member.mjs";
 import { documentId, moved, settle } from "./path.mjs";
@@ -14,18 +14,29 @@ const seconds = (record) => Math.floor(record.wall / 1000);
 export class Vault {
   #merges = new Map();
 
-  constructor(chains, found) {
+  /** `deep`: render every edited document as its author saw it, not only those written at once. */
+  constructor(chains, found, { deep = false } = {}) {
     this.found = found;
     const members = integrated(order(chains, found), found);
     this.id = members.vault;
     this.records = members.records;
     this.view = whole(this.records);
-    this.transactions = transactions(this.records, found);
+    this.transactions = transactions(this.records);
     this.docs = new Map();
     this.movedirs = [];
+    const unknown = this.records.filter(({ items }) => items.some(needsUpgrade));
+    for (const { id, items } of unknown) found("upgrade", id, `upgrade needed: item ${items.find(needsUpgrade).t}`);
+    /** Whether it can be projected; otherwise documents and commits stay unknown. */
+    this.readable = unknown.length === 0;
+    if (!this.readable) return;
     this.#collect();
     this.#check();
     this.#commit();
+    for (const doc of this.docs.values()) {
+      if (doc.items.some(({ t }) => t === "edit") && (deep || doc.concurrent)) {
+        for (const item of doc.items) if (item.hash) doc.checkRender(item);
+      }
+    }
   }
 
   #collect() {
@@ -33,7 +44,10 @@ export class Vault {
       if (item.t === "movedir") this.movedirs.push(item);
       if (!item.doc) continue;
       if (!this.docs.has(item.doc)) this.docs.set(item.doc, new Doc(item.doc, this.found));
-      this.docs.get(item.doc).items.push(item);
+      const doc = this.docs.get(item.doc);
+      const twice = item.hash && doc.items.some((other) => other.hash && other.transaction === item.transaction);
+      if (twice) this.found("item", item.record.id, `two contents of ${item.doc} in one transaction`);
+      doc.items.push(item);
     }
     this.movedirs.sort((a, b) => compareList(stamp(a.record), stamp(b.record)) || a.position - b.position);
   }
@@ -51,10 +65,7 @@ export class Vault {
       } else if (!doc.seenBy(item).some((other) => other.t === "create")) {
         this.found("document", item.record.id, `${item.t} of ${item.doc}, whose create it has not seen`);
       }
-      if (item.hash) {
-        doc.bytes(item);
-        doc.checkRender(item);
-      }
+      if (item.hash) doc.bytes(item);
     }
   }
 
@@ -64,14 +75,11 @@ export class Vault {
     const standing = new Map();
     const movedirs = this.movedirs.filter((item) => effective(view, item));
     for (const doc of this.docs.values()) {
-      const items = doc.in(view);
-      if (!doc.lives(items)) continue;
-      const claim = doc.claim(items);
-      const content = doc.content(items);
-      if (!claim || !content) continue;
-      const later = movedirs.filter((item) => !sees(claim, item));
-      claims.set(doc.id, later.reduce((path, { from, to }) => moved(path, from, to), claim.path));
-      standing.set(doc.id, { mode: doc.mode(items), git: content.git, hash: content.hash });
+      const stands = doc.at(view);
+      if (!stands) continue;
+      const later = movedirs.filter((item) => !sees(stands.claim, item));
+      claims.set(doc.id, later.reduce((path, { from, to }) => moved(path, from, to), stands.claim.path));
+      standing.set(doc.id, stands);
     }
     const paths = settle(claims);
     return new Map([...paths].map(([doc, path]) => [path, standing.get(doc)]));
@@ -90,13 +98,14 @@ export class Vault {
   /** The commit of a view: that of its one head, or a merge; null without. */
   head(view) {
     const heads = this.commitHeads(view);
-    if (heads.length < 2) return heads[0]?.commit ?? null;
+    const parents = [...new Set(heads.map(({ commit }) => commit))].sort();
+    if (parents.length < 2) return parents[0] ?? null;
     const ids = heads.map(({ last }) => last.id).sort();
     const key = ids.join(" ");
     if (!this.#merges.has(key)) {
       this.#merges.set(key, commitId({
         tree: treeId(this.files(union(...heads.map(({ last }) => last.view)))),
-        parents: heads.map(({ commit }) => commit).sort(),
+        parents,
         author: { name: "aios", email: "merge@aios" },
         time: Math.max(...heads.map(({ last }) => seconds(last))),
         message: mergeMessage(ids),
@@ -106,7 +115,7 @@ export class Vault {
   }
 
   #commit() {
-    for (const one of this.transactions) one.commits = one.items.some(({ t }) => t !== "event");
+    for (const one of this.transactions) one.commits = one.items.some(commits);
     for (const one of this.transactions) {
       if (one.commits) one.commit = this.#commitOf(one);
     }
@@ -121,10 +130,8 @@ export class Vault {
 
   #commitOf({ last, items }) {
     const first = this.head(last.past);
-    const parents = [
-      ...(first ? [first] : []),
-      ...items.filter(({ t }) => t === "history").map(({ tip }) => tip),
-    ];
+    const tips = items.filter(({ t }) => t === "history").map(({ tip }) => tip);
+    const parents = [...new Set([...(first ? [first] : []), ...tips])];
     const tree = treeId(this.files(last.view));
     const foreign = items.filter(({ t }) => t === "commit").map((item) => ({ ...readCommit(item.raw), named: item.git }));
     for (const { id, named } of foreign) {
@@ -132,11 +139,11 @@ export class Vault {
     }
     const [only] = foreign;
     const taken =
-      foreign.length === 1 && only.tree === tree && only.parents.join() === parents.join();
+      foreign.length === 1 && only.id === only.named && only.tree === tree && only.parents.join() === parents.join();
     if (taken) return only.id;
     return commitId({
       tree,
-      parents: [...parents, ...foreign.map(({ id }) => id)],
+      parents: [...new Set([...parents, ...foreign.map(({ named }) => named)])],
       author: last.content.author ?? {},
       time: seconds(last),
       message: recordMessage(last),

@@ -111,6 +111,10 @@ impl Vault {
             return Err(Error::Paused(why));
         }
         let mut out = Absorbed::default();
+        if self.shown != self.view {
+            // The log was ahead of the database: a crash between the two.
+            self.transaction(|vault| vault.refresh(progress))?;
+        }
         self.absorb_commits(&mut out, progress)?;
         let survey = self.survey(progress)?;
         if survey.mass_deletion() && !options.deletions {
@@ -158,7 +162,7 @@ impl Vault {
             match row.hash == to.hash {
                 true => {
                     let saved = SavedFile { found: to.found, hash: row.hash, git: row.git };
-                    self.mode_change(&row.doc, &saved.found, &mut draft, out)?;
+                    self.mode_change(&row, &saved.found, &mut draft, out)?;
                     after.push(After::Same { doc: row.doc, saved });
                 }
                 false => self.absorb_save(&row, to, index.as_ref(), &mut draft, &mut after, out)?,
@@ -168,13 +172,25 @@ impl Vault {
             self.absorb_save(&row, saved, index.as_ref(), &mut draft, &mut after, out)?;
         }
         for (row, found) in survey.touched {
-            self.mode_change(&row.doc, &found, &mut draft, out)?;
+            self.mode_change(&row, &found, &mut draft, out)?;
             after.push(After::Same { doc: row.doc, saved: SavedFile { found, hash: row.hash, git: row.git } });
         }
         for row in survey.missing {
-            if self.placement(&row.doc)?.is_some() {
-                draft.push(Item::Delete { doc: row.doc });
-                out.changed.push(PathChange::new(&row.path, "deleted"));
+            match self.placement(&row.doc)? {
+                Some(placement) if row.shows(&placement) => {
+                    draft.push(Item::Delete { doc: row.doc });
+                    out.changed.push(PathChange::new(&row.path, "deleted"));
+                }
+                // Whoever deleted it had not seen what came in meanwhile: that is kept and written again (I5).
+                Some(_) => {
+                    self.db.prepare_cached("INSERT OR IGNORE INTO dirty VALUES(?)")?.execute([row.doc.as_bytes()])?;
+                    out.problems.push(Problem {
+                        path: row.path.clone(),
+                        problem: "deleted here while a change to it came in: it is kept".into(),
+                        hint: "look at it, and delete it again if it is not needed".into(),
+                    });
+                }
+                None => {}
             }
             after.push(After::Gone { path: row.path });
         }
@@ -220,14 +236,19 @@ impl Vault {
         Ok(())
     }
 
-    fn mode_change(&mut self, doc: &DocId, found: &disk::Found, draft: &mut Draft, out: &mut Absorbed) -> Result<(), Error> {
-        let Some(placement) = self.placement(doc)? else { return Ok(()) };
+    /// Takes in a changed mode. Measured against the file as last known: a mode that came in meanwhile and is not on disk
+    /// yet is not undone.
+    fn mode_change(&mut self, row: &FileRow, found: &disk::Found, draft: &mut Draft, out: &mut Absorbed) -> Result<(), Error> {
+        if row.found.exec == found.exec {
+            return Ok(());
+        }
+        let Some(placement) = self.placement(&row.doc)? else { return Ok(()) };
         let mode = match found.exec {
             true => Mode::Executable,
             false => Mode::File,
         };
         if placement.mode != Mode::Link && placement.mode != mode {
-            draft.push(Item::Mode { doc: *doc, mode });
+            draft.push(Item::Mode { doc: row.doc, mode });
             out.changed.push(PathChange::new(&found.path, "mode"));
         }
         Ok(())
@@ -249,7 +270,7 @@ impl Vault {
         let by_git = staged.is_some_and(|(_, oid)| crate::project::git_id(&oid) == content.git && row.git != content.git);
         let current = self.placement(&row.doc)?.is_some_and(|placement| placement.content.hash == content.hash);
         let edited = self.edit(&row.doc, &file.found.path, content, bytes, by_git)?;
-        self.mode_change(&row.doc, &file.found, draft, out)?;
+        self.mode_change(row, &file.found, draft, out)?;
         match edited {
             None if current => {
                 self.user_saved(&row.doc, &content.hash, &content.git, &self.view.clone(), By::User)?;
@@ -312,7 +333,7 @@ impl Vault {
         let Some(text) = bytes.and_then(|bytes| std::str::from_utf8(bytes).ok()) else { return Ok(Some(newest)) };
         let mut best: Option<(usize, Shown)> = None;
         for candidate in std::iter::once(newest.clone()).chain(shown.into_iter().rev()) {
-            let Some(old) = self.blob(&candidate.git)? else { continue };
+            let Some(old) = self.bytes_of_shown(doc, &candidate)? else { continue };
             let Ok(old) = std::str::from_utf8(&old) else { continue };
             let distance = patch::diff(old, text).distance();
             if best.as_ref().is_none_or(|(least, _)| distance < *least) {
@@ -378,7 +399,7 @@ impl Vault {
         if kind.by_character() != old_kind.by_character() {
             return Ok(Some(replace(bytes)));
         }
-        let old = self.bytes_of_text(doc, &touches, &found.text)?;
+        let old = self.bytes_of_text(doc, &touches, &view, &found.text)?;
         let (Ok(old), Some(Ok(new))) = (std::str::from_utf8(&old), bytes.as_deref().map(std::str::from_utf8)) else {
             return Ok(Some(replace(bytes)));
         };
@@ -396,7 +417,7 @@ impl Vault {
             false => None,
             true => {
                 let actor = self.actor;
-                let mut loaded = self.load(doc, epoch, old_kind, &touches)?;
+                let mut loaded = self.load(doc, epoch, old_kind, &touches, &view)?;
                 let changes = loaded.heads(doc, heads)?;
                 let ranks = loaded.ranks().clone();
                 let edit = loaded.document.edit(&changes, &|change| ranks.get(change).copied(), new, &actor);

@@ -48,17 +48,11 @@ impl Vault {
     /// The gated files: accepted and present versions.
     pub(crate) fn gated(&self) -> Result<Vec<Gated>, Error> {
         let mut out = std::collections::BTreeMap::new();
-        let mut get = self.db.prepare_cached(
-            "SELECT path, hash, git FROM doc WHERE path LIKE '%ignore' OR path GLOB 'agents/*' OR path GLOB 'connectors/*'
-             OR path GLOB 'policies/*' OR path GLOB 'workflows/*'",
-        )?;
+        let mut get = self.db.prepare_cached("SELECT d.path, d.hash, d.git FROM gated g JOIN doc d ON d.id = g.doc")?;
         let mut rows = get.query([])?;
         while let Some(row) = rows.next()? {
-            let path: String = row.get(0)?;
-            if is_gated(&path) {
-                let hash = db::id(row.get(1)?, ContentHash::from_slice)?;
-                out.insert(path, (None, Some((hash, db::id(row.get(2)?, GitId::from_slice)?))));
-            }
+            let hash = db::id(row.get(1)?, ContentHash::from_slice)?;
+            out.insert(row.get::<_, String>(0)?, (None, Some((hash, db::id(row.get(2)?, GitId::from_slice)?))));
         }
         let mut get = self.db.prepare_cached("SELECT path, hash FROM accepted")?;
         let mut rows = get.query([])?;

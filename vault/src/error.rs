@@ -126,6 +126,17 @@ pub enum Error {
     /// Bytes that travel apart are not here yet.
     #[error("the bytes of {0} are not on this device yet")]
     Apart(GitId),
+    /// Bytes that travel apart are not what a record names.
+    #[error("the bytes of {git} are not what their record names: {why}")]
+    Corrupt {
+        /// The git object.
+        git: GitId,
+        /// What is wrong.
+        why: String,
+    },
+    /// Another member has that name.
+    #[error("another device of this vault is called `{0}`")]
+    NameTaken(String),
     /// Most files are gone.
     #[error("{missing} of {tracked} files are gone; nothing was taken in")]
     MassDeletion {
@@ -221,6 +232,7 @@ impl Error {
             Error::NoOperator(_) => "do it on the device where the vault was made".into(),
             Error::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => "free some space; nothing acknowledged is lost".into(),
             Error::Document { .. } => "run `aios verify --deep`, then `aios rebuild`".into(),
+            Error::NameTaken(_) => "choose another name with `--device NAME`, or see `aios devices`".into(),
             Error::Apart(_) => "run `aios sync` while a device that has them is reachable".into(),
             _ => return None,
         })

@@ -25,6 +25,13 @@ pub(crate) struct FileRow {
 }
 
 impl FileRow {
+    /// Whether the file is its document as it stands, with nothing that came in since and is not on disk yet.
+    pub fn shows(&self, placement: &crate::show::Placement) -> bool {
+        let exec = placement.mode == aios_core::item::Mode::Executable;
+        let same_mode = placement.mode == aios_core::item::Mode::Link || self.found.exec == exec;
+        self.hash == placement.content.hash && self.path == placement.path && same_mode
+    }
+
     /// Whether what was found at its path is surely unchanged.
     pub fn unchanged(&self, found: &Found) -> bool {
         self.found.same(found) && !found.racy(self.seen_ns)

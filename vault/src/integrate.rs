@@ -116,6 +116,9 @@ impl Vault {
         view.add(place);
         let ends_transaction = !body.more && !body.abort;
         let open = self.open_parts(&place.device)?;
+        if !open.is_empty() && !header.deps.is_empty() {
+            return Err(refuse(Refusal::Item("it takes in other records in the middle of a transaction".into())));
+        }
         let n = self.insert(record, spot, &fit, &view)?;
         self.insert_items(n, record, spot, &body, &items)?;
         if body.abort {

@@ -2,31 +2,44 @@
 
 pub mod absorb;
 pub mod accept;
+pub mod admit;
+pub mod apart;
+pub mod audit;
 pub mod author;
 pub mod conflict;
 pub mod create;
 pub mod disk;
+pub mod doctor;
 pub mod error;
+pub mod export;
 pub mod git;
 pub mod integrate;
 pub mod keys;
 pub mod layout;
 pub mod log;
+pub mod peer;
+pub mod rebuild;
+pub mod resolve;
 pub mod round;
+pub mod status;
 pub mod survey;
+pub mod undo;
 pub mod vault;
+pub mod verify;
 
 mod db;
 mod file;
 mod foreign;
 mod index;
 mod members;
+mod mirror;
 mod project;
 mod publish;
 mod recent;
 pub mod settle;
 pub mod share;
 mod show;
+mod tape;
 mod text;
 #[cfg(test)]
 mod world;

@@ -130,7 +130,7 @@ impl Vault {
         }
     }
 
-    fn project_into(
+    pub(crate) fn project_into(
         &mut self,
         waiting: &[i64],
         heads: &[i64],
@@ -228,7 +228,7 @@ impl Vault {
                 }
                 let touches = SqlHistory(&self.db).touches(doc)?;
                 match aios_core::fold::fold(&touches, &[], view) {
-                    Some(found) => self.bytes_of_text(doc, &touches, &found.text)?,
+                    Some(found) => self.bytes_of_text(doc, &touches, view, &found.text)?,
                     None => return Err(Error::Document { doc: *doc, why: "it has no content".into() }),
                 }
             }

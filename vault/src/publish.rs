@@ -145,7 +145,7 @@ impl Vault {
         let mut get = self.db.prepare_cached("SELECT git, kind, hash, size FROM apart")?;
         let mut rows = get.query([])?;
         let odb = self.repo.odb().map_err(git_error)?;
-        let mut out = Vec::new();
+        let (mut out, mut arrived) = (Vec::new(), Vec::new());
         while let Some(row) = rows.next()? {
             let oid = Oid::from_bytes(&row.get::<_, Vec<u8>>(0)?).map_err(git_error)?;
             let blob = match row.get::<_, i64>(1)? {
@@ -156,9 +156,13 @@ impl Vault {
                 Some(_) => odb.exists(oid),
                 None => odb.exists(oid) && git::read_ref(&self.repo, &history_ref(oid))?.is_some(),
             };
-            if !here {
-                out.push((oid, blob));
+            match here {
+                true => arrived.push(oid),
+                false => out.push((oid, blob)),
             }
+        }
+        for oid in arrived {
+            self.db.prepare_cached("DELETE FROM apart WHERE git = ?")?.execute([oid.as_bytes()])?;
         }
         Ok(out)
     }

@@ -73,6 +73,9 @@ impl Vault {
         for path in leave.iter().filter(|path| !targets.contains_key(*path)) {
             self.remove_file(path, &mut out)?;
         }
+        for path in targets.keys() {
+            self.make_way(path)?;
+        }
         match targets.len() >= BATCH {
             true => self.put_many(targets, &mut out, progress)?,
             false => {
@@ -107,6 +110,11 @@ impl Vault {
             if row.path == path || targets.contains_key(&row.path) || self.file(&path)?.is_some() {
                 continue;
             }
+            // Below its own old path: the file must go before there can be a folder of its name.
+            if aios_core::path::below(&path, &row.path).is_some() {
+                continue;
+            }
+            self.make_way(&path)?;
             match self.writer.rename(&row.path, &path) {
                 Ok(Moved::Done { found: Some(found) }) => {
                     out.written += 1;
@@ -123,6 +131,23 @@ impl Vault {
             }
         }
         Ok(())
+    }
+
+    /// Removes an empty folder, with the empty ones in it, where a file must go: the log knows no empty folders, so one
+    /// that a user's deletes left must not keep this device from what all others have (I1).
+    fn make_way(&self, path: &str) -> Result<(), Error> {
+        let (above, name) = path.rsplit_once('/').unwrap_or(("", path));
+        let Ok(parent) = self.writer.root().beneath(above) else { return Ok(()) };
+        let Ok(folder) = self.writer.root().beneath(path) else { return Ok(()) };
+        let entries = std::fs::read_dir(folder.path()).map_err(|e| Error::io("read", folder.path(), e))?;
+        for entry in entries {
+            let entry = entry.map_err(|e| Error::io("read", folder.path(), e))?;
+            match entry.file_name().to_str() {
+                Some(name) => self.make_way(&format!("{path}/{name}"))?,
+                None => return Ok(()),
+            }
+        }
+        Ok(parent.remove_folder(name).map(|_| ())?)
     }
 
     fn remove_file(&mut self, path: &str, out: &mut Settled) -> Result<(), Error> {
@@ -163,8 +188,9 @@ impl Vault {
             return Ok(bytes);
         }
         let touches = crate::index::SqlHistory(&self.db).touches(doc)?;
-        match aios_core::fold::fold(&touches, &[], &self.shown.clone()) {
-            Some(found) => self.bytes_of_text(doc, &touches, &found.text),
+        let view = self.shown.clone();
+        match aios_core::fold::fold(&touches, &[], &view) {
+            Some(found) => self.bytes_of_text(doc, &touches, &view, &found.text),
             None => Err(Error::Document { doc: *doc, why: "it has no content".into() }),
         }
     }

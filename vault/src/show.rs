@@ -212,6 +212,12 @@ impl Vault {
                     self.db.prepare_cached("DELETE FROM doc WHERE id = ?")?.execute([doc.as_bytes()])?;
                 }
             }
+            let gated = change.new.as_ref().is_some_and(|new| crate::accept::is_gated(&new.path));
+            if gated {
+                self.db.prepare_cached("INSERT OR IGNORE INTO gated VALUES(?)")?.execute([doc.as_bytes()])?;
+            } else if old.as_ref().is_some_and(|(_, path)| crate::accept::is_gated(path)) {
+                self.db.prepare_cached("DELETE FROM gated WHERE doc = ?")?.execute([doc.as_bytes()])?;
+            }
             self.db.prepare_cached("INSERT OR IGNORE INTO dirty VALUES(?)")?.execute([doc.as_bytes()])?;
         }
         if old.is_some() {

@@ -17,6 +17,12 @@ const MASS: usize = 20;
 /// At most this many gone and new files are compared pair by pair for likeness.
 const PAIRS: usize = 2_500;
 
+/// How often a file that was just emptied is looked at again, and how long to wait in between.
+const EMPTY_TRIES: usize = 20;
+const EMPTY_PAUSE: std::time::Duration = std::time::Duration::from_millis(20);
+/// Emptied longer ago than this, it is meant.
+const EMPTY_YOUNG_NS: i64 = 1_000_000_000;
+
 /// Something the owner should look at.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Problem {
@@ -190,7 +196,7 @@ impl Vault {
             });
             return Ok(());
         }
-        match disk::read::read(self.writer.root(), &found.path, LARGE) {
+        match self.read_settled(row, &found.path) {
             Ok(read) => {
                 let saved = Saved::of(read);
                 match row {
@@ -209,6 +215,22 @@ impl Vault {
             }),
         }
         Ok(())
+    }
+
+    /// Reads a file. One that was just emptied is most likely about to be written: an editor that truncates first.
+    fn read_settled(&self, row: Option<&FileRow>, path: &str) -> Result<Read, ReadError> {
+        let read = || disk::read::read(self.writer.root(), path, LARGE);
+        let mut found = read()?;
+        for _ in 0..EMPTY_TRIES {
+            let emptied = found.found.size == 0 && row.is_some_and(|row| row.found.size > 0);
+            let young = crate::file::now_ns().saturating_sub(found.found.mtime_ns) < EMPTY_YOUNG_NS;
+            if !emptied || !young {
+                break;
+            }
+            std::thread::sleep(EMPTY_PAUSE);
+            found = read()?;
+        }
+        Ok(found)
     }
 
     /// Finds documents that lie elsewhere: the same inode, the same bytes, or nearly the same and nothing else like it (I5).

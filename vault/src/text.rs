@@ -16,12 +16,16 @@ use rusqlite::{OptionalExtension, params};
 
 use crate::conflict::{Conflict, ConflictKind, Value};
 use crate::error::Error;
+use crate::file::Shown;
 use crate::index::SqlHistory;
 use crate::log::Spot;
 use crate::vault::Vault;
 
 /// After this many changes beyond the saved form an Automerge document is saved again.
 const SAVE_EVERY: usize = 64;
+
+/// How many readings of merged documents are kept.
+const READINGS: usize = 20_000;
 
 /// What a document reads as in a view.
 #[derive(Debug, Clone)]
@@ -126,6 +130,28 @@ impl Vault {
         }
     }
 
+    /// The bytes of a version its user may have in front of them, `None` where they cannot be had. A stale save's own
+    /// bytes are in no commit's tree: they follow from the log.
+    pub(crate) fn bytes_of_shown(&mut self, doc: &DocId, shown: &Shown) -> Result<Option<Rc<Vec<u8>>>, Error> {
+        if let Some(bytes) = self.blob(&shown.git)? {
+            return Ok(Some(bytes));
+        }
+        let touches = SqlHistory(&self.db).touches(doc)?;
+        let saved = touches.iter().find_map(|touch| {
+            let content = touch.act.content().filter(|content| content.hash == shown.hash)?;
+            Some(Head { place: touch.place, index: touch.index, content, seen: touch.seen.clone() })
+        });
+        let bytes = match saved {
+            Some(head) => self.bytes_of_head(doc, &head).map(Some),
+            None => self.bytes_in(doc, &touches, &shown.view),
+        };
+        match bytes {
+            Ok(bytes) => Ok(bytes.filter(|bytes| ContentHash::of(bytes) == shown.hash)),
+            Err(Error::Apart(_)) => Ok(None),
+            Err(e) => Err(e),
+        }
+    }
+
     /// The bytes of a document in a view, `None` where it has no content there.
     fn bytes_in(&mut self, doc: &DocId, touches: &[Touch], view: &View) -> Result<Option<Rc<Vec<u8>>>, Error> {
         match fold(touches, &[], view) {
@@ -134,15 +160,15 @@ impl Vault {
                 let kept: Vec<Touch> = touches.iter().filter(|touch| touch.act != Act::Delete).cloned().collect();
                 match fold(&kept, &[], view) {
                     None => Ok(None),
-                    Some(found) => self.bytes_of_text(doc, touches, &found.text).map(Some),
+                    Some(found) => self.bytes_of_text(doc, touches, view, &found.text).map(Some),
                 }
             }
-            Some(found) => self.bytes_of_text(doc, touches, &found.text).map(Some),
+            Some(found) => self.bytes_of_text(doc, touches, view, &found.text).map(Some),
         }
     }
 
     /// The bytes a folded document reads as.
-    pub(crate) fn bytes_of_text(&mut self, doc: &DocId, touches: &[Touch], text: &Text) -> Result<Rc<Vec<u8>>, Error> {
+    pub(crate) fn bytes_of_text(&mut self, doc: &DocId, touches: &[Touch], view: &View, text: &Text) -> Result<Rc<Vec<u8>>, Error> {
         match text {
             Text::One { head, .. } => self.bytes_of_head(doc, head),
             Text::Whole { heads, .. } => match heads.last() {
@@ -151,7 +177,7 @@ impl Vault {
             },
             Text::Lines { heads } => self.merge_by_line(doc, touches, heads).map(Rc::new),
             Text::Characters { kind, epoch, heads } => {
-                let loaded = self.load(doc, *epoch, *kind, touches)?;
+                let loaded = self.load(doc, *epoch, *kind, touches, view)?;
                 let changes = loaded.heads(doc, heads)?;
                 let reading = loaded.document.read(&changes, &|c| loaded.rank(c)).map_err(|e| document_error(doc, e))?;
                 Ok(Rc::new(reading.text.into_bytes()))
@@ -164,11 +190,11 @@ impl Vault {
         for head in heads {
             let text = String::from_utf8_lossy(&self.bytes_of_head(doc, head)?).into_owned();
             merged = Some(match merged {
-                None => (text, head.view.clone()),
+                None => (text, head.seen.clone()),
                 Some((so_far, taken)) => {
-                    let base = self.bytes_in(doc, touches, &taken.meet(&head.view))?;
+                    let base = self.bytes_in(doc, touches, &taken.meet(&head.seen))?;
                     let base = base.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
-                    (merge_lines(&base, &so_far, &text), taken.union(&head.view))
+                    (merge_lines(&base, &so_far, &text), taken.union(&head.seen))
                 }
             });
         }
@@ -177,16 +203,33 @@ impl Vault {
 
     /// What a folded document reads as, with its conflicts. Builds the Automerge document only if two ever edited at once.
     pub(crate) fn read_text(&mut self, doc: &DocId, touches: &[Touch], view: &View, text: &Text) -> Result<Reading, Error> {
+        let heads = text.heads().iter().map(|head| (head.place, head.index)).collect();
+        let known = (*doc, heads);
+        if let Some(reading) = self.readings.get(&known) {
+            return Ok(reading.clone());
+        }
+        let reading = self.read_anew(doc, touches, view, text)?;
+        if matches!(text, Text::Characters { .. } | Text::Lines { .. }) {
+            // What merged heads read as never changes, and the projection to git asks for it again.
+            if self.readings.len() >= READINGS {
+                self.readings.clear();
+            }
+            self.readings.insert(known, reading.clone());
+        }
+        Ok(reading)
+    }
+
+    fn read_anew(&mut self, doc: &DocId, touches: &[Touch], view: &View, text: &Text) -> Result<Reading, Error> {
         let mut conflicts = Vec::new();
         let content = match text {
             Text::One { kind, epoch, head } => {
                 if kind.by_character() && !linear(touches, view) {
-                    self.registers(doc, touches, *kind, *epoch, std::slice::from_ref(head), &mut conflicts)?;
+                    self.registers(doc, touches, view, (*kind, *epoch), std::slice::from_ref(head), &mut conflicts)?;
                 }
                 head.content
             }
             Text::Characters { kind, epoch, heads } => {
-                let text = self.registers(doc, touches, *kind, *epoch, heads, &mut conflicts)?;
+                let text = self.registers(doc, touches, view, (*kind, *epoch), heads, &mut conflicts)?;
                 self.keep(text.into_bytes())
             }
             Text::Lines { heads } => {
@@ -215,12 +258,12 @@ impl Vault {
         &mut self,
         doc: &DocId,
         touches: &[Touch],
-        kind: Kind,
-        epoch: Epoch,
+        view: &View,
+        (kind, epoch): (Kind, Epoch),
         heads: &[Head],
         conflicts: &mut Vec<Conflict>,
     ) -> Result<String, Error> {
-        let loaded = self.load(doc, epoch, kind, touches)?;
+        let loaded = self.load(doc, epoch, kind, touches, view)?;
         let changes = loaded.heads(doc, heads)?;
         let reading = loaded.document.read(&changes, &|c| loaded.rank(c)).map_err(|e| document_error(doc, e))?;
         let owner = |change: &ChangeHash| {
@@ -243,8 +286,15 @@ impl Vault {
         Ok(reading.text)
     }
 
-    /// The Automerge document of an epoch with every change of it that is integrated.
-    pub(crate) fn load(&mut self, doc: &DocId, epoch: Epoch, kind: Kind, touches: &[Touch]) -> Result<Loaded, Error> {
+    /// The Automerge document of an epoch with every change of it that is integrated. Ranks are those in `view`.
+    pub(crate) fn load(
+        &mut self,
+        doc: &DocId,
+        epoch: Epoch,
+        kind: Kind,
+        touches: &[Touch],
+        view: &View,
+    ) -> Result<Loaded, Error> {
         let mut sorted: Vec<&Touch> = touches.iter().filter(|touch| self.view.has(&touch.place)).collect();
         sorted.sort_by_key(|touch| (touch.rank, touch.place, touch.index));
         let starts: Vec<&Touch> = sorted.iter().copied().filter(|touch| starts(touch, epoch)).collect();
@@ -298,7 +348,8 @@ impl Vault {
                 ranks.insert(*change, touch.rank);
             }
         }
-        for touch in starts.iter().rev() {
+        // In this view: a later create of the same bytes must not change what an older view reads as (I1).
+        for touch in starts.iter().rev().filter(|touch| view.has(&touch.place)) {
             let head = touch.act.content().and_then(|content| document.content_head(&content.hash));
             ranks.extend(head.map(|head| (head, touch.rank)));
         }
@@ -307,7 +358,7 @@ impl Vault {
 
     fn start_text(&mut self, doc: &DocId, touch: &Touch) -> Result<String, Error> {
         let content = touch.act.content().unwrap_or_else(|| Content::of(b""));
-        let head = Head { place: touch.place, index: touch.index, content, view: touch.seen.clone() };
+        let head = Head { place: touch.place, index: touch.index, content, seen: touch.seen.clone() };
         let bytes = self.bytes_of_head(doc, &head)?;
         String::from_utf8(bytes.to_vec()).map_err(|_| Error::Document { doc: *doc, why: format!("record {} holds no text", touch.place) })
     }

@@ -37,6 +37,8 @@ pub struct Vault {
     pub(crate) members: Members,
     pub(crate) actor: [u8; 16],
     pub(crate) recent: Recent,
+    /// What merged documents read as, by their heads.
+    pub(crate) readings: std::collections::HashMap<(aios_core::id::DocId, Vec<(Place, u32)>), crate::text::Reading>,
     /// The last large comparison of two views: what is shown on disk is next asked for by the projection to git.
     pub(crate) compared: Option<(View, View, Vec<crate::show::Change>)>,
     /// All integrated records.
@@ -67,12 +69,38 @@ impl Vault {
     pub(crate) fn open_layout(layout: Layout, patience: Duration) -> Result<Self, Error> {
         let replica = layout.replica()?;
         let lock = Lock::take(&layout.lock(), patience)?;
+        if !layout.database().exists() && crate::rebuild::has_history(&layout)? {
+            // Without the database the files on disk would look like new ones: they are adopted first.
+            return Ok(crate::rebuild::run(layout, replica, lock, &mut |_, _, _| {})?.0);
+        }
         let db = db::open(&layout.database())?;
         let keys = Keys::load(&replica.device)?;
         Self::assemble(layout, replica, keys, db, lock)
     }
 
     pub(crate) fn assemble(layout: Layout, replica: Replica, keys: Keys, db: Connection, lock: Lock) -> Result<Self, Error> {
+        let logs = layout.logs();
+        let mut vault = Self::bare(layout, replica, keys, db, logs, lock)?;
+        vault.catch_up()?;
+        vault.ready()?;
+        Ok(vault)
+    }
+
+    /// What is done once the database holds all of the log.
+    pub(crate) fn ready(&mut self) -> Result<(), Error> {
+        self.recall()?;
+        self.recover()
+    }
+
+    /// A vault as its database has it, with the logs in `logs`: nothing is taken in or mended.
+    pub(crate) fn bare(
+        layout: Layout,
+        replica: Replica,
+        keys: Keys,
+        db: Connection,
+        logs: std::path::PathBuf,
+        lock: Lock,
+    ) -> Result<Self, Error> {
         let repo = git::open_or_init(layout.root())?;
         let writer = Writer::open(layout.root())?;
         let members = match db::meta(&db, "members")? {
@@ -84,7 +112,7 @@ impl Vault {
             None => View::new(),
         };
         let mut vault = Vault {
-            log: Log::new(layout.logs()),
+            log: Log::new(logs),
             layout,
             replica,
             keys,
@@ -95,14 +123,12 @@ impl Vault {
             actor: [0; 16],
             recent: Recent::default(),
             compared: None,
+            readings: std::collections::HashMap::new(),
             view: View::new(),
             shown,
             _lock: lock,
         };
         vault.view = vault.frontier()?.view();
-        vault.catch_up()?;
-        vault.recall()?;
-        vault.recover()?;
         Ok(vault)
     }
 

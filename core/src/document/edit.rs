@@ -1,6 +1,6 @@
 //! Edits: the change that turns the text of a version into another.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use automerge::transaction::{Transactable as _, Transaction};
 use automerge::{ActorId, AutomergeError, ChangeHash, ObjId, PatchLog, ROOT};
@@ -279,55 +279,32 @@ fn write_items(
     wanted: &[String],
 ) -> Result<bool, AutomergeError> {
     let mine: Vec<usize> = (0..items.len()).filter(|&at| items[at].name == name).collect();
-    let shown: Vec<usize> = mine.iter().copied().filter(|&at| items[at].shown).collect();
+    let shown: Vec<usize> = mine.iter().copied().filter(|&at| items[at].shown()).collect();
     let shown_texts: Vec<&str> = shown.iter().map(|&at| items[at].text.as_str()).collect();
     let wanted_texts: Vec<&str> = wanted.iter().map(String::as_str).collect();
     if shown_texts == wanted_texts {
         return Ok(false);
     }
-    let mut pairs = align(&shown_texts, &wanted_texts);
-
-    // Equal items made by different changes are shown once. So where one text stands several times, before
-    // or after, all of them stay as they are or all are made anew by this change.
-    let mut counts: HashMap<&str, Count> = HashMap::new();
-    mine.iter().for_each(|&at| counts.entry(&items[at].text).or_default().held += 1);
-    shown_texts.iter().for_each(|text| counts.entry(text).or_default().shown += 1);
-    wanted_texts.iter().for_each(|text| counts.entry(text).or_default().wanted += 1);
-    pairs.iter().for_each(|&(_, at)| counts.entry(wanted_texts[at]).or_default().matched += 1);
-    let stays = |text: &str| counts.get(text).is_some_and(Count::stays);
-    pairs.retain(|&(_, at)| stays(wanted_texts[at]));
+    let pairs = align(&shown_texts, &wanted_texts);
     let kept: BTreeMap<usize, usize> = pairs.iter().map(|&(from, to)| (to, shown[from])).collect();
-    let kept_at: BTreeSet<usize> = kept.values().copied().collect();
-    let hidden_stays = |at: usize| !items[at].shown && stays(&items[at].text);
-    let gone: BTreeSet<usize> =
-        mine.iter().copied().filter(|&at| !kept_at.contains(&at) && !hidden_stays(at)).collect();
+
+    // An item goes with what it hides. Items made here hide nothing: their change rests on all others.
+    let mut staying: BTreeSet<usize> = kept.values().map(|&at| items[at].at).collect();
+    let mut gone = BTreeSet::new();
+    for &at in &mine {
+        match items[at].hider {
+            Some(hider) if staying.contains(&hider) => _ = staying.insert(items[at].at),
+            None if staying.contains(&items[at].at) => {}
+            _ => _ = gone.insert(at),
+        }
+    }
 
     let wanted = wanted.iter().map(|text| {
-        let element = Element { name: name.to_owned(), text: text.clone(), shown: true };
+        let element = Element { name: name.to_owned(), text: text.clone(), at: usize::MAX, hider: None };
         (format!("{name}\0{text}"), element)
     });
     write_list(tx, list, items, &gone, &kept, wanted.collect())?;
     Ok(true)
-}
-
-/// How often the text of an item stands in one entry.
-#[derive(Default)]
-struct Count {
-    /// Among the elements.
-    held: usize,
-    /// Among those of them that are shown.
-    shown: usize,
-    /// In the new list.
-    wanted: usize,
-    /// Among the pairs of the alignment.
-    matched: usize,
-}
-
-impl Count {
-    /// Whether its elements can stay: each place of the new list is one of them and the reverse.
-    fn stays(&self) -> bool {
-        self.wanted == self.matched && self.shown == self.matched && self.matched > 0
-    }
 }
 
 /// Makes the entries of `target` stand in their order.

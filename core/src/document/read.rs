@@ -1,12 +1,12 @@
 //! Reading a document at a version.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt;
 
 use automerge::{ChangeHash, ObjId, ROOT, ReadDoc as _, ScalarValueRef, Value as Held, ValueRef};
 
-use super::{Document, DocumentError, Rank, Version, engine, guarded};
+use super::{Document, DocumentError, Past, Rank, Version, engine, guarded};
 use crate::item::Kind;
 use crate::markdown::{self, Entry, Parts, Value};
 
@@ -81,8 +81,18 @@ pub(super) struct Element {
     pub(super) name: String,
     /// The item's source.
     pub(super) text: String,
-    /// Whether it is shown: an equal item of the same entry made by another change before it hides it.
-    pub(super) shown: bool,
+    /// Its position in the version.
+    pub(super) at: usize,
+    /// The position of an equal item of the same entry before it that a concurrent change made: it is the same
+    /// item, added twice at once, and hides this one.
+    pub(super) hider: Option<usize>,
+}
+
+impl Element {
+    /// Whether it is shown.
+    pub(super) fn shown(&self) -> bool {
+        self.hider.is_none()
+    }
 }
 
 /// What the objects of a document hold at a version.
@@ -109,7 +119,7 @@ impl State {
 
     /// The value of a register of `front`, with the items of its list.
     fn value(&self, name: &str, register: &str) -> Value {
-        let items = self.items.iter().filter(|item| item.shown && item.name == name);
+        let items = self.items.iter().filter(|item| item.shown() && item.name == name);
         Value::from_register(register, items.map(|item| item.text.clone()).collect())
     }
 
@@ -210,17 +220,23 @@ impl Document {
         }
         state.order =
             self.engine.list_range_at(&self.objects.order, .., heads).map(|item| text(&item.value)).collect();
-        let mut makers: HashMap<String, Option<ChangeHash>> = HashMap::new();
-        for item in self.engine.list_range_at(&self.objects.items, .., heads) {
+        let mut lineage = Lineage { document: self, past: None, below: HashMap::new() };
+        // Of each item the changes that made it, each with the first element of it.
+        let mut makers: HashMap<String, Vec<(ChangeHash, usize)>> = HashMap::new();
+        for (at, item) in self.engine.list_range_at(&self.objects.items, .., heads).enumerate() {
+            // What is no item belongs to no entry.
             let source = text(&item.value).unwrap_or_default();
-            let Some((name, text)) = source.split_once('\0') else {
-                state.items.push(Element { name: String::new(), text: String::new(), shown: false });
-                continue;
-            };
-            let (name, text) = (name.to_owned(), text.to_owned());
-            let maker = self.engine.hash_for_opid(&item.id());
-            let shown = *makers.entry(source).or_insert(maker) == maker;
-            state.items.push(Element { name, text, shown });
+            let (name, text) = source.split_once('\0').unwrap_or_default();
+            let mut element = Element { name: name.to_owned(), text: text.to_owned(), at, hider: None };
+            if let (false, Some(maker)) = (source.is_empty(), self.engine.hash_for_opid(&item.id())) {
+                let before = makers.entry(source).or_default();
+                element.hider =
+                    before.iter().find(|(other, _)| lineage.concurrent(other, &maker)).map(|(_, at)| *at);
+                if before.iter().all(|(other, _)| *other != maker) {
+                    before.push((maker, at));
+                }
+            }
+            state.items.push(element);
         }
         Ok(state)
     }
@@ -247,6 +263,26 @@ impl Document {
             values.sort_by_cached_key(|(_, change)| Reverse((rank(change), *change)));
         }
         Ok((!values.is_empty()).then_some(Values(values)))
+    }
+}
+
+/// What the changes of a document rest on, looked up when first needed.
+struct Lineage<'a> {
+    document: &'a Document,
+    past: Option<Past>,
+    below: HashMap<ChangeHash, HashSet<ChangeHash>>,
+}
+
+impl Lineage<'_> {
+    /// Whether neither change rests on the other.
+    fn concurrent(&mut self, a: &ChangeHash, b: &ChangeHash) -> bool {
+        a != b && !self.rests_on(a, b) && !self.rests_on(b, a)
+    }
+
+    fn rests_on(&mut self, change: &ChangeHash, other: &ChangeHash) -> bool {
+        let past = self.past.get_or_insert_with(|| Past::of(&self.document.engine));
+        let below = self.below.entry(*change).or_insert_with(|| past.below(&BTreeSet::from([*change])));
+        below.contains(other)
     }
 }
 

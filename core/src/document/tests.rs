@@ -173,6 +173,33 @@ fn the_same_item_may_be_written_twice() {
 }
 
 #[test]
+fn an_item_added_twice_at_once_is_one() {
+    let flow = |items: &str| format!("---\ntags: [{items}]\n---\n");
+    let order = Ranks::default();
+    let mut document = md(&[&flow("a")]);
+    let start = head(&document, &flow("a"));
+    let left = document.edit(&[start], &order.rank(), &flow("a, n"), &actor(1)).unwrap().unwrap().hash;
+    let right = document.edit(&[start], &order.rank(), &flow("n, a"), &actor(2)).unwrap().unwrap().hash;
+    let third = document.edit(&[start], &order.rank(), &flow("a, n, n"), &actor(3)).unwrap().unwrap().hash;
+    let read = |document: &Document, heads: &[ChangeHash]| document.read(heads, &order.rank()).unwrap().text;
+    assert_eq!(read(&document, &[left, right]), flow("n, a"));
+    // One author may add it again to what two added; then it stands twice.
+    for items in ["n, a, n", "a", "a, x, n", "", "n, n", "x, n, a, n"] {
+        let edit = document.edit(&[left, right], &order.rank(), &flow(items), &actor(1)).unwrap().unwrap();
+        assert_eq!(read(&document, &[edit.hash]), flow(items));
+        let again = document.edit(&[edit.hash], &order.rank(), &flow("n, q, n"), &actor(2)).unwrap().unwrap();
+        assert_eq!(read(&document, &[again.hash]), flow("n, q, n"));
+    }
+    let all = read(&document, &[left, right, third]);
+    assert!(all == flow("n, a") || all == flow("n, a, n"), "{all}");
+    for items in ["a", "n", "a, n, n, n"] {
+        let heads = [left, right, third];
+        let edit = document.edit(&heads, &order.rank(), &flow(items), &actor(4)).unwrap().unwrap();
+        assert_eq!(read(&document, &[edit.hash]), flow(items));
+    }
+}
+
+#[test]
 fn lists_become_scalars_and_back() {
     let versions =
         ["---\nk: [a, b]\n---\n", "---\nk: a\n---\n", "---\nk:\n  - a\n  - c\n---\n", "---\n---\n"];
@@ -229,13 +256,13 @@ fn text_typed_before_the_frontmatter_keeps_the_body_apart() {
 
 #[test]
 fn a_frontmatter_that_only_the_merge_broke_is_that_of_the_greatest_rank() {
-    // The anchor is removed here and used there.
-    let base = "---\na: &n 1\nb: 2\n---\nbody\n";
-    let (a, b) = ("---\na: 1\nb: 2\n---\nbody\n", "---\na: &n 1\nb: *n\n---\nthe body\n");
+    // The list is written in another form here and gets an item there.
+    let base = "---\ntags: [a]\n---\nbody\n";
+    let (a, b) = ("---\ntags:\n- a\n---\nbody\n", "---\ntags: [a, b]\n---\nthe body\n");
     let reading = merge_ranked(base, a, b, (1, 2));
     assert!(reading.front_conflict);
     assert_eq!(reading.text, b);
-    assert_eq!(merge_ranked(base, a, b, (2, 1)).text, "---\na: 1\nb: 2\n---\nthe body\n");
+    assert_eq!(merge_ranked(base, a, b, (2, 1)).text, "---\ntags:\n- a\n---\nthe body\n");
 }
 
 #[test]

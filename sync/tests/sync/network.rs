@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 use aios_sync::drive::Limits;
 use aios_sync::error::{Code, Fault, Peer, SyncError};
 use aios_sync::net::{Net, Scope};
-use aios_sync::node::{Event, Node, Open, Settings, join};
+use aios_sync::node::{Event, Node, Open, Settings, join, joined};
 use aios_sync::replica::{Apart, Replica};
 use aios_sync::ticket::Ticket;
-use tokio::sync::oneshot;
+use tokio::sync::mpsc;
 
 use crate::memory::{Memory, key};
 use crate::schedule::Random;
@@ -22,6 +22,7 @@ fn settings() -> Settings {
         limits: Limits { connect: Duration::from_secs(5), ..Limits::default() },
         app: "aios test".into(),
         on_progress: None,
+        on_served: None,
     }
 }
 
@@ -44,15 +45,16 @@ async fn pair_join_and_fetch_a_blob_that_was_begun() {
     first.write_history(&[7; 50_000]);
 
     let inviter = node(&first, 1).await;
-    let (show, shown) = oneshot::channel();
-    let (events, heard) = (Arc::new(Mutex::new(Vec::new())), inviter.clone());
+    let events = Arc::new(Mutex::new(Vec::new()));
     let log = events.clone();
-    let pairing = tokio::spawn(async move {
-        let on_event = Arc::new(move |event| log.lock().unwrap().push(event));
-        let show = |_: &Ticket, text: &str| show.send(text.to_string()).unwrap();
-        heard.pair(vec!["write".into()], Duration::from_secs(60), on_event, show).await
-    });
-    let ticket: Ticket = shown.await.unwrap().parse().unwrap();
+    let (tell, mut told) = mpsc::unbounded_channel();
+    let serving = inviter.serve(Arc::new(move |event: Event| {
+        log.lock().unwrap().push(event.clone());
+        let _ = tell.send(event);
+    }));
+    let minute = Duration::from_secs(60);
+    let ticket = inviter.offer(vec!["write".into()], None, minute).await.unwrap();
+    let ticket: Ticket = ticket.encode().unwrap().parse().unwrap();
 
     let second = Memory::empty(ticket.vault, key(2));
     // A third of the blob came in an attempt before.
@@ -71,14 +73,10 @@ async fn pair_join_and_fetch_a_blob_that_was_begun() {
     assert_eq!(report.outcome.progress.apart_bytes, 2_050_000, "only what was missing of the blob came");
     assert_eq!(second.frontier().unwrap(), first.frontier().unwrap());
     assert!(second.missing_apart().unwrap().is_empty());
-    let joined = pairing.await.unwrap().unwrap();
-    assert_eq!((joined.device, joined.name.as_str()), (key(2).public(), "phone"));
-    assert!(matches!(events.lock().unwrap()[0], Event::Joined(_)));
     let last = *progress.lock().unwrap().last().unwrap();
     assert_eq!((last.received, last.to_receive), (204, 204));
 
     // From now on they sync as members; each knows where the other listens.
-    let serving = inviter.serve(Arc::new(|_| {}));
     let joiner = Node::on(net, open(&second), settings);
     second.clone().write(b"from the phone");
     first.write(b"from the laptop");
@@ -88,6 +86,10 @@ async fn pair_join_and_fetch_a_blob_that_was_begun() {
     assert_eq!((report.peer.name(), report.reached, report.acknowledged), ("laptop", true, true));
     assert_eq!((report.outcome.progress.sent, report.outcome.progress.received), (1, 1));
     assert_eq!(second.frontier().unwrap(), first.frontier().unwrap());
+    // It has come twice: it has all, and the inviter knows.
+    let joined = joined(&mut told, ticket.secret.id(), tokio::time::Instant::now() + minute, minute).await.unwrap();
+    assert_eq!((joined.device, joined.name.as_str()), (key(2).public(), "phone"));
+    assert!(matches!(events.lock().unwrap()[0], Event::Joined(_)));
 
     // The ticket is used up.
     let net = Net::bind(&key(3), Scope::Loopback, None).await.unwrap();

@@ -4,7 +4,7 @@ import test from "node:test";
 import { align, lineMerge, lines } from "../align.mjs";
 import { render, split } from "../markdown.mjs";
 import { fold, moved, settle } from "../path.mjs";
-import { compute } from "./derived.mjs";
+import { compute, reading } from "./derived.mjs";
 
 const golden = JSON.parse(readFileSync(new URL("golden.json", import.meta.url)));
 
@@ -12,6 +12,12 @@ for (const one of golden.derived) {
   test(`derived changes: ${one.name}`, () => {
     const contents = one.contents.map(({ text }) => text);
     assert.deepEqual(compute({ ...one, contents }), one);
+  });
+}
+
+for (const one of golden.readings) {
+  test(`reading: ${one.name}`, () => {
+    assert.deepEqual(reading(one), { text: one.rendered, front: one.front_conflict });
   });
 }
 

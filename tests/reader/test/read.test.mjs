@@ -95,6 +95,7 @@ test("one path made on two devices is one document; other paths and moves", () =
 
 test("what is wrong is found", () => {
   const changes = {
+    upgrade: ({ one }) => one.write(4000, [{ t: "teleport", doc: "x" }]),
     onto: ({ one }) => one.write(4000, [], { onto: "0".repeat(40) }),
     clock: ({ one }) => one.write(1, []),
     closure: ({ one }) => one.write(4000, [], { deps: ["0".repeat(64)] }),
@@ -113,7 +114,7 @@ test("what is wrong is found", () => {
   for (const [check, change] of Object.entries(changes)) {
     vault((directory) => {
       change(two(directory));
-      const checks = read(directory).findings.map((finding) => finding.check);
+      const checks = read(directory, { deep: true }).findings.map((finding) => finding.check);
       assert.ok(checks.includes(check), `${check}: ${checks}`);
     });
   }
@@ -141,5 +142,66 @@ test("parts of a transaction take effect with the last, or never", () => {
     assert.deepEqual(result.findings, []);
     assert.deepEqual(Object.keys(result.files), ["notes/a.md", "q.txt"]);
     assert.equal(result.commits, 2);
+  });
+});
+
+test("an unknown item that is optional is passed over; another stops the projection", () => {
+  vault((directory) => {
+    const { one } = two(directory);
+    one.write(4000, [{ t: "hint", opt: true, doc: "x" }]);
+    const known = read(directory);
+    assert.deepEqual(known.findings, []);
+    assert.equal(known.commits, 1);
+    assert.deepEqual(Object.keys(known.files), ["notes/a.md"]);
+    const id = one.write(5000, [{ t: "hint", doc: "x" }]);
+    const { findings, head, files, records } = read(directory);
+    assert.deepEqual(findings, [{ check: "upgrade", where: id, what: "upgrade needed: item hint" }]);
+    assert.deepEqual([head, files, records], [null, {}, 5]);
+  });
+});
+
+test("a stale save merges from what it had seen, also by lines", () => {
+  vault((directory) => {
+    const { one, note, text } = two(directory, { kind: "lines", text: "a\nb\nc\nd\n" });
+    const plain = (...all) => ({ ...edit(note.doc, "text", text, ...all), change: undefined });
+    one.write(4000, [plain(0, 1, "A")]);
+    one.write(5000, [{ ...plain(6, 1, "D"), base: { [one.id]: 2 }, rank: [2000, 0, one.id, 2] }]);
+    const result = read(directory);
+    assert.deepEqual(result.findings, []);
+    assert.deepEqual(result.files, { "notes/a.md": H("A\nb\nc\nD\n") });
+  });
+});
+
+test("a file from before the vault was joined merges with the one at its path", () => {
+  vault((directory) => {
+    const { one, other, both, text } = two(directory, { text: "same\nmine\n" });
+    const own = "same\nyours\n";
+    other.write(5000, [{ ...create(one.vault, "notes/a.md", own), base: {}, rank: [1, 0, other.id, 1] }], { deps: [both], payloads: [own] });
+    const result = read(directory, { deep: true });
+    assert.deepEqual(result.findings, []);
+    const merged = ["same\nmine\nyours\n", "mine\nsame\nyours\n", "yours\nsame\nmine\n", "same\nyours\nmine\n"].map((t) => H(t));
+    assert.ok(merged.includes(result.files["notes/a.md"]) && text);
+  });
+});
+
+test("ten thousand files take seconds", () => {
+  vault((directory) => {
+    const one = new Device(directory, "one");
+    one.write(1000, [created("operator")]);
+    const texts = Array.from({ length: 10000 }, (_, i) => `---\nn: ${i}\n---\nNote ${i}\n`);
+    for (let at = 0; at < 10000; at += 1000) {
+      const payloads = texts.slice(at, at + 1000);
+      const items = payloads.map((text, i) => create(one.vault, `f${i % 40}/n${at + i}.md`, text));
+      one.write(2000 + at, items, { payloads, more: at < 9000 });
+    }
+    for (let i = 0; i < 10; i++) {
+      const name = `f${i}/n${i}.md`;
+      one.write(20000 + i, [edit(documentId(one.vault, name, ""), "md", texts[i], 0, 4, "Text")]);
+    }
+    const start = performance.now();
+    const result = read(directory);
+    assert.deepEqual(result.findings, []);
+    assert.equal(result.documents, 10000);
+    assert.ok(performance.now() - start < 60000);
   });
 });

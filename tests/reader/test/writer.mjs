@@ -54,7 +54,7 @@ export function added(vault, device, operator) {
   const event = { device, name: "two", roles: ["write"], operator: null };
   const text = `aios-member-v1\n${vault}\n${device}\ntwo\nwrite\n`;
   const secret = key(operator);
-  return { t: "event", type: "device.added", ...event, sig: hex(ed25519.sign(bytesOf(text), secret)), by: hex(ed25519.getPublicKey(secret)) };
+  return { t: "event", type: "device.added", ...event, sig: Buffer.from(ed25519.sign(bytesOf(text), secret)).toString("base64"), by: hex(ed25519.getPublicKey(secret)) };
 }
 
 /** An edit of a document whose only content so far is `from`: one splice of its body. */

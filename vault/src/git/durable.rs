@@ -1,6 +1,7 @@
 //! Every step that makes bytes durable or visible, each by one name (I9).
 
 use super::Error;
+use crate::disk::fault::point;
 use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
@@ -9,6 +10,7 @@ use std::time::SystemTime;
 
 /// Creates a file that must not exist, for reading and writing.
 pub(super) fn create_new(path: &Path) -> std::io::Result<File> {
+    point("git.create")?;
     OpenOptions::new().read(true).write(true).create_new(true).open(path)
 }
 
@@ -45,11 +47,13 @@ pub(super) fn create_folder(path: &Path) -> Result<(), Error> {
 
 /// Makes a file's bytes durable.
 pub(super) fn sync_file(file: &File, path: &Path) -> Result<(), Error> {
+    point("git.sync").map_err(Error::io("sync", path))?;
     file.sync_data().map_err(Error::io("sync", path))
 }
 
 /// Makes a folder's names durable; a no-op where folders cannot be opened.
 pub(super) fn sync_folder(path: &Path) -> Result<(), Error> {
+    point("git.sync_folder").map_err(Error::io("sync", path))?;
     if cfg!(unix) {
         File::open(path).and_then(|folder| folder.sync_all()).map_err(Error::io("sync", path))?;
     }
@@ -58,11 +62,13 @@ pub(super) fn sync_folder(path: &Path) -> Result<(), Error> {
 
 /// Gives a file its final name, replacing what has it.
 pub(super) fn rename(from: &Path, to: &Path) -> Result<(), Error> {
+    point("git.rename").map_err(Error::io("rename", from))?;
     fs::rename(from, to).map_err(Error::io("rename", from))
 }
 
 /// Removes a file; one that is gone already is fine.
 pub(super) fn remove(path: &Path) -> Result<(), Error> {
+    point("git.remove").map_err(Error::io("remove", path))?;
     match fs::remove_file(path) {
         Err(e) if e.kind() != ErrorKind::NotFound => Err(Error::io("remove", path)(e)),
         _ => Ok(()),
@@ -71,6 +77,7 @@ pub(super) fn remove(path: &Path) -> Result<(), Error> {
 
 /// Appends bytes to a file, which is created if needed.
 pub(super) fn append(path: &Path, bytes: &[u8]) -> Result<(), Error> {
+    point("git.append").map_err(Error::io("append to", path))?;
     OpenOptions::new()
         .create(true)
         .append(true)

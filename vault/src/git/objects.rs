@@ -74,6 +74,19 @@ impl<'r> Loose<'r> {
         Ok(Loose { odb, folder: repo.commondir().join("objects"), sync })
     }
 
+    /// Whether the object has a file of its own.
+    pub fn has_file(&self, oid: Oid) -> bool {
+        loose_path(&self.folder, oid).exists()
+    }
+
+    /// Writes an object that a pack seems to have.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn write_anyway(&self, oid: Oid, kind: ObjectType, bytes: &[u8]) -> Result<(), Error> {
+        self.store(&loose_path(&self.folder, oid), kind, bytes)
+    }
+
     fn store(&self, path: &Path, kind: ObjectType, bytes: &[u8]) -> Result<(), Error> {
         let (file, temporary) = durable::create_temporary(&self.folder, "tmp_obj_aios_")?;
         let written = (|| {

@@ -14,6 +14,10 @@ use crate::keys::{self, Keys};
 use crate::round::Round;
 use crate::vault::Vault;
 
+mod oracle;
+mod page;
+mod random;
+
 /// Replicas of one vault.
 pub(crate) struct World {
     pub dir: tempfile::TempDir,
@@ -57,6 +61,19 @@ impl World {
         self.replicas.push(replica);
     }
 
+    /// One more folder, of a device that is no member: it takes everything in and writes nothing.
+    pub fn bystander(&self) -> Vault {
+        let keys = Keys::create(false).unwrap();
+        Vault::replicate(&self.dir.path().join("bystander"), self.replicas[0].id(), "w", keys).unwrap()
+    }
+
+    /// Closes a replica and opens it again.
+    pub fn restart(&mut self, n: usize) {
+        let root = self.root(n);
+        drop(self.replicas.remove(n));
+        self.replicas.insert(n, Vault::open(&root).unwrap());
+    }
+
     pub fn root(&self, n: usize) -> PathBuf {
         self.replicas[n].root().to_owned()
     }
@@ -97,24 +114,7 @@ impl World {
 
     /// The working files of a replica.
     pub fn files(&self, n: usize) -> std::collections::BTreeMap<String, Vec<u8>> {
-        fn walk(root: &std::path::Path, at: &std::path::Path, out: &mut std::collections::BTreeMap<String, Vec<u8>>) {
-            for entry in std::fs::read_dir(at).unwrap() {
-                let path = entry.unwrap().path();
-                let name = path.strip_prefix(root).unwrap().to_string_lossy().into_owned();
-                if name == ".aios" || name == ".git" {
-                    continue;
-                }
-                match path.is_dir() && !path.is_symlink() {
-                    true => walk(root, &path, out),
-                    false => {
-                        out.insert(name, std::fs::read(&path).unwrap());
-                    }
-                }
-            }
-        }
-        let mut out = std::collections::BTreeMap::new();
-        walk(&self.root(n), &self.root(n), &mut out);
-        out
+        files_of(&self.root(n))
     }
 
     /// Asserts that all replicas are equal in files, state and head.
@@ -131,6 +131,28 @@ impl World {
             assert_eq!(state, self.replicas[n].state().unwrap(), "states of 0 and {n}");
         }
     }
+}
+
+/// The working files below a folder.
+pub(crate) fn files_of(root: &std::path::Path) -> std::collections::BTreeMap<String, Vec<u8>> {
+    fn walk(root: &std::path::Path, at: &std::path::Path, out: &mut std::collections::BTreeMap<String, Vec<u8>>) {
+        for entry in std::fs::read_dir(at).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.strip_prefix(root).unwrap().to_string_lossy().into_owned();
+            if name == ".aios" || name == ".git" {
+                continue;
+            }
+            match path.is_dir() && !path.is_symlink() {
+                true => walk(root, &path, out),
+                false => {
+                    out.insert(name, std::fs::read(&path).unwrap());
+                }
+            }
+        }
+    }
+    let mut out = std::collections::BTreeMap::new();
+    walk(root, root, &mut out);
+    out
 }
 
 #[cfg(test)]
@@ -229,5 +251,100 @@ mod tests {
         world.assert_equal();
         assert_eq!(read(&world, 0, "a.md"), "---\nstatus: shut\n---\nbody b is another one, edited\n");
         assert_eq!(read(&world, 0, "b.md"), text);
+    }
+
+    /// One round at 0, whose news then lies at 1, taken in but not on disk yet.
+    fn unseen(world: &mut World) {
+        world.commit(0);
+        while world.deliver(0, 1, 1 << 20) > 0 {}
+    }
+
+    fn set_mode(world: &World, n: usize, path: &str, mode: u32) {
+        use std::os::unix::fs::PermissionsExt;
+        std::fs::set_permissions(world.root(n).join(path), std::fs::Permissions::from_mode(mode)).unwrap();
+    }
+
+    fn mode(world: &World, n: usize, path: &str) -> u32 {
+        use std::os::unix::fs::PermissionsExt;
+        std::fs::metadata(world.root(n).join(path)).unwrap().permissions().mode() & 0o111
+    }
+
+    #[test]
+    fn a_save_does_not_undo_a_mode_that_came_in() {
+        let mut world = World::new(2);
+        write(&world, 0, "a.sh", "one\n");
+        world.sync();
+        set_mode(&world, 0, "a.sh", 0o755);
+        unseen(&mut world);
+        write(&world, 1, "a.sh", "one\ntwo\n");
+        world.sync();
+        world.assert_equal();
+        assert_ne!(mode(&world, 1, "a.sh"), 0);
+        assert_eq!(read(&world, 0, "a.sh"), "one\ntwo\n");
+    }
+
+    #[test]
+    fn a_delete_does_not_take_what_came_in() {
+        let mut world = World::new(2);
+        write(&world, 0, "a.md", "one\n");
+        world.sync();
+        write(&world, 0, "a.md", "one\ntwo\n");
+        unseen(&mut world);
+        std::fs::remove_file(world.root(1).join("a.md")).unwrap();
+        let round = world.commit(1);
+        assert_eq!(round.absorbed.problems.len(), 1);
+        world.sync();
+        world.assert_equal();
+        assert_eq!(read(&world, 1, "a.md"), "one\ntwo\n");
+    }
+
+    #[test]
+    fn an_empty_folder_makes_way_for_a_file() {
+        let mut world = World::new(2);
+        write(&world, 0, "da/in/a.md", "one\n");
+        world.sync();
+        std::fs::remove_file(world.root(1).join("da/in/a.md")).unwrap();
+        world.sync();
+        write(&world, 0, "da", "a file\n");
+        world.sync();
+        world.assert_equal();
+        assert_eq!(read(&world, 1, "da"), "a file\n");
+    }
+
+    #[test]
+    fn a_file_moves_below_its_own_old_path() {
+        let mut world = World::new(2);
+        write(&world, 0, "da", "a file with some text\n");
+        world.sync();
+        std::fs::rename(world.root(0).join("da"), world.root(0).join("aside")).unwrap();
+        std::fs::create_dir(world.root(0).join("da")).unwrap();
+        std::fs::rename(world.root(0).join("aside"), world.root(0).join("da/da")).unwrap();
+        world.sync();
+        world.assert_equal();
+        assert_eq!(read(&world, 1, "da/da"), "a file with some text\n");
+        std::fs::rename(world.root(1).join("da/da"), world.root(1).join("aside")).unwrap();
+        std::fs::remove_dir(world.root(1).join("da")).unwrap();
+        std::fs::rename(world.root(1).join("aside"), world.root(1).join("da")).unwrap();
+        world.sync();
+        world.assert_equal();
+        assert_eq!(read(&world, 0, "da"), "a file with some text\n");
+    }
+
+    #[test]
+    fn a_stale_save_is_known_after_a_restart() {
+        let mut world = World::new(2);
+        write(&world, 0, "a.md", "one\ntwo\nthree\n");
+        world.sync();
+        write(&world, 0, "a.md", "one\nthree\n");
+        unseen(&mut world);
+        write(&world, 1, "a.md", "one\ntwo\nthree\nfour by b\n");
+        world.commit(1);
+        assert_eq!(read(&world, 1, "a.md"), "one\nthree\nfour by b\n");
+        world.restart(1);
+        // An editor still has what it saved, and goes on from there.
+        write(&world, 1, "a.md", "one\ntwo\nthree\nfour by b\nfifth one\n");
+        world.sync();
+        world.assert_equal();
+        assert_eq!(read(&world, 0, "a.md"), "one\nthree\nfour by b\nfifth one\n");
     }
 }

@@ -1,0 +1,432 @@
+//! The command line, as `docs/cli.md` promises it.
+
+use std::path::PathBuf;
+
+use clap::{Args as ClapArgs, Parser, Subcommand};
+use clap_complete::Shell;
+
+use crate::ui::{Color, Manner};
+
+/// An operating system for a one-person company.
+///
+/// A folder of Markdown files that is a git repository and lives on all your devices. Every command works while the
+/// daemon runs and without it, and Ctrl-C is always safe.
+#[derive(Debug, Parser)]
+#[command(name = "aios", version, propagate_version = true, disable_help_subcommand = true)]
+pub struct Args {
+    /// What every command takes.
+    #[command(flatten)]
+    pub global: Global,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What every command takes.
+#[derive(Debug, Clone, ClapArgs)]
+pub struct Global {
+    /// The vault [default: the nearest parent folder that is one]
+    #[arg(short = 'C', long, global = true, value_name = "DIR", value_hint = clap::ValueHint::DirPath)]
+    pub vault: Option<PathBuf>,
+    /// Write one JSON value to stdout and nothing else
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Say nothing but results, warnings and errors
+    #[arg(short, long, global = true)]
+    pub quiet: bool,
+    /// Say more
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+    /// When to colour
+    #[arg(long, global = true, value_enum, value_name = "WHEN", default_value_t)]
+    pub color: Color,
+}
+
+impl Global {
+    /// How to talk.
+    pub fn manner(&self) -> Manner {
+        Manner { json: self.json, quiet: self.quiet, verbose: self.verbose, color: self.color }
+    }
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Make a folder a vault; files and git history in it are imported
+    Init(InitArgs),
+    /// Show where things stand; changes nothing
+    Status(StatusArgs),
+    /// Take in what changed on disk as one record
+    Commit(CommitArgs),
+    /// Show the audit trail, newest first
+    Log(LogArgs),
+    /// Show one record or commit
+    Show(ShowArgs),
+    /// Show what differs
+    Diff(DiffArgs),
+    /// Show who wrote each line of a file
+    Blame(BlameArgs),
+    /// Bring a file back as it was
+    Restore(RestoreArgs),
+    /// Reverse a record, or all of a run, with a new record
+    Undo(UndoArgs),
+    /// List what merges could not show in the files, and decide it
+    Conflicts(ConflictsArgs),
+    /// Put the present version of policies, agents, workflows, connectors or ignore rules in force
+    Accept(AcceptArgs),
+    /// Check chain, signatures, membership, documents, git and files
+    Verify(VerifyArgs),
+    /// Throw the database away and make it again
+    Rebuild(RebuildArgs),
+    /// Check environment, clock, watcher limits, git and index
+    Doctor(DoctorArgs),
+    /// Write files, the log as JSON lines and a manifest to a folder
+    Export(ExportArgs),
+    /// Take in what `export` wrote, or a folder of files
+    Import(ImportArgs),
+    /// Let one more device join: prints a one-time ticket and waits
+    Pair(PairArgs),
+    /// Make a folder a replica of a vault on another device
+    Join(JoinArgs),
+    /// Take in, exchange with every reachable member, write
+    Sync(SyncArgs),
+    /// Run the daemon: watch, sync live, serve the dashboard
+    Up(UpArgs),
+    /// Run the daemon as a headless worker
+    Worker(WorkerArgs),
+    /// List the members
+    Devices(DevicesArgs),
+    /// Play the main job on a sample company, three devices on this machine
+    Demo(DemoArgs),
+    /// Write the completion script of a shell
+    Completions(CompletionsArgs),
+    /// Write the manual page
+    Man(ManArgs),
+}
+
+/// `aios init`
+#[derive(Debug, ClapArgs)]
+pub struct InitArgs {
+    /// The folder
+    #[arg(default_value = ".", value_hint = clap::ValueHint::DirPath)]
+    pub dir: PathBuf,
+    /// The vault's name [default: the folder's]
+    #[arg(long)]
+    pub name: Option<String>,
+    /// This device's name [default: the machine's]
+    #[arg(long, value_name = "NAME")]
+    pub device: Option<String>,
+}
+
+/// `aios status`
+#[derive(Debug, ClapArgs)]
+pub struct StatusArgs {}
+
+/// `aios commit`
+#[derive(Debug, ClapArgs)]
+pub struct CommitArgs {
+    /// What was done, for people [default: made up from what changed]
+    #[arg(short, long, value_name = "MSG")]
+    pub message: Option<String>,
+    /// Most files are gone, and that is meant
+    #[arg(long)]
+    pub deletions: bool,
+}
+
+/// `aios log`
+#[derive(Debug, ClapArgs)]
+pub struct LogArgs {
+    /// Only what touched this file or folder, through renames
+    #[arg(value_hint = clap::ValueHint::AnyPath)]
+    pub path: Option<String>,
+    /// At most so many
+    #[arg(short, long = "number", value_name = "N")]
+    pub number: Option<usize>,
+    /// Only since then: a time such as 2026-01-31 or 2026-01-31T12:00, or an age such as 90m, 12h, 7d
+    #[arg(long, value_name = "T")]
+    pub since: Option<String>,
+    /// Only what this actor did: operator, agent:NAME, git:NAME
+    #[arg(long, value_name = "A")]
+    pub actor: Option<String>,
+    /// Go on and show new records as they come, oldest first; with --json one line each
+    #[arg(long)]
+    pub follow: bool,
+}
+
+/// `aios show`
+#[derive(Debug, ClapArgs)]
+pub struct ShowArgs {
+    /// A record id or commit id (a prefix will do), DEVICE:SEQ, HEAD or HEAD~N
+    pub rev: String,
+}
+
+/// `aios diff`
+#[derive(Debug, ClapArgs)]
+pub struct DiffArgs {
+    /// From here [default: HEAD]
+    pub from: Option<String>,
+    /// To here [default: the files on disk]
+    pub to: Option<String>,
+}
+
+/// `aios blame`
+#[derive(Debug, ClapArgs)]
+pub struct BlameArgs {
+    /// The file
+    #[arg(value_hint = clap::ValueHint::FilePath)]
+    pub path: String,
+}
+
+/// `aios restore`
+#[derive(Debug, ClapArgs)]
+pub struct RestoreArgs {
+    /// The file
+    #[arg(value_hint = clap::ValueHint::AnyPath)]
+    pub path: String,
+    /// As it was there: a record id or commit id, DEVICE:SEQ, HEAD or HEAD~N
+    #[arg(long, value_name = "REV")]
+    pub at: String,
+}
+
+/// `aios undo`
+#[derive(Debug, ClapArgs)]
+pub struct UndoArgs {
+    /// The record or commit [default: HEAD]
+    pub rev: Option<String>,
+    /// All records of this run
+    #[arg(long, value_name = "RUN", conflicts_with = "rev")]
+    pub run: Option<String>,
+}
+
+/// `aios conflicts`
+#[derive(Debug, ClapArgs)]
+pub struct ConflictsArgs {
+    /// What to do with them [default: list]
+    #[command(subcommand)]
+    pub command: Option<ConflictsCommand>,
+}
+
+/// What to do with conflicts.
+#[derive(Debug, Subcommand)]
+pub enum ConflictsCommand {
+    /// Decide one
+    Resolve(ResolveArgs),
+}
+
+/// `aios conflicts resolve`
+#[derive(Debug, ClapArgs)]
+pub struct ResolveArgs {
+    /// The conflict's id (a prefix will do)
+    pub id: String,
+    /// Which value to keep: 0 is the one that stands
+    #[arg(long, value_name = "N")]
+    pub keep: usize,
+}
+
+/// `aios accept`
+#[derive(Debug, ClapArgs)]
+pub struct AcceptArgs {
+    /// The files [default: all that wait]
+    #[arg(value_hint = clap::ValueHint::FilePath)]
+    pub paths: Vec<String>,
+}
+
+/// `aios verify`
+#[derive(Debug, ClapArgs)]
+pub struct VerifyArgs {
+    /// Recompute all of it from the log
+    #[arg(long)]
+    pub deep: bool,
+}
+
+/// `aios rebuild`
+#[derive(Debug, ClapArgs)]
+pub struct RebuildArgs {}
+
+/// `aios doctor`
+#[derive(Debug, ClapArgs)]
+pub struct DoctorArgs {
+    /// Rebuild what is derived
+    #[arg(long)]
+    pub fix: bool,
+}
+
+/// `aios export`
+#[derive(Debug, ClapArgs)]
+pub struct ExportArgs {
+    /// The folder: new or empty
+    #[arg(value_hint = clap::ValueHint::DirPath)]
+    pub dir: PathBuf,
+    /// Write each document as `documents/ID.automerge` too
+    #[arg(long)]
+    pub automerge: bool,
+}
+
+/// `aios import`
+#[derive(Debug, ClapArgs)]
+pub struct ImportArgs {
+    /// The folder
+    #[arg(value_hint = clap::ValueHint::DirPath)]
+    pub dir: PathBuf,
+}
+
+/// What a device is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Role {
+    /// A device of the operator's own, with an operator key.
+    Laptop,
+    /// The same, with less in it.
+    Phone,
+    /// A headless device, without an operator key.
+    Worker,
+}
+
+/// `aios pair`
+#[derive(Debug, ClapArgs)]
+pub struct PairArgs {
+    /// What the device is for
+    #[arg(long, value_enum, default_value = "laptop")]
+    pub role: Role,
+    /// The device's name [default: what it calls itself]
+    #[arg(long)]
+    pub name: Option<String>,
+    /// How long the ticket holds: 90s, 15m, 2h
+    #[arg(long, value_name = "AGE", default_value = "15m")]
+    pub expires: String,
+}
+
+/// `aios join`
+#[derive(Debug, ClapArgs)]
+pub struct JoinArgs {
+    /// The ticket that `aios pair` printed
+    pub ticket: String,
+    /// The folder
+    #[arg(default_value = ".", value_hint = clap::ValueHint::DirPath)]
+    pub dir: PathBuf,
+    /// This device's name [default: the machine's]
+    #[arg(long, value_name = "NAME")]
+    pub device: Option<String>,
+}
+
+/// `aios sync`
+#[derive(Debug, ClapArgs)]
+pub struct SyncArgs {
+    /// Only with this member
+    #[arg(long, value_name = "NAME")]
+    pub peer: Option<String>,
+    /// How long to try: 90s, 15m
+    #[arg(long, value_name = "AGE", default_value = "30s")]
+    pub timeout: String,
+}
+
+/// What the daemon does on a device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Profile {
+    /// Everything.
+    Laptop,
+    /// Little memory, blobs on demand.
+    Phone,
+    /// Headless.
+    Worker,
+}
+
+/// `aios up`
+#[derive(Debug, Clone, ClapArgs)]
+pub struct UpArgs {
+    /// Bind to this address [default: any free port]
+    #[arg(long, value_name = "ADDR")]
+    pub listen: Option<String>,
+    /// Serve no dashboard
+    #[arg(long)]
+    pub no_ui: bool,
+    /// Serve the dashboard at this address
+    #[arg(long, value_name = "ADDR", conflicts_with = "no_ui")]
+    pub ui: Option<String>,
+    /// What to do on this device
+    #[arg(long, value_enum, default_value = "laptop")]
+    pub profile: Profile,
+}
+
+/// `aios worker`
+#[derive(Debug, ClapArgs)]
+pub struct WorkerArgs {
+    /// Bind to this address [default: any free port]
+    #[arg(long, value_name = "ADDR")]
+    pub listen: Option<String>,
+}
+
+/// `aios devices`
+#[derive(Debug, ClapArgs)]
+pub struct DevicesArgs {
+    /// What to do with them [default: list]
+    #[command(subcommand)]
+    pub command: Option<DevicesCommand>,
+}
+
+/// What to do with devices.
+#[derive(Debug, Subcommand)]
+pub enum DevicesCommand {
+    /// End a device's membership
+    Revoke {
+        /// The device's name or the start of its id
+        name: String,
+    },
+    /// Give a device another name
+    Rename {
+        /// The device's name or the start of its id
+        name: String,
+        /// Its new name
+        to: String,
+    },
+    /// Give a device another role
+    Role {
+        /// The device's name or the start of its id
+        name: String,
+        /// Its new role
+        #[arg(value_enum)]
+        role: Role,
+    },
+}
+
+/// `aios demo`
+#[derive(Debug, ClapArgs)]
+pub struct DemoArgs {
+    /// The folder [default: a new one in the system's place for temporary files]
+    #[arg(value_hint = clap::ValueHint::DirPath)]
+    pub dir: Option<PathBuf>,
+}
+
+/// `aios completions`
+#[derive(Debug, ClapArgs)]
+pub struct CompletionsArgs {
+    /// The shell
+    #[arg(value_enum)]
+    pub shell: Shell,
+}
+
+/// `aios man`
+#[derive(Debug, ClapArgs)]
+pub struct ManArgs {
+    /// Write a page for each command to this folder
+    #[arg(long, value_name = "DIR", value_hint = clap::ValueHint::DirPath)]
+    pub to: Option<PathBuf>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_grammar_is_sound() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn global_flags_stand_anywhere() {
+        for line in [["aios", "--json", "-C", "x", "status"], ["aios", "status", "-C", "x", "--json"]] {
+            let args = Args::try_parse_from(line).unwrap();
+            assert!(args.global.json && args.global.vault.is_some());
+        }
+    }
+}

@@ -1,0 +1,39 @@
+//! `aios accept`
+
+use aios_vault::absorb::AbsorbOptions;
+use aios_vault::audit::text_diff;
+use serde_json::json;
+
+use crate::args::AcceptArgs;
+use crate::context::Context;
+use crate::error::CliError;
+use crate::exit::Exit;
+use crate::report;
+use crate::ui::Ui;
+
+/// Puts the present version of gated files in force, showing what that changes first.
+pub fn run(args: &AcceptArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliError> {
+    let mut vault = cx.open()?;
+    let paths = args.paths.iter().map(|path| cx.path(&vault, path)).collect::<Result<Vec<_>, _>>()?;
+    let absorbed = vault.absorb(&AbsorbOptions::default(), &mut ui.progress())?;
+    vault.finish(absorbed, &mut ui.progress())?;
+    let proposed = vault.proposed(&paths)?;
+    for proposal in &proposed {
+        let diff = text_diff(&proposal.path, proposal.old.as_deref(), proposal.new.as_deref());
+        report::patch(ui, &diff)?;
+    }
+    // Shown before it counts, even if the rest is cut short.
+    ui.flush()?;
+    let accepted = vault.accept(&proposed)?;
+    // Rules that changed may show files that were hidden before.
+    let round = vault.commit(&AbsorbOptions::default(), &mut ui.progress())?;
+    if ui.json() {
+        ui.value(&json!({"accepted": accepted}))?;
+    }
+    match accepted.is_empty() {
+        true => ui.line("everything is in force already")?,
+        false => ui.line(format!("{} files are in force now", accepted.len()))?,
+    }
+    report::problems(ui, &round.absorbed.problems);
+    Ok(Exit::Done)
+}

@@ -1,0 +1,78 @@
+//! `aios devices`
+
+use aios_core::id::DeviceId;
+use aios_vault::Vault;
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use crate::args::{DevicesArgs, DevicesCommand};
+use crate::context::Context;
+use crate::error::CliError;
+use crate::exit::Exit;
+use crate::ui::{Style, Ui};
+
+/// Lists the members, or changes one.
+pub fn run(args: &DevicesArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliError> {
+    let mut vault = cx.open()?;
+    match &args.command {
+        None => {}
+        Some(DevicesCommand::Rename { name, to }) => {
+            let device = vault.find_member(name)?;
+            vault.rename_device(&device, to)?;
+        }
+        Some(DevicesCommand::Role { name, role }) => {
+            let device = vault.find_member(name)?;
+            let operator = vault.members().0.get(&device).is_some_and(|member| member.operator.is_some());
+            let roles = role.purpose().roles();
+            if aios_vault::admit::holds_operator(&roles) && !operator {
+                return Err(CliError::failed(
+                    format!("{name} holds no operator key, so it cannot approve"),
+                    "pair it anew with that role",
+                ));
+            }
+            vault.change_roles(&device, &roles)?;
+        }
+        Some(DevicesCommand::Revoke { name }) => {
+            vault.find_member(name)?;
+            return Err(CliError::failed(
+                format!("{name} is still a member: this version of aios cannot revoke a device yet"),
+                "keep it from syncing by taking its folder and keys off it",
+            ));
+        }
+    }
+    if args.command.is_some() {
+        vault.finish(Default::default(), &mut ui.progress())?;
+    }
+    list(&vault, ui)?;
+    Ok(Exit::Done)
+}
+
+fn list(vault: &Vault, ui: &mut Ui) -> Result<(), CliError> {
+    let peers = vault.peers()?;
+    let mut rows: Vec<Value> = Vec::new();
+    let mut members: Vec<_> = vault.members().0.iter().collect();
+    members.sort_by_key(|(device, member)| (member.time, **device));
+    for (device, member) in members {
+        let seen = peers.get(device).and_then(|peer| peer.seen);
+        let time = |ms: u64| Timestamp::from_millisecond(ms as i64).ok().map(|time| time.to_string());
+        rows.push(json!({
+            "id": device, "name": member.name, "roles": member.roles,
+            "added": time(member.time), "revoked": null, "last_seen": seen.and_then(time),
+        }));
+        ui.line(describe(vault, device, &member.name, &member.roles, seen.and_then(time), ui))?;
+    }
+    match ui.json() {
+        true => ui.value(&rows),
+        false => Ok(()),
+    }
+}
+
+fn describe(vault: &Vault, device: &DeviceId, name: &str, roles: &[String], seen: Option<String>, ui: &Ui) -> String {
+    let when = match (*device == vault.device(), seen) {
+        (true, _) => "this device".to_owned(),
+        (false, Some(time)) => format!("last seen {time}"),
+        (false, None) => "never seen".to_owned(),
+    };
+    let name = ui.paint(Style::Bold, format!("{name:<16}"));
+    format!("{name} {}  {when}  {}", device.short(8), roles.join(", "))
+}

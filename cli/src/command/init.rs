@@ -1,0 +1,34 @@
+//! `aios init`
+
+use aios_vault::Vault;
+use aios_vault::create::NewVault;
+use serde_json::json;
+
+use crate::args::InitArgs;
+use crate::context::Context;
+use crate::error::CliError;
+use crate::exit::Exit;
+use crate::report;
+use crate::ui::Ui;
+
+/// Makes a folder a vault.
+pub fn run(args: &InitArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliError> {
+    let dir = match &cx.vault_dir {
+        Some(base) => base.join(&args.dir),
+        None => args.dir.clone(),
+    };
+    let new = NewVault { name: args.name.clone(), device: args.device.clone() };
+    let (mut vault, absorbed) = Vault::create(&dir, &new, &mut ui.progress())?;
+    let problems = absorbed.problems.clone();
+    let round = vault.finish(absorbed, &mut ui.progress())?;
+    report::problems(ui, &problems);
+    report::problems(ui, &round.settled.problems);
+    let files = round.absorbed.changed.iter().filter(|change| change.change == "added").count();
+    let head = round.head.map(|head| head.to_string());
+    if ui.json() {
+        ui.value(&json!({"vault": vault.id(), "device": vault.device(), "head": head, "files": files}))?;
+    }
+    ui.line(format!("{} is a vault, {files} files", vault.root().display()))?;
+    ui.note("hint: `aios pair` lets another device join");
+    Ok(Exit::Done)
+}

@@ -1,0 +1,47 @@
+//! `aios join`
+
+use std::path::Path;
+
+use aios_sync::join::{JoinReport, join};
+use serde_json::json;
+
+use crate::args::JoinArgs;
+use crate::command::sync::{runtime, settings};
+use crate::context::Context;
+use crate::error::CliError;
+use crate::exit::Exit;
+use crate::ui::Ui;
+
+/// Makes a folder a replica of a vault on another device, and returns when the first sync is complete.
+pub fn run(args: &JoinArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliError> {
+    let dir = match (&cx.vault_dir, args.dir == Path::new(".")) {
+        (Some(vault), true) => vault.clone(),
+        _ => args.dir.clone(),
+    };
+    let dir = std::path::absolute(&dir).map_err(|e| CliError::io(format!("find {}", dir.display()), e))?;
+    if std::env::var_os("HOME").is_some_and(|home| Path::new(&home) == dir) {
+        return Err(CliError::Usage {
+            what: "your home folder would become part of the vault".into(),
+            hint: Some("name a folder: aios join TICKET DIR".into()),
+        });
+    }
+    let settings = settings(ui);
+    let report = runtime()?.block_on(join(&args.ticket, &dir, args.device.clone(), &settings))?;
+    show(&report, &dir, ui)?;
+    Ok(Exit::Done)
+}
+
+fn show(report: &JoinReport, dir: &Path, ui: &mut Ui) -> Result<(), CliError> {
+    for warning in &report.warnings {
+        ui.warn(warning, None);
+    }
+    let JoinReport { vault, vault_name, device, name, roles, head, state, files, .. } = report;
+    if ui.json() {
+        return ui.value(&json!({
+            "vault": vault, "vault_name": vault_name, "device": device, "name": name, "roles": roles,
+            "head": head, "state": state, "files": files,
+        }));
+    }
+    ui.line(format!("{} is now {name}'s replica of {vault_name}: {files} files", dir.display()))?;
+    ui.line(format!("at {}", head.as_deref().map_or("-", |head| head.get(..12).unwrap_or(head))))
+}

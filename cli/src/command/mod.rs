@@ -1,0 +1,63 @@
+//! The commands, one file each: `run` does it, says what it did to `ui`, and gives the exit code.
+
+mod accept;
+mod blame;
+mod commit;
+mod completions;
+mod conflicts;
+mod demo;
+mod devices;
+mod diff;
+mod doctor;
+mod export;
+mod import;
+mod init;
+mod join;
+mod log;
+mod man;
+mod pair;
+mod rebuild;
+mod restore;
+mod show;
+mod status;
+mod sync;
+mod undo;
+mod up;
+mod verify;
+
+use crate::args::Command;
+use crate::context::Context;
+use crate::error::CliError;
+use crate::exit::Exit;
+use crate::ui::Ui;
+
+/// Runs one command.
+pub fn run(command: &Command, cx: &Context, ui: &mut Ui) -> Result<Exit, CliError> {
+    match command {
+        Command::Init(args) => init::run(args, cx, ui),
+        Command::Status(args) => status::run(args, cx, ui),
+        Command::Commit(args) => commit::run(args, cx, ui),
+        Command::Log(args) => log::run(args, cx, ui),
+        Command::Show(args) => show::run(args, cx, ui),
+        Command::Diff(args) => diff::run(args, cx, ui),
+        Command::Blame(args) => blame::run(args, cx, ui),
+        Command::Restore(args) => restore::run(args, cx, ui),
+        Command::Undo(args) => undo::run(args, cx, ui),
+        Command::Conflicts(args) => conflicts::run(args, cx, ui),
+        Command::Accept(args) => accept::run(args, cx, ui),
+        Command::Verify(args) => verify::run(args, cx, ui),
+        Command::Rebuild(args) => rebuild::run(args, cx, ui),
+        Command::Doctor(args) => doctor::run(args, cx, ui),
+        Command::Export(args) => export::run(args, cx, ui),
+        Command::Import(args) => import::run(args, cx, ui),
+        Command::Pair(args) => pair::run(args, cx, ui),
+        Command::Join(args) => join::run(args, cx, ui),
+        Command::Sync(args) => sync::run(args, cx, ui),
+        Command::Up(args) => up::run(args, cx, ui),
+        Command::Worker(args) => up::run_worker(args, cx, ui),
+        Command::Devices(args) => devices::run(args, cx, ui),
+        Command::Demo(args) => demo::run(args, cx, ui),
+        Command::Completions(args) => completions::run(args, cx, ui),
+        Command::Man(args) => man::run(args, cx, ui),
+    }
+}

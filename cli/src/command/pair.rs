@@ -1,0 +1,87 @@
+//! `aios pair`
+
+use aios_core::id::DeviceId;
+use aios_sync::control::{Answer, Client, Request};
+use aios_sync::daemon;
+use aios_sync::site::Site;
+use aios_vault::admit::Purpose;
+use qrcode::render::unicode::Dense1x2;
+use qrcode::{EcLevel, QrCode};
+use serde_json::json;
+
+use crate::args::{PairArgs, Role};
+use crate::command::sync::{runtime, settings};
+use crate::context::Context;
+use crate::error::CliError;
+use crate::exit::Exit;
+use crate::moment::age;
+use crate::ui::Ui;
+
+impl Role {
+    /// What a device of this role is for.
+    pub fn purpose(self) -> Purpose {
+        match self {
+            Role::Laptop => Purpose::Laptop,
+            Role::Phone => Purpose::Phone,
+            Role::Worker => Purpose::Worker,
+        }
+    }
+}
+
+/// Prints a one-time ticket and waits until one device has joined.
+pub fn run(args: &PairArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliError> {
+    let lifetime = age(&args.expires)?;
+    let site = Site::find(cx.dir())?;
+    let operator = site.keeper().work(|vault| vault.operator().map(|key| key.is_some()))?;
+    if !operator {
+        return Err(aios_vault::Error::NoOperator("let devices in").into());
+    }
+    let roles = args.role.purpose().roles();
+    let answer = match Client::connect(site.folder()) {
+        Some(mut client) => {
+            let lifetime = lifetime.as_millis() as u64;
+            client.ask(&Request::Pair { roles, name: args.name.clone(), lifetime }, None)?;
+            if let Answer::Ticket { ticket } = client.next()? {
+                show(&ticket, ui)?;
+            }
+            client.next()?
+        }
+        None => {
+            let settings = settings(ui);
+            let mut shown = Ok(());
+            let show = |ticket: &str| shown = show(ticket, ui);
+            let pairing = daemon::pair(&site, settings, roles, args.name.clone(), lifetime, show);
+            let answer = runtime()?.block_on(pairing)?;
+            shown?;
+            answer
+        }
+    };
+    match answer {
+        Answer::Joined { id, name, roles } => joined(&id, &name, &roles, ui),
+        _ => Err(CliError::failed("the daemon answered something else", "stop `aios up` and start it again")),
+    }
+}
+
+fn show(ticket: &str, ui: &mut Ui) -> Result<(), CliError> {
+    match ui.json() {
+        true => ui.value(&json!({"ticket": ticket}))?,
+        false => ui.line(ticket)?,
+    }
+    ui.flush()?;
+    if ui.terminal() && !ui.quiet() {
+        // Upper case takes a smaller code, and is read too.
+        if let Ok(code) = QrCode::with_error_correction_level(ticket.to_uppercase(), EcLevel::L) {
+            ui.note(code.render::<Dense1x2>().quiet_zone(true).build());
+        }
+        ui.note("On the other device: aios join TICKET");
+    }
+    Ok(())
+}
+
+fn joined(id: &DeviceId, name: &str, roles: &[String], ui: &mut Ui) -> Result<Exit, CliError> {
+    match ui.json() {
+        true => ui.value(&json!({"joined": {"id": id, "name": name, "roles": roles}}))?,
+        false => ui.line(format!("{name} has joined: {}", roles.join(", ")))?,
+    }
+    Ok(Exit::Done)
+}

@@ -1,0 +1,23 @@
+//! `aios rebuild`
+
+use crate::args::RebuildArgs;
+use crate::context::Context;
+use crate::error::CliError;
+use crate::exit::Exit;
+use crate::ui::Ui;
+
+/// Makes the database again from the log, and mends what follows from it.
+pub fn run(_args: &RebuildArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliError> {
+    let done = aios_vault::rebuild::rebuild(cx.dir(), &mut ui.progress())?;
+    if ui.json() {
+        ui.value(&done)?;
+    }
+    for what in &done.mended {
+        ui.line(format!("mended: {what}"))?;
+    }
+    for what in &done.lost {
+        ui.warn(format!("lost here: {what}"), Some("run `aios sync` while a device that has it is reachable, before changing anything"));
+    }
+    ui.line(format!("{} records, {} documents; head {}", done.records, done.documents, done.head.as_deref().unwrap_or("none")))?;
+    Ok(if done.lost.is_empty() { Exit::Done } else { Exit::Unconfirmed })
+}

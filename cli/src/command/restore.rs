@@ -1,0 +1,36 @@
+//! `aios restore`
+
+use aios_vault::absorb::{AbsorbOptions, Absorbed};
+
+use super::undo;
+use crate::args::RestoreArgs;
+use crate::context::Context;
+use crate::error::CliError;
+use crate::exit::Exit;
+use crate::ui::Ui;
+
+/// Brings a file or a folder back as it was, with a new record.
+pub fn run(args: &RestoreArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliError> {
+    let mut vault = cx.open()?;
+    let path = cx.path(&vault, &args.path)?;
+    // What lies there now enters the log first, so that it can be had back in turn (I2).
+    match vault.absorb(&AbsorbOptions::default(), &mut ui.progress()) {
+        Ok(absorbed) => {
+            vault.finish(absorbed, &mut ui.progress())?;
+        }
+        Err(aios_vault::Error::MassDeletion { .. }) => {
+            let count = vault.put_back(&path)?;
+            ui.note(format!("{count} files that were gone from disk are put back"));
+        }
+        Err(e) => return Err(e.into()),
+    }
+    let at = vault.revision(&args.at)?;
+    let done = match vault.restore(&path, &at) {
+        Ok(done) => done,
+        Err(e) => {
+            vault.finish(Absorbed::default(), &mut ui.progress())?;
+            return Err(e.into());
+        }
+    };
+    undo::finish(&mut vault, &done, ui)
+}

@@ -1,0 +1,59 @@
+//! `aios undo`
+
+use aios_vault::Vault;
+use aios_vault::absorb::{AbsorbOptions, Absorbed};
+use aios_vault::undo::Undone;
+use serde_json::json;
+
+use crate::args::UndoArgs;
+use crate::context::Context;
+use crate::error::CliError;
+use crate::exit::Exit;
+use crate::report;
+use crate::ui::Ui;
+
+/// Reverses a record, or all of a run, with new records.
+pub fn run(args: &UndoArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliError> {
+    let mut vault = cx.open()?;
+    // The newest record is the one the operator sees as such, not what is taken in on the way.
+    let revision = match (&args.rev, &args.run) {
+        (Some(rev), _) => Some(vault.revision(rev)?),
+        (None, Some(_)) => None,
+        (None, None) => match vault.newest_change()? {
+            Some(newest) => Some(newest),
+            None => return Err(CliError::usage("there is nothing to undo")),
+        },
+    };
+    let absorbed = vault.absorb(&AbsorbOptions::default(), &mut ui.progress())?;
+    vault.finish(absorbed, &mut ui.progress())?;
+    let done = match (&revision, &args.run) {
+        (Some(revision), _) => vault.undo(revision)?,
+        (None, run) => vault.undo_run(run.as_deref().unwrap_or_default())?,
+    };
+    finish(&mut vault, &done, ui)
+}
+
+/// Writes the files and git, and says what was done.
+pub fn finish(vault: &mut Vault, done: &Undone, ui: &mut Ui) -> Result<Exit, CliError> {
+    let round = vault.finish(Absorbed::default(), &mut ui.progress())?;
+    let head = round.head.map(|head| head.to_string());
+    if ui.json() {
+        ui.value(&json!({
+            "head": head,
+            "record": done.records.last(),
+            "records": done.records,
+            "changed": done.changed,
+            "left": done.left,
+        }))?;
+    }
+    match done.records.last() {
+        Some(record) => ui.line(format!("record {}", record.short(12)))?,
+        None => ui.line("nothing to change")?,
+    }
+    report::changes(ui, &done.changed)?;
+    for left in &done.left {
+        ui.warn(format!("left as it is: {left}"), None);
+    }
+    report::problems(ui, &round.settled.problems);
+    Ok(if round.settled.problems.is_empty() && done.left.is_empty() { Exit::Done } else { Exit::Unconfirmed })
+}

@@ -1,0 +1,24 @@
+//! How the program ends. Scripts depend on these numbers: see `docs/cli.md`.
+
+use std::process::ExitCode;
+
+/// An exit code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// All of it was done.
+    Done = 0,
+    /// It failed.
+    Failed = 1,
+    /// The command line makes no sense.
+    Usage = 2,
+    /// A peer was unreachable, or the operator has something to decide.
+    Unconfirmed = 3,
+    /// A verification found something.
+    Findings = 4,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        ExitCode::from(exit as u8)
+    }
+}

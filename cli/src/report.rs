@@ -1,0 +1,82 @@
+//! What several commands say the same way.
+
+use aios_vault::absorb::PathChange;
+use aios_vault::audit::{Entry, FileDiff};
+use aios_vault::survey::Problem;
+
+use crate::error::CliError;
+use crate::ui::{Style, Ui, one_line};
+
+/// Warns of problems, on stderr.
+pub fn problems(ui: &mut Ui, problems: &[Problem]) {
+    for Problem { path, problem, hint } in problems {
+        let at = if path.is_empty() { String::new() } else { format!("{path}: ") };
+        ui.warn(one_line(&format!("{at}{problem}")), Some(hint).filter(|hint| !hint.is_empty()).map(String::as_str));
+    }
+}
+
+/// Lists changed paths.
+pub fn changes(ui: &mut Ui, changed: &[PathChange]) -> Result<(), CliError> {
+    for PathChange { path, change } in changed {
+        let style = match change.as_str() {
+            "added" => Style::Green,
+            "deleted" => Style::Red,
+            _ => Style::Yellow,
+        };
+        let text = format!("  {} {}", ui.paint(style, change), one_line(path));
+        ui.line(text)?;
+    }
+    Ok(())
+}
+
+/// Shows one entry of the audit trail.
+pub fn entry(ui: &mut Ui, entry: &Entry) -> Result<(), CliError> {
+    let record = ui.paint(Style::Yellow, entry.record.short(12));
+    let run = entry.run.as_ref().map(|run| format!(" run {run}")).unwrap_or_default();
+    let actor = ui.paint(Style::Cyan, one_line(&format!("{}{run}", entry.actor)));
+    let commit = entry.commit.as_deref().map_or(String::new(), |commit| format!(" commit {}", &commit[..12.min(commit.len())]));
+    let head = format!("{record} {} {actor} on {}{commit}", entry.time, one_line(&entry.device));
+    ui.line(head)?;
+    let message = entry.message.lines().next().unwrap_or_default();
+    ui.line(format!("  {}", one_line(message)))?;
+    let most = if ui.verbose() > 0 { usize::MAX } else { 20 };
+    changes(ui, &entry.changed[..entry.changed.len().min(most)])?;
+    if entry.changed.len() > most {
+        ui.line(format!("  and {} more (-v shows all)", entry.changed.len() - most))?;
+    }
+    for event in &entry.events {
+        let name = event.get("type").and_then(|name| name.as_str()).unwrap_or("event");
+        let text = format!("  {} {}", ui.paint(Style::Dim, "event"), one_line(name));
+        ui.line(text)?;
+    }
+    Ok(())
+}
+
+/// Shows differences.
+pub fn diffs(ui: &mut Ui, diffs: &[FileDiff]) -> Result<(), CliError> {
+    for diff in diffs {
+        let head = match &diff.from {
+            Some(from) if *from != diff.path => format!("{} {} from {}", diff.change, diff.path, from),
+            _ => format!("{} {}", diff.change, diff.path),
+        };
+        let head = ui.paint(Style::Bold, one_line(&head));
+        ui.line(head)?;
+        patch(ui, &diff.patch)?;
+    }
+    Ok(())
+}
+
+/// Shows a unified diff.
+pub fn patch(ui: &mut Ui, patch: &str) -> Result<(), CliError> {
+    for line in patch.lines() {
+        let painted = match line.as_bytes().first() {
+            _ if line.starts_with("+++ ") || line.starts_with("--- ") => ui.paint(Style::Bold, line),
+            Some(b'+') => ui.paint(Style::Green, line),
+            Some(b'-') => ui.paint(Style::Red, line),
+            Some(b'@') => ui.paint(Style::Cyan, line),
+            _ => line.to_owned(),
+        };
+        ui.line(painted)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,175 @@
+//! Talking to the daemon of a device: a Unix socket that only its user can open, one JSON value a line.
+//!
+//! The daemon owns the device's network, so what needs the network goes through it while it runs.
+
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use aios_core::id::DeviceId;
+use aios_vault::Error;
+use serde::{Deserialize, Serialize};
+
+use crate::session::{SyncReport, Trouble};
+
+/// The longest path that a socket can have on every Unix, less some room.
+const LONGEST: usize = 96;
+
+/// What is asked of the daemon.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "ask", rename_all = "lowercase")]
+pub enum Request {
+    /// Sync now.
+    Sync {
+        /// Only with this member.
+        peer: Option<String>,
+        /// How long to try, ms.
+        timeout: u64,
+    },
+    /// Let one device join.
+    Pair {
+        /// Its roles.
+        roles: Vec<String>,
+        /// Its name, where that is decided here.
+        name: Option<String>,
+        /// How long the ticket holds, ms.
+        lifetime: u64,
+    },
+}
+
+/// What the daemon answers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "is", rename_all = "lowercase")]
+pub enum Answer {
+    /// The sync is over.
+    Synced(SyncReport),
+    /// The ticket; a [`Answer::Joined`] or [`Answer::Failed`] follows.
+    Ticket {
+        /// Its text.
+        ticket: String,
+    },
+    /// A device has joined.
+    Joined {
+        /// It.
+        id: DeviceId,
+        /// Its name.
+        name: String,
+        /// Its roles.
+        roles: Vec<String>,
+    },
+    /// It did not work.
+    Failed {
+        /// What is wrong.
+        what: String,
+        /// What to do.
+        hint: Option<String>,
+        /// The exit code a command should end with.
+        exit: u8,
+    },
+}
+
+impl Answer {
+    /// The answer to what failed.
+    pub fn failed(trouble: &Trouble) -> Answer {
+        let (hint, exit) = match trouble {
+            Trouble::Vault(e @ (Error::Unknown { .. } | Error::Usage(_))) => (e.hint(), 2),
+            Trouble::Vault(e) => (e.hint(), 1),
+            Trouble::Sync(_) => (None, 1),
+            Trouble::Daemon { hint, exit, .. } => (hint.clone(), *exit),
+        };
+        Answer::Failed { what: trouble.to_string(), hint, exit }
+    }
+}
+
+/// Where the daemon of the device with this folder listens: in it, or in one of the system's temporary folders that only
+/// this user can enter where that path is too long for a socket.
+///
+/// # Errors
+/// When that folder cannot be made, or belongs to somebody else.
+pub fn socket(folder: &Path) -> Result<PathBuf, Error> {
+    let path = folder.join("control.sock");
+    if path.as_os_str().len() <= LONGEST {
+        return Ok(path);
+    }
+    let mark = blake3::hash(folder.as_os_str().as_encoded_bytes()).to_hex();
+    let own = std::env::temp_dir().join(format!("aios-{}", &mark[..16]));
+    let wrap = |e| Error::io("use", &own, e);
+    match std::fs::DirBuilder::new().mode(0o700).create(&own) {
+        Ok(()) => {}
+        Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {}
+        Err(e) => return Err(wrap(e)),
+    }
+    let found = own.symlink_metadata().map_err(wrap)?;
+    let ours = found.is_dir() && found.uid() == rustix::process::getuid().as_raw() && found.mode() & 0o077 == 0;
+    match ours {
+        true => Ok(own.join("control.sock")),
+        false => Err(wrap(std::io::Error::other("it belongs to somebody else, or others can enter it"))),
+    }
+}
+
+/// Opens the daemon's end of the socket. A socket that a killed daemon left is replaced: the caller knows that no other
+/// daemon runs.
+///
+/// # Errors
+/// What the system answers.
+pub(crate) fn listen(folder: &Path) -> Result<(tokio::net::UnixListener, PathBuf), Error> {
+    let path = socket(folder)?;
+    let wrap = |e| Error::io("listen on", &path, e);
+    match std::fs::remove_file(&path) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(wrap(e)),
+        _ => {}
+    }
+    let listener = tokio::net::UnixListener::bind(&path).map_err(wrap)?;
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).map_err(wrap)?;
+    Ok((listener, path))
+}
+
+/// A command's connection to the daemon.
+#[derive(Debug)]
+pub struct Client {
+    stream: BufReader<UnixStream>,
+}
+
+impl Client {
+    /// Connects to the daemon of the device with this folder; `None` when none runs.
+    pub fn connect(folder: &Path) -> Option<Client> {
+        let stream = UnixStream::connect(socket(folder).ok()?).ok()?;
+        Some(Client { stream: BufReader::new(stream) })
+    }
+
+    /// Asks for something. Answers are waited for `patience` at most each, where given.
+    ///
+    /// # Errors
+    /// When the daemon is gone.
+    pub fn ask(&mut self, request: &Request, patience: Option<Duration>) -> Result<(), Trouble> {
+        let mut text = serde_json::to_vec(request).map_err(|e| gone(&e))?;
+        text.push(b'\n');
+        let stream = self.stream.get_mut();
+        stream.set_read_timeout(patience).and_then(|()| stream.write_all(&text)).map_err(|e| gone(&e))
+    }
+
+    /// The next answer.
+    ///
+    /// # Errors
+    /// What the daemon says failed, and when it is gone or silent for too long.
+    pub fn next(&mut self) -> Result<Answer, Trouble> {
+        let mut line = String::new();
+        if self.stream.read_line(&mut line).map_err(|e| gone(&e))? == 0 {
+            return Err(gone(&"it ended"));
+        }
+        match serde_json::from_str(&line).map_err(|e| gone(&e))? {
+            Answer::Failed { what, hint, exit } => Err(Trouble::Daemon { what, hint, exit }),
+            answer => Ok(answer),
+        }
+    }
+}
+
+fn gone(why: &dyn std::fmt::Display) -> Trouble {
+    Trouble::Daemon {
+        what: format!("the daemon of this device did not answer: {why}"),
+        hint: Some("look at the output of `aios up`, or stop it and try again".into()),
+        exit: 1,
+    }
+}

@@ -1,0 +1,204 @@
+//! One sync from beginning to end: take in, exchange with every reachable member, write, and once more where something
+//! came in meanwhile, so that what is reported as applied is all there is (I12).
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use aios_core::id::DeviceId;
+use aios_vault::Error;
+use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
+
+use crate::error::{Fault, Peer, SyncError};
+use crate::node::{Node, Report};
+use crate::replica::ReplicaError;
+use crate::site::{Site, Stand};
+
+/// How often an exchange is repeated because something new came in.
+const ROUNDS: usize = 5;
+
+/// Why a command of sync failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Trouble {
+    /// The vault.
+    #[error(transparent)]
+    Vault(#[from] Error),
+    /// The network, the other device, or the ticket.
+    #[error(transparent)]
+    Sync(#[from] SyncError),
+    /// What the daemon answered.
+    #[error("{what}")]
+    Daemon {
+        /// What is wrong.
+        what: String,
+        /// What to do.
+        hint: Option<String>,
+        /// The exit code that the daemon's own command would have had.
+        exit: u8,
+    },
+}
+
+impl From<crate::ticket::TicketError> for Trouble {
+    fn from(e: crate::ticket::TicketError) -> Self {
+        Trouble::Sync(e.into())
+    }
+}
+
+/// How it went with one member.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PeerReport {
+    /// The member.
+    pub id: DeviceId,
+    /// Its name.
+    pub name: String,
+    /// Whether there was a connection.
+    pub reached: bool,
+    /// Whether it has durably applied all that is here now, and said so in this sync (I12).
+    pub acknowledged: bool,
+    /// Records sent to it.
+    pub sent: u64,
+    /// Records received from it.
+    pub received: u64,
+    /// What went wrong.
+    pub error: Option<String>,
+    /// Whose fault that is: `unreachable`, `refused`, `lying`, `local`.
+    pub fault: Option<String>,
+}
+
+/// What a sync did.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SyncReport {
+    /// The commit of all integrated records.
+    pub head: Option<String>,
+    /// The `state` hash.
+    pub state: String,
+    /// Records sent.
+    pub sent: u64,
+    /// Records received.
+    pub received: u64,
+    /// The members that were to be reached.
+    pub peers: Vec<PeerReport>,
+    /// Whether every other member has durably applied all that is here.
+    pub synced: bool,
+    /// What else a person should know.
+    pub warnings: Vec<String>,
+}
+
+/// Runs blocking work on its own thread.
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Error> + Send + 'static,
+) -> Result<T, Trouble> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => Ok(done?),
+        Err(e) => Err(SyncError::from(ReplicaError::Storage(format!("work on the vault failed: {e}"))).into()),
+    }
+}
+
+pub(crate) async fn round(site: &Site) -> Result<Stand, Trouble> {
+    let site = site.clone();
+    blocking(move || site.round()).await
+}
+
+pub(crate) async fn finish(site: &Site) -> Result<Stand, Trouble> {
+    let site = site.clone();
+    blocking(move || site.finish()).await
+}
+
+fn fault(error: &SyncError) -> &'static str {
+    match error.fault() {
+        Fault::Unreachable => "unreachable",
+        Fault::Refused => "refused",
+        Fault::Lying => "lying",
+        Fault::Input | Fault::Local => "local",
+    }
+}
+
+#[derive(Default)]
+struct Tally {
+    reached: bool,
+    sent: u64,
+    received: u64,
+    error: Option<SyncError>,
+}
+
+impl Tally {
+    fn add(&mut self, report: Report) {
+        self.reached |= report.reached;
+        self.sent += report.outcome.progress.sent;
+        self.received += report.outcome.progress.received;
+        self.error = report.error;
+    }
+}
+
+/// Syncs with all other members, or with the one called `wanted`, in `total` time. `node` is this device's.
+///
+/// # Errors
+/// What the vault answers, and [`Error::Unknown`] for a name nobody has. What goes wrong with a member is in its report.
+pub async fn sync(site: &Site, node: &Node, wanted: Option<String>, total: Duration) -> Result<SyncReport, Trouble> {
+    let until = Instant::now() + total;
+    let mut stand = round(site).await?;
+    let here = site.clone();
+    let (only, company) = blocking(move || {
+        let only = wanted.map(|name| here.keeper().work(move |vault| vault.find_member(&name))).transpose()?;
+        if only == Some(here.device()) {
+            return Err(Error::Usage("this is that device: name another member".into()));
+        }
+        Ok((only, here.company()?))
+    })
+    .await?;
+    let wanted = |peer: &Peer| only.is_none_or(|only| only == peer.device());
+    let mut tallies: BTreeMap<DeviceId, Tally> = BTreeMap::new();
+    let peers: Vec<_> = company.others.into_iter().filter(|(peer, _)| wanted(peer)).collect();
+    let mut due: Vec<_> = peers.iter().map(|(peer, known)| (peer.clone(), known.addrs.clone())).collect();
+    let mut behind: Vec<DeviceId> = Vec::new();
+    for _ in 0..ROUNDS {
+        let left = until.saturating_duration_since(Instant::now());
+        if due.is_empty() || left.is_zero() {
+            break;
+        }
+        for report in node.sync_all(std::mem::take(&mut due), Some(left)).await {
+            tallies.entry(report.peer.device()).or_default().add(report);
+        }
+        let warnings = std::mem::take(&mut stand.warnings);
+        stand = finish(site).await?;
+        stand.warnings = merged(warnings, stand.warnings);
+        let here = site.clone();
+        let company = blocking(move || here.company()).await?;
+        behind = company.behind().map(|(peer, _)| peer.device()).collect();
+        let again = |peer: &Peer| {
+            behind.contains(&peer.device()) && tallies.get(&peer.device()).is_some_and(|tally| tally.error.is_none())
+        };
+        due = company.others.iter().filter(|(peer, _)| wanted(peer) && again(peer)).map(|(peer, known)| (peer.clone(), known.addrs.clone())).collect();
+    }
+    let here = site.clone();
+    let synced = blocking(move || here.keeper().work(|vault| vault.synced())).await?;
+    let peers: Vec<PeerReport> = peers.into_iter().map(|(peer, _)| {
+        let tally = tallies.remove(&peer.device()).unwrap_or_default();
+        PeerReport {
+            id: peer.device(),
+            name: peer.name().to_owned(),
+            reached: tally.reached,
+            acknowledged: tally.reached && tally.error.is_none() && !behind.contains(&peer.device()),
+            sent: tally.sent,
+            received: tally.received,
+            fault: tally.error.as_ref().map(|error| fault(error).to_owned()),
+            error: tally.error.map(|error| error.to_string()),
+        }
+    }).collect();
+    Ok(SyncReport {
+        head: stand.head,
+        state: stand.state,
+        sent: peers.iter().map(|peer| peer.sent).sum(),
+        received: peers.iter().map(|peer| peer.received).sum(),
+        peers,
+        synced,
+        warnings: stand.warnings,
+    })
+}
+
+fn merged(mut old: Vec<String>, new: Vec<String>) -> Vec<String> {
+    // What could not be written then may have been written now; what stands is said once.
+    old.retain(|warning| !new.contains(warning) && !warning.contains("not on this device yet"));
+    old.extend(new);
+    old
+}

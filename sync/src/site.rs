@@ -1,0 +1,208 @@
+//! One vault on this machine, with what sync keeps beside its keys.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use aios_core::frontier::View;
+use aios_core::id::{DeviceId, VaultId};
+use aios_core::key::SecretKey;
+use aios_vault::absorb::{AbsorbOptions, Absorbed};
+use aios_vault::disk::durable;
+use aios_vault::keys::Keys;
+use aios_vault::layout::Layout;
+use aios_vault::peer;
+use aios_vault::{Error, Vault};
+
+use crate::error::Peer;
+use crate::keeper::Keeper;
+use crate::node::Open;
+use crate::offer::Offers;
+use crate::replica::Replica;
+use crate::vault::{Shared, VaultReplica};
+
+/// A vault on this machine. Clones share one open vault.
+#[derive(Debug, Clone)]
+pub struct Site {
+    shared: Arc<Shared>,
+    keys: Keys,
+}
+
+/// Where a vault stands after its files were taken in and written.
+#[derive(Debug, Clone, Default)]
+pub struct Stand {
+    /// The commit of all integrated records; absent in an empty vault.
+    pub head: Option<String>,
+    /// The `state` hash (I1).
+    pub state: String,
+    /// Whether something was taken in.
+    pub absorbed: bool,
+    /// What a person should know: why nothing was taken in, files that could not be read or written.
+    pub warnings: Vec<String>,
+}
+
+/// What the vault knows of the other members.
+#[derive(Debug, Clone, Default)]
+pub struct Company {
+    /// All integrated records.
+    pub view: View,
+    /// The other members, with what is known of each.
+    pub others: Vec<(Peer, peer::Peer)>,
+}
+
+impl Company {
+    /// The others who are not known to have applied all of it durably.
+    pub fn behind(&self) -> impl Iterator<Item = &(Peer, peer::Peer)> {
+        let has_all = |known: &peer::Peer| known.acknowledged.as_ref().is_some_and(|acked| acked.covers(&self.view));
+        self.others.iter().filter(move |(_, known)| !has_all(known))
+    }
+}
+
+impl Site {
+    /// The vault that `from` lies in. It is not opened before there is work.
+    ///
+    /// # Errors
+    /// When there is none, or its device's keys are not on this machine.
+    pub fn find(from: &Path) -> Result<Site, Error> {
+        let layout = Layout::find(from)?;
+        let replica = layout.replica()?;
+        let keys = Keys::load(&replica.device)?;
+        let shared = Shared {
+            keeper: Keeper::new(layout.root())?,
+            vault: replica.vault,
+            name: replica.name,
+            device: replica.device,
+            offers: Offers::new(&keys.folder().join("offers")),
+            partial: layout.partial(),
+            fetching: Default::default(),
+        };
+        Ok(Site { shared: Arc::new(shared), keys })
+    }
+
+    /// Runs work on the vault.
+    pub fn keeper(&self) -> &Keeper {
+        &self.shared.keeper
+    }
+
+    /// The vault.
+    pub fn vault(&self) -> VaultId {
+        self.shared.vault
+    }
+
+    /// This device.
+    pub fn device(&self) -> DeviceId {
+        self.shared.device
+    }
+
+    /// This device's key.
+    pub fn key(&self) -> &SecretKey {
+        &self.keys.device
+    }
+
+    /// The folder of this device's own state, outside the vault.
+    pub fn folder(&self) -> &Path {
+        self.keys.folder()
+    }
+
+    /// A handle of the replica.
+    pub fn handle(&self) -> VaultReplica {
+        VaultReplica::new(self.shared.clone())
+    }
+
+    /// Gives handles to a [`Node`](crate::node::Node).
+    pub fn opener(&self) -> Open {
+        let site = self.clone();
+        Arc::new(move || Ok(Box::new(site.handle()) as Box<dyn Replica>))
+    }
+
+    /// As [`Site::opener`], and takes in what changed on disk before each exchange.
+    pub fn absorbing_opener(&self) -> Open {
+        let site = self.clone();
+        Arc::new(move || {
+            if let Err(e) = site.round() {
+                tracing::warn!(error = %e, "the working files were not taken in");
+            }
+            Ok(Box::new(site.handle()) as Box<dyn Replica>)
+        })
+    }
+
+    /// Takes in what changed on disk, writes what merged, projects to git. Where taking in must wait for the operator,
+    /// the rest is done, and a warning says so.
+    ///
+    /// # Errors
+    /// What the vault answers.
+    pub fn round(&self) -> Result<Stand, Error> {
+        self.keeper().work(|vault| {
+            let (absorbed, warning) = match vault.absorb(&AbsorbOptions::default(), &mut |_, _, _| {}) {
+                Ok(absorbed) => (absorbed, None),
+                Err(e @ (Error::Paused(_) | Error::MassDeletion { .. } | Error::Root(_))) => {
+                    (Absorbed::default(), Some(said(&e)))
+                }
+                Err(e) => return Err(e),
+            };
+            let mut stand = stand(vault, absorbed)?;
+            stand.warnings.extend(warning);
+            Ok(stand)
+        })
+    }
+
+    /// Writes what merged and projects to git.
+    ///
+    /// # Errors
+    /// What the vault answers.
+    pub fn finish(&self) -> Result<Stand, Error> {
+        self.keeper().work(|vault| stand(vault, Absorbed::default()))
+    }
+
+    /// The other members.
+    ///
+    /// # Errors
+    /// What the vault answers.
+    pub fn company(&self) -> Result<Company, Error> {
+        self.keeper().work(|vault| {
+            let (me, mut known) = (vault.device(), vault.peers()?);
+            let members = vault.members().0.iter().filter(|(device, _)| **device != me);
+            let others = members
+                .map(|(device, member)| (Peer::new(*device, &member.name), known.remove(device).unwrap_or_default()));
+            Ok(Company { view: vault.view().clone(), others: others.collect() })
+        })
+    }
+
+    fn port_path(&self) -> PathBuf {
+        self.keys.folder().join("port")
+    }
+
+    /// The UDP port on which this replica listened first, which others may remember.
+    pub fn port(&self) -> Option<u16> {
+        std::fs::read_to_string(self.port_path()).ok()?.trim().parse().ok()
+    }
+
+    /// Keeps the port for good, if none was kept before.
+    ///
+    /// # Errors
+    /// What the disk answers.
+    pub fn keep_port(&self, port: Option<u16>) -> Result<(), Error> {
+        match (self.port(), port) {
+            (None, Some(port)) => Ok(durable::replace(&self.port_path(), format!("{port}\n").as_bytes())?),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn stand(vault: &mut Vault, absorbed: Absorbed) -> Result<Stand, Error> {
+    let round = vault.finish(absorbed, &mut |_, _, _| {})?;
+    let problems = round.absorbed.problems.iter().chain(&round.settled.problems);
+    Ok(Stand {
+        head: round.head.map(|head| head.to_string()),
+        state: vault.state()?,
+        absorbed: round.absorbed.record.is_some(),
+        warnings: problems.map(|problem| format!("{}: {}; {}", problem.path, problem.problem, problem.hint)).collect(),
+    })
+}
+
+/// An error and what to do about it, as one line.
+pub(crate) fn said(e: &Error) -> String {
+    match e.hint() {
+        Some(hint) => format!("{e}; {hint}"),
+        None => e.to_string(),
+    }
+}

@@ -1,0 +1,294 @@
+//! What travels apart from the records that name it: the bytes of blobs, and git history from before aios.
+//!
+//! Only what a record names is given, and only what has the hash or the objects that the record names is taken.
+
+use std::collections::HashSet;
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use aios_core::id::{ContentHash, GitId};
+use aios_core::item::Content;
+use git2::{ObjectType, Oid};
+use rusqlite::{OptionalExtension, params};
+
+use crate::disk::durable;
+use crate::error::Error;
+use crate::git::{self, Objects};
+use crate::project::{git_id, oid};
+use crate::vault::{Vault, git_error};
+
+/// A blob up to this size is read whole to be given; a larger one from a file.
+const IN_MEMORY: u64 = 32 << 20;
+/// A blob up to this size becomes a git object of its own; a larger one a pack.
+const LOOSE: u64 = 1 << 20;
+
+/// Bytes that records name and that travel apart from them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Named {
+    /// The bytes of a blob.
+    Blob(Content),
+    /// All git objects that this commit reaches.
+    History(GitId),
+}
+
+impl Named {
+    /// The git object that must be here.
+    pub fn git(&self) -> GitId {
+        match self {
+            Named::Blob(content) => content.git,
+            Named::History(tip) => *tip,
+        }
+    }
+}
+
+/// Bytes to be given to a peer, readable at any offset.
+#[derive(Debug)]
+pub enum Given {
+    /// In memory.
+    Bytes(Vec<u8>),
+    /// In an open file of this many bytes.
+    File(File, u64),
+}
+
+impl Given {
+    /// How many bytes there are.
+    pub fn size(&self) -> u64 {
+        match self {
+            Given::Bytes(bytes) => bytes.len() as u64,
+            Given::File(_, size) => *size,
+        }
+    }
+
+    /// Up to `most` bytes from `offset` on; none at the end.
+    ///
+    /// # Errors
+    /// What the system answers.
+    pub fn read(&self, offset: u64, most: usize) -> std::io::Result<Vec<u8>> {
+        let left = usize::try_from(self.size().saturating_sub(offset)).unwrap_or(most).min(most);
+        match self {
+            Given::Bytes(bytes) => {
+                let from = bytes.len().min(usize::try_from(offset).unwrap_or(bytes.len()));
+                Ok(bytes[from..from + left].to_vec())
+            }
+            Given::File(file, _) => {
+                let mut out = vec![0; left];
+                file.read_exact_at(&mut out, offset)?;
+                Ok(out)
+            }
+        }
+    }
+}
+
+impl Vault {
+    /// What records name and is not here.
+    pub fn apart_wanted(&self) -> Result<Vec<Named>, Error> {
+        let missing = self.missing_apart()?;
+        missing
+            .into_iter()
+            .map(|(oid, blob)| match blob {
+                None => Ok(Named::History(git_id(&oid))),
+                Some((hash, size)) => {
+                    let hash = crate::db::id(hash, ContentHash::from_slice)?;
+                    Ok(Named::Blob(Content { hash, size, git: git_id(&oid) }))
+                }
+            })
+            .collect()
+    }
+
+    /// Whether a record names it.
+    fn is_named(&self, named: &Named) -> Result<bool, Error> {
+        let mut get = self.db.prepare_cached("SELECT kind FROM apart WHERE git = ?")?;
+        let kind: Option<i64> = get.query_row([named.git().as_bytes()], |row| row.get(0)).optional()?;
+        Ok(kind == Some(i64::from(matches!(named, Named::History(_)))))
+    }
+
+    /// Whether it is wholly here.
+    pub fn apart_here(&self, named: &Named) -> Result<bool, Error> {
+        let id = oid(&named.git())?;
+        let here = self.repo.odb().map_err(git_error)?.exists(id);
+        Ok(match named {
+            Named::Blob(_) => here,
+            Named::History(_) => here && git::read_ref(&self.repo, &crate::publish::history_ref(id))?.is_some(),
+        })
+    }
+
+    /// The bytes to send for it; `None` when it is not wholly here, or nothing names it. For history this makes a pack.
+    pub fn give(&mut self, named: &Named) -> Result<Option<Given>, Error> {
+        if !self.is_named(named)? || !self.apart_here(named)? {
+            return Ok(None);
+        }
+        match named {
+            Named::Blob(content) => self.give_blob(content),
+            Named::History(tip) => self.pack_history(tip).map(Some),
+        }
+    }
+
+    fn give_blob(&mut self, content: &Content) -> Result<Option<Given>, Error> {
+        if content.size > IN_MEMORY
+            && let Some(file) = self.working_copy(content)?
+        {
+            return Ok(Some(Given::File(file, content.size)));
+        }
+        let odb = self.repo.odb().map_err(git_error)?;
+        let Ok(object) = odb.read(oid(&content.git)?) else { return Ok(None) };
+        let bytes = object.data();
+        if object.kind() != ObjectType::Blob || bytes.len() as u64 != content.size {
+            return Ok(None);
+        }
+        if content.size <= IN_MEMORY {
+            return Ok(Some(Given::Bytes(bytes.to_vec())));
+        }
+        let (mut file, path) = self.spool()?;
+        file.write_all(bytes).map_err(|e| Error::io("write", &path, e))?;
+        Ok(Some(Given::File(file, content.size)))
+    }
+
+    /// A working file that holds these very bytes: reading a large blob from git takes its size in memory.
+    fn working_copy(&self, content: &Content) -> Result<Option<File>, Error> {
+        let mut get = self.db.prepare_cached("SELECT path FROM file WHERE git = ? AND link = 0")?;
+        let paths = get.query_map([content.git.as_bytes()], |row| row.get::<_, String>(0))?;
+        for path in paths {
+            let path = self.root().join(path?);
+            let Ok(file) = File::open(&path) else { continue };
+            let mut hasher = blake3::Hasher::new();
+            if hasher.update_reader(&file).is_ok() && hasher.finalize() == content.hash.0 {
+                return Ok(Some(file));
+            }
+        }
+        Ok(None)
+    }
+
+    /// A file that is gone once it is closed, however this process ends.
+    fn spool(&self) -> Result<(File, PathBuf), Error> {
+        let folder = self.layout.partial();
+        std::fs::create_dir_all(&folder).map_err(|e| Error::io("make", &folder, e))?;
+        let noise = data_encoding::HEXLOWER.encode(&crate::keys::random()?[..8]);
+        let path = folder.join(format!("give-{noise}"));
+        let wrap = |e| Error::io("write", &path, e);
+        let file = File::options().read(true).write(true).create_new(true).open(&path).map_err(wrap)?;
+        std::fs::remove_file(&path).map_err(wrap)?;
+        Ok((file, path))
+    }
+
+    fn pack_history(&self, tip: &GitId) -> Result<Given, Error> {
+        let packing = || git::Error::git(format!("packing the history of {tip}"));
+        let mut walk = self.repo.revwalk().map_err(packing())?;
+        walk.push(oid(tip)?).map_err(packing())?;
+        let mut builder = self.repo.packbuilder().map_err(packing())?;
+        builder.set_threads(0);
+        builder.insert_walk(&mut walk).map_err(packing())?;
+        let (mut file, path) = self.spool()?;
+        let mut failed = None;
+        let done = builder.foreach(|bytes| match file.write_all(bytes) {
+            Ok(()) => true,
+            Err(e) => {
+                failed = Some(e);
+                false
+            }
+        });
+        if let Some(e) = failed {
+            return Err(Error::io("write", &path, e));
+        }
+        done.map_err(packing())?;
+        let size = file.metadata().map_err(|e| Error::io("write", &path, e))?.len();
+        Ok(Given::File(file, size))
+    }
+
+    /// Takes what was received for it into git, from the file `from`, durably.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] when it is not what the records name.
+    pub fn take_apart(&mut self, named: &Named, from: &Path) -> Result<(), Error> {
+        match named {
+            Named::Blob(content) => self.take_blob(content, from),
+            Named::History(tip) => self.take_history(tip, from),
+        }
+    }
+
+    fn take_blob(&mut self, content: &Content, from: &Path) -> Result<(), Error> {
+        let wrap = |e| Error::io("read", from, e);
+        let corrupt = |why: &str| Err(Error::Corrupt { git: content.git, why: why.to_owned() });
+        let mut file = File::open(from).map_err(wrap)?;
+        let mut hasher = blake3::Hasher::new();
+        hasher.update_reader(&file).map_err(wrap)?;
+        if hasher.count() != content.size || hasher.finalize() != content.hash.0 {
+            return corrupt("their hash is another");
+        }
+        std::io::Seek::rewind(&mut file).map_err(wrap)?;
+        let stored = match content.size <= LOOSE {
+            true => {
+                let mut bytes = Vec::new();
+                file.read_to_end(&mut bytes).map_err(wrap)?;
+                git::Loose::new(&self.repo, true)?.write(ObjectType::Blob, &bytes)?
+            }
+            false => self.store_blob(content.size, &mut file)?,
+        };
+        // The record's author chose both ids: a lie shows here, and would never be reported by those with the bytes.
+        match git_id(&stored) == content.git {
+            true => Ok(()),
+            false => corrupt("the record names another git object for them"),
+        }
+    }
+
+    fn take_history(&mut self, tip: &GitId, from: &Path) -> Result<(), Error> {
+        let corrupt = |why: String| Error::Corrupt { git: *tip, why };
+        let folder = self.repo.commondir().join("objects/pack");
+        std::fs::create_dir_all(&folder).map_err(|e| Error::io("make", &folder, e))?;
+        {
+            let odb = self.repo.odb().map_err(git_error)?;
+            let refuse = |e: git2::Error| corrupt(e.message().to_owned());
+            let mut indexer = git2::Indexer::new(Some(&odb), &folder, 0o444, false).map_err(refuse)?;
+            let mut file = File::open(from).map_err(|e| Error::io("read", from, e))?;
+            std::io::copy(&mut file, &mut indexer).map_err(|e| corrupt(e.to_string()))?;
+            indexer.commit().map_err(refuse)?;
+            odb.refresh().map_err(git_error)?;
+        }
+        let tip = oid(tip)?;
+        if let Some(missing) = self.unreachable(tip)? {
+            return Err(corrupt(format!("object {missing} is missing")));
+        }
+        durable::sync_filesystem(&folder, [])?;
+        self.keep_history(tip)
+    }
+
+    /// An object that `tip` reaches and that is not here.
+    fn unreachable(&self, tip: Oid) -> Result<Option<Oid>, Error> {
+        let odb = self.repo.odb().map_err(git_error)?;
+        let mut seen: HashSet<Oid> = HashSet::from([tip]);
+        let mut waiting = vec![(tip, ObjectType::Commit)];
+        while let Some((id, kind)) = waiting.pop() {
+            let mut reach = |id: Oid, kind: ObjectType| {
+                if seen.insert(id) {
+                    waiting.push((id, kind));
+                }
+            };
+            match kind {
+                ObjectType::Commit => {
+                    let Ok(commit) = self.repo.find_commit(id) else { return Ok(Some(id)) };
+                    reach(commit.tree_id(), ObjectType::Tree);
+                    commit.parent_ids().for_each(|parent| reach(parent, ObjectType::Commit));
+                }
+                ObjectType::Tree => {
+                    let Ok(tree) = self.repo.find_tree(id) else { return Ok(Some(id)) };
+                    for entry in tree.iter() {
+                        match entry.kind() {
+                            Some(kind @ (ObjectType::Tree | ObjectType::Blob)) => reach(entry.id(), kind),
+                            // A submodule's commit lies in another repository.
+                            _ => {}
+                        }
+                    }
+                }
+                _ if !odb.exists(id) => return Ok(Some(id)),
+                _ => {}
+            }
+        }
+        Ok(None)
+    }
+
+    /// How many documents there are, for people.
+    pub fn document_count(&self) -> Result<u64, Error> {
+        Ok(self.db.query_row("SELECT count(*) FROM doc", params![], |row| row.get::<_, i64>(0))? as u64)
+    }
+}

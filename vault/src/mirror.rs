@@ -1,0 +1,111 @@
+//! Reading the mirror of the log that lies in git: entries without payloads, whose bytes are blobs by git id.
+
+use aios_core::id::{DeviceId, GitId, VaultId};
+use aios_core::record::Record;
+use git2::{Oid, Repository};
+
+use crate::error::Error;
+use crate::git;
+use crate::vault::git_error;
+
+/// The devices that have a mirror.
+pub(crate) fn devices(repo: &Repository) -> Result<Vec<DeviceId>, Error> {
+    let mut out = Vec::new();
+    let refs = repo.references_glob(&format!("{}*", git::LOG_PREFIX)).map_err(git::Error::git("listing refs"))?;
+    for found in refs.flatten() {
+        let name = String::from_utf8_lossy(found.name_bytes()).into_owned();
+        out.extend(name.strip_prefix(git::LOG_PREFIX).and_then(|hex| hex.parse::<DeviceId>().ok()));
+    }
+    out.sort();
+    Ok(out)
+}
+
+/// An object's bytes, proven to be what its id says.
+pub(crate) fn proven(repo: &Repository, oid: Oid) -> Result<(git2::ObjectType, Vec<u8>), String> {
+    let odb = repo.odb().map_err(|e| e.message().to_owned())?;
+    let object = odb.read(oid).map_err(|e| match e.code() {
+        git2::ErrorCode::NotFound => "it is missing".to_owned(),
+        _ => format!("it cannot be read: {}", e.message()),
+    })?;
+    match git::object_id(object.kind(), object.data()) {
+        Ok(id) if id == oid => Ok((object.kind(), object.data().to_vec())),
+        _ => Err("its bytes are not what its id says".into()),
+    }
+}
+
+/// A record of the mirror, without payloads, in order.
+pub(crate) struct Mirrored {
+    pub record: Record,
+}
+
+/// What the mirror of `device` holds that is sound, and what is wrong with the rest.
+pub(crate) fn read(repo: &Repository, vault: &VaultId, device: &DeviceId) -> Result<(Vec<Mirrored>, Vec<String>), Error> {
+    let name = format!("{}{device}", git::LOG_PREFIX);
+    let (mut out, mut wrong) = (Vec::new(), Vec::new());
+    let tip = match git::read_ref(repo, &name) {
+        Ok(Some(tip)) => tip,
+        Ok(None) => return Ok((out, wrong)),
+        Err(e) => return Ok((out, vec![e.to_string()])),
+    };
+    let tree = proven(repo, tip).and_then(|(_, raw)| git::Commit::parse(tip, &raw).map_err(|e| e.to_string()));
+    let tree = match tree {
+        Ok(commit) => commit.tree,
+        Err(why) => return Ok((out, vec![format!("commit {tip}: {why}")])),
+    };
+    let raw = match proven(repo, tree) {
+        Ok((_, raw)) => raw,
+        Err(why) => return Ok((out, vec![format!("tree {tree}: {why}")])),
+    };
+    for entry in git::entries(tree, &raw)? {
+        let chunk = String::from_utf8_lossy(&entry.name).into_owned();
+        let bytes = match proven(repo, entry.oid) {
+            Ok((_, bytes)) => bytes,
+            Err(why) => {
+                wrong.push(format!("blob {} ({chunk}): {why}", entry.oid));
+                continue;
+            }
+        };
+        let mut at = 0;
+        while at < bytes.len() {
+            match Record::read_entry(&bytes[at..]) {
+                Ok((record, taken)) => {
+                    at += taken;
+                    let fits = record.header.vault == *vault && record.header.device == *device;
+                    match fits && record.verify_signature().is_ok() {
+                        true => out.push(Mirrored { record }),
+                        false => wrong.push(format!("record {} in {chunk} is forged", record.header.place())),
+                    }
+                }
+                Err(e) => {
+                    wrong.push(format!("blob {} ({chunk}) at byte {at}: {e}", entry.oid));
+                    break;
+                }
+            }
+        }
+    }
+    out.sort_by_key(|mirrored| mirrored.record.header.seq);
+    Ok((out, wrong))
+}
+
+/// A mirrored record with its payloads put back from git.
+pub(crate) fn whole(repo: &Repository, mut record: Record) -> Result<Record, String> {
+    use aios_core::item::Item;
+    let body = record.body().map_err(|e| e.to_string())?;
+    let mut payloads = Vec::new();
+    for item in &body.items {
+        if item.payload().is_none() {
+            continue;
+        }
+        if let Item::Create { content, .. } | Item::Replace { content, .. } = item {
+            let blob = Oid::from_bytes(content.git.as_bytes()).map_err(|e| git_error(e).to_string())?;
+            let (_, bytes) = proven(repo, blob).map_err(|why| format!("payload {blob}: {why}"))?;
+            if GitId::blob(&bytes) != content.git {
+                return Err(format!("payload {blob} is no blob"));
+            }
+            payloads.extend(bytes);
+        }
+    }
+    record.payloads = payloads;
+    record.payloads_of(&body).map_err(|e| e.to_string())?;
+    Ok(record)
+}

@@ -1,0 +1,432 @@
+//! Making the database again from the logs, the logs from their mirror in git, and git's objects from the logs
+//! (design idea 6). Nothing is thrown away that might be somebody's: what is damaged is kept in `.aios/aside`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use aios_core::id::{ContentHash, DeviceId, GitId, RecordId};
+use aios_core::record::Record;
+use git2::{Oid, Repository};
+use serde::Serialize;
+
+use crate::absorb::Absorbed;
+use crate::disk::{self, Lock, durable, read::LARGE};
+use crate::error::{Error, Refusal};
+use crate::git;
+use crate::keys::Keys;
+use crate::layout::{Layout, Replica};
+use crate::log::{Log, Logged};
+use crate::project::oid;
+use crate::survey::Saved;
+use crate::tape::{Next, Step, Tape, Tapes};
+use crate::vault::{PATIENCE, Progress, Vault, now_ms};
+use crate::{db, mirror};
+
+/// What a rebuild did.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Rebuilt {
+    /// Records in the database now.
+    pub records: u64,
+    /// Documents that live.
+    pub documents: u64,
+    /// The commit of all of it.
+    pub head: Option<String>,
+    /// The `state` hash.
+    pub state: String,
+    /// What was found damaged and made good.
+    pub mended: Vec<String>,
+    /// What could not be made good here: a sync with a device that has it brings it back.
+    pub lost: Vec<String>,
+}
+
+/// Makes the database of the vault that `from` lies in again.
+pub fn rebuild(from: &Path, progress: Progress<'_>) -> Result<Rebuilt, Error> {
+    let layout = Layout::find(from)?;
+    let replica = layout.replica()?;
+    let lock = Lock::take(&layout.lock(), PATIENCE)?;
+    Ok(run(layout, replica, lock, progress)?.1)
+}
+
+/// Whether the folder holds records: in logs or in their mirror.
+pub(crate) fn has_history(layout: &Layout) -> Result<bool, Error> {
+    let log = Log::new(layout.logs());
+    for device in log.devices()? {
+        if !log.segments(&device)?.is_empty() {
+            return Ok(true);
+        }
+    }
+    match Repository::open(layout.root()) {
+        Ok(repo) => Ok(!mirror::devices(&repo)?.is_empty()),
+        Err(_) => Ok(false),
+    }
+}
+
+pub(crate) fn run(layout: Layout, replica: Replica, lock: Lock, progress: Progress<'_>) -> Result<(Vault, Rebuilt), Error> {
+    let keys = Keys::load(&replica.device)?;
+    let mut out = Rebuilt::default();
+    let mut mend = Mend { layout: &layout, replica: &replica, repo: git::open_or_init(layout.root())?, out: &mut out };
+    mend.objects(progress)?;
+    mend.logs()?;
+    mend.refs()?;
+    db::remove(&layout.database())?;
+    let main = git::read_ref(&git::open_or_init(layout.root())?, git::MAIN)?;
+    let db = db::open(&layout.database())?;
+    let logs = layout.logs();
+    let mut vault = Vault::bare(layout, replica, keys, db, logs.clone(), lock)?;
+    vault.transaction(|vault| vault.replay(&logs, progress))?;
+    vault.transaction(|vault| {
+        vault.refresh(progress)?;
+        vault.adopt(progress)
+    })?;
+    if let Some(main) = main {
+        let ours = vault.known_commit(main, progress)?;
+        db::set_meta(&vault.db, "main", ours.as_bytes())?;
+    }
+    vault.ready()?;
+    vault.refill(&mut out)?;
+    let round = vault.finish(Absorbed::default(), progress)?;
+    out.lost.extend(round.settled.problems.into_iter().map(|problem| format!("{}: {}", problem.path, problem.problem)));
+    out.records = vault.view().len();
+    out.documents = vault.db.query_row("SELECT count(*) FROM doc", [], |row| row.get::<_, i64>(0))? as u64;
+    out.head = round.head.map(|head| head.to_string());
+    out.state = vault.state()?;
+    Ok((vault, out))
+}
+
+/// Mends what lies below the database, before it is made again.
+struct Mend<'a> {
+    layout: &'a Layout,
+    replica: &'a Replica,
+    repo: Repository,
+    out: &'a mut Rebuilt,
+}
+
+impl Mend<'_> {
+    fn aside(&self, what: &Path) -> Result<PathBuf, Error> {
+        let folder = self.layout.own().join("aside");
+        std::fs::create_dir_all(&folder).map_err(|e| Error::io("make", &folder, e))?;
+        let name = what.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let stamp = now_ms();
+        let mut to = folder.join(format!("{stamp}-{name}"));
+        let mut n = 1;
+        while to.symlink_metadata().is_ok() {
+            to = folder.join(format!("{stamp}-{n}-{name}"));
+            n += 1;
+        }
+        Ok(to)
+    }
+
+    fn set_aside(&self, what: &Path) -> Result<PathBuf, Error> {
+        let to = self.aside(what)?;
+        durable::rename(what, &to)?;
+        Ok(to)
+    }
+
+    /// Takes proven-corrupt objects out of git's way; what a corrupt pack still holds soundly is saved first.
+    fn objects(&mut self, progress: Progress<'_>) -> Result<(), Error> {
+        let found = crate::verify::objects::corrupt(&self.repo, progress)?;
+        for (path, why) in &found.loose {
+            let to = self.set_aside(path)?;
+            self.out.mended.push(format!("git object {}: {why}; kept as {}", path.display(), to.display()));
+        }
+        for (path, why) in &found.packs {
+            let kept = self.salvage(path)?;
+            for extension in ["idx", "rev", "bitmap", "pack"] {
+                let part = path.with_extension(extension);
+                if part.exists() {
+                    self.set_aside(&part)?;
+                }
+            }
+            self.out.mended.push(format!("git pack {}: {why}; set aside, {kept} objects of it saved", path.display()));
+        }
+        let index = self.repo.commondir().join("index");
+        if index.exists()
+            && let Err(e) = git::Index::read(&self.repo)
+        {
+            self.set_aside(&index)?;
+            self.out.mended.push(format!("git index: {e}; made again"));
+        }
+        if !found.packs.is_empty() || !found.loose.is_empty() {
+            self.repo = git::open_or_init(self.layout.root())?;
+        }
+        Ok(())
+    }
+
+    fn salvage(&self, pack: &Path) -> Result<usize, Error> {
+        let mut ids = Vec::new();
+        let odb = self.repo.odb().map_err(git::Error::git("opening the object database"))?;
+        // A corrupt index makes the listing fail: then there is nothing to go by.
+        let _ = odb.foreach(|id| {
+            ids.push(*id);
+            true
+        });
+        let loose = git::Loose::new(&self.repo, false)?;
+        let mut saved = 0;
+        for id in ids {
+            if loose.has_file(id) {
+                continue;
+            }
+            if let Ok((kind, bytes)) = mirror::proven(&self.repo, id) {
+                loose.write_anyway(id, kind, &bytes)?;
+                saved += 1;
+            }
+        }
+        tracing::debug!(pack = %pack.display(), saved, "saved what a corrupt pack still held");
+        Ok(saved)
+    }
+
+    /// Makes damaged or missing logs good from their mirror.
+    fn logs(&mut self) -> Result<(), Error> {
+        let folder = self.layout.logs();
+        let log = Log::new(folder.clone());
+        let mut devices: BTreeSet<DeviceId> = log.devices()?.into_iter().collect();
+        devices.extend(mirror::devices(&self.repo)?);
+        for device in devices {
+            let mut records: BTreeMap<u64, Record> = BTreeMap::new();
+            let mut damage = Vec::new();
+            let (mut last, mut ordered) = (0, true);
+            let mut tape = Tape::new(&log, &folder, self.replica.vault, device)?;
+            while let Some(step) = tape.take()? {
+                match step {
+                    Step::Sound(logged) => {
+                        let seq = logged.record.header.seq;
+                        ordered &= seq == last + 1;
+                        last = seq;
+                        records.entry(seq).or_insert(logged.record);
+                    }
+                    Step::Damage(found) => damage.push(found),
+                }
+            }
+            let (mirrored, _) = mirror::read(&self.repo, &self.replica.vault, &device)?;
+            let mirror_last = mirrored.last().map_or(0, |mirrored| mirrored.record.header.seq);
+            let torn = damage.iter().all(|found| found.tail) && ordered && mirror_last <= last;
+            if torn {
+                // A write cut short at the end is cut off when the vault opens.
+                continue;
+            }
+            for found in mirrored {
+                let seq = found.record.header.seq;
+                if !records.contains_key(&seq) {
+                    match mirror::whole(&self.repo, found.record) {
+                        Ok(record) => {
+                            records.insert(seq, record);
+                        }
+                        Err(why) => self.out.lost.push(format!("record {device}:{seq}: {why}")),
+                    }
+                }
+            }
+            for found in &damage {
+                self.out.mended.push(format!("log segment {} at byte {}: {}", found.path.display(), found.at, found.why));
+            }
+            self.replace_log(&device, records)?;
+        }
+        self.close_gaps()
+    }
+
+    fn replace_log(&mut self, device: &DeviceId, records: BTreeMap<u64, Record>) -> Result<(), Error> {
+        let mut chain: Vec<Record> = Vec::new();
+        let (mut prev, mut next): (Option<RecordId>, u64) = (None, 1);
+        let most = records.keys().last().copied().unwrap_or(0);
+        for (seq, record) in records {
+            if seq != next || record.header.prev != prev {
+                break;
+            }
+            (prev, next) = (Some(record.id), seq + 1);
+            chain.push(record);
+        }
+        if next <= most {
+            self.out.lost.push(format!("record {device}:{next}, and what follows it of that device, is in no copy on this device"));
+        }
+        let fresh = self.layout.own().join("mend");
+        let _ = std::fs::remove_dir_all(&fresh);
+        std::fs::create_dir_all(&fresh).map_err(|e| Error::io("make", &fresh, e))?;
+        let mut log = Log::new(fresh.clone());
+        let mut end = None;
+        for part in chain.chunks(256) {
+            let list: Vec<&Record> = part.iter().collect();
+            end = log.append(device, end, &list)?.1;
+        }
+        let (made, place) = (fresh.join(device.hex()), self.layout.logs().join(device.hex()));
+        let _ = std::fs::create_dir_all(&made);
+        std::fs::create_dir_all(self.layout.logs()).map_err(|e| Error::io("make", &self.layout.logs(), e))?;
+        match place.exists() {
+            true => {
+                durable::exchange(&made, &place)?;
+                let to = self.set_aside(&made)?;
+                self.out.mended.push(format!("log of device {}: written again, the old one is {}", device.short(8), to.display()));
+            }
+            false => {
+                durable::rename(&made, &place)?;
+                self.out.mended.push(format!("log of device {}: made again from git", device.short(8)));
+            }
+        }
+        durable::sync_dir(&self.layout.logs())?;
+        let _ = std::fs::remove_dir_all(&fresh);
+        Ok(())
+    }
+
+    /// Sets aside what rests on records that are gone: a log must be causally closed.
+    fn close_gaps(&mut self) -> Result<(), Error> {
+        let mut cut: BTreeMap<DeviceId, u64> = BTreeMap::new();
+        let mut gone: BTreeSet<RecordId> = BTreeSet::new();
+        let mut tapes = Tapes::new(&self.layout.logs(), self.replica.vault)?;
+        while let Some(next) = tapes.take()? {
+            let Next::Record { logged, lacking } = next else { continue };
+            let header = &logged.record.header;
+            let rests = header.prev.iter().chain(&header.deps).any(|id| gone.contains(id));
+            if lacking.is_some() || rests {
+                gone.insert(logged.record.id);
+                cut.entry(header.device).or_insert(header.seq);
+            }
+        }
+        let log = Log::new(self.layout.logs());
+        for (device, first) in cut {
+            let mut records = BTreeMap::new();
+            let mut tape = Tape::new(&log, &self.layout.logs(), self.replica.vault, device)?;
+            while let Some(step) = tape.take()? {
+                if let Step::Sound(Logged { record, .. }) = step
+                    && record.header.seq < first
+                {
+                    records.insert(record.header.seq, record);
+                }
+            }
+            self.out.lost.push(format!("record {device}:{first} and later rest on records that are gone; they are set aside"));
+            self.replace_log(&device, records)?;
+        }
+        Ok(())
+    }
+
+    /// Drops mirrors that do not hold what the logs hold, and a `main` whose commit is gone: both are made again.
+    fn refs(&mut self) -> Result<(), Error> {
+        for device in mirror::devices(&self.repo)? {
+            let (_, wrong) = mirror::read(&self.repo, &self.replica.vault, &device)?;
+            if !wrong.is_empty() {
+                self.drop_ref(&format!("{}{device}", git::LOG_PREFIX))?;
+                self.out.mended.push(format!("mirror of the log of device {}: {}; made again", device.short(8), wrong.join("; ")));
+            }
+        }
+        let main = git::read_ref(&self.repo, git::MAIN);
+        let lost = match &main {
+            Ok(None) => None,
+            Ok(Some(tip)) => mirror::proven(&self.repo, *tip).err().map(|why| format!("commit {tip}: {why}")),
+            Err(e) => Some(e.to_string()),
+        };
+        if let Some(why) = lost {
+            self.drop_ref(git::MAIN)?;
+            self.out.mended.push(format!("{}: {why}; made again", git::MAIN));
+        }
+        Ok(())
+    }
+
+    fn drop_ref(&self, name: &str) -> Result<(), Error> {
+        match self.repo.find_reference(name) {
+            Ok(mut found) => Ok(found.delete().map_err(git::Error::git(format!("removing {name}")))?),
+            // Its file holds no ref: set aside as a file.
+            Err(_) => {
+                let path = self.repo.commondir().join(name);
+                if path.is_file() {
+                    self.set_aside(&path)?;
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+impl Vault {
+    /// Indexes the whole log in `logs`, in causal order, proving every record.
+    pub(crate) fn replay(&mut self, logs: &Path, progress: Progress<'_>) -> Result<(), Error> {
+        let mut tapes = Tapes::new(logs, self.replica.vault)?;
+        let mut done = 0;
+        while let Some(next) = tapes.take()? {
+            match next {
+                Next::Damage(_, damage) if damage.tail => {}
+                Next::Damage(_, damage) => {
+                    return Err(Error::Segment { path: damage.path, at: damage.at, why: damage.why });
+                }
+                Next::Record { logged, lacking: Some(_) } => {
+                    let place = logged.record.header.place();
+                    return Err(Error::Refused { place, why: Refusal::Gap });
+                }
+                Next::Record { logged, lacking: None } => {
+                    let fit = self.fit(&logged.record)?;
+                    self.index(&logged.record, logged.spot, fit)?;
+                    done += 1;
+                    if done % 256 == 0 {
+                        progress("records", done, 0);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes files that lie where documents belong for those documents. One that differs is a later save of it.
+    fn adopt(&mut self, progress: Progress<'_>) -> Result<(), Error> {
+        let placements = self.placements()?;
+        let (total, view) = (placements.len() as u64, self.shown.clone());
+        for (n, (doc, placement)) in placements.into_iter().enumerate() {
+            if n % 256 == 0 {
+                progress("files", n as u64, total);
+            }
+            let content = placement.content;
+            let Ok(read) = disk::read::read(self.writer.root(), &placement.path, LARGE) else { continue };
+            let saved = Saved::of(read);
+            let mut found = saved.found;
+            if saved.hash != content.hash {
+                // Looks unlike what lies there, so that the next look reads it.
+                (found.mtime_ns, found.ctime_ns, found.size) = (0, 0, content.size);
+            }
+            self.set_file(&doc, &found, &content.hash, &content.git)?;
+            self.aios_wrote(&doc, &content.hash, &content.git, &view)?;
+        }
+        Ok(())
+    }
+
+    /// The newest commit of ours that `main` reaches, so that what others committed since is still taken in.
+    fn known_commit(&mut self, main: Oid, progress: Progress<'_>) -> Result<Oid, Error> {
+        self.transaction(|vault| vault.project(progress))?;
+        self.repo = git::open_or_init(self.root())?;
+        let mut at = main;
+        let head = self.projected_head()?;
+        loop {
+            let ours = head == Some(at)
+                || self.db.query_row("SELECT EXISTS(SELECT 1 FROM record WHERE git = ?1) OR EXISTS(SELECT 1 FROM merge WHERE git = ?1)", [at.as_bytes()], |row| row.get(0))?;
+            if ours {
+                return Ok(at);
+            }
+            let parent = self.repo.find_commit(at).ok().and_then(|commit| commit.parent_id(0).ok());
+            match parent {
+                Some(parent) => at = parent,
+                // Nothing of ours beneath: `main` is what aios makes of it.
+                None => return Ok(main),
+            }
+        }
+    }
+
+    /// Puts blobs that git lost back from the working files that still hold them.
+    fn refill(&mut self, out: &mut Rebuilt) -> Result<(), Error> {
+        for (blob, known) in self.missing_apart()? {
+            let Some((hash, size)) = known else {
+                out.lost.push(format!("history {blob} from before aios: sync brings it back"));
+                continue;
+            };
+            let path: Option<String> = {
+                let mut get = self.db.prepare_cached("SELECT path FROM file WHERE git = ? AND hash = ?")?;
+                let mut rows = get.query(rusqlite::params![blob.as_bytes(), hash])?;
+                rows.next()?.map(|row| row.get(0)).transpose()?
+            };
+            let file = path.map(|path| self.root().join(path)).filter(|path| path.is_file());
+            let bytes = file.and_then(|path| std::fs::read(path).ok()).filter(|bytes| bytes.len() as u64 == size);
+            match bytes {
+                Some(bytes) if ContentHash::of(&bytes).as_bytes()[..] == hash[..] && oid(&GitId::blob(&bytes))? == blob => {
+                    self.store_blob(size, &mut bytes.as_slice())?;
+                    out.mended.push(format!("git blob {blob}: put back from the working file"));
+                }
+                _ => out.lost.push(format!("the bytes of {blob}: sync brings them back")),
+            }
+        }
+        self.repo = git::open_or_init(self.root())?;
+        Ok(())
+    }
+}

@@ -1,0 +1,250 @@
+//! Where things stand: read, never written, and honest about what is not known (I12).
+
+use aios_core::frontier::Frontier;
+use aios_core::id::{DeviceId, VaultId};
+use aios_core::markdown;
+use serde::Serialize;
+
+use crate::absorb::PathChange;
+use crate::audit::time;
+use crate::db;
+use crate::error::Error;
+use crate::git;
+use crate::survey::{Problem, Saved, Survey};
+use crate::vault::{Progress, Vault};
+
+/// A device, as status shows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Device {
+    /// Its id.
+    pub id: DeviceId,
+    /// Its name.
+    pub name: String,
+    /// Its roles.
+    pub roles: Vec<String>,
+}
+
+/// Another member, as status shows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct PeerStatus {
+    /// Its id.
+    pub id: DeviceId,
+    /// Its name.
+    pub name: String,
+    /// Its roles.
+    pub roles: Vec<String>,
+    /// Whether there is a connection now; only the daemon knows of any.
+    pub online: bool,
+    /// Whether it has said to have durably applied all integrated records.
+    pub acknowledged: bool,
+    /// When it was last heard of (RFC 3339).
+    pub last_seen: Option<String>,
+}
+
+/// Where things stand.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Status {
+    /// The vault's id.
+    pub vault: VaultId,
+    /// The vault's name.
+    pub name: String,
+    /// This device.
+    pub device: Device,
+    /// The commit of all integrated records, if it is projected.
+    pub head: Option<String>,
+    /// The hash of all projected rows (I1).
+    pub state: String,
+    /// The last record of each device.
+    pub frontier: Frontier,
+    /// How many records are held because their clock is far ahead.
+    pub held: u64,
+    /// Why aios neither reads nor writes the working files, if it does not.
+    pub paused: Option<String>,
+    /// How many documents live.
+    pub files: u64,
+    /// What differs on disk from what was taken in.
+    pub pending: Vec<PathChange>,
+    /// How many conflicts are open.
+    pub conflicts: u64,
+    /// How many things wait for the operator.
+    pub inbox: u64,
+    /// What the owner should look at.
+    #[serde(serialize_with = "problems")]
+    pub problems: Vec<Problem>,
+    /// The other members.
+    pub peers: Vec<PeerStatus>,
+    /// Whether every other member has durably applied everything, changes on disk included; absent if there is none.
+    pub synced: Option<bool>,
+}
+
+/// A problem as JSON: `{path, problem, hint}`.
+pub fn problem_json(problem: &Problem) -> serde_json::Value {
+    serde_json::json!({"path": problem.path, "problem": problem.problem, "hint": problem.hint})
+}
+
+fn problems<S: serde::Serializer>(list: &[Problem], s: S) -> Result<S::Ok, S::Error> {
+    s.collect_seq(list.iter().map(problem_json))
+}
+
+impl Vault {
+    /// Where things stand.
+    pub fn status(&mut self, progress: Progress<'_>) -> Result<Status, Error> {
+        let device = self.replica.device;
+        let member = self.members.0.get(&device);
+        let device = Device {
+            id: device,
+            name: self.members.name(&device),
+            roles: member.map(|member| member.roles.clone()).unwrap_or_default(),
+        };
+        let paused = self.paused()?;
+        let (mut pending, mut problems) = (Vec::new(), Vec::new());
+        if paused.is_none() {
+            self.look(&mut pending, &mut problems, progress)?;
+        }
+        let held = self.count("SELECT count(*) FROM held")?;
+        if held > 0 {
+            problems.push(Problem {
+                path: String::new(),
+                problem: format!("{held} records are held: their clock is more than a day ahead of this device's"),
+                hint: "set the clock of the device that made them, and this one's; they count once their time has come".into(),
+            });
+        }
+        let conflicts = self.count("SELECT count(*) FROM conflict")?;
+        let waiting = self.gated()?.iter().filter(|(_, accepted, present)| present.is_some() && *accepted != present.map(|(hash, _)| hash)).count();
+        let peers = self.peer_status()?;
+        let synced = match peers.is_empty() {
+            true => None,
+            false => Some(pending.is_empty() && held == 0 && paused.is_none() && self.synced()?),
+        };
+        Ok(Status {
+            vault: self.id(),
+            name: self.name().to_owned(),
+            device,
+            head: self.projected_head()?.map(|oid| oid.to_string()),
+            state: self.state()?,
+            frontier: self.frontier()?,
+            held,
+            paused,
+            files: self.count("SELECT count(*) FROM doc")?,
+            pending,
+            conflicts,
+            inbox: conflicts + waiting as u64,
+            problems,
+            peers,
+            synced,
+        })
+    }
+
+    fn count(&self, sql: &str) -> Result<u64, Error> {
+        Ok(self.db.prepare_cached(sql)?.query_row([], |row| row.get::<_, i64>(0))? as u64)
+    }
+
+    /// Compares the working files and git with what was taken in.
+    fn look(&mut self, pending: &mut Vec<PathChange>, problems: &mut Vec<Problem>, progress: Progress<'_>) -> Result<(), Error> {
+        let main = git::read_ref(&self.repo, git::MAIN)?;
+        let ours = db::meta(&self.db, "main")?;
+        if let (Some(main), Some(ours)) = (main, ours)
+            && main.as_bytes() != ours
+            && self.projected_head()? != Some(main)
+        {
+            pending.push(PathChange::new(".git", "commits on main"));
+        }
+        let survey = match self.survey(progress) {
+            Ok(survey) => survey,
+            Err(e @ Error::Root(_)) => {
+                let hint = e.hint().unwrap_or_default();
+                problems.push(Problem { path: String::new(), problem: e.to_string(), hint });
+                return Ok(());
+            }
+            Err(e) => return Err(e),
+        };
+        if survey.mass_deletion() {
+            let e = Error::MassDeletion { missing: survey.missing.len(), tracked: survey.known };
+            problems.push(Problem { path: String::new(), problem: e.to_string(), hint: e.hint().unwrap_or_default() });
+        }
+        for saved in survey.modified.iter().map(|(_, saved)| saved).chain(&survey.added).chain(survey.moved.iter().map(|moved| &moved.to)) {
+            problems.extend(front_problem(saved));
+        }
+        problems.extend(survey.problems.iter().cloned());
+        problems.sort();
+        self.differences(&survey, pending)?;
+        pending.sort();
+        Ok(())
+    }
+
+    fn differences(&self, survey: &Survey, out: &mut Vec<PathChange>) -> Result<(), Error> {
+        for (from, to) in &survey.folders {
+            out.push(PathChange::new(to, format!("folder renamed from {from}")));
+        }
+        for moved in &survey.moved {
+            let path = &moved.to.found.path;
+            let carried = survey.folders.iter().any(|(from, to)| aios_core::path::rebase(&moved.row.path, from, to).as_ref() == Some(path));
+            if !carried {
+                out.push(PathChange::new(path, format!("renamed from {}", moved.row.path)));
+            }
+            if moved.row.hash != moved.to.hash {
+                out.push(PathChange::new(path, "modified"));
+            }
+        }
+        out.extend(survey.modified.iter().map(|(row, _)| PathChange::new(&row.path, "modified")));
+        out.extend(survey.added.iter().map(|saved| PathChange::new(&saved.found.path, "added")));
+        for row in &survey.missing {
+            if self.placement(&row.doc)?.is_some() {
+                out.push(PathChange::new(&row.path, "deleted"));
+            }
+        }
+        for (row, found) in &survey.touched {
+            let Some(placement) = self.placement(&row.doc)? else { continue };
+            let exec = placement.mode == aios_core::item::Mode::Executable;
+            if placement.mode != aios_core::item::Mode::Link && exec != found.exec {
+                out.push(PathChange::new(&row.path, "mode"));
+            }
+        }
+        Ok(())
+    }
+
+    fn peer_status(&self) -> Result<Vec<PeerStatus>, Error> {
+        let known = self.peers()?;
+        let mut out = Vec::new();
+        for (id, member) in self.members.0.iter().filter(|(id, _)| **id != self.replica.device) {
+            let peer = known.get(id).cloned().unwrap_or_default();
+            out.push(PeerStatus {
+                id: *id,
+                name: member.name.clone(),
+                roles: member.roles.clone(),
+                online: false,
+                acknowledged: peer.acknowledged.is_some_and(|acked| acked.covers(&self.view)),
+                last_seen: peer.seen.map(time),
+            });
+        }
+        Ok(out)
+    }
+
+    /// The problems with the frontmatter of the files at some paths, as they are on disk.
+    pub fn front_problems(&self, changed: &[PathChange]) -> Vec<Problem> {
+        let mut out = Vec::new();
+        for change in changed.iter().filter(|change| change.change != "deleted") {
+            if let Ok(read) = crate::disk::read::read(self.writer.root(), &change.path, crate::disk::read::LARGE) {
+                out.extend(front_problem(&Saved::of(read)));
+            }
+        }
+        out.sort();
+        out.dedup();
+        out
+    }
+}
+
+/// What is wrong with the frontmatter of a saved Markdown file.
+fn front_problem(saved: &Saved) -> Option<Problem> {
+    let path = &saved.found.path;
+    let bytes = saved.bytes.as_deref()?;
+    if crate::absorb::kind_of_bytes(path, bytes) != aios_core::item::Kind::Md {
+        return None;
+    }
+    let why = markdown::front_problem(std::str::from_utf8(bytes).ok()?)?;
+    Some(Problem {
+        path: path.clone(),
+        problem: format!("its frontmatter cannot be read: {why}"),
+        hint: "it is kept as text, as it stands; mend the line and save".into(),
+    })
+}

@@ -1,0 +1,402 @@
+//! Reversing what was done, by doing the opposite now: nothing is ever rewritten. What others did since stays.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use aios_core::event::Event;
+use aios_core::fold::fold;
+use aios_core::frontier::{Place, View};
+use aios_core::history::{FolderMove, History};
+use aios_core::id::{DocId, GitId, RecordId};
+use aios_core::item::{Base, Item, Kind, Mode};
+use aios_core::path;
+use serde::Serialize;
+
+use crate::absorb::PathChange;
+use crate::audit::{Revision, Version, is_content};
+use crate::author::Draft;
+use crate::conflict::{Conflict, ConflictKind, Value};
+use crate::error::Error;
+use crate::index::SqlHistory;
+use crate::vault::Vault;
+
+/// What undoing or restoring did.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Undone {
+    /// The new records, in order; none if everything was so already.
+    pub records: Vec<RecordId>,
+    /// What changed.
+    pub changed: Vec<PathChange>,
+    /// What was left as it is, and why.
+    pub left: Vec<String>,
+}
+
+/// A reversal in the making.
+#[derive(Default)]
+struct Reversal {
+    draft: Draft,
+    changed: Vec<PathChange>,
+    left: Vec<String>,
+    /// The documents with an edit at an older version, and what it makes of them.
+    stale: Vec<(DocId, GitId)>,
+}
+
+impl Reversal {
+    fn push(&mut self, path: &str, change: impl Into<String>, item: Item, payload: Vec<u8>) {
+        self.draft.items.push((item, payload));
+        self.changed.push(PathChange { path: path.to_owned(), change: change.into() });
+    }
+
+    fn leave(&mut self, path: &str, why: &str) {
+        self.left.push(format!("{path}: {why}"));
+    }
+}
+
+impl Vault {
+    /// Reverses one record with a new one. What was changed since stays changed.
+    pub fn undo(&mut self, revision: &Revision) -> Result<Undone, Error> {
+        let Some(n) = revision.n else {
+            return Err(Error::Usage("a merge, or a commit from before aios, did nothing of its own that could be undone".into()));
+        };
+        let mut out = Undone::default();
+        self.undo_number(n, &mut out)?;
+        Ok(out)
+    }
+
+    /// Reverses every record of a run, newest first, each with a new one.
+    pub fn undo_run(&mut self, run: &str) -> Result<Undone, Error> {
+        let numbers: Vec<i64> = {
+            let mut get = self.db.prepare_cached(
+                "SELECT n FROM record WHERE tree = 1 AND ends = n ORDER BY ms DESC, count DESC, device DESC, seq DESC",
+            )?;
+            let rows = get.query_map([], |row| row.get(0))?;
+            rows.collect::<Result<_, _>>()?
+        };
+        let mut of_run = Vec::new();
+        for n in numbers {
+            let row = self.row(n)?;
+            let body = self.log.record(&row.place.device, row.spot)?.body()?;
+            if body.run.as_deref() == Some(run) {
+                of_run.push(n);
+            }
+        }
+        if of_run.is_empty() {
+            return Err(Error::Unknown { what: "run", name: run.to_owned() });
+        }
+        let mut out = Undone::default();
+        for n in of_run {
+            self.undo_number(n, &mut out)?;
+        }
+        Ok(out)
+    }
+
+    /// Brings the file, or every file of the folder, at `path` back as it was at a revision.
+    pub fn restore(&mut self, path: &str, at: &Revision) -> Result<Undone, Error> {
+        let Some(view) = at.view.clone() else {
+            return Err(Error::Usage("only records made with aios can be restored from: for an older commit use `git restore`".into()));
+        };
+        let mut reversal = Reversal::default();
+        let mut found = false;
+        // The file that lies there now, under whatever name it had; else the one that lay there.
+        let now = self.doc_at(path)?;
+        let now = match now {
+            Some(doc) => self.version(&doc, &view)?.map(|old| (doc, old)),
+            None => None,
+        };
+        let targets: Vec<(DocId, Version, String)> = match now {
+            Some((doc, old)) => vec![(doc, old, path.to_owned())],
+            None => {
+                let mut targets = Vec::new();
+                for doc in self.docs_once(path, &view)? {
+                    if let Some(old) = self.version(&doc, &view)?
+                        && (path.is_empty() || old.path == path || path::below(&path::fold(&old.path), &path::fold(path)).is_some())
+                    {
+                        let to = old.path.clone();
+                        targets.push((doc, old, to));
+                    }
+                }
+                targets
+            }
+        };
+        for (doc, old, to) in targets {
+            found = true;
+            self.restore_doc(&doc, &old, &to, &mut reversal)?;
+        }
+        if !found {
+            return Err(Error::Unknown { what: "path at that revision", name: path.to_owned() });
+        }
+        let name = match (&at.record, &at.commit) {
+            (Some(record), _) => record.short(12),
+            (None, Some(commit)) => commit.to_string()[..12].to_owned(),
+            (None, None) => "an earlier point".into(),
+        };
+        let what = if path.is_empty() { "everything" } else { path };
+        reversal.draft.message = format!("Restore {what} as at {name}");
+        let mut out = Undone::default();
+        self.write_reversal(reversal, &mut out)?;
+        Ok(out)
+    }
+
+    /// Writes the files at or below `path` again that are gone from disk, as the vault has them; gives how many.
+    /// For when most are gone by accident, so that taking that in was refused.
+    pub fn put_back(&mut self, path: &str) -> Result<usize, Error> {
+        let docs: Vec<(DocId, String)> = self.placements()?.into_iter().map(|(doc, placement)| (doc, placement.path)).collect();
+        let wanted = |at: &str| path.is_empty() || at == path || path::below(at, path).is_some();
+        let mut count = 0;
+        self.transaction(|vault| {
+            for (doc, at) in docs.iter().filter(|(_, at)| wanted(at)) {
+                if matches!(crate::disk::scan::look(vault.writer.root(), at), Ok(None)) {
+                    vault.drop_file(at)?;
+                    vault.db.prepare_cached("INSERT OR IGNORE INTO dirty VALUES(?)")?.execute([doc.as_bytes()])?;
+                    count += 1;
+                }
+            }
+            Ok(())
+        })?;
+        Ok(count)
+    }
+
+    fn docs_once(&self, path: &str, view: &View) -> Result<BTreeSet<DocId>, Error> {
+        let history = SqlHistory(&self.db);
+        let mut space = aios_core::namespace::Namespace::new(&history, view.clone())?;
+        let folded = path::fold(path);
+        if path.is_empty() {
+            return Ok(history.all()?.into_iter().map(|(doc, _)| doc).collect());
+        }
+        let mut out: BTreeSet<DocId> = space.claiming(&folded)?.into_iter().collect();
+        out.extend(space.below(&folded)?);
+        if let Some(claim) = path::unsuffixed(&folded) {
+            out.extend(space.claiming(&claim)?);
+        }
+        Ok(out)
+    }
+
+    fn restore_doc(&mut self, doc: &DocId, old: &Version, to: &str, out: &mut Reversal) -> Result<(), Error> {
+        let now = self.version(doc, &self.view.clone())?;
+        self.put_content(doc, old, now.as_ref(), None, out)?;
+        if now.as_ref().map_or(&old.path, |now| &now.path) != to {
+            let from = now.as_ref().map(|now| now.path.clone()).unwrap_or_default();
+            out.push(to, format!("renamed from {from}"), Item::Move { doc: *doc, path: to.to_owned() }, Vec::new());
+        } else if now.is_none() {
+            self.reclaim(doc, &old.claim, out)?;
+        }
+        if old.mode != Mode::Link && now.as_ref().is_some_and(|now| now.mode != Mode::Link && now.mode != old.mode) {
+            out.push(to, "mode", Item::Mode { doc: *doc, mode: old.mode }, Vec::new());
+        }
+        Ok(())
+    }
+
+    /// A document that is brought back claims the path it had.
+    fn reclaim(&mut self, doc: &DocId, claim: &str, out: &mut Reversal) -> Result<(), Error> {
+        let history = SqlHistory(&self.db);
+        let kept: Vec<_> = history.touches(doc)?.into_iter().filter(|touch| touch.act != aios_core::history::Act::Delete).collect();
+        let now = fold(&kept, &history.folder_moves()?, &self.view).map(|found| found.claim);
+        if now.as_deref() != Some(claim) {
+            out.draft.push(Item::Move { doc: *doc, path: claim.to_owned() });
+        }
+        Ok(())
+    }
+
+    /// Gives a document the content it had, as an edit of the version `at`, or of the present one.
+    fn put_content(&mut self, doc: &DocId, old: &Version, now: Option<&Version>, at: Option<View>, out: &mut Reversal) -> Result<(), Error> {
+        if now.is_some_and(|now| now.content.hash == old.content.hash) {
+            return Ok(());
+        }
+        let bytes = old.bytes.as_ref().map(|bytes| bytes.to_vec());
+        if bytes.is_none() && old.kind != Kind::Blob {
+            return Err(Error::Apart(old.content.git));
+        }
+        let stale = at.is_some();
+        let path = now.map_or(old.path.as_str(), |now| now.path.as_str()).to_owned();
+        let edited = match now {
+            Some(_) => self.edit_at(doc, &path, old.content, bytes.clone(), at)?,
+            None => None,
+        };
+        match (edited, now) {
+            (Some(edited), Some(_)) => {
+                if stale {
+                    out.stale.push((*doc, old.content.git));
+                }
+                out.push(&path, "modified", edited.item, edited.payload);
+            }
+            (None, Some(_)) => {}
+            // The same document lives again (I5).
+            (_, None) => {
+                let payload = if old.kind.inline() { bytes.unwrap_or_default() } else { Vec::new() };
+                let item = Item::Replace { doc: *doc, kind: old.kind, content: old.content, base: Base::default() };
+                out.push(&old.path, "added", item, payload);
+            }
+        }
+        Ok(())
+    }
+
+    fn undo_number(&mut self, n: i64, out: &mut Undone) -> Result<(), Error> {
+        let row = self.row(n)?;
+        let after = row.view.clone();
+        let before = self.past(&row)?;
+        let mut reversal = Reversal::default();
+        let moves: Vec<FolderMove> = {
+            let mut moves = SqlHistory(&self.db).folder_moves()?;
+            moves.retain(|step| step.place == row.place);
+            moves
+        };
+        let mut docs = self.docs_of(n)?;
+        let mut carried = BTreeMap::new();
+        for step in &moves {
+            carried.extend(self.carried(step, &before, &after)?);
+        }
+        docs.extend(carried.keys().copied());
+        if docs.is_empty() {
+            return Err(Error::Usage(format!("record {} changed no file, so there is nothing to undo", row.id.short(12))));
+        }
+        let back = self.move_folders_back(&moves, &carried, &mut reversal)?;
+        for doc in &docs {
+            self.reverse(doc, row.place, &before, &after, back.contains(doc), &mut reversal)?;
+        }
+        let message = self.log.record(&row.place.device, row.spot)?.body()?.message;
+        let first = message.lines().next().unwrap_or_default();
+        reversal.draft.message = format!("Undo {}: {first}", row.id.short(12));
+        self.write_reversal(reversal, out)
+    }
+
+    /// The documents that a folder's move carried, with their claim after it.
+    fn carried(&self, step: &FolderMove, before: &View, after: &View) -> Result<BTreeMap<DocId, String>, Error> {
+        let history = SqlHistory(&self.db);
+        let mut old = aios_core::namespace::Namespace::new(&history, before.clone())?;
+        let mut new = aios_core::namespace::Namespace::new(&history, after.clone())?;
+        let mut out = BTreeMap::new();
+        for doc in old.below(&path::fold(&step.from))? {
+            if let Some(found) = new.doc(&doc)?
+                && path::below(&path::fold(&found.claim), &path::fold(&step.to)).is_some()
+            {
+                out.insert(doc, found.claim.clone());
+            }
+        }
+        Ok(out)
+    }
+
+    /// Moves folders back whole where they hold what they held; gives the documents that go along.
+    fn move_folders_back(
+        &mut self,
+        moves: &[FolderMove],
+        carried: &BTreeMap<DocId, String>,
+        out: &mut Reversal,
+    ) -> Result<BTreeSet<DocId>, Error> {
+        let mut back = BTreeSet::new();
+        for step in moves.iter().rev() {
+            let inside: Vec<DocId> = {
+                let history = SqlHistory(&self.db);
+                let mut space = aios_core::namespace::Namespace::new(&history, self.view.clone())?;
+                if !space.below(&path::fold(&step.from))?.is_empty() || !space.claiming(&path::fold(&step.from))?.is_empty() {
+                    continue;
+                }
+                let mut inside = Vec::new();
+                let mut whole = true;
+                for doc in space.below(&path::fold(&step.to))? {
+                    let claim = space.doc(&doc)?.map(|found| found.claim.clone());
+                    whole &= claim.is_some() && carried.get(&doc) == claim.as_ref();
+                    inside.push(doc);
+                }
+                if !whole || inside.is_empty() {
+                    continue;
+                }
+                inside
+            };
+            back.extend(inside);
+            let item = Item::MoveDir { from: step.to.clone(), to: step.from.clone() };
+            out.push(&step.from, format!("folder renamed from {}", step.to), item, Vec::new());
+        }
+        Ok(back)
+    }
+
+    /// Adds what reverses a transaction's effect on one document.
+    fn reverse(&mut self, doc: &DocId, place: Place, before: &View, after: &View, moved: bool, out: &mut Reversal) -> Result<(), Error> {
+        let old = self.version(doc, before)?;
+        let new = self.version(doc, after)?;
+        let now = self.version(doc, &self.view.clone())?;
+        let touches = SqlHistory(&self.db).touches(doc)?;
+        match (old, new, now) {
+            (None, None, _) => Ok(()),
+            (None, Some(_), None) => Ok(()),
+            (None, Some(new), Some(now)) => {
+                let since = touches.iter().any(|touch| touch.place != place && !after.has(&touch.place) && is_content(touch));
+                if !since || now.content.hash == new.content.hash {
+                    out.push(&now.path, "deleted", Item::Delete { doc: *doc }, Vec::new());
+                } else {
+                    out.leave(&now.path, "was edited since, so it is not removed; delete it yourself if that is meant");
+                }
+                Ok(())
+            }
+            (Some(old), None, None) => {
+                self.put_content(doc, &old, None, None, out)?;
+                self.reclaim(doc, &old.claim, out)
+            }
+            (Some(old), None, Some(_)) => {
+                out.leave(&old.path, "lives again already");
+                Ok(())
+            }
+            (Some(old), Some(_), None) => {
+                out.leave(&old.path, "is gone since");
+                Ok(())
+            }
+            (Some(old), Some(new), Some(now)) => {
+                self.reverse_content(doc, &old, &new, &now, after, out)?;
+                if old.claim != new.claim && !moved {
+                    match now.claim == new.claim {
+                        true => out.push(&old.claim, format!("renamed from {}", now.path), Item::Move { doc: *doc, path: old.claim.clone() }, Vec::new()),
+                        false => out.leave(&now.path, "was renamed again since"),
+                    }
+                }
+                if old.mode != new.mode && old.mode != Mode::Link && new.mode != Mode::Link {
+                    match now.mode == new.mode {
+                        true => out.push(&now.path, "mode", Item::Mode { doc: *doc, mode: old.mode }, Vec::new()),
+                        false => out.leave(&now.path, "has another mode since"),
+                    }
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Reverses an edit at the version it made, so that what was edited since stays (I6).
+    fn reverse_content(&mut self, doc: &DocId, old: &Version, new: &Version, now: &Version, after: &View, out: &mut Reversal) -> Result<(), Error> {
+        if old.content.hash == new.content.hash {
+            return Ok(());
+        }
+        if now.content.hash == new.content.hash {
+            return self.put_content(doc, old, Some(now), None, out);
+        }
+        if !now.kind.is_text() || !old.kind.is_text() {
+            out.leave(&now.path, "is no text and was replaced since");
+            return Ok(());
+        }
+        // What is there now does not matter to an edit of an older version.
+        self.put_content(doc, old, Some(&Version { path: now.path.clone(), ..new.clone() }), Some(after.clone()), out)
+    }
+
+    fn write_reversal(&mut self, mut reversal: Reversal, out: &mut Undone) -> Result<(), Error> {
+        out.changed.append(&mut reversal.changed);
+        out.left.append(&mut reversal.left);
+        if reversal.draft.items.is_empty() {
+            return Ok(());
+        }
+        let mut draft = reversal.draft;
+        draft.actor = "operator".into();
+        let items = draft.items.len();
+        for _ in &reversal.stale {
+            draft.push(Item::Event(Event::ConflictSettled { id: String::new() }));
+        }
+        // The operator asked for these edits of older versions: they are no question to the operator.
+        let closing = Place { device: self.replica.device, seq: self.closing_seq(&draft)? };
+        for (n, (doc, git)) in reversal.stale.iter().enumerate() {
+            let id = Conflict::new(*doc, ConflictKind::Stale, None, vec![Value::of_record(git.to_string(), closing)]).id;
+            draft.items[items + n].0 = Item::Event(Event::ConflictSettled { id });
+        }
+        let record = self.transaction(|vault| {
+            let record = vault.author_records(draft)?;
+            vault.refresh(&mut |_, _, _| {})?;
+            Ok(record)
+        })?;
+        out.records.push(record);
+        Ok(())
+    }
+}

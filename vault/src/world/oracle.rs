@@ -1,0 +1,390 @@
+//! What must come out, worked out from the definitions (`docs/formats.md`, Documents and Content) and from what users
+//! meant, without the code under test: no folding, no namespace, no Automerge.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use aios_core::clock::Stamp;
+use aios_core::frontier::{Place, View};
+use aios_core::id::{ContentHash, DocId};
+
+/// A frontmatter entry: what stands around its items, or all of it; and the items, if it is a list.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Field {
+    pub frame: String,
+    pub items: Option<BTreeSet<String>>,
+}
+
+/// A file as the tests write it: frontmatter by key, and how often each token stands in the body.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Content {
+    pub fences: Option<(String, String)>,
+    pub fields: BTreeMap<String, Field>,
+    pub tokens: BTreeMap<String, usize>,
+}
+
+/// The body line that holds token `n`.
+pub(crate) fn line(n: usize) -> String {
+    format!("k{n}x lorem{n}x ipsum{n}x")
+}
+
+/// Reads a file. Frontmatter is what the tests write: plain keys, `tags: [a, b]`, `labels:` with `  - ` items.
+pub(crate) fn read(bytes: &[u8]) -> Content {
+    let text = String::from_utf8_lossy(bytes);
+    let mut out = Content::default();
+    let mut body = &text[..];
+    let lines: Vec<&str> = text.split_inclusive('\n').collect();
+    let close = lines.iter().skip(1).position(|line| line.trim_end() == "---").map(|at| at + 1);
+    if let (Some(first), Some(close)) = (lines.first(), close)
+        && first.trim_end() == "---"
+    {
+        out.fences = Some(((*first).to_owned(), lines[close].to_owned()));
+        let mut last = String::new();
+        for raw in &lines[1..close] {
+            if let Some(item) = raw.starts_with("  - ").then(|| out.fields.get_mut(&last)).flatten() {
+                item.items.get_or_insert_default().insert((*raw).to_owned());
+                continue;
+            }
+            let (key, value) = raw.split_once(':').unwrap_or((raw, ""));
+            last = key.to_owned();
+            let field = match value.trim().strip_prefix('[').and_then(|value| value.strip_suffix(']')) {
+                Some(list) => {
+                    let items = list.split(',').map(|item| item.trim().to_owned()).filter(|item| !item.is_empty()).collect();
+                    let end = raw.trim_end().len();
+                    Field { frame: format!("{key}: []{}", &raw[end..]), items: Some(items) }
+                }
+                None => Field { frame: (*raw).to_owned(), items: (key == "labels").then(BTreeSet::new) },
+            };
+            out.fields.insert(last.clone(), field);
+        }
+        body = &text[lines[..=close].iter().map(|line| line.len()).sum()..];
+    }
+    for word in body.split(|c: char| !c.is_alphanumeric()) {
+        // Lines may have been joined: a token is found inside a run of letters too.
+        for (at, _) in word.match_indices('k') {
+            let digits: String = word[at + 1..].chars().take_while(char::is_ascii_digit).collect();
+            if !digits.is_empty() && word[at + 1 + digits.len()..].starts_with('x') {
+                *out.tokens.entry(digits).or_default() += 1;
+            }
+        }
+    }
+    out
+}
+
+/// What an item was seen by, and what it saw.
+#[derive(Debug, Clone)]
+pub(crate) struct At {
+    pub place: Place,
+    pub index: u32,
+    pub seen: View,
+    pub rank: Stamp,
+}
+
+impl At {
+    fn covers(&self, other: &At) -> bool {
+        match self.place == other.place {
+            true => other.index < self.index,
+            false => self.seen.has(&other.place),
+        }
+    }
+}
+
+/// What an item does to its document, but for its content.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum What {
+    Create { path: String, exec: bool, hash: ContentHash },
+    Edit,
+    Replace,
+    Move(String),
+    Mode(bool),
+    Delete,
+}
+
+/// What a user meant to change in a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Deed {
+    Insert(String),
+    Remove(String),
+    Put { key: String, frame: String },
+    Clear(String),
+    Add { key: String, item: String },
+    Drop { key: String, item: String },
+}
+
+/// What a save meant: the difference between what its writer had in front of them and what they saved.
+pub(crate) fn deeds(old: &Content, new: &Content) -> Vec<Deed> {
+    let mut out = Vec::new();
+    let fresh = |a: &Content, b: &Content| -> Vec<String> {
+        a.tokens.keys().filter(|token| !b.tokens.contains_key(*token)).cloned().collect()
+    };
+    out.extend(fresh(new, old).into_iter().map(Deed::Insert));
+    out.extend(fresh(old, new).into_iter().map(Deed::Remove));
+    if old.fences != new.fences {
+        out.push(match &new.fences {
+            Some((open, close)) => Deed::Put { key: "---".into(), frame: format!("{open}{close}") },
+            None => Deed::Clear("---".into()),
+        });
+    }
+    let none = Field::default();
+    for key in old.fields.keys().chain(new.fields.keys()).collect::<BTreeSet<_>>() {
+        let (was, is) = (old.fields.get(key), new.fields.get(key));
+        let items = |field: Option<&Field>| field.unwrap_or(&none).items.clone().unwrap_or_default();
+        let (before, after) = (items(was), items(is));
+        out.extend(after.difference(&before).map(|item| Deed::Add { key: key.clone(), item: item.clone() }));
+        out.extend(before.difference(&after).map(|item| Deed::Drop { key: key.clone(), item: item.clone() }));
+        match (was, is) {
+            (_, None) => out.push(Deed::Clear(key.clone())),
+            (was, Some(is)) if was != Some(is) => out.push(Deed::Put { key: key.clone(), frame: is.frame.clone() }),
+            _ => {}
+        }
+    }
+    out
+}
+
+#[derive(Debug, Clone)]
+struct Fact {
+    at: At,
+    what: What,
+    deeds: Vec<Deed>,
+}
+
+/// A move of a folder.
+#[derive(Debug, Clone)]
+struct Step {
+    at: At,
+    from: String,
+    to: String,
+}
+
+/// What is known of one document in a view.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Expected {
+    pub exec: bool,
+    /// Whether every deletion must show too: not where it was replaced whole.
+    pub exact: bool,
+    /// Tokens that must stand there, with the most times each may.
+    pub present: BTreeMap<String, usize>,
+    /// Tokens somebody who saw them deleted.
+    pub absent: BTreeSet<String>,
+    /// Fields that must be there; `None` where the frontmatter cannot be told.
+    pub fields: Option<BTreeMap<String, Field>>,
+    /// Losing values of keys, which must be listed.
+    pub losers: BTreeMap<String, BTreeSet<String>>,
+}
+
+/// All that happened.
+#[derive(Debug, Default)]
+pub(crate) struct Oracle {
+    docs: BTreeMap<DocId, Vec<Fact>>,
+    steps: Vec<Step>,
+    /// Hashes of every content in a record.
+    pub hashes: BTreeSet<ContentHash>,
+}
+
+fn fold(path: &str) -> String {
+    path.to_lowercase()
+}
+
+impl Oracle {
+    pub fn note(&mut self, doc: DocId, at: At, what: What, deeds: Vec<Deed>) {
+        self.docs.entry(doc).or_default().push(Fact { at, what, deeds });
+    }
+
+    pub fn note_folder(&mut self, at: At, from: String, to: String) {
+        self.steps.push(Step { at, from, to });
+        self.steps.sort_by_key(|step| (step.at.rank, step.at.index));
+    }
+
+    fn facts<'a>(&'a self, doc: &DocId, view: &View) -> Vec<&'a Fact> {
+        self.docs.get(doc).into_iter().flatten().filter(|fact| view.has(&fact.at.place)).collect()
+    }
+
+    pub fn lives(&self, doc: &DocId, view: &View) -> bool {
+        let facts = self.facts(doc, view);
+        let deletes: Vec<&&Fact> = facts.iter().filter(|fact| fact.what == What::Delete).collect();
+        let kept = |fact: &&&Fact| fact.what != What::Delete && !deletes.iter().any(|delete| delete.at.covers(&fact.at));
+        facts.iter().any(|fact| kept(&fact))
+    }
+
+    /// Whether something happened to a document in `view` that `known` lacks.
+    pub fn news(&self, doc: &DocId, known: &View, view: &View) -> bool {
+        self.facts(doc, view).iter().any(|fact| !known.has(&fact.at.place))
+    }
+
+    fn greatest<'a>(&self, facts: &[&'a Fact], of: impl Fn(&What) -> bool) -> Option<&'a Fact> {
+        let those: Vec<&&Fact> = facts.iter().filter(|fact| of(&fact.what)).collect();
+        let free = those.iter().filter(|fact| !those.iter().any(|other| other.at.covers(&fact.at)));
+        free.max_by_key(|fact| (fact.at.rank, fact.at.place, fact.at.index)).map(|fact| **fact)
+    }
+
+    fn claim(&self, doc: &DocId, view: &View) -> Option<String> {
+        if !self.lives(doc, view) {
+            return None;
+        }
+        let facts = self.facts(doc, view);
+        let chosen = self.greatest(&facts, |what| matches!(what, What::Create { .. } | What::Move(_)))?;
+        let (What::Create { path, .. } | What::Move(path)) = &chosen.what else { return None };
+        let mut path = path.clone();
+        for step in self.steps.iter().filter(|step| view.has(&step.at.place)) {
+            let known = match step.at.place == chosen.at.place {
+                true => step.at.index < chosen.at.index,
+                false => chosen.at.seen.has(&step.at.place),
+            };
+            let below = fold(&path).strip_prefix(&format!("{}/", fold(&step.from))).map(str::len);
+            if let (false, Some(rest)) = (known, below) {
+                path = format!("{}/{}", step.to, &path[path.len() - rest..]);
+            }
+        }
+        Some(path)
+    }
+
+    pub fn exec(&self, doc: &DocId, view: &View) -> bool {
+        let facts = self.facts(doc, view);
+        if let Some(Fact { what: What::Mode(exec), .. }) = self.greatest(&facts, |what| matches!(what, What::Mode(_))) {
+            return *exec;
+        }
+        let creates = facts.iter().filter_map(|fact| match fact.what {
+            What::Create { exec, .. } => Some(((fact.at.rank, fact.at.index), exec)),
+            _ => None,
+        });
+        creates.min_by_key(|(rank, _)| *rank).is_some_and(|(_, exec)| exec)
+    }
+
+    /// Where every living document lies.
+    pub fn places(&self, view: &View) -> BTreeMap<String, DocId> {
+        let claims: BTreeMap<DocId, String> =
+            self.docs.keys().filter_map(|doc| Some((*doc, self.claim(doc, view)?))).collect();
+        let taken: BTreeSet<String> = claims.values().map(|claim| fold(claim)).collect();
+        let mut first: BTreeMap<String, DocId> = BTreeMap::new();
+        for (doc, claim) in &claims {
+            first.entry(fold(claim)).or_insert(*doc);
+        }
+        let mut out = BTreeMap::new();
+        for (doc, claim) in &claims {
+            let folder = taken.iter().any(|other| other.starts_with(&format!("{}/", fold(claim))));
+            let mut path = claim.clone();
+            if folder || first.get(&fold(claim)) != Some(doc) {
+                let name = claim.rfind('/').map_or(0, |at| at + 1);
+                let dot = claim[name..].rfind('.').filter(|at| *at > 0).map_or(claim.len(), |at| name + at);
+                let suffixed = |n: usize| format!("{}-{}{}", &claim[..dot], &doc.hex()[..n], &claim[dot..]);
+                path = [6, 12, 24].map(suffixed).into_iter().find(|path| !taken.contains(&fold(path))).unwrap_or_else(|| suffixed(64));
+            }
+            out.insert(path, *doc);
+        }
+        out
+    }
+
+    /// Where a document lies, if it lives.
+    pub fn path(&self, doc: &DocId, view: &View) -> Option<String> {
+        self.places(view).into_iter().find(|(_, of)| of == doc).map(|(path, _)| path)
+    }
+
+    /// What a document holds in a view.
+    pub fn expected<'a>(&'a self, doc: &DocId, view: &View) -> Expected {
+        let facts = self.facts(doc, view);
+        let twins = |fact: &'a Fact| -> Vec<&'a At> {
+            match &fact.what {
+                What::Create { hash, .. } => {
+                    let equal = |other: &&&Fact| matches!(&other.what, What::Create { hash: of, .. } if of == hash);
+                    facts.iter().filter(equal).map(|other| &other.at).collect()
+                }
+                _ => vec![&fact.at],
+            }
+        };
+        let rank = |fact: &'a Fact| twins(fact).iter().map(|at| at.rank).min();
+        // Whether some item that does `what` has seen the fact.
+        let undone = |fact: &'a Fact, what: &dyn Fn(&Deed) -> bool| {
+            let twins = twins(fact);
+            facts.iter().any(|other| other.deeds.iter().any(what) && twins.iter().any(|at| other.at.covers(at)))
+        };
+        let (mut present, mut absent) = (BTreeMap::new(), BTreeSet::new());
+        let mut written: BTreeMap<String, Vec<(Option<Stamp>, String)>> = BTreeMap::new();
+        let mut items: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+        let mut inserted: BTreeSet<(String, Option<ContentHash>)> = BTreeSet::new();
+        for fact in facts.iter().copied() {
+            for deed in &fact.deeds {
+                match deed {
+                    Deed::Insert(token) => {
+                        let equal = match &fact.what {
+                            What::Create { hash, .. } => Some(*hash),
+                            _ => None,
+                        };
+                        if equal.is_some() && !inserted.insert((token.clone(), equal)) {
+                            continue;
+                        }
+                        match undone(fact, &|deed| *deed == Deed::Remove(token.clone())) {
+                            true => _ = absent.insert(token.clone()),
+                            false => *present.entry(token.clone()).or_default() += 1,
+                        }
+                    }
+                    Deed::Put { key, frame } => {
+                        let over = |deed: &Deed| matches!(deed, Deed::Put { key: of, .. } | Deed::Clear(of) if of == key);
+                        if !undone(fact, &over) {
+                            written.entry(key.clone()).or_default().push((rank(fact), frame.clone()));
+                        }
+                    }
+                    Deed::Add { key, item } => {
+                        let drop = Deed::Drop { key: key.clone(), item: item.clone() };
+                        if !undone(fact, &|deed| *deed == drop) {
+                            items.entry(key.clone()).or_default().insert(item.clone());
+                        }
+                    }
+                    Deed::Remove(_) | Deed::Clear(_) | Deed::Drop { .. } => {}
+                }
+            }
+        }
+        absent.retain(|token| !present.contains_key(token));
+        let mut losers: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+        let mut fields = BTreeMap::new();
+        for (key, mut values) in written {
+            values.sort();
+            let Some((_, frame)) = values.pop() else { continue };
+            let lost: BTreeSet<String> = values.into_iter().map(|(_, value)| value).filter(|value| *value != frame).collect();
+            let is_list = matches!(key.as_str(), "tags" | "labels");
+            if !lost.is_empty() && !is_list {
+                losers.insert(key.clone(), lost);
+            }
+            let items = is_list.then(|| items.get(&key).cloned().unwrap_or_default());
+            fields.insert(key, Field { frame, items });
+        }
+        let torn = facts.iter().any(|fact| fact.deeds.contains(&Deed::Clear("---".into())));
+        let open = fields.remove("---").is_some();
+        losers.remove("---");
+        let exact = !facts.iter().any(|fact| fact.what == What::Replace);
+        let fields = (exact && !torn && (open || fields.is_empty())).then_some(fields);
+        if fields.is_none() {
+            losers.clear();
+        }
+        Expected { exec: self.exec(doc, view), exact, present, absent, fields, losers }
+    }
+
+    /// Tokens that nobody ever deleted in this document: they are there however it was merged.
+    pub fn untouched(&self, doc: &DocId, view: &View) -> BTreeSet<String> {
+        let facts = self.facts(doc, view);
+        let all = facts.iter().flat_map(|fact| &fact.deeds);
+        let removed: BTreeSet<&String> =
+            all.clone().filter_map(|deed| if let Deed::Remove(token) = deed { Some(token) } else { None }).collect();
+        let inserted = all.filter_map(|deed| if let Deed::Insert(token) = deed { Some(token) } else { None });
+        inserted.filter(|token| !removed.contains(token)).cloned().collect()
+    }
+
+    /// Everything about a document, for a failure's report.
+    pub fn story(&self, doc: &DocId) -> String {
+        let show = |view: &View| view.iter().map(|place| format!("{}:{}", place.device.short(4), place.seq)).collect::<Vec<_>>().join(" ");
+        let facts = self.docs.get(doc).into_iter().flatten();
+        let lines = facts.map(|fact| {
+            let at = &fact.at;
+            format!(
+                "  {}:{}#{} saw [{}] rank {}.{} {:?} {:?}\n",
+                at.place.device.short(4),
+                at.place.seq,
+                at.index,
+                show(&at.seen),
+                at.rank.0,
+                at.rank.1,
+                fact.what,
+                fact.deeds
+            )
+        });
+        lines.collect()
+    }
+}
