@@ -145,11 +145,12 @@ fn maximal<'a>(touches: impl Iterator<Item = &'a Touch> + Clone) -> Vec<&'a Touc
 fn text(kept: &[&Touch]) -> Option<Text> {
     let content = content_of(kept);
     let mut heads = heads(&content);
-    // Creates of the same bytes are one: covered if any of them is (formats.md, Content).
+    // The same file made twice is one; creates of it are covered if any of them is (formats.md, Content).
     let mut seen = std::collections::HashSet::new();
-    heads.retain(|touch| match &touch.act {
-        Act::Create { content: made, .. } => seen.insert(made.hash) && !covered_by_equal(&content, touch),
-        _ => true,
+    heads.retain(|touch| {
+        let is_create = matches!(touch.act, Act::Create { .. });
+        let made = touch.act.content().map(|made| (made.hash, kind_of(&content, touch).0));
+        !(is_create && covered_by_equal(&content, touch)) && seen.insert(made)
     });
     let last = heads.last()?;
     let kind_at = |touch: &Touch| kind_of(&content, touch);

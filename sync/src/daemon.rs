@@ -17,7 +17,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::control::{self, Answer, Request};
-use crate::error::{Fault, Peer};
+use crate::error::{Code, Fault, Peer, SyncError};
 use crate::net::Net;
 use crate::node::{Event, Node, OnEvent, OnServed, Report, Settings, joined};
 use crate::session::{Trouble, blocking, finish, round, sync};
@@ -59,6 +59,11 @@ impl Listeners {
 struct Retry {
     at: Instant,
     wait: Duration,
+}
+
+/// Whether a member may say so because it has not heard yet that this device is one, which passes by itself.
+fn unheard(error: &SyncError) -> bool {
+    matches!(error, SyncError::Refused { code: Code::NotMember, .. })
 }
 
 /// What the parts of the daemon share.
@@ -184,6 +189,9 @@ impl Daemon {
                             let wait = retries.get(&device).map_or(RETRY.0, |retry| (retry.wait * 2).min(RETRY.1));
                             retries.insert(device, Retry { at: Instant::now() + wait, wait });
                             match error.fault() {
+                                Fault::Refused if unheard(error) && wait < RETRY.1 => {
+                                    tracing::debug!(%error, "not synced");
+                                }
                                 Fault::Unreachable => tracing::debug!(%error, "not synced"),
                                 _ => (self.notice)(&error.to_string()),
                             }

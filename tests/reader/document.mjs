@@ -64,7 +64,7 @@ export function content(doc, epoch, base, text, kind) {
   return { actor, hash, bytes: handle.getLastLocalChange(), ...made };
 }
 
-/** The runs of lines [from, to) of body Y that body X holds too. */
+/** The runs of lines [from, to) of text `y` that text `x` holds too. */
 export function matchedRuns(x, y) {
   const runs = [];
   for (const [, j] of align(lines(x), lines(y))) {
@@ -74,20 +74,19 @@ export function matchedRuns(x, y) {
   return runs;
 }
 
-/** The change that removes from the body of Y what X has; null when nothing matches. */
+/** The change that removes from the body that stands second what the first has; null when nothing matches. */
 export function join(doc, base, one, other) {
   const [x, y] = compare(H(one.text), H(other.text)) < 0 ? [one, other] : [other, one];
-  const runs = matchedRuns(x.body, y.body);
+  // Of two insertions at one place the one with the greater operation id stands first.
+  const [first, second] = compareList([y.first, y.actor], [x.first, x.actor]) > 0 ? [y, x] : [x, y];
+  const runs = matchedRuns(first.body, second.body);
   if (runs.length === 0) return null;
   const actor = actorOf("aios-join-v1\n", doc, "\n", H(x.text), "\n", H(y.text));
   const handle = open(actor, [base.bytes, x.bytes, y.bytes]);
-  // Of two insertions at one place the one with the greater operation id stands first.
-  const yFirst = compareList([y.first, y.actor], [x.first, x.actor]) > 0;
-  const start = yFirst ? 0 : x.body.length;
-  const own = lines(y.body);
+  const own = lines(second.body);
   const length = (list) => list.reduce((sum, line) => sum + line.length, 0);
   for (const [from, to] of runs.reverse()) {
-    handle.splice(base.objects.body, start + length(own.slice(0, from)), length(own.slice(from, to)));
+    handle.splice(base.objects.body, first.body.length + length(own.slice(0, from)), length(own.slice(from, to)));
   }
   return { ...finish(handle, actor), joins: [x.hash, y.hash] };
 }

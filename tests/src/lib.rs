@@ -1,1 +1,6 @@
 //! What spans the parts of aios: scenarios with real processes, and the rules the source tree keeps.
+
+pub mod binary;
+pub mod console;
+pub mod page;
+pub mod reader;

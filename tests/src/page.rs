@@ -6,7 +6,7 @@
 //!   each device commits, in the order of [`DEVICES`], and everybody syncs. `sh DEVICE after`: likewise, once more.
 //! - `text after PATH`: the bytes of a file then, in every replica. `\r` stands for a carriage return, `\0` for a zero byte,
 //!   `*` in the path for six hex digits. `PATH or PATH` where it is not certain which. The flags `no-newline`, `executable`
-//!   and `link` may follow.
+//!   and `link` may follow. `text or`: what the file of the block before may hold instead.
 //! - `text gone`: paths that must not exist. `conflicts`: a line `KIND PATH` or `KIND PATH KEY` each.
 //!
 //! Files and conflicts that the page does not name must not be there.
@@ -47,8 +47,8 @@ pub struct Round {
 pub struct Expected {
     /// Where: at one of these.
     pub paths: Vec<String>,
-    /// What.
-    pub file: File,
+    /// What: one of these, all of one sort.
+    pub files: Vec<File>,
 }
 
 /// A file.
@@ -69,10 +69,15 @@ pub fn parse(text: &str) -> Result<Vec<Case>, String> {
     let mut lines = text.lines().enumerate();
     while let Some((number, line)) = lines.next() {
         if let Some(title) = line.strip_prefix("## ") {
-            cases.push(Case { title: title.to_owned(), folder: folder(title), rounds: vec![Round::default()] });
+            cases.push(Case {
+                title: title.to_owned(),
+                folder: folder(title),
+                rounds: vec![Round::default()],
+            });
         }
         let Some(info) = line.strip_prefix("```") else { continue };
-        let content: Vec<&str> = lines.by_ref().map(|(_, line)| line).take_while(|line| *line != "```").collect();
+        let content: Vec<&str> =
+            lines.by_ref().map(|(_, line)| line).take_while(|line| *line != "```").collect();
         let block = content.iter().map(|line| format!("{line}\n")).collect::<String>();
         let Some(case) = cases.last_mut() else { continue };
         case.take(info, block).ok_or_else(|| format!("line {}: no block of a case: `{info}`", number + 1))?;
@@ -83,7 +88,8 @@ pub fn parse(text: &str) -> Result<Vec<Case>, String> {
 
 /// A heading as a folder name.
 fn folder(title: &str) -> String {
-    let words: Vec<&str> = title.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty()).collect();
+    let words: Vec<&str> =
+        title.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty()).collect();
     words.join("-").to_lowercase()
 }
 
@@ -100,19 +106,24 @@ impl Case {
                 self.rounds.last_mut()?.steps.push((device, block));
             }
             ["text", "after", path, ref rest @ ..] => {
-                let mut expected = Expected { paths: vec![path.to_owned()], file: File { bytes: Vec::new(), sort: String::new() } };
+                let mut paths = vec![path.to_owned()];
                 let mut rest = rest.iter();
-                let mut text = block;
+                let (mut text, mut sort) = (block, String::new());
                 while let Some(word) = rest.next() {
                     match *word {
-                        "or" => expected.paths.push((*rest.next()?).to_owned()),
+                        "or" => paths.push((*rest.next()?).to_owned()),
                         "no-newline" => text.truncate(text.len().checked_sub(1)?),
-                        "executable" | "link" => expected.file.sort = (*word).to_owned(),
+                        "executable" | "link" => sort = (*word).to_owned(),
                         _ => return None,
                     }
                 }
-                expected.file.bytes = text.replace("\\r", "\r").replace("\\0", "\0").into_bytes();
-                self.rounds.last_mut()?.files.push(expected);
+                let files = vec![File { bytes: unescaped(&text), sort }];
+                self.rounds.last_mut()?.files.push(Expected { paths, files });
+            }
+            ["text", "or"] => {
+                let files = &mut self.rounds.last_mut()?.files.last_mut()?.files;
+                let sort = files.first()?.sort.clone();
+                files.push(File { bytes: unescaped(&block), sort });
             }
             ["text", "gone"] => self.rounds.last_mut()?.gone.extend(block.lines().map(str::to_owned)),
             ["conflicts"] => self.rounds.last_mut()?.conflicts.extend(block.lines().map(str::to_owned)),
@@ -147,21 +158,47 @@ impl Round {
     pub fn differences(&self, found: &BTreeMap<String, File>, conflicts: &BTreeSet<String>) -> Vec<String> {
         let mut out = Vec::new();
         let mut met: BTreeSet<&str> = BTreeSet::new();
-        for Expected { paths, file } in &self.files {
-            let at = found.iter().find(|(path, there)| paths.iter().any(|shape| fits(path, shape)) && *there == file);
+        for Expected { paths, files } in &self.files {
+            let at = found
+                .iter()
+                .find(|(path, there)| paths.iter().any(|shape| fits(path, shape)) && files.contains(there));
             match at {
                 Some((path, _)) => _ = met.insert(path),
-                None => out.push(format!("lacks {} with {}", paths.join(" or "), show(file))),
+                None => {
+                    let files: Vec<String> = files.iter().map(show).collect();
+                    out.push(format!("lacks {} with {}", paths.join(" or "), files.join(" or ")));
+                }
             }
         }
-        out.extend(found.iter().filter(|(path, _)| !met.contains(path.as_str())).map(|(path, file)| format!("has {path} with {}", show(file))));
-        out.extend(self.gone.iter().filter(|path| found.contains_key(*path)).map(|path| format!("{path} is still there")));
+        out.extend(
+            found
+                .iter()
+                .filter(|(path, _)| !met.contains(path.as_str()))
+                .map(|(path, file)| format!("has {path} with {}", show(file))),
+        );
+        out.extend(
+            self.gone
+                .iter()
+                .filter(|path| found.contains_key(*path))
+                .map(|path| format!("{path} is still there")),
+        );
         let listed = |line: &String| self.conflicts.iter().any(|shape| fits(line, shape));
-        out.extend(conflicts.iter().filter(|line| !listed(line)).map(|line| format!("has conflict `{line}`")));
+        out.extend(
+            conflicts.iter().filter(|line| !listed(line)).map(|line| format!("has conflict `{line}`")),
+        );
         let there = |shape: &String| conflicts.iter().any(|line| fits(line, shape));
-        out.extend(self.conflicts.iter().filter(|shape| !there(shape)).map(|line| format!("lacks conflict `{line}`")));
+        out.extend(
+            self.conflicts
+                .iter()
+                .filter(|shape| !there(shape))
+                .map(|line| format!("lacks conflict `{line}`")),
+        );
         out
     }
+}
+
+fn unescaped(text: &str) -> Vec<u8> {
+    text.replace("\\r", "\r").replace("\\0", "\0").into_bytes()
 }
 
 fn show(file: &File) -> String {
@@ -193,8 +230,14 @@ pub fn files(folder: &Path) -> std::io::Result<BTreeMap<String, File>> {
             }
             let name = path.strip_prefix(folder).unwrap_or(&path).to_string_lossy().into_owned();
             let file = match found.is_symlink() {
-                true => File { bytes: format!("{}\n", std::fs::read_link(&path)?.display()).into_bytes(), sort: "link".into() },
-                false => File { bytes: std::fs::read(&path)?, sort: if is_executable(&found) { "executable".into() } else { String::new() } },
+                true => File {
+                    bytes: format!("{}\n", std::fs::read_link(&path)?.display()).into_bytes(),
+                    sort: "link".into(),
+                },
+                false => File {
+                    bytes: std::fs::read(&path)?,
+                    sort: if is_executable(&found) { "executable".into() } else { String::new() },
+                },
             };
             out.insert(name, file);
         }

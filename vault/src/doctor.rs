@@ -66,7 +66,13 @@ impl Ward {
     }
 
     fn bad(&mut self, check: &'static str, what: impl Into<String>, hint: impl Into<String>) {
-        self.checks.push(Check { check, ok: false, what: what.into(), hint: Some(hint.into()), fixed: false });
+        self.checks.push(Check {
+            check,
+            ok: false,
+            what: what.into(),
+            hint: Some(hint.into()),
+            fixed: false,
+        });
     }
 
     fn fixed(&mut self, check: &'static str, what: impl Into<String>) {
@@ -86,7 +92,8 @@ impl Ward {
         let secrets = ["device.key", "operator.key"].map(|name| keys.folder().join(name));
         let exposed: Vec<PathBuf> = secrets.into_iter().filter(|path| open(path)).collect();
         for path in &exposed {
-            let mended = self.fix && std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).is_ok();
+            let mended =
+                self.fix && std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).is_ok();
             match mended {
                 true => self.fixed("keys", format!("{} is yours alone now", path.display())),
                 false => self.bad(
@@ -102,7 +109,8 @@ impl Ward {
     }
 
     fn cloud(&mut self) {
-        let root = std::fs::canonicalize(self.layout.root()).unwrap_or_else(|_| self.layout.root().to_owned());
+        let root =
+            std::fs::canonicalize(self.layout.root()).unwrap_or_else(|_| self.layout.root().to_owned());
         match cloud_folder(&root) {
             Some(name) => self.bad(
                 "place",
@@ -118,7 +126,11 @@ impl Ward {
             Ok(disk) => {
                 let left = disk.f_bavail.saturating_mul(disk.f_frsize);
                 match left < ROOM {
-                    true => self.bad("disk", format!("{} MB are left", left >> 20), "free some space: aios stops rather than write half"),
+                    true => self.bad(
+                        "disk",
+                        format!("{} MB are left", left >> 20),
+                        "free some space: aios stops rather than write half",
+                    ),
                     false => self.good("disk", format!("{} MB are left", left >> 20)),
                 }
             }
@@ -146,7 +158,11 @@ impl Ward {
             let path = git.join(name);
             let Ok(meta) = path.metadata() else { continue };
             found += 1;
-            let old = meta.modified().ok().and_then(|time| time.elapsed().ok()).is_some_and(|age| age.as_secs() > STALE);
+            let old = meta
+                .modified()
+                .ok()
+                .and_then(|time| time.elapsed().ok())
+                .is_some_and(|age| age.as_secs() > STALE);
             // One of git's may belong to a running git: only its owner knows.
             let hint = match old {
                 true => format!("if no git command runs, delete {}", path.display()),
@@ -156,7 +172,9 @@ impl Ward {
         }
         let check = self.layout.own().join("check");
         if check.exists() {
-            let ours = self.fix && Lock::take(&self.layout.lock(), PATIENCE).is_ok() && std::fs::remove_dir_all(&check).is_ok();
+            let ours = self.fix
+                && Lock::take(&self.layout.lock(), PATIENCE).is_ok()
+                && std::fs::remove_dir_all(&check).is_ok();
             match ours {
                 true => self.fixed("leftovers", "what a verification left was removed"),
                 false => self.bad("leftovers", "a verification was cut short", "run `aios doctor --fix`"),
@@ -171,7 +189,9 @@ impl Ward {
         let vault = match Vault::open(self.layout.root()) {
             Ok(vault) => Ok(vault),
             Err(e @ (Error::Lock(_) | Error::NoKey { .. })) => return Err(e),
-            Err(e @ (Error::Database(_) | Error::Damaged(_) | Error::Segment { .. } | Error::Git(_))) if self.fix => {
+            Err(e @ (Error::Database(_) | Error::Damaged(_) | Error::Segment { .. } | Error::Git(_)))
+                if self.fix =>
+            {
                 let done = rebuild::rebuild(self.layout.root(), progress)?;
                 self.fixed("database", format!("{e}; made again from {} records", done.records));
                 for what in done.mended {
@@ -195,7 +215,11 @@ impl Ward {
         self.good("database", format!("{} records", vault.view().len()));
         match vault.paused() {
             Ok(None) => self.good("git", "on branch main"),
-            Ok(Some(why)) => self.bad("git", format!("paused: {why}"), "finish or abort it with git and go back with `git switch main`"),
+            Ok(Some(why)) => self.bad(
+                "git",
+                format!("paused: {why}"),
+                "finish or abort it with git and go back with `git switch main`",
+            ),
             Err(e) => self.bad("git", e.to_string(), "run `aios rebuild`"),
         }
         if let Err(e) = git::Index::read(&vault.repo) {

@@ -82,7 +82,8 @@ fn put(path: &Path, bytes: &[u8]) -> Result<(), Error> {
 fn encode(record: &Record) -> Result<Line, Error> {
     let place = record.header.place();
     let text = |line: &[u8]| String::from_utf8(line.to_vec());
-    let malformed = |e: std::string::FromUtf8Error| aios_core::record::RecordError::Body(place, e.to_string());
+    let malformed =
+        |e: std::string::FromUtf8Error| aios_core::record::RecordError::Body(place, e.to_string());
     let body = record.body()?;
     let payloads = record.payloads_of(&body)?.into_iter().flatten();
     Ok(Line {
@@ -96,13 +97,15 @@ fn encode(record: &Record) -> Result<Line, Error> {
 fn decode(text: &str) -> Result<Record, String> {
     let line: Line = serde_json::from_str(text).map_err(|e| e.to_string())?;
     let id = RecordId(*blake3::hash(line.header.as_bytes()).as_bytes());
-    let sig = data_encoding::HEXLOWER.decode(line.sig.as_bytes()).ok().and_then(|bytes| bytes.try_into().ok());
+    let sig =
+        data_encoding::HEXLOWER.decode(line.sig.as_bytes()).ok().and_then(|bytes| bytes.try_into().ok());
     let sig = sig.ok_or("the signature is not 128 hex digits")?;
     let mut payloads = Vec::new();
     for part in &line.payloads {
         payloads.extend(data_encoding::BASE64.decode(part.as_bytes()).map_err(|e| e.to_string())?);
     }
-    Record::from_parts(id, sig, line.header.into_bytes(), line.body.into_bytes(), payloads).map_err(|e| e.to_string())
+    Record::from_parts(id, sig, line.header.into_bytes(), line.body.into_bytes(), payloads)
+        .map_err(|e| e.to_string())
 }
 
 /// The log of one device in an export, one record at a time.
@@ -148,13 +151,20 @@ impl Vault {
     ///
     /// # Errors
     /// [`Error::Usage`] when something lies in `folder`; whatever reading the vault or writing the folder meets.
-    pub fn export(&mut self, folder: &Path, automerge: bool, progress: Progress<'_>) -> Result<Exported, Error> {
+    pub fn export(
+        &mut self,
+        folder: &Path,
+        automerge: bool,
+        progress: Progress<'_>,
+    ) -> Result<Exported, Error> {
         if !absent_from(folder)? {
             return Err(Error::Usage(format!("{} is not empty: name a new folder", folder.display())));
         }
         let target = std::path::absolute(folder).map_err(|e| Error::io("use", folder, e))?;
         if target.starts_with(self.root()) {
-            return Err(Error::Usage("an export does not go into the vault itself: name a folder outside".into()));
+            return Err(Error::Usage(
+                "an export does not go into the vault itself: name a folder outside".into(),
+            ));
         }
         let head = self.finish(Absorbed::default(), progress)?.head.map(|head| head.to_string());
         let mut out = Exported::default();
@@ -191,13 +201,15 @@ impl Vault {
                 match placement.mode {
                     Mode::Link => {
                         use std::os::unix::ffi::OsStrExt;
-                        std::os::unix::fs::symlink(std::ffi::OsStr::from_bytes(bytes), &path).map_err(wrap)?;
+                        std::os::unix::fs::symlink(std::ffi::OsStr::from_bytes(bytes), &path)
+                            .map_err(wrap)?;
                     }
                     mode => {
                         put(&path, bytes)?;
                         if mode == Mode::Executable {
                             use std::os::unix::fs::PermissionsExt;
-                            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).map_err(wrap)?;
+                            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755))
+                                .map_err(wrap)?;
                         }
                     }
                 }
@@ -223,7 +235,8 @@ impl Vault {
             Some(Text::One { kind, epoch, .. } | Text::Characters { kind, epoch, .. }) => (kind, epoch),
             _ => return Ok(()),
         };
-        let saved = self.load(doc, epoch, kind, &touches)?.document.save();
+        let view = self.shown.clone();
+        let saved = self.load(doc, epoch, kind, &touches, &view)?.document.save();
         // Our own header line comes first in what is kept in the database.
         let start = saved.iter().position(|byte| *byte == b'\n').map_or(0, |at| at + 1);
         put(&folder.join("documents").join(format!("{doc}.automerge")), &saved[start..])
@@ -241,12 +254,15 @@ impl Vault {
             while let Some(step) = tape.take()? {
                 let record = match step {
                     Step::Sound(logged) => logged.record,
-                    Step::Damage(damage) => return Err(Error::Segment { path: damage.path, at: damage.at, why: damage.why }),
+                    Step::Damage(damage) => {
+                        return Err(Error::Segment { path: damage.path, at: damage.at, why: damage.why });
+                    }
                 };
                 for content in record.body()?.items.iter().filter_map(aios_core::item::Item::detached) {
                     self.export_blob(folder, &content.git)?;
                 }
-                let line = serde_json::to_string(&encode(&record)?).map_err(|e| Error::Damaged(e.to_string()))?;
+                let line =
+                    serde_json::to_string(&encode(&record)?).map_err(|e| Error::Damaged(e.to_string()))?;
                 writeln!(file, "{line}").map_err(wrap)?;
                 out.records += 1;
                 progress("records", out.records, 0);

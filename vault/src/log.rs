@@ -101,7 +101,13 @@ impl Log {
             let wrap = |e| Error::io("append to", &path, e);
             let mut file = OpenOptions::new().create(true).read(true).append(true).open(&path).map_err(wrap)?;
             // What lies behind the end we know was never acknowledged: a torn write of an earlier run.
-            if file.metadata().map_err(wrap)?.len() != at.at {
+            let len = file.metadata().map_err(wrap)?.len();
+            if len < at.at {
+                // Appending would put a hole where acknowledged records were (I8).
+                let why = format!("it ends before byte {}, where the next record goes", at.at);
+                return Err(Error::Segment { path, at: len, why });
+            }
+            if len > at.at {
                 file.set_len(at.at).map_err(wrap)?;
             }
             let mut bytes = Vec::new();

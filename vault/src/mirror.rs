@@ -11,7 +11,8 @@ use crate::vault::git_error;
 /// The devices that have a mirror.
 pub(crate) fn devices(repo: &Repository) -> Result<Vec<DeviceId>, Error> {
     let mut out = Vec::new();
-    let refs = repo.references_glob(&format!("{}*", git::LOG_PREFIX)).map_err(git::Error::git("listing refs"))?;
+    let refs =
+        repo.references_glob(&format!("{}*", git::LOG_PREFIX)).map_err(git::Error::git("listing refs"))?;
     for found in refs.flatten() {
         let name = String::from_utf8_lossy(found.name_bytes()).into_owned();
         out.extend(name.strip_prefix(git::LOG_PREFIX).and_then(|hex| hex.parse::<DeviceId>().ok()));
@@ -39,7 +40,11 @@ pub(crate) struct Mirrored {
 }
 
 /// What the mirror of `device` holds that is sound, and what is wrong with the rest.
-pub(crate) fn read(repo: &Repository, vault: &VaultId, device: &DeviceId) -> Result<(Vec<Mirrored>, Vec<String>), Error> {
+pub(crate) fn read(
+    repo: &Repository,
+    vault: &VaultId,
+    device: &DeviceId,
+) -> Result<(Vec<Mirrored>, Vec<String>), Error> {
     let name = format!("{}{device}", git::LOG_PREFIX);
     let (mut out, mut wrong) = (Vec::new(), Vec::new());
     let tip = match git::read_ref(repo, &name) {
@@ -47,7 +52,8 @@ pub(crate) fn read(repo: &Repository, vault: &VaultId, device: &DeviceId) -> Res
         Ok(None) => return Ok((out, wrong)),
         Err(e) => return Ok((out, vec![e.to_string()])),
     };
-    let tree = proven(repo, tip).and_then(|(_, raw)| git::Commit::parse(tip, &raw).map_err(|e| e.to_string()));
+    let tree =
+        proven(repo, tip).and_then(|(_, raw)| git::Commit::parse(tip, &raw).map_err(|e| e.to_string()));
     let tree = match tree {
         Ok(commit) => commit.tree,
         Err(why) => return Ok((out, vec![format!("commit {tip}: {why}")])),

@@ -61,10 +61,16 @@ pub(crate) fn has_history(layout: &Layout) -> Result<bool, Error> {
     }
 }
 
-pub(crate) fn run(layout: Layout, replica: Replica, lock: Lock, progress: Progress<'_>) -> Result<(Vault, Rebuilt), Error> {
+pub(crate) fn run(
+    layout: Layout,
+    replica: Replica,
+    lock: Lock,
+    progress: Progress<'_>,
+) -> Result<(Vault, Rebuilt), Error> {
     let keys = Keys::load(&replica.device)?;
     let mut out = Rebuilt::default();
-    let mut mend = Mend { layout: &layout, replica: &replica, repo: git::open_or_init(layout.root())?, out: &mut out };
+    let mut mend =
+        Mend { layout: &layout, replica: &replica, repo: git::open_or_init(layout.root())?, out: &mut out };
     mend.objects(progress)?;
     mend.logs()?;
     mend.refs()?;
@@ -85,7 +91,9 @@ pub(crate) fn run(layout: Layout, replica: Replica, lock: Lock, progress: Progre
     vault.ready()?;
     vault.refill(&mut out)?;
     let round = vault.finish(Absorbed::default(), progress)?;
-    out.lost.extend(round.settled.problems.into_iter().map(|problem| format!("{}: {}", problem.path, problem.problem)));
+    out.lost.extend(
+        round.settled.problems.into_iter().map(|problem| format!("{}: {}", problem.path, problem.problem)),
+    );
     out.records = vault.view().len();
     out.documents = vault.db.query_row("SELECT count(*) FROM doc", [], |row| row.get::<_, i64>(0))? as u64;
     out.head = round.head.map(|head| head.to_string());
@@ -137,7 +145,9 @@ impl Mend<'_> {
                     self.set_aside(&part)?;
                 }
             }
-            self.out.mended.push(format!("git pack {}: {why}; set aside, {kept} objects of it saved", path.display()));
+            self.out
+                .mended
+                .push(format!("git pack {}: {why}; set aside, {kept} objects of it saved", path.display()));
         }
         let index = self.repo.commondir().join("index");
         if index.exists()
@@ -216,7 +226,12 @@ impl Mend<'_> {
                 }
             }
             for found in &damage {
-                self.out.mended.push(format!("log segment {} at byte {}: {}", found.path.display(), found.at, found.why));
+                self.out.mended.push(format!(
+                    "log segment {} at byte {}: {}",
+                    found.path.display(),
+                    found.at,
+                    found.why
+                ));
             }
             self.replace_log(&device, records)?;
         }
@@ -235,7 +250,9 @@ impl Mend<'_> {
             chain.push(record);
         }
         if next <= most {
-            self.out.lost.push(format!("record {device}:{next}, and what follows it of that device, is in no copy on this device"));
+            self.out.lost.push(format!(
+                "record {device}:{next}, and what follows it of that device, is in no copy on this device"
+            ));
         }
         let fresh = self.layout.own().join("mend");
         let _ = std::fs::remove_dir_all(&fresh);
@@ -253,7 +270,11 @@ impl Mend<'_> {
             true => {
                 durable::exchange(&made, &place)?;
                 let to = self.set_aside(&made)?;
-                self.out.mended.push(format!("log of device {}: written again, the old one is {}", device.short(8), to.display()));
+                self.out.mended.push(format!(
+                    "log of device {}: written again, the old one is {}",
+                    device.short(8),
+                    to.display()
+                ));
             }
             false => {
                 durable::rename(&made, &place)?;
@@ -290,7 +311,9 @@ impl Mend<'_> {
                     records.insert(record.header.seq, record);
                 }
             }
-            self.out.lost.push(format!("record {device}:{first} and later rest on records that are gone; they are set aside"));
+            self.out.lost.push(format!(
+                "record {device}:{first} and later rest on records that are gone; they are set aside"
+            ));
             self.replace_log(&device, records)?;
         }
         Ok(())
@@ -302,7 +325,11 @@ impl Mend<'_> {
             let (_, wrong) = mirror::read(&self.repo, &self.replica.vault, &device)?;
             if !wrong.is_empty() {
                 self.drop_ref(&format!("{}{device}", git::LOG_PREFIX))?;
-                self.out.mended.push(format!("mirror of the log of device {}: {}; made again", device.short(8), wrong.join("; ")));
+                self.out.mended.push(format!(
+                    "mirror of the log of device {}: {}; made again",
+                    device.short(8),
+                    wrong.join("; ")
+                ));
             }
         }
         let main = git::read_ref(&self.repo, git::MAIN);
@@ -417,9 +444,13 @@ impl Vault {
                 rows.next()?.map(|row| row.get(0)).transpose()?
             };
             let file = path.map(|path| self.root().join(path)).filter(|path| path.is_file());
-            let bytes = file.and_then(|path| std::fs::read(path).ok()).filter(|bytes| bytes.len() as u64 == size);
+            let bytes =
+                file.and_then(|path| std::fs::read(path).ok()).filter(|bytes| bytes.len() as u64 == size);
             match bytes {
-                Some(bytes) if ContentHash::of(&bytes).as_bytes()[..] == hash[..] && oid(&GitId::blob(&bytes))? == blob => {
+                Some(bytes)
+                    if ContentHash::of(&bytes).as_bytes()[..] == hash[..]
+                        && oid(&GitId::blob(&bytes))? == blob =>
+                {
                     self.store_blob(size, &mut bytes.as_slice())?;
                     out.mended.push(format!("git blob {blob}: put back from the working file"));
                 }

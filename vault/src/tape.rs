@@ -61,9 +61,13 @@ impl Tape {
     /// The log of `device` in `folder`.
     pub fn new(log: &Log, folder: &Path, vault: VaultId, device: DeviceId) -> Result<Self, Error> {
         let own = folder.join(device.hex());
-        let segments = log.segments(&device)?.into_iter().map(|(first, _)| (first, own.join(format!("{first:010}.log"))));
+        let segments = log
+            .segments(&device)?
+            .into_iter()
+            .map(|(first, _)| (first, own.join(format!("{first:010}.log"))));
         let (segments, path) = (segments.collect(), own.clone());
-        let mut tape = Tape { vault, device, segments, bytes: Vec::new(), at: 0, segment: 0, path, next: None };
+        let mut tape =
+            Tape { vault, device, segments, bytes: Vec::new(), at: 0, segment: 0, path, next: None };
         tape.advance()?;
         Ok(tape)
     }
@@ -109,7 +113,10 @@ impl Tape {
         let (record, taken) = Record::read_entry(&self.bytes[at..]).map_err(|e| e.to_string())?;
         sound(&record, &self.vault, &self.device)?;
         if at == 0 && record.header.seq != self.segment {
-            return Err(format!("the segment begins with record {}, not with the one it is named by", record.header.seq));
+            return Err(format!(
+                "the segment begins with record {}, not with the one it is named by",
+                record.header.seq
+            ));
         }
         Ok((record, taken))
     }

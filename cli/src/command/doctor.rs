@@ -19,5 +19,5 @@ pub fn run(args: &DoctorArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliErro
             (false, _) => ui.warn(format!("{}: {}", check.check, check.what), check.hint.as_deref()),
         }
     }
-    Ok(if checks.iter().all(|check| check.ok) { Exit::Done } else { Exit::Found })
+    Ok(if checks.iter().all(|check| check.ok) { Exit::Done } else { Exit::Findings })
 }

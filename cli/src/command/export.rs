@@ -12,6 +12,12 @@ pub fn run(args: &ExportArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliErro
     if ui.json() {
         ui.value(&done)?;
     }
-    ui.line(format!("{} files, {} records, {} Automerge documents in {}", done.files, done.records, done.documents, args.dir.display()))?;
+    ui.line(format!(
+        "{} files, {} records, {} Automerge documents in {}",
+        done.files,
+        done.records,
+        done.documents,
+        args.dir.display()
+    ))?;
     Ok(Exit::Done)
 }

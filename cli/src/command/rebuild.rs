@@ -16,8 +16,16 @@ pub fn run(_args: &RebuildArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliEr
         ui.line(format!("mended: {what}"))?;
     }
     for what in &done.lost {
-        ui.warn(format!("lost here: {what}"), Some("run `aios sync` while a device that has it is reachable, before changing anything"));
+        ui.warn(
+            format!("lost here: {what}"),
+            Some("run `aios sync` while a device that has it is reachable, before changing anything"),
+        );
     }
-    ui.line(format!("{} records, {} documents; head {}", done.records, done.documents, done.head.as_deref().unwrap_or("none")))?;
+    ui.line(format!(
+        "{} records, {} documents; head {}",
+        done.records,
+        done.documents,
+        done.head.as_deref().unwrap_or("none")
+    ))?;
     Ok(if done.lost.is_empty() { Exit::Done } else { Exit::Unconfirmed })
 }

@@ -24,6 +24,9 @@ pub fn run(args: &VerifyArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliErro
         ui.line(format!("sound: {counts}"))?;
         return Ok(Exit::Done);
     }
-    ui.warn(format!("{} findings in {counts}", report.findings.len()), Some("`aios rebuild` makes again what follows from the log"));
-    Ok(Exit::Found)
+    ui.warn(
+        format!("{} findings in {counts}", report.findings.len()),
+        Some("`aios rebuild` makes again what follows from the log"),
+    );
+    Ok(Exit::Findings)
 }

@@ -325,7 +325,8 @@ fn write_order(
         .filter_map(|(from, to)| Some((to, first(names.get(from)?)?)))
         .collect();
     let stays = |name: &str| kept.keys().any(|&at| wanted[at] == name);
-    let moves = |name: &str| !stays(name) && (names.contains(&name) || wanted.contains(&name));
+    // The name of an entry that goes stays in the order: a change of it made at the same time keeps its place.
+    let moves = |name: &str| !stays(name) && wanted.contains(&name);
     let gone = (0..state.order.len()).filter(|&at| state.order[at].as_deref().is_some_and(moves)).collect();
     let mut order = state.order.clone();
     let wanted = wanted.iter().map(|name| ((*name).to_owned(), Some((*name).to_owned()))).collect();

@@ -86,19 +86,25 @@ impl Origin {
         let failed = engine("read a content");
         let [x, y] = changes.map(|change| scratch.text_at(&objects.body, &[change.hash()]));
         let (x, y) = (x.map_err(&failed)?, y.map_err(&failed)?);
-        let (x_lines, y_lines) = (align::split_lines(&x), align::split_lines(&y));
-        let matched: HashSet<usize> = align::align(&x_lines, &y_lines).into_iter().map(|(_, y)| y).collect();
+        if x.is_empty() || y.is_empty() {
+            return Ok(None);
+        }
+        // The two runs lie one after the other; which is first only a run's own characters tell. The second loses
+        // what both have, so that a heading of both stays above what either has under it.
+        let begin: Cursor =
+            scratch.get_cursor(&objects.body, 0, Some(&[changes[1].hash()])).map_err(&failed)?;
+        let begin = scratch.get_cursor_position(&objects.body, &begin, None).map_err(&failed)?;
+        let (first, second) = if begin == 0 { (y, x) } else { (x, y) };
+        let lines = align::split_lines(&second);
+        let pairs = align::align(&align::split_lines(&first), &lines);
+        let matched: HashSet<usize> = pairs.into_iter().map(|(_, line)| line).collect();
         if matched.is_empty() {
             return Ok(None);
         }
-        // The two runs lie one after the other; which is first only the run's own characters tell.
-        let first: Cursor =
-            scratch.get_cursor(&objects.body, 0, Some(&[changes[1].hash()])).map_err(&failed)?;
-        let start = scratch.get_cursor_position(&objects.body, &first, None).map_err(&failed)?;
 
         let mut runs: Vec<(usize, usize)> = Vec::new();
-        let mut at = start;
-        for (number, line) in y_lines.iter().enumerate() {
+        let mut at = first.chars().count();
+        for (number, line) in lines.iter().enumerate() {
             let end = at + line.chars().count();
             match runs.last_mut() {
                 _ if !matched.contains(&number) => {}

@@ -60,11 +60,7 @@ impl Vault {
             if known.contains_key(&key) {
                 continue;
             }
-            let mut seen = head.seen.clone();
-            let touch = touches.iter().find(|touch| (touch.place, touch.index) == key);
-            if let Some(touch) = touch {
-                seen = without(&touch.seen, &head.place);
-            }
+            let seen = without(&head.seen, &head.place);
             let base = self.base(&doc, &touches, &seen)?;
             let missing: Vec<Head> = base.iter().flat_map(|base| &base.heads).filter(|head| !known.contains_key(&(head.place, head.index))).cloned().collect();
             if !missing.is_empty() && missing.iter().all(|other| (other.place, other.index) != key) {

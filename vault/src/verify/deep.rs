@@ -21,7 +21,11 @@ const SLICE: usize = 512;
 
 /// What is compared: name, query, and which columns hold numbers of records.
 const TABLES: [(&str, &str, &[usize]); 9] = [
-    ("record", "SELECT device, seq, id, ms, count, wall, view, segment, at, len, tree, heads, parents, ends FROM record", &[11, 12, 13]),
+    (
+        "record",
+        "SELECT device, seq, id, ms, count, wall, view, segment, at, len, tree, heads, parents, ends FROM record",
+        &[11, 12, 13],
+    ),
     ("tip", "SELECT device, seq, id, segment, at FROM tip", &[]),
     ("head", "SELECT n FROM head", &[0]),
     (
@@ -52,7 +56,12 @@ impl Vault {
         done
     }
 
-    fn compare_with_fresh(&mut self, folder: &std::path::Path, report: &mut Report, progress: Progress<'_>) -> Result<(), Error> {
+    fn compare_with_fresh(
+        &mut self,
+        folder: &std::path::Path,
+        report: &mut Report,
+        progress: Progress<'_>,
+    ) -> Result<(), Error> {
         let layout = Layout::new(folder);
         let lock = Lock::take(&layout.lock(), PATIENCE)?;
         let db = db::open(&layout.database())?;
@@ -64,7 +73,11 @@ impl Vault {
             return Ok(());
         }
         if fresh.view != self.view {
-            report.find("I9", "database", "the log goes on beyond it: any command takes the rest in, then verify again".into());
+            report.find(
+                "I9",
+                "database",
+                "the log goes on beyond it: any command takes the rest in, then verify again".into(),
+            );
             return Ok(());
         }
         // Documents may be shown as of fewer records than there are: compared as of these.
@@ -83,7 +96,8 @@ impl Vault {
 
     fn project_slices(&mut self, progress: Progress<'_>) -> Result<(), Error> {
         let waiting: Vec<i64> = {
-            let mut get = self.db.prepare("SELECT n FROM record WHERE tree = 1 AND git IS NULL ORDER BY n")?;
+            let mut get =
+                self.db.prepare("SELECT n FROM record WHERE tree = 1 AND git IS NULL ORDER BY n")?;
             let rows = get.query_map([], |row| row.get(0))?;
             rows.collect::<Result<_, _>>()?
         };
@@ -126,8 +140,14 @@ impl Vault {
                 cells.push(match (numbers.contains(&column), value) {
                     (true, Value::Integer(n)) => name(n),
                     (true, Value::Text(list)) => {
-                        let list: Vec<i64> = serde_json::from_str(&list).map_err(|e| Error::Damaged(e.to_string()))?;
-                        list.into_iter().map(name).collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>().join(" ")
+                        let list: Vec<i64> =
+                            serde_json::from_str(&list).map_err(|e| Error::Damaged(e.to_string()))?;
+                        list.into_iter()
+                            .map(name)
+                            .collect::<BTreeSet<_>>()
+                            .into_iter()
+                            .collect::<Vec<_>>()
+                            .join(" ")
                     }
                     (_, Value::Null) => "-".into(),
                     (_, Value::Integer(n)) => n.to_string(),
@@ -148,24 +168,40 @@ impl Vault {
             let invariant = if SHOWN.contains(&table) { "I1" } else { "I8" };
             for (row, key) in &here {
                 if !there.contains_key(row) {
-                    report.find(invariant, format!("database, {table} {}", short(key)), "this row is not what the log gives: run `aios rebuild`".into());
+                    report.find(
+                        invariant,
+                        format!("database, {table} {}", short(key)),
+                        "this row is not what the log gives: run `aios rebuild`".into(),
+                    );
                 }
             }
             for (row, key) in &there {
                 if !here.contains_key(row) {
-                    report.find(invariant, format!("database, {table} {}", short(key)), "the log gives a row that is missing: run `aios rebuild`".into());
+                    report.find(
+                        invariant,
+                        format!("database, {table} {}", short(key)),
+                        "the log gives a row that is missing: run `aios rebuild`".into(),
+                    );
                 }
             }
         }
         let (here, there) = (self.dump(APART, &[])?, fresh.dump(APART, &[])?);
         let odb = self.repo.odb().map_err(crate::vault::git_error)?;
         for (row, key) in here.iter().filter(|(row, _)| !there.contains_key(*row)) {
-            report.find("I8", format!("database, apart {}", short(row)), format!("the log does not name it ({})", short(key)));
+            report.find(
+                "I8",
+                format!("database, apart {}", short(row)),
+                format!("the log does not name it ({})", short(key)),
+            );
         }
         for row in there.keys().filter(|row| !here.contains_key(*row)) {
             let id = row.split(' ').next().and_then(|hex| git2::Oid::from_str(hex).ok());
             if !id.is_some_and(|id| odb.exists(id)) {
-                report.find("I8", format!("database, apart {}", short(row)), "it is neither here nor waited for: run `aios rebuild`".into());
+                report.find(
+                    "I8",
+                    format!("database, apart {}", short(row)),
+                    "it is neither here nor waited for: run `aios rebuild`".into(),
+                );
             }
         }
         let open = "SELECT key, value FROM meta WHERE key LIKE 'open:%' OR key = 'members' OR key = 'shown'";
@@ -173,7 +209,11 @@ impl Vault {
         for (row, key) in here.iter().filter(|(row, _)| !there.contains_key(*row)) {
             // Numbers of records differ between databases; only whether a transaction is open is the same.
             if !row.starts_with("'open:") {
-                report.find("I8", format!("database, {}", short(key)), "this value is not what the log gives: run `aios rebuild`".into());
+                report.find(
+                    "I8",
+                    format!("database, {}", short(key)),
+                    "this value is not what the log gives: run `aios rebuild`".into(),
+                );
             }
         }
         Ok(())
@@ -198,7 +238,11 @@ impl Vault {
             let Some(git) = git else { continue };
             let computed = there.get(&place).cloned().unwrap_or_default();
             if (Some(&git), &root) != (computed.0.as_ref(), &computed.1) {
-                let what = format!("its commit is {}, and the log gives {}", git, computed.0.as_deref().unwrap_or("none"));
+                let what = format!(
+                    "its commit is {}, and the log gives {}",
+                    git,
+                    computed.0.as_deref().unwrap_or("none")
+                );
                 report.find("I1", format!("record {place}"), what);
             }
         }
@@ -211,7 +255,8 @@ impl Vault {
         for (key, git, root) in merges {
             let mut heads = Vec::new();
             for id in key.split(' ') {
-                let id: RecordId = id.parse().map_err(|_| Error::Damaged("a merge names no record".into()))?;
+                let id: RecordId =
+                    id.parse().map_err(|_| Error::Damaged("a merge names no record".into()))?;
                 let mut get = fresh.db.prepare_cached("SELECT n FROM record WHERE id = ?")?;
                 let mut rows = get.query([id.as_bytes()])?;
                 heads.extend(rows.next()?.map(|row| row.get::<_, i64>(0)).transpose()?);
@@ -219,9 +264,15 @@ impl Vault {
             let mut bulk = git::Bulk::new(&repo, 1)?;
             let point = fresh.transaction(|fresh| fresh.point(&heads, &mut bulk))?;
             bulk.finish(false)?;
-            let same = point.is_some_and(|point| point.commit.as_bytes()[..] == git[..] && point.root.as_bytes()[..] == root[..]);
+            let same = point.is_some_and(|point| {
+                point.commit.as_bytes()[..] == git[..] && point.root.as_bytes()[..] == root[..]
+            });
             if !same {
-                report.find("I1", format!("merge commit {}", data_encoding::HEXLOWER.encode(&git)), "the log gives another one".into());
+                report.find(
+                    "I1",
+                    format!("merge commit {}", data_encoding::HEXLOWER.encode(&git)),
+                    "the log gives another one".into(),
+                );
             }
         }
         Ok(())
@@ -257,8 +308,8 @@ impl Vault {
         for (doc, epoch) in saved {
             let doc = db::id(doc, aios_core::id::DocId::from_slice)?;
             let at = format!("document {}", doc.short(12));
-            let epoch: aios_core::item::Epoch =
-                serde_json::from_value(epoch.into()).map_err(|_| Error::Damaged("an epoch is malformed".into()))?;
+            let epoch: aios_core::item::Epoch = serde_json::from_value(epoch.into())
+                .map_err(|_| Error::Damaged("an epoch is malformed".into()))?;
             let touches = SqlHistory(&fresh.db).touches(&doc)?;
             let kind = touches.iter().find_map(|touch| match (&touch.act, epoch.0) {
                 (Act::Create { kind, .. }, None) => Some(*kind),
@@ -266,18 +317,32 @@ impl Vault {
                 _ => None,
             });
             let Some(kind) = kind else {
-                report.find("I8", at, "the database keeps an Automerge document that the log does not know".into());
+                report.find(
+                    "I8",
+                    at,
+                    "the database keeps an Automerge document that the log does not know".into(),
+                );
                 continue;
             };
             let view = self.view.clone();
-            let (here, there) = (self.load(&doc, epoch, kind, &touches, &view)?, fresh.load(&doc, epoch, kind, &touches, &view)?);
+            let (here, there) = (
+                self.load(&doc, epoch, kind, &touches, &view)?,
+                fresh.load(&doc, epoch, kind, &touches, &view)?,
+            );
             let heads = there.document.heads();
             let text = |loaded: &crate::text::Loaded| {
                 let reading = loaded.document.read(&heads, &|change| loaded.rank(change));
                 reading.map(|reading| reading.text).map_err(|e| crate::text::document_error(&doc, e))
             };
-            if here.document.heads() != heads || here.changes != there.changes || text(&here)? != text(&there)? {
-                report.find("I1", at, "its saved Automerge document is not what the log gives: run `aios rebuild`".into());
+            if here.document.heads() != heads
+                || here.changes != there.changes
+                || text(&here)? != text(&there)?
+            {
+                report.find(
+                    "I1",
+                    at,
+                    "its saved Automerge document is not what the log gives: run `aios rebuild`".into(),
+                );
             }
         }
         Ok(())

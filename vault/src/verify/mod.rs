@@ -193,14 +193,22 @@ impl Vault {
             let done = self.check_deep(report, progress);
             report.take("deep check", done);
         } else if deep {
-            report.find("I8", "deep check", "the log itself is damaged, so nothing can be computed from it: run `aios rebuild`".into());
+            report.find(
+                "I8",
+                "deep check",
+                "the log itself is damaged, so nothing can be computed from it: run `aios rebuild`".into(),
+            );
         }
         Ok(())
     }
 
     /// Whether git lags behind the log, as after a crash: what is not there yet is no damage then.
     fn projection_waits(&self) -> Result<bool, Error> {
-        Ok(self.db.query_row("SELECT EXISTS(SELECT 1 FROM record WHERE tree = 1 AND git IS NULL)", [], |row| row.get(0))?)
+        Ok(self.db.query_row(
+            "SELECT EXISTS(SELECT 1 FROM record WHERE tree = 1 AND git IS NULL)",
+            [],
+            |row| row.get(0),
+        )?)
     }
 
     /// What travels apart and has not come yet.
@@ -235,16 +243,30 @@ impl Vault {
                 }
                 next = header.seq + 1;
                 match walked.get(&header.place()) {
-                    None => report.find("I8", format!("record {}", header.place()), "the mirror in git has it, the log does not".into()),
+                    None => report.find(
+                        "I8",
+                        format!("record {}", header.place()),
+                        "the mirror in git has it, the log does not".into(),
+                    ),
                     Some(id) if *id != mirrored.record.id => {
-                        report.find("I8", format!("record {}", header.place()), "the mirror in git has another one".into());
+                        report.find(
+                            "I8",
+                            format!("record {}", header.place()),
+                            "the mirror in git has another one".into(),
+                        );
                     }
                     Some(_) => {}
                 }
             }
-            let done = db::meta(&self.db, &format!("mirror:{device}"))?.and_then(|bytes| bytes.try_into().ok()).map_or(0, u64::from_le_bytes);
+            let done = db::meta(&self.db, &format!("mirror:{device}"))?
+                .and_then(|bytes| bytes.try_into().ok())
+                .map_or(0, u64::from_le_bytes);
             if done >= next {
-                report.find("I8", name, format!("it ends before record {next}, but went up to {done} before"));
+                report.find(
+                    "I8",
+                    name,
+                    format!("it ends before record {next}, but went up to {done} before"),
+                );
             }
         }
         Ok(())
@@ -266,12 +288,18 @@ impl Vault {
             let at = format!("document {} ({})", doc.short(12), placement.path);
             report.checked.documents += 1;
             if doc_row(&doc, &placement) != row {
-                report.find("I8", at.clone(), "the database contradicts itself about it: run `aios rebuild`".into());
+                report.find(
+                    "I8",
+                    at.clone(),
+                    "the database contradicts itself about it: run `aios rebuild`".into(),
+                );
             }
             let blob = oid(&placement.content.git)?;
             match mirror::proven(&self.repo, blob) {
                 Ok((_, bytes)) => {
-                    if ContentHash::of(&bytes) != placement.content.hash || bytes.len() as u64 != placement.content.size {
+                    if ContentHash::of(&bytes) != placement.content.hash
+                        || bytes.len() as u64 != placement.content.size
+                    {
                         report.find("I8", at, format!("git blob {blob} is not its content"));
                     }
                 }
@@ -286,7 +314,11 @@ impl Vault {
         };
         rows.iter().for_each(|row| state.add(row));
         if state != self.state_sum()? {
-            report.find("I1", "state", "the sum of the rows is not the state the database names: run `aios rebuild`".into());
+            report.find(
+                "I1",
+                "state",
+                "the sum of the rows is not the state the database names: run `aios rebuild`".into(),
+            );
         }
         Ok(())
     }
@@ -308,9 +340,13 @@ impl Vault {
         let waits = self.projection_waits()? || !apart.is_empty() || self.paused()?.is_some();
         match (main, head) {
             (main, head) if main == head => {}
-            (None, Some(head)) if !waits => report.find("I8", git::MAIN, format!("it is gone; it must be at {head}")),
+            (None, Some(head)) if !waits => {
+                report.find("I8", git::MAIN, format!("it is gone; it must be at {head}"))
+            }
             (Some(main), Some(head)) => {
-                let follows = ours.is_some_and(|ours| ours == main || self.repo.graph_descendant_of(main, ours).unwrap_or(false));
+                let follows = ours.is_some_and(|ours| {
+                    ours == main || self.repo.graph_descendant_of(main, ours).unwrap_or(false)
+                });
                 let lags = ours == Some(main) && waits;
                 let committed = ours != Some(main) && follows;
                 if !lags && !committed {
@@ -342,12 +378,18 @@ impl Vault {
             }
             report.checked.files += 1;
             match disk::scan::look(self.writer.root(), &path) {
-                Ok(Some(found)) if row.unchanged(&found) => match disk::read::read(self.writer.root(), &path, LARGE) {
-                    Ok(read) if read.hash.as_bytes() == row.hash.as_bytes() => {}
-                    Ok(read) if !row.unchanged(&read.found) => {}
-                    Ok(_) => report.find("I8", format!("file {path}"), "its bytes changed although its time and size did not".into()),
-                    Err(e) => report.find("I8", format!("file {path}"), e.to_string()),
-                },
+                Ok(Some(found)) if row.unchanged(&found) => {
+                    match disk::read::read(self.writer.root(), &path, LARGE) {
+                        Ok(read) if read.hash.as_bytes() == row.hash.as_bytes() => {}
+                        Ok(read) if !row.unchanged(&read.found) => {}
+                        Ok(_) => report.find(
+                            "I8",
+                            format!("file {path}"),
+                            "its bytes changed although its time and size did not".into(),
+                        ),
+                        Err(e) => report.find("I8", format!("file {path}"), e.to_string()),
+                    }
+                }
                 // Saved, moved or deleted since: waits to be taken in.
                 Ok(_) => {}
                 Err(e) => report.find("I12", format!("file {path}"), e.to_string()),

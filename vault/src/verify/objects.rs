@@ -87,7 +87,8 @@ fn loose(path: &Path, oid: Oid) -> Result<(), String> {
 /// Checks the SHA-1 that ends a pack or its index; gives it.
 fn trailer(path: &Path) -> Result<Vec<u8>, String> {
     let mut file = std::fs::File::open(path).map_err(|e| e.to_string())?;
-    let mut left = file.metadata().map_err(|e| e.to_string())?.len().checked_sub(20).ok_or("it is cut off")?;
+    let mut left =
+        file.metadata().map_err(|e| e.to_string())?.len().checked_sub(20).ok_or("it is cut off")?;
     let mut hash = Sha1::new();
     let mut buffer = vec![0; 256 << 10];
     while left > 0 {
@@ -152,13 +153,22 @@ pub(crate) fn walk(
     }
 }
 
-fn tree(repo: &Repository, commit: Oid, root: Oid, apart: &HashSet<Oid>, seen: &mut HashSet<Oid>, report: &mut Report) {
+fn tree(
+    repo: &Repository,
+    commit: Oid,
+    root: Oid,
+    apart: &HashSet<Oid>,
+    seen: &mut HashSet<Oid>,
+    report: &mut Report,
+) {
     let mut waiting = vec![(String::new(), root)];
     while let Some((path, id)) = waiting.pop() {
         if !seen.insert(id) {
             continue;
         }
-        let at = |what: &str| format!("{what} {id} ({} in commit {commit})", if path.is_empty() { "the root" } else { &path });
+        let at = |what: &str| {
+            format!("{what} {id} ({} in commit {commit})", if path.is_empty() { "the root" } else { &path })
+        };
         let raw = match proven(repo, id) {
             Ok((ObjectType::Tree, raw)) => raw,
             Ok((ObjectType::Blob, _)) if !path.is_empty() => continue,

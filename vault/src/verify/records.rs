@@ -36,7 +36,12 @@ pub(super) struct Walked {
 
 impl Walked {
     /// Walks the logs: framing, hashes, signatures, chains, pasts, clocks, membership (I7).
-    pub fn read(logs: &Path, vault: &VaultId, report: &mut Report, progress: Progress<'_>) -> Result<Self, Error> {
+    pub fn read(
+        logs: &Path,
+        vault: &VaultId,
+        report: &mut Report,
+        progress: Progress<'_>,
+    ) -> Result<Self, Error> {
         let (records, ids, members) = (BTreeMap::new(), HashMap::new(), Members::default());
         let mut out = Walked { records, ids, members, torn: Vec::new(), damaged: false };
         let mut last: BTreeMap<DeviceId, (u64, RecordId)> = BTreeMap::new();
@@ -65,7 +70,11 @@ impl Walked {
                 continue;
             }
             if place.seq > seq + 1 {
-                report.find("I8", format!("record {}:{}", place.device, seq + 1), format!("it is missing: the log goes on with {}", place.seq));
+                report.find(
+                    "I8",
+                    format!("record {}:{}", place.device, seq + 1),
+                    format!("it is missing: the log goes on with {}", place.seq),
+                );
                 out.damaged = true;
             } else if header.prev != prev {
                 report.find("I8", at.clone(), "it does not follow the record before it".into());
@@ -73,7 +82,11 @@ impl Walked {
             if let Some(id) = lacking
                 && header.prev != Some(id)
             {
-                report.find("I8", at.clone(), format!("it builds on record {}, which no log holds", id.short(16)));
+                report.find(
+                    "I8",
+                    at.clone(),
+                    format!("it builds on record {}, which no log holds", id.short(16)),
+                );
                 out.damaged = true;
             }
             let mut view = View::new();
@@ -91,7 +104,8 @@ impl Walked {
             last.insert(place.device, (place.seq, record.id));
             out.ids.insert(record.id, place);
             let (clock, wall, len) = (header.clock, header.wall, record.entry_len() as u64);
-            out.records.insert(place, Known { id: record.id, clock, wall, view, spot: logged.spot, len, parents });
+            out.records
+                .insert(place, Known { id: record.id, clock, wall, view, spot: logged.spot, len, parents });
             report.checked.records += 1;
             if report.checked.records % 256 == 0 {
                 progress("records", report.checked.records, 0);
@@ -100,7 +114,14 @@ impl Walked {
         Ok(out)
     }
 
-    fn member(&mut self, place: Place, past: &View, record: &aios_core::record::Record, vault: &VaultId, report: &mut Report) {
+    fn member(
+        &mut self,
+        place: Place,
+        past: &View,
+        record: &aios_core::record::Record,
+        vault: &VaultId,
+        report: &mut Report,
+    ) {
         // What rests on records that are gone cannot be judged.
         if self.damaged {
             return;
@@ -114,13 +135,21 @@ impl Walked {
             }
         }
         if !self.members.admits(place, past) {
-            report.find("I7", format!("record {place}"), "its device was not a member when it was made".into());
+            report.find(
+                "I7",
+                format!("record {place}"),
+                "its device was not a member when it was made".into(),
+            );
         }
     }
 
     fn damage(&self, damage: &Damage, report: &mut Report) {
         let at = format!("log segment {}", damage.path.display());
-        report.find("I8", at, format!("{} bytes from byte {} are damaged: {}", damage.len, damage.at, damage.why));
+        report.find(
+            "I8",
+            at,
+            format!("{} bytes from byte {} are damaged: {}", damage.len, damage.at, damage.why),
+        );
     }
 
     /// The devices that have records.
@@ -146,14 +175,26 @@ impl Walked {
         for (device, (seq, id)) in &frontier.0 {
             let last = self.end(device).map_or(0, |(place, _)| place.seq);
             if last < *seq {
-                report.find("I8", format!("record {device}:{}", last + 1), format!("it was acknowledged and is not in the log, which went up to {seq}"));
+                report.find(
+                    "I8",
+                    format!("record {device}:{}", last + 1),
+                    format!("it was acknowledged and is not in the log, which went up to {seq}"),
+                );
             } else if self.get(&Place { device: *device, seq: *seq }).is_some_and(|known| known != id) {
-                report.find("I8", format!("record {device}:{seq}"), "the database names another one as the last of its device".into());
+                report.find(
+                    "I8",
+                    format!("record {device}:{seq}"),
+                    "the database names another one as the last of its device".into(),
+                );
             }
         }
         let last = self.end(&own).map_or(0, |(place, _)| place.seq);
         if let Some(seq) = memory.filter(|seq| *seq > last) {
-            report.find("I8", format!("record {own}:{}", last + 1), format!("this device wrote up to record {seq}, and the log ends before it"));
+            report.find(
+                "I8",
+                format!("record {own}:{}", last + 1),
+                format!("this device wrote up to record {seq}, and the log ends before it"),
+            );
         }
         for (device, damage) in &self.torn {
             // A write cut short was never acknowledged; anything the database knows was.
@@ -164,20 +205,34 @@ impl Walked {
         }
         self.compare_rows(vault, report)?;
         for device in self.devices() {
-            let (Some((place, known)), Some((seq, _, end))) = (self.end(&device), vault.tip(&device)?) else { continue };
+            let (Some((place, known)), Some((seq, _, end))) = (self.end(&device), vault.tip(&device)?) else {
+                continue;
+            };
             let expected = Spot { segment: known.spot.segment, at: known.spot.at + known.len };
             if seq == place.seq && end != expected {
-                report.find("I8", format!("record {place}"), "the database says the log ends elsewhere: run `aios rebuild`".into());
+                report.find(
+                    "I8",
+                    format!("record {place}"),
+                    "the database says the log ends elsewhere: run `aios rebuild`".into(),
+                );
             }
         }
         let mut heads: BTreeSet<RecordId> = self.records.values().map(|known| known.id).collect();
         for known in self.records.values() {
             known.parents.iter().for_each(|id| _ = heads.remove(id));
         }
-        let listed: BTreeSet<RecordId> = vault.heads()?.into_iter().map(|n| Ok(vault.row(n)?.id)).collect::<Result<_, Error>>()?;
-        let all_in = self.records.keys().all(|place| frontier.0.get(&place.device).is_some_and(|(seq, _)| *seq >= place.seq));
+        let listed: BTreeSet<RecordId> =
+            vault.heads()?.into_iter().map(|n| Ok(vault.row(n)?.id)).collect::<Result<_, Error>>()?;
+        let all_in = self
+            .records
+            .keys()
+            .all(|place| frontier.0.get(&place.device).is_some_and(|(seq, _)| *seq >= place.seq));
         if all_in && heads != listed && !self.damaged {
-            report.find("I8", "database", "its list of newest records is not the log's: run `aios rebuild`".into());
+            report.find(
+                "I8",
+                "database",
+                "its list of newest records is not the log's: run `aios rebuild`".into(),
+            );
         }
         if all_in && !self.damaged && vault.members != self.members {
             report.find("I7", "database", "its list of members is not the log's: run `aios rebuild`".into());
@@ -200,15 +255,34 @@ impl Walked {
             let Some(row) = rows.remove(place) else {
                 // Beyond the database's end: taken in when the vault is next opened.
                 if vault.view().has(place) {
-                    report.find("I8", format!("record {place}"), "the database does not have it: run `aios rebuild`".into());
+                    report.find(
+                        "I8",
+                        format!("record {place}"),
+                        "the database does not have it: run `aios rebuild`".into(),
+                    );
                 }
                 continue;
             };
-            let len: i64 = vault.db.prepare_cached("SELECT len FROM record WHERE n = ?")?.query_row([row.n], |row| row.get(0))?;
-            let parents: BTreeSet<RecordId> = row.parents.iter().map(|n| Ok(vault.row(*n)?.id)).collect::<Result<_, Error>>()?;
-            let same = row.id == known.id && row.clock == known.clock && row.wall == known.wall && row.view == known.view;
-            if !(same && row.spot == known.spot && len as u64 == known.len && (parents == known.parents || self.damaged)) {
-                report.find("I8", format!("record {place}"), "the database says otherwise of it: run `aios rebuild`".into());
+            let len: i64 = vault
+                .db
+                .prepare_cached("SELECT len FROM record WHERE n = ?")?
+                .query_row([row.n], |row| row.get(0))?;
+            let parents: BTreeSet<RecordId> =
+                row.parents.iter().map(|n| Ok(vault.row(*n)?.id)).collect::<Result<_, Error>>()?;
+            let same = row.id == known.id
+                && row.clock == known.clock
+                && row.wall == known.wall
+                && row.view == known.view;
+            if !(same
+                && row.spot == known.spot
+                && len as u64 == known.len
+                && (parents == known.parents || self.damaged))
+            {
+                report.find(
+                    "I8",
+                    format!("record {place}"),
+                    "the database says otherwise of it: run `aios rebuild`".into(),
+                );
             }
         }
         for place in rows.keys() {

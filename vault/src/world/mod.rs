@@ -35,7 +35,12 @@ impl World {
         let base = if shm.is_dir() { shm } else { std::env::temp_dir() };
         keys::use_data_dir(&base.join(format!("aios-keys-{}", std::process::id())));
         let dir = tempfile::Builder::new().prefix("aios-world-").tempdir_in(base).unwrap();
-        let (mut first, absorbed) = Vault::create(&dir.path().join("d0"), &NewVault { name: Some("w".into()), device: Some("d0".into()) }, &mut quiet()).unwrap();
+        let (mut first, absorbed) = Vault::create(
+            &dir.path().join("d0"),
+            &NewVault { name: Some("w".into()), device: Some("d0".into()) },
+            &mut quiet(),
+        )
+        .unwrap();
         first.finish(absorbed, &mut quiet()).unwrap();
         let mut world = World { dir, replicas: vec![first] };
         for n in 1..count {
@@ -50,10 +55,17 @@ impl World {
         let operator = keys.operator().unwrap().unwrap().public();
         let (device, vault) = (keys.device.public(), self.replicas[0].id());
         let (name, roles) = (format!("d{n}"), vec!["write".to_owned()]);
-        let statement = MemberStatement { vault: &vault, device: &device, name: &name, roles: &roles, operator: Some(&operator) };
+        let statement = MemberStatement {
+            vault: &vault,
+            device: &device,
+            name: &name,
+            roles: &roles,
+            operator: Some(&operator),
+        };
         let signer = self.replicas[0].operator().unwrap().unwrap();
         let sig = Bytes(signer.sign_member(&statement).to_vec());
-        let event = Event::DeviceAdded { device, name, roles, operator: Some(operator), sig, by: signer.public() };
+        let event =
+            Event::DeviceAdded { device, name, roles, operator: Some(operator), sig, by: signer.public() };
         let mut draft = Draft::operator("pair");
         draft.push(Item::Event(event));
         self.replicas[0].transaction(|vault| vault.author_records(draft).map(|_| ())).unwrap();
@@ -74,6 +86,14 @@ impl World {
         self.replicas.insert(n, Vault::open(&root).unwrap());
     }
 
+    /// As [`World::restart`], the database being lost.
+    pub fn rebuild(&mut self, n: usize) {
+        let (root, database) = (self.root(n), self.replicas[n].layout.database());
+        drop(self.replicas.remove(n));
+        crate::db::remove(&database).unwrap();
+        self.replicas.insert(n, Vault::open(&root).unwrap());
+    }
+
     pub fn root(&self, n: usize) -> PathBuf {
         self.replicas[n].root().to_owned()
     }
@@ -82,13 +102,16 @@ impl World {
     pub fn deliver(&mut self, from: usize, to: usize, budget: u64) -> u64 {
         let (have, upto) = (self.replicas[to].view().clone(), self.replicas[from].view().clone());
         let entries = self.replicas[from].entries_since(&have, &upto, budget).unwrap();
-        let records: Vec<Record> = entries.iter().map(|entry| Record::read_entry(&entry.bytes).unwrap().0).collect();
+        let records: Vec<Record> =
+            entries.iter().map(|entry| Record::read_entry(&entry.bytes).unwrap().0).collect();
         self.replicas[to].integrate(&records).unwrap().new
     }
 
     /// One round on a replica: absorb, write, project.
     pub fn commit(&mut self, n: usize) -> Round {
-        self.replicas[n].commit(&AbsorbOptions { deletions: true, ..AbsorbOptions::default() }, &mut quiet()).unwrap()
+        self.replicas[n]
+            .commit(&AbsorbOptions { deletions: true, ..AbsorbOptions::default() }, &mut quiet())
+            .unwrap()
     }
 
     /// Everybody absorbs, then everything goes everywhere, until nobody has news.
@@ -123,7 +146,10 @@ impl World {
         let head = self.replicas[0].projected_head().unwrap();
         for n in 1..self.replicas.len() {
             let show = |files: &std::collections::BTreeMap<String, Vec<u8>>| -> String {
-                files.iter().map(|(path, bytes)| format!("{path}: {:?}\n", String::from_utf8_lossy(bytes))).collect()
+                files
+                    .iter()
+                    .map(|(path, bytes)| format!("{path}: {:?}\n", String::from_utf8_lossy(bytes)))
+                    .collect()
             };
             let other = self.files(n);
             assert!(files == other, "files differ\n--- 0\n{}--- {n}\n{}", show(&files), show(&other));
@@ -135,7 +161,11 @@ impl World {
 
 /// The working files below a folder.
 pub(crate) fn files_of(root: &std::path::Path) -> std::collections::BTreeMap<String, Vec<u8>> {
-    fn walk(root: &std::path::Path, at: &std::path::Path, out: &mut std::collections::BTreeMap<String, Vec<u8>>) {
+    fn walk(
+        root: &std::path::Path,
+        at: &std::path::Path,
+        out: &mut std::collections::BTreeMap<String, Vec<u8>>,
+    ) {
         for entry in std::fs::read_dir(at).unwrap() {
             let path = entry.unwrap().path();
             let name = path.strip_prefix(root).unwrap().to_string_lossy().into_owned();

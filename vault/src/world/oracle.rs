@@ -48,7 +48,11 @@ pub(crate) fn read(bytes: &[u8]) -> Content {
             last = key.to_owned();
             let field = match value.trim().strip_prefix('[').and_then(|value| value.strip_suffix(']')) {
                 Some(list) => {
-                    let items = list.split(',').map(|item| item.trim().to_owned()).filter(|item| !item.is_empty()).collect();
+                    let items = list
+                        .split(',')
+                        .map(|item| item.trim().to_owned())
+                        .filter(|item| !item.is_empty())
+                        .collect();
                     let end = raw.trim_end().len();
                     Field { frame: format!("{key}: []{}", &raw[end..]), items: Some(items) }
                 }
@@ -133,7 +137,9 @@ pub(crate) fn deeds(old: &Content, new: &Content) -> Vec<Deed> {
         out.extend(before.difference(&after).map(|item| Deed::Drop { key: key.clone(), item: item.clone() }));
         match (was, is) {
             (_, None) => out.push(Deed::Clear(key.clone())),
-            (was, Some(is)) if was != Some(is) => out.push(Deed::Put { key: key.clone(), frame: is.frame.clone() }),
+            (was, Some(is)) if was != Some(is) => {
+                out.push(Deed::Put { key: key.clone(), frame: is.frame.clone() })
+            }
             _ => {}
         }
     }
@@ -201,7 +207,9 @@ impl Oracle {
     pub fn lives(&self, doc: &DocId, view: &View) -> bool {
         let facts = self.facts(doc, view);
         let deletes: Vec<&&Fact> = facts.iter().filter(|fact| fact.what == What::Delete).collect();
-        let kept = |fact: &&&Fact| fact.what != What::Delete && !deletes.iter().any(|delete| delete.at.covers(&fact.at));
+        let kept = |fact: &&&Fact| {
+            fact.what != What::Delete && !deletes.iter().any(|delete| delete.at.covers(&fact.at))
+        };
         facts.iter().any(|fact| kept(&fact))
     }
 
@@ -239,7 +247,9 @@ impl Oracle {
 
     pub fn exec(&self, doc: &DocId, view: &View) -> bool {
         let facts = self.facts(doc, view);
-        if let Some(Fact { what: What::Mode(exec), .. }) = self.greatest(&facts, |what| matches!(what, What::Mode(_))) {
+        if let Some(Fact { what: What::Mode(exec), .. }) =
+            self.greatest(&facts, |what| matches!(what, What::Mode(_)))
+        {
             return *exec;
         }
         let creates = facts.iter().filter_map(|fact| match fact.what {
@@ -266,7 +276,11 @@ impl Oracle {
                 let name = claim.rfind('/').map_or(0, |at| at + 1);
                 let dot = claim[name..].rfind('.').filter(|at| *at > 0).map_or(claim.len(), |at| name + at);
                 let suffixed = |n: usize| format!("{}-{}{}", &claim[..dot], &doc.hex()[..n], &claim[dot..]);
-                path = [6, 12, 24].map(suffixed).into_iter().find(|path| !taken.contains(&fold(path))).unwrap_or_else(|| suffixed(64));
+                path = [6, 12, 24]
+                    .map(suffixed)
+                    .into_iter()
+                    .find(|path| !taken.contains(&fold(path)))
+                    .unwrap_or_else(|| suffixed(64));
             }
             out.insert(path, *doc);
         }
@@ -284,7 +298,8 @@ impl Oracle {
         let twins = |fact: &'a Fact| -> Vec<&'a At> {
             match &fact.what {
                 What::Create { hash, .. } => {
-                    let equal = |other: &&&Fact| matches!(&other.what, What::Create { hash: of, .. } if of == hash);
+                    let equal =
+                        |other: &&&Fact| matches!(&other.what, What::Create { hash: of, .. } if of == hash);
                     facts.iter().filter(equal).map(|other| &other.at).collect()
                 }
                 _ => vec![&fact.at],
@@ -294,7 +309,9 @@ impl Oracle {
         // Whether some item that does `what` has seen the fact.
         let undone = |fact: &'a Fact, what: &dyn Fn(&Deed) -> bool| {
             let twins = twins(fact);
-            facts.iter().any(|other| other.deeds.iter().any(what) && twins.iter().any(|at| other.at.covers(at)))
+            facts
+                .iter()
+                .any(|other| other.deeds.iter().any(what) && twins.iter().any(|at| other.at.covers(at)))
         };
         let (mut present, mut absent) = (BTreeMap::new(), BTreeSet::new());
         let mut written: BTreeMap<String, Vec<(Option<Stamp>, String)>> = BTreeMap::new();
@@ -338,7 +355,8 @@ impl Oracle {
         for (key, mut values) in written {
             values.sort();
             let Some((_, frame)) = values.pop() else { continue };
-            let lost: BTreeSet<String> = values.into_iter().map(|(_, value)| value).filter(|value| *value != frame).collect();
+            let lost: BTreeSet<String> =
+                values.into_iter().map(|(_, value)| value).filter(|value| *value != frame).collect();
             let is_list = matches!(key.as_str(), "tags" | "labels");
             if !lost.is_empty() && !is_list {
                 losers.insert(key.clone(), lost);
@@ -361,15 +379,22 @@ impl Oracle {
     pub fn untouched(&self, doc: &DocId, view: &View) -> BTreeSet<String> {
         let facts = self.facts(doc, view);
         let all = facts.iter().flat_map(|fact| &fact.deeds);
-        let removed: BTreeSet<&String> =
-            all.clone().filter_map(|deed| if let Deed::Remove(token) = deed { Some(token) } else { None }).collect();
+        let removed: BTreeSet<&String> = all
+            .clone()
+            .filter_map(|deed| if let Deed::Remove(token) = deed { Some(token) } else { None })
+            .collect();
         let inserted = all.filter_map(|deed| if let Deed::Insert(token) = deed { Some(token) } else { None });
         inserted.filter(|token| !removed.contains(token)).cloned().collect()
     }
 
     /// Everything about a document, for a failure's report.
     pub fn story(&self, doc: &DocId) -> String {
-        let show = |view: &View| view.iter().map(|place| format!("{}:{}", place.device.short(4), place.seq)).collect::<Vec<_>>().join(" ");
+        let show = |view: &View| {
+            view.iter()
+                .map(|place| format!("{}:{}", place.device.short(4), place.seq))
+                .collect::<Vec<_>>()
+                .join(" ")
+        };
         let facts = self.docs.get(doc).into_iter().flatten();
         let lines = facts.map(|fact| {
             let at = &fact.at;

@@ -31,7 +31,12 @@ fn every_case_of_the_page_about_merging() {
                 let files = parts::files(&world.root(device).join(&case.folder)).unwrap();
                 let differences = round.differences(&files, &conflicts(&world, device, &case.folder));
                 if !differences.is_empty() {
-                    wrong.push(format!("{}, {}:\n  {}", case.title, parts::DEVICES[device], differences.join("\n  ")));
+                    wrong.push(format!(
+                        "{}, {}:\n  {}",
+                        case.title,
+                        parts::DEVICES[device],
+                        differences.join("\n  ")
+                    ));
                     break;
                 }
             }

@@ -14,7 +14,7 @@ use crate::args::DemoArgs;
 use crate::context::Context;
 use crate::error::CliError;
 use crate::exit::Exit;
-use crate::ui::{Style, Ui};
+use crate::ui::{Style, Ui, one_line};
 use cases::{CASES, Case, Form, On};
 use device::{Device, Running};
 
@@ -53,8 +53,7 @@ pub fn run(args: &DemoArgs, _cx: &Context, ui: &mut Ui) -> Result<Exit, CliError
 
     title(ui, "Together, they sync")?;
     let up: Vec<Running> = devices.iter().map(|device| device.start(&["up", "--no-ui"])).collect::<Result<_, _>>()?;
-    let agreed = agree(&devices, up)?;
-    let (equal, heads) = agreed;
+    let (equal, heads) = agree(&devices, up)?;
     ui.line(match equal {
         true => "all three have the same records".to_owned(),
         false => "they do not agree".to_owned(),
@@ -188,14 +187,15 @@ fn show(case: &Case, laptop: &Device, wrong: &mut Vec<String>, ui: &mut Ui) -> R
     ui.line(format!("{}: {name}", case.title))?;
     let mut lines = Vec::new();
     for part in case.lines {
-        let found: Vec<(usize, &str)> = text.lines().enumerate().filter(|(_, line)| line.contains(part)).collect();
-        match found[..] {
-            [(at, line)] if !lines.contains(&json!({"line": at + 1, "text": line})) => {
-                ui.line(format!("  {:>3}  {line}", at + 1))?;
-                lines.push(json!({"line": at + 1, "text": line}));
-            }
-            [_] => {}
-            _ => wrong.push(format!("{}: {} lines with `{part}`", case.path, found.len())),
+        let count = text.lines().filter(|line| line.contains(part)).count();
+        if count != 1 {
+            wrong.push(format!("{}: {count} lines with `{part}`", case.path));
+        }
+    }
+    for (at, line) in text.lines().enumerate() {
+        if case.lines.iter().any(|part| line.contains(part)) {
+            ui.line(format!("  {:>3}  {line}", at + 1))?;
+            lines.push(json!({"line": at + 1, "text": line}));
         }
     }
     let ends = text.matches('\n').count();
@@ -217,7 +217,7 @@ fn conflicts(laptop: &Device, ui: &mut Ui) -> Result<Value, CliError> {
     for conflict in found.as_array().into_iter().flatten() {
         let text = |key: &str| conflict[key].as_str().unwrap_or_default().to_owned();
         let values = conflict["values"].as_array().into_iter().flatten();
-        let values: Vec<String> = values.map(|value| value["value"].as_str().map_or_else(|| value["value"].to_string(), str::to_owned)).collect();
+        let values: Vec<String> = values.map(|value| one_line(value["value"].as_str().unwrap_or_default())).collect();
         let key = match text("key").as_str() {
             "" => String::new(),
             key => format!(" {key}"),

@@ -1,0 +1,38 @@
+//! The reader in JavaScript as a second opinion on a vault.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("reader")
+}
+
+/// Why the reader cannot run here, if it cannot.
+pub fn absent() -> Option<String> {
+    if Command::new("node").arg("--version").output().is_err() {
+        return Some("Node is not installed".into());
+    }
+    match folder().join("node_modules/@automerge/automerge").is_dir() {
+        true => None,
+        false => Some("the reader's packages are not installed: `npm ci` in tests/reader".into()),
+    }
+}
+
+/// Asks the reader what `HEAD` the vault's log files give. `Ok(None)` where it cannot run.
+///
+/// # Errors
+/// What it found wrong with the vault.
+pub fn head(vault: &Path) -> Result<Option<String>, String> {
+    if let Some(why) = absent() {
+        println!("skipped: {why}");
+        return Ok(None);
+    }
+    let out = Command::new("node").arg("read.mjs").arg(vault).current_dir(folder()).output().map_err(|e| e.to_string())?;
+    let text = String::from_utf8_lossy(&out.stdout);
+    let answer: serde_json::Value = serde_json::from_str(&text)
+        .map_err(|e| format!("{e}: {text}{}", String::from_utf8_lossy(&out.stderr)))?;
+    if answer["ok"] != true {
+        return Err(format!("the reader finds: {}", answer["findings"]));
+    }
+    Ok(answer["head"].as_str().map(str::to_owned))
+}
