@@ -5,13 +5,16 @@ use std::path::{Path, PathBuf};
 use std::{env, fs, io};
 
 fn main() -> io::Result<()> {
-    let folder = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").unwrap_or_default()).join("../docs/sample/consultant");
+    let folder = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").unwrap_or_default())
+        .join("../docs/sample/consultant");
     let folder = folder.canonicalize()?;
     println!("cargo::rerun-if-changed={}", folder.display());
     let mut paths = Vec::new();
     walk(&folder, &mut paths)?;
     paths.sort();
-    let mut code = String::from("/// The files of the sample company: path and content.\npub static SAMPLE: &[(&str, &[u8])] = &[\n");
+    let mut code = String::from(
+        "/// The files of the sample company: path and content.\npub static SAMPLE: &[(&str, &[u8])] = &[\n",
+    );
     for path in paths {
         let name = path.strip_prefix(&folder).map_err(io::Error::other)?;
         let (name, path) = (name.display().to_string(), path.display().to_string());

@@ -14,7 +14,9 @@ pub struct EffectKey(pub ContentHash);
 impl EffectKey {
     /// The key of the effect at `step` (a path with loop items, such as `remind[3]/send`) of `task`.
     pub fn of(vault: &aios_core::id::VaultId, task: &str, step: &str, generation: u32) -> Self {
-        EffectKey(ContentHash::of(format!("aios-effect-v1\n{vault}\n{task}\n{step}\n{generation}").as_bytes()))
+        EffectKey(ContentHash::of(
+            format!("aios-effect-v1\n{vault}\n{task}\n{step}\n{generation}").as_bytes(),
+        ))
     }
 }
 
@@ -120,7 +122,8 @@ impl TryFrom<&Event> for WorkEvent {
 
     fn try_from(event: &Event) -> Result<WorkEvent, NotWork> {
         match event {
-            Event::Other(map) => serde_json::from_value(serde_json::Value::Object(map.clone())).map_err(|e| NotWork(e.to_string())),
+            Event::Other(map) => serde_json::from_value(serde_json::Value::Object(map.clone()))
+                .map_err(|e| NotWork(e.to_string())),
             other => Err(NotWork(other.name())),
         }
     }

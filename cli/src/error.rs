@@ -72,7 +72,9 @@ impl CliError {
         match self {
             CliError::Closed => Exit::Done,
             CliError::Usage { .. } | CliError::Vault(Error::Usage(_) | Error::Unknown { .. }) => Exit::Usage,
-            CliError::Unconfirmed { .. } | CliError::Vault(Error::MassDeletion { .. } | Error::Paused(_)) => Exit::Unconfirmed,
+            CliError::Unconfirmed { .. } | CliError::Vault(Error::MassDeletion { .. } | Error::Paused(_)) => {
+                Exit::Unconfirmed
+            }
             _ => Exit::Failed,
         }
     }
@@ -81,7 +83,9 @@ impl CliError {
     pub fn hint(&self) -> Option<String> {
         match self {
             CliError::Vault(e) => e.hint(),
-            CliError::Usage { hint, .. } | CliError::Unconfirmed { hint, .. } | CliError::Failed { hint, .. } => hint.clone(),
+            CliError::Usage { hint, .. }
+            | CliError::Unconfirmed { hint, .. }
+            | CliError::Failed { hint, .. } => hint.clone(),
             CliError::Sync(_) | CliError::Io { .. } | CliError::Closed => None,
         }
     }

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
 use jiff::civil::{Date, DateTime};
 use jiff::tz::TimeZone;
-use jiff::Timestamp;
 
 use crate::error::CliError;
 
@@ -15,7 +15,9 @@ pub fn past(text: &str) -> Result<u64, CliError> {
         .parse::<Timestamp>()
         .ok()
         .or_else(|| text.parse::<DateTime>().ok().and_then(local))
-        .or_else(|| text.parse::<Date>().ok().and_then(|date| local(date.to_datetime(jiff::civil::Time::midnight()))))
+        .or_else(|| {
+            text.parse::<Date>().ok().and_then(|date| local(date.to_datetime(jiff::civil::Time::midnight())))
+        })
         .or_else(|| age(text).ok().and_then(|age| Timestamp::now().checked_sub(age).ok()));
     match found {
         Some(at) => Ok(u64::try_from(at.as_millisecond()).unwrap_or(0)),

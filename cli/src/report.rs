@@ -11,7 +11,10 @@ use crate::ui::{Style, Ui, one_line};
 pub fn problems(ui: &mut Ui, problems: &[Problem]) {
     for Problem { path, problem, hint } in problems {
         let at = if path.is_empty() { String::new() } else { format!("{path}: ") };
-        ui.warn(one_line(&format!("{at}{problem}")), Some(hint).filter(|hint| !hint.is_empty()).map(String::as_str));
+        ui.warn(
+            one_line(&format!("{at}{problem}")),
+            Some(hint).filter(|hint| !hint.is_empty()).map(String::as_str),
+        );
     }
 }
 
@@ -34,7 +37,10 @@ pub fn entry(ui: &mut Ui, entry: &Entry) -> Result<(), CliError> {
     let record = ui.paint(Style::Yellow, entry.record.short(12));
     let run = entry.run.as_ref().map(|run| format!(" run {run}")).unwrap_or_default();
     let actor = ui.paint(Style::Cyan, one_line(&format!("{}{run}", entry.actor)));
-    let commit = entry.commit.as_deref().map_or(String::new(), |commit| format!(" commit {}", &commit[..12.min(commit.len())]));
+    let commit = entry
+        .commit
+        .as_deref()
+        .map_or(String::new(), |commit| format!(" commit {}", &commit[..12.min(commit.len())]));
     let head = format!("{record} {} {actor} on {}{commit}", entry.time, one_line(&entry.device));
     ui.line(head)?;
     let message = entry.message.lines().next().unwrap_or_default();

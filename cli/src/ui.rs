@@ -92,7 +92,10 @@ pub struct Ui {
 
 impl std::fmt::Debug for Ui {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Ui").field("manner", &self.manner).field("terminal", &self.terminal).finish_non_exhaustive()
+        f.debug_struct("Ui")
+            .field("manner", &self.manner)
+            .field("terminal", &self.terminal)
+            .finish_non_exhaustive()
     }
 }
 

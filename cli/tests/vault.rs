@@ -130,9 +130,27 @@ fn init_status_commit_log_have_their_json() {
     assert_eq!(made["head"], site.git(&["rev-parse", "HEAD"]));
 
     let status = site.ok(&["status"]);
-    has(&status, &["vault", "name", "device", "head", "state", "frontier", "held", "paused", "files", "pending", "conflicts"]);
+    has(
+        &status,
+        &[
+            "vault",
+            "name",
+            "device",
+            "head",
+            "state",
+            "frontier",
+            "held",
+            "paused",
+            "files",
+            "pending",
+            "conflicts",
+        ],
+    );
     has(&status, &["inbox", "problems", "peers", "synced"]);
-    assert_eq!((&status["name"], &status["device"]["name"], &status["files"]), (&"acme".into(), &"desk".into(), &1.into()));
+    assert_eq!(
+        (&status["name"], &status["device"]["name"], &status["files"]),
+        (&"acme".into(), &"desk".into(), &1.into())
+    );
     assert_eq!(status["head"], made["head"]);
     assert_eq!(status["synced"], Value::Null, "nobody to be in sync with");
     let device = made["device"].as_str().unwrap();
@@ -191,7 +209,8 @@ fn errors_are_one_line_with_the_right_code() {
 #[test]
 fn a_vault_is_found_from_below_and_by_flag() {
     let site = Site::with(&[("sub/a.md", "x\n")]);
-    let below = site.command(&["--json", "blame", "a.md"]).current_dir(site.root().join("sub")).output().unwrap();
+    let below =
+        site.command(&["--json", "blame", "a.md"]).current_dir(site.root().join("sub")).output().unwrap();
     assert!(below.status.success(), "{}", text(&below.stderr));
     let root = site.root().to_string_lossy().into_owned();
     let out = site.command(&["blame", "sub/a.md", "-C", &root, "--json"]).current_dir("/").output().unwrap();
@@ -324,7 +343,10 @@ fn restore_brings_back_content_and_deleted_files() {
     site.ok(&["commit"]);
     site.ok(&["restore", "d", "--at", &first]);
     site.ok(&["restore", "a.md", "--at", &first]);
-    assert_eq!((site.read("a.md"), site.read("d/x.md"), site.read("d/y.md")), ("one\n".into(), "x\n".into(), "y\n".into()));
+    assert_eq!(
+        (site.read("a.md"), site.read("d/x.md"), site.read("d/y.md")),
+        ("one\n".into(), "x\n".into(), "y\n".into())
+    );
     // The same document lives again: its history goes on.
     assert!(site.ok(&["log", "a.md"]).as_array().unwrap().len() >= 5);
     assert_eq!(site.ok(&["conflicts"]), serde_json::json!([]));
@@ -407,7 +429,8 @@ fn a_folder_that_cannot_be_written_fails_cleanly() {
     site.fails(1, &["init", &inside]);
     let site = Site::with(&[("a.md", "a\n")]);
     site.write("a.md", "b\n");
-    let out = site.command(&["--json", "commit"]).env("AIOS_FAULT", "disk.sync_file=enospc").output().unwrap();
+    let out =
+        site.command(&["--json", "commit"]).env("AIOS_FAULT", "disk.sync_file=enospc").output().unwrap();
     assert_eq!(out.status.code(), Some(1), "{}", text(&out.stderr));
     assert_eq!(text(&out.stdout), "");
     assert_eq!(site.ok(&["commit"])["changed"][0]["path"], "a.md");
@@ -461,7 +484,8 @@ fn output_for_people_is_plain_without_a_terminal_and_survives_a_closed_pipe() {
     let out = site.run(&["status"]);
     assert!(!text(&out.stdout).contains('\u{1b}') && out.stderr.is_empty());
     assert!(text(&site.run(&["status", "--color", "always"]).stdout).contains('\u{1b}'));
-    let mut child = site.command(&["-v", "log"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut child =
+        site.command(&["-v", "log"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     drop(child.stdout.take());
     let out = child.wait_with_output().unwrap();
     assert_eq!((out.status.code(), text(&out.stderr)), (Some(0), String::new()));

@@ -46,7 +46,11 @@ impl Legend {
         sorted.sort();
         let lines: String = sorted.iter().map(|id| format!("Aios-Merge: {id}\n")).collect();
         let author = Author { name: "aios".into(), email: "merge@aios".into() };
-        Legend { author, time: wall / 1000, message: format!("Merge {} lines of work\n\n{lines}", sorted.len()) }
+        Legend {
+            author,
+            time: wall / 1000,
+            message: format!("Merge {} lines of work\n\n{lines}", sorted.len()),
+        }
     }
 
     /// The bytes of the commit object.

@@ -101,7 +101,8 @@ impl Text {
 /// Folds one document in `view`; `None` if it does not live there.
 pub fn fold(touches: &[Touch], moves: &[FolderMove], view: &View) -> Option<Doc> {
     let all: Vec<&Touch> = touches.iter().filter(|touch| view.has(&touch.place)).collect();
-    let (deletes, kept): (Vec<&Touch>, Vec<&Touch>) = all.into_iter().partition(|touch| touch.act == Act::Delete);
+    let (deletes, kept): (Vec<&Touch>, Vec<&Touch>) =
+        all.into_iter().partition(|touch| touch.act == Act::Delete);
     let alive = |touch: &&&Touch| !deletes.iter().any(|delete| delete.covers(touch));
     kept.iter().find(alive)?;
     let survived = deletes.iter().max_by_key(|delete| (delete.rank, delete.index)).map(|delete| delete.place);
@@ -109,9 +110,10 @@ pub fn fold(touches: &[Touch], moves: &[FolderMove], view: &View) -> Option<Doc>
     let claims = maximal(kept.iter().copied().filter(|touch| touch.act.claim().is_some()));
     let path_of = |touch: &Touch| {
         let claim = touch.act.claim().unwrap_or_default().to_owned();
-        moves.iter().filter(|step| step.applies(touch, view)).fold(claim, |claim, step| {
-            path::rebase(&claim, &step.from, &step.to).unwrap_or(claim)
-        })
+        moves
+            .iter()
+            .filter(|step| step.applies(touch, view))
+            .fold(claim, |claim, step| path::rebase(&claim, &step.from, &step.to).unwrap_or(claim))
     };
     let claim = path_of(claims.last()?);
     let losers = claims.iter().rev().skip(1).map(|touch| (path_of(touch), touch.place));
@@ -217,7 +219,9 @@ fn kind_of(content: &[&Touch], touch: &Touch) -> (Kind, Epoch) {
 fn kind_of_epoch(content: &[&Touch], epoch: Epoch) -> Option<Kind> {
     let kinds = content.iter().filter_map(|touch| match (&touch.act, epoch.0) {
         (Act::Create { kind, .. }, None) => Some((touch.rank, touch.index, *kind)),
-        (Act::Replace { kind, .. }, Some(place)) if touch.place == place => Some((touch.rank, touch.index, *kind)),
+        (Act::Replace { kind, .. }, Some(place)) if touch.place == place => {
+            Some((touch.rank, touch.index, *kind))
+        }
         _ => None,
     });
     kinds.min().map(|(.., kind)| kind)
@@ -229,7 +233,8 @@ fn one_document(content: &[&Touch]) -> Option<(Kind, Epoch)> {
     let epoch = match replaces[..] {
         [] => Epoch(None),
         [only] => {
-            let of_it = |touch: &&Touch| matches!(touch.act, Act::Edit { epoch, .. } if epoch.0 == Some(only.place));
+            let of_it =
+                |touch: &&Touch| matches!(touch.act, Act::Edit { epoch, .. } if epoch.0 == Some(only.place));
             let fits = |touch: &&Touch| *touch == only || only.covers(touch) || of_it(touch);
             if !content.iter().all(fits) {
                 return None;

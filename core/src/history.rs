@@ -69,7 +69,9 @@ impl Act {
     pub fn of(item: &Item) -> Option<(DocId, Act, Base)> {
         let plain = Base::default;
         Some(match item.clone() {
-            Item::Create { doc, path, kind, mode, content, base, .. } => (doc, Act::Create { path, kind, mode, content }, base),
+            Item::Create { doc, path, kind, mode, content, base, .. } => {
+                (doc, Act::Create { path, kind, mode, content }, base)
+            }
             Item::Edit { doc, epoch, change, content, base, .. } => {
                 (doc, Act::Edit { epoch, content, by_character: change.is_some() }, base)
             }
@@ -84,7 +86,9 @@ impl Act {
     /// The file after it, for acts on content.
     pub fn content(&self) -> Option<Content> {
         match self {
-            Act::Create { content, .. } | Act::Edit { content, .. } | Act::Replace { content, .. } => Some(*content),
+            Act::Create { content, .. } | Act::Edit { content, .. } | Act::Replace { content, .. } => {
+                Some(*content)
+            }
             _ => None,
         }
     }

@@ -95,7 +95,13 @@ pub fn verify_record(device: &DeviceId, id: &RecordId, signature: &Signature) ->
 }
 
 /// Whether `signature` is `by`'s acceptance of that version of `path`.
-pub fn verify_acceptance(by: &DeviceId, vault: &VaultId, path: &str, hash: &ContentHash, signature: &Signature) -> bool {
+pub fn verify_acceptance(
+    by: &DeviceId,
+    vault: &VaultId,
+    path: &str,
+    hash: &ContentHash,
+    signature: &Signature,
+) -> bool {
     verify(by, acceptance_message(vault, path, hash).as_bytes(), signature)
 }
 

@@ -120,7 +120,13 @@ mod tests {
         let mut log = Ledger::new();
         let (doc, item) = create("old/a.md", "");
         add(&mut log, at(1, 1), 1, &view(&[]), &[item]);
-        add(&mut log, at(1, 2), 2, &view(&[at(1, 1)]), &[Item::MoveDir { from: "old".into(), to: "new".into() }]);
+        add(
+            &mut log,
+            at(1, 2),
+            2,
+            &view(&[at(1, 1)]),
+            &[Item::MoveDir { from: "old".into(), to: "new".into() }],
+        );
         let (fresh, item) = create("old/b.md", "");
         add(&mut log, at(2, 1), 3, &view(&[at(1, 1)]), &[item]);
         let both = view(&[at(1, 2), at(2, 1)]);

@@ -51,7 +51,14 @@ impl Members {
     }
 
     /// Applies an event of the record at `place`.
-    pub fn apply(&mut self, vault: &VaultId, place: Place, past: &View, wall: u64, event: &Event) -> Result<(), MemberError> {
+    pub fn apply(
+        &mut self,
+        vault: &VaultId,
+        place: Place,
+        past: &View,
+        wall: u64,
+        event: &Event,
+    ) -> Result<(), MemberError> {
         match event {
             Event::VaultCreated { nonce, device_name, operator, roles, .. } => {
                 if place.seq != 1 || VaultId::of(&place.device, nonce) != *vault {
@@ -80,7 +87,8 @@ impl Members {
             Event::DeviceRoles { device, roles, sig, by } => {
                 let member = self.0.get(device).ok_or(MemberError::Unknown(place))?;
                 let (name, operator) = (member.name.clone(), member.operator);
-                let statement = MemberStatement { vault, device, name: &name, roles, operator: operator.as_ref() };
+                let statement =
+                    MemberStatement { vault, device, name: &name, roles, operator: operator.as_ref() };
                 self.signed(&statement, by, &sig.0, place, past)?;
                 if let Some(member) = self.0.get_mut(device) {
                     member.roles = roles.clone();

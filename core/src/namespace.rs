@@ -86,7 +86,8 @@ impl<'h, H: History> Namespace<'h, H> {
         let mut folders = BTreeSet::from([folded.to_owned()]);
         for step in self.moves.iter().rev() {
             let (from, to) = (path::fold(&step.from), path::fold(&step.to));
-            let mut back: Vec<String> = folders.iter().filter_map(|at| path::rebase(at, &to, &from)).collect();
+            let mut back: Vec<String> =
+                folders.iter().filter_map(|at| path::rebase(at, &to, &from)).collect();
             if folders.iter().any(|at| to == *at || path::below(&to, at).is_some()) {
                 back.push(from);
             }
@@ -145,7 +146,8 @@ impl<'h, H: History> Namespace<'h, H> {
                         vacated = vacated.max(Some((touch.rank, touch.place)));
                     }
                 }
-                let moved = self.moves.iter().filter(|step| path::below(&folded, &path::fold(&step.from)).is_some());
+                let moved =
+                    self.moves.iter().filter(|step| path::below(&folded, &path::fold(&step.from)).is_some());
                 vacated = moved.fold(vacated, |last, step| last.max(Some((step.stamp, step.place))));
             }
         }

@@ -35,7 +35,9 @@ pub fn check(path: &str) -> Result<(), PathError> {
             "" => return Err(PathError::Empty(shown())),
             "." | ".." => return Err(PathError::Dots(shown())),
             _ if part.len() > 255 => return Err(PathError::Long(shown())),
-            _ if part.chars().any(|c| c == '\0' || c == '\n' || c == '\r') => return Err(PathError::Control(shown())),
+            _ if part.chars().any(|c| c == '\0' || c == '\n' || c == '\r') => {
+                return Err(PathError::Control(shown()));
+            }
             _ => {}
         }
         let folded = fold_component(part);
@@ -138,7 +140,8 @@ mod tests {
         for good in ["a.md", "a/b c.md", ".aiosignore", "x/.aios", "CON", "trailing.", "é.md", "😀"] {
             assert!(check(good).is_ok(), "{good}");
         }
-        for bad in ["", "/a", "a//b", "../x", "a/./b", ".git/config", "x/.GIT/y", ".aios/db", "a\nb", "a\0b"] {
+        for bad in ["", "/a", "a//b", "../x", "a/./b", ".git/config", "x/.GIT/y", ".aios/db", "a\nb", "a\0b"]
+        {
             assert!(check(bad).is_err(), "{bad:?}");
         }
         assert!(check(&"x".repeat(256)).is_err());

@@ -156,7 +156,12 @@ pub struct Record {
 
 impl Record {
     /// Writes and signs a new record. `header.len` and `header.body` are filled in here.
-    pub fn author(mut header: Header, body: &Body, payloads: Vec<u8>, key: &SecretKey) -> Result<Record, RecordError> {
+    pub fn author(
+        mut header: Header,
+        body: &Body,
+        payloads: Vec<u8>,
+        key: &SecretKey,
+    ) -> Result<Record, RecordError> {
         let place = header.place();
         let body_line = serde_json::to_vec(body).map_err(|e| RecordError::Body(place, e.to_string()))?;
         header.len = body_line.len() as u64;
@@ -169,7 +174,8 @@ impl Record {
 
     /// Reads the body line.
     pub fn body(&self) -> Result<Body, RecordError> {
-        serde_json::from_slice(&self.body_line).map_err(|e| RecordError::Body(self.header.place(), e.to_string()))
+        serde_json::from_slice(&self.body_line)
+            .map_err(|e| RecordError::Body(self.header.place(), e.to_string()))
     }
 
     /// Checks the signature: 43 µs.
@@ -223,7 +229,18 @@ impl Record {
     pub fn entry_len(&self) -> usize {
         let digits = |n: usize| n.checked_ilog10().unwrap_or(0) as usize + 1;
         let (header, body, payloads) = (self.header_line.len(), self.body_line.len(), self.payloads.len());
-        2 + digits(header) + digits(body) + digits(payloads) + 3 + 64 + 1 + 128 + 1 + header + body + payloads + 3
+        2 + digits(header)
+            + digits(body)
+            + digits(payloads)
+            + 3
+            + 64
+            + 1
+            + 128
+            + 1
+            + header
+            + body
+            + payloads
+            + 3
     }
 
     /// Reads the entry at the start of `bytes`; returns it and the bytes it took.
@@ -244,7 +261,8 @@ impl Record {
             at = end + 1;
             Ok(part)
         };
-        let (header_line, body_line, payloads) = (part(frame.header)?, part(frame.body)?, part(frame.payloads)?);
+        let (header_line, body_line, payloads) =
+            (part(frame.header)?, part(frame.body)?, part(frame.payloads)?);
         let record = Record::from_parts(frame.id, frame.signature, header_line, body_line, payloads)?;
         Ok((record, frame.len()))
     }
@@ -264,7 +282,10 @@ impl Record {
             return Err(RecordError::Version { place, version: header.v });
         }
         if header.seq == 0 || (header.seq == 1) != header.prev.is_none() {
-            return Err(RecordError::Header(format!("number {} and the record before do not fit", header.seq)));
+            return Err(RecordError::Header(format!(
+                "number {} and the record before do not fit",
+                header.seq
+            )));
         }
         if header_line.contains(&b'\n') || body_line.contains(&b'\n') {
             return Err(RecordError::Frame("a line holds a line end"));
@@ -308,20 +329,25 @@ impl Frame {
                 false => RecordError::Frame("no frame line"),
             });
         };
-        let line = std::str::from_utf8(&window[..end]).map_err(|_| RecordError::Frame("the frame is not text"))?;
+        let line =
+            std::str::from_utf8(&window[..end]).map_err(|_| RecordError::Frame("the frame is not text"))?;
         let fields: Vec<&str> = line.split(' ').collect();
         let ["R", header, body, payloads, id, signature] = fields[..] else {
             return Err(RecordError::Frame("the frame does not have its six fields"));
         };
         let number = |text: &str, most: usize| -> Result<usize, RecordError> {
-            let canonical = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) && (text == "0" || !text.starts_with('0'));
+            let canonical = !text.is_empty()
+                && text.bytes().all(|b| b.is_ascii_digit())
+                && (text == "0" || !text.starts_with('0'));
             match text.parse::<usize>() {
                 Ok(n) if canonical && n <= most => Ok(n),
                 _ => Err(RecordError::Frame("a length in the frame is not sound")),
             }
         };
         let mut raw = [0u8; 64];
-        if signature.len() != 128 || data_encoding::HEXLOWER.decode_mut(signature.as_bytes(), &mut raw).is_err() {
+        if signature.len() != 128
+            || data_encoding::HEXLOWER.decode_mut(signature.as_bytes(), &mut raw).is_err()
+        {
             return Err(RecordError::Frame("the signature in the frame is not hex"));
         }
         Ok(Frame {

@@ -102,7 +102,8 @@ pub fn socket(folder: &Path) -> Result<PathBuf, Error> {
         Err(e) => return Err(wrap(e)),
     }
     let found = own.symlink_metadata().map_err(wrap)?;
-    let ours = found.is_dir() && found.uid() == rustix::process::getuid().as_raw() && found.mode() & 0o077 == 0;
+    let ours =
+        found.is_dir() && found.uid() == rustix::process::getuid().as_raw() && found.mode() & 0o077 == 0;
     match ours {
         true => Ok(own.join("control.sock")),
         false => Err(wrap(std::io::Error::other("it belongs to somebody else, or others can enter it"))),

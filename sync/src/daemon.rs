@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use aios_core::id::DeviceId;
-use aios_vault::disk::Lock;
 use aios_vault::Error;
+use aios_vault::disk::Lock;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::signal::unix::{SignalKind, signal};
@@ -127,7 +127,8 @@ pub async fn run(
 }
 
 fn on(kind: SignalKind) -> Result<tokio::signal::unix::Signal, Trouble> {
-    Ok(signal(kind).map_err(|e| Error::io("listen for signals in", std::path::Path::new("this process"), e))?)
+    Ok(signal(kind)
+        .map_err(|e| Error::io("listen for signals in", std::path::Path::new("this process"), e))?)
 }
 
 /// Writes what a served exchange has brought.
@@ -327,7 +328,8 @@ async fn admitted(
         site.keeper().work(move |vault| {
             // Its name is the one in the vault: the inviter may have chosen another than it asked for.
             let member = vault.members().0.get(&device.device);
-            let (name, roles) = member.map_or((device.name, device.roles), |member| (member.name.clone(), member.roles.clone()));
+            let (name, roles) = member
+                .map_or((device.name, device.roles), |member| (member.name.clone(), member.roles.clone()));
             Ok(Answer::Joined { id: device.device, name, roles })
         })
     })

@@ -57,7 +57,8 @@ impl Pending {
     }
 
     fn keys(&self, operator: bool) -> Result<Keys, Error> {
-        let known = std::fs::read_to_string(&self.0).ok().and_then(|text| text.trim().parse::<DeviceId>().ok());
+        let known =
+            std::fs::read_to_string(&self.0).ok().and_then(|text| text.trim().parse::<DeviceId>().ok());
         if let Some(device) = known
             && let Ok(keys) = Keys::load(&device)
         {
@@ -82,7 +83,12 @@ impl Pending {
 ///
 /// # Errors
 /// Of the ticket, the vault, and the network; what was done stays, and the same call goes on from there.
-pub async fn join(text: &str, dir: &Path, name: Option<String>, settings: &Settings) -> Result<JoinReport, Trouble> {
+pub async fn join(
+    text: &str,
+    dir: &Path,
+    name: Option<String>,
+    settings: &Settings,
+) -> Result<JoinReport, Trouble> {
     let ticket: Ticket = text.parse()?;
     let layout = Layout::new(dir);
     let here = match layout.replica() {
@@ -145,7 +151,10 @@ async fn begin(
 /// Exchanges with the inviter, wherever it is known to listen.
 async fn exchange(site: &Site, node: &Node, ticket: &Ticket) -> Result<Report, Trouble> {
     let (here, inviter) = (site.clone(), ticket.inviter);
-    let mut addrs = blocking(move || here.keeper().work(move |vault| Ok(vault.peer_addrs().remove(&inviter)))).await?.unwrap_or_default();
+    let mut addrs =
+        blocking(move || here.keeper().work(move |vault| Ok(vault.peer_addrs().remove(&inviter))))
+            .await?
+            .unwrap_or_default();
     for addr in &ticket.addrs {
         if !addrs.contains(addr) {
             addrs.push(*addr);
@@ -159,7 +168,8 @@ async fn complete(site: &Site, node: &Node, ticket: &Ticket, first: Report) -> R
     site.keep_port(node.net().port())?;
     let mut report = first;
     for _ in 0..TRIES {
-        let broken = report.error.as_ref().is_some_and(|error| error.fault() == Fault::Unreachable && report.reached);
+        let broken =
+            report.error.as_ref().is_some_and(|error| error.fault() == Fault::Unreachable && report.reached);
         if !broken {
             break;
         }
@@ -167,12 +177,17 @@ async fn complete(site: &Site, node: &Node, ticket: &Ticket, first: Report) -> R
     }
     let mut warnings = Vec::new();
     match report.error {
-        Some(error @ (SyncError::Held { .. } | SyncError::Unapplied { .. })) => warnings.push(error.to_string()),
+        Some(error @ (SyncError::Held { .. } | SyncError::Unapplied { .. })) => {
+            warnings.push(error.to_string())
+        }
         Some(error) => return Err(error.into()),
         None => {}
     }
     if report.outcome.apart_missing > 0 {
-        warnings.push(format!("{} blobs or histories were not on the other device either", report.outcome.apart_missing));
+        warnings.push(format!(
+            "{} blobs or histories were not on the other device either",
+            report.outcome.apart_missing
+        ));
     }
     finish(site).await?;
     let mut stand = round(site).await?;

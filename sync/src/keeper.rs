@@ -64,7 +64,8 @@ impl Keeper {
             // Nobody waits for the answer only if the asking thread is gone.
             let _ = tell.send(vault.and_then(work));
         });
-        let lost = || Error::io("work on", &self.root, std::io::Error::other("the work on the vault was cut short"));
+        let lost =
+            || Error::io("work on", &self.root, std::io::Error::other("the work on the vault was cut short"));
         self.jobs.send(job).map_err(|_| lost())?;
         told.recv().map_err(|_| lost())?
     }

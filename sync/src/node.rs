@@ -18,8 +18,8 @@ use crate::error::{Fault, Peer, SyncError};
 use crate::exchange::{Exchange, Mode, Outcome, Progress};
 use crate::machine::{Machine, Wire};
 use crate::net::{Net, PAIR, SYNC, Scope};
-use crate::pairing::{Applicant, Inviter, Joined, Joiner};
 pub use crate::pairing::Welcomed;
+use crate::pairing::{Applicant, Inviter, Joined, Joiner};
 use crate::replica::{Replica, ReplicaError};
 use crate::ticket::{Offer, Secret, Ticket, TicketId};
 

@@ -58,14 +58,20 @@ impl Offers {
             name: offer.name.clone(),
         };
         let path = self.path(&offer.secret.id(), "json");
-        let text = serde_json::to_vec(&kept).map_err(|e| DiskError::new("write", &path, std::io::Error::other(e)))?;
+        let text = serde_json::to_vec(&kept)
+            .map_err(|e| DiskError::new("write", &path, std::io::Error::other(e)))?;
         durable::replace(&path, &text)
     }
 
     fn forget(&self, now: u64) {
         let Ok(list) = std::fs::read_dir(&self.folder) else { return };
-        for path in list.flatten().map(|entry| entry.path()).filter(|path| path.extension().is_some_and(|e| e == "json")) {
-            let kept: Option<Kept> = std::fs::read(&path).ok().and_then(|text| serde_json::from_slice(&text).ok());
+        for path in list
+            .flatten()
+            .map(|entry| entry.path())
+            .filter(|path| path.extension().is_some_and(|e| e == "json"))
+        {
+            let kept: Option<Kept> =
+                std::fs::read(&path).ok().and_then(|text| serde_json::from_slice(&text).ok());
             if kept.is_some_and(|kept| kept.expires.saturating_add(REMEMBERED) < now) {
                 // One that stays is only remembered for longer.
                 let _ = std::fs::remove_file(&path);
@@ -123,7 +129,13 @@ mod tests {
     use super::*;
 
     fn offer(n: u8, expires: u64) -> Offer {
-        Offer { secret: Secret([n; 16]), expires, roles: vec!["write".into()], vault_name: "v".into(), name: None }
+        Offer {
+            secret: Secret([n; 16]),
+            expires,
+            roles: vec!["write".into()],
+            vault_name: "v".into(),
+            name: None,
+        }
     }
 
     #[test]

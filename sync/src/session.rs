@@ -90,7 +90,9 @@ pub(crate) async fn blocking<T: Send + 'static>(
 ) -> Result<T, Trouble> {
     match tokio::task::spawn_blocking(work).await {
         Ok(done) => Ok(done?),
-        Err(e) => Err(SyncError::from(ReplicaError::Storage(format!("work on the vault failed: {e}"))).into()),
+        Err(e) => {
+            Err(SyncError::from(ReplicaError::Storage(format!("work on the vault failed: {e}"))).into())
+        }
     }
 }
 
@@ -134,12 +136,18 @@ impl Tally {
 ///
 /// # Errors
 /// What the vault answers, and [`Error::Unknown`] for a name nobody has. What goes wrong with a member is in its report.
-pub async fn sync(site: &Site, node: &Node, wanted: Option<String>, total: Duration) -> Result<SyncReport, Trouble> {
+pub async fn sync(
+    site: &Site,
+    node: &Node,
+    wanted: Option<String>,
+    total: Duration,
+) -> Result<SyncReport, Trouble> {
     let until = Instant::now() + total;
     let mut stand = round(site).await?;
     let here = site.clone();
     let (only, company) = blocking(move || {
-        let only = wanted.map(|name| here.keeper().work(move |vault| vault.find_member(&name))).transpose()?;
+        let only =
+            wanted.map(|name| here.keeper().work(move |vault| vault.find_member(&name))).transpose()?;
         if only == Some(here.device()) {
             return Err(Error::Usage("this is that device: name another member".into()));
         }
@@ -166,25 +174,34 @@ pub async fn sync(site: &Site, node: &Node, wanted: Option<String>, total: Durat
         let company = blocking(move || here.company()).await?;
         behind = company.behind().map(|(peer, _)| peer.device()).collect();
         let again = |peer: &Peer| {
-            behind.contains(&peer.device()) && tallies.get(&peer.device()).is_some_and(|tally| tally.error.is_none())
+            behind.contains(&peer.device())
+                && tallies.get(&peer.device()).is_some_and(|tally| tally.error.is_none())
         };
-        due = company.others.iter().filter(|(peer, _)| wanted(peer) && again(peer)).map(|(peer, known)| (peer.clone(), known.addrs.clone())).collect();
+        due = company
+            .others
+            .iter()
+            .filter(|(peer, _)| wanted(peer) && again(peer))
+            .map(|(peer, known)| (peer.clone(), known.addrs.clone()))
+            .collect();
     }
     let here = site.clone();
     let synced = blocking(move || here.keeper().work(|vault| vault.synced())).await?;
-    let peers: Vec<PeerReport> = peers.into_iter().map(|(peer, _)| {
-        let tally = tallies.remove(&peer.device()).unwrap_or_default();
-        PeerReport {
-            id: peer.device(),
-            name: peer.name().to_owned(),
-            reached: tally.reached,
-            acknowledged: tally.reached && tally.error.is_none() && !behind.contains(&peer.device()),
-            sent: tally.sent,
-            received: tally.received,
-            fault: tally.error.as_ref().map(|error| fault(error).to_owned()),
-            error: tally.error.map(|error| error.to_string()),
-        }
-    }).collect();
+    let peers: Vec<PeerReport> = peers
+        .into_iter()
+        .map(|(peer, _)| {
+            let tally = tallies.remove(&peer.device()).unwrap_or_default();
+            PeerReport {
+                id: peer.device(),
+                name: peer.name().to_owned(),
+                reached: tally.reached,
+                acknowledged: tally.reached && tally.error.is_none() && !behind.contains(&peer.device()),
+                sent: tally.sent,
+                received: tally.received,
+                fault: tally.error.as_ref().map(|error| fault(error).to_owned()),
+                error: tally.error.map(|error| error.to_string()),
+            }
+        })
+        .collect();
     Ok(SyncReport {
         head: stand.head,
         state: stand.state,

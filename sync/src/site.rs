@@ -52,7 +52,8 @@ pub struct Company {
 impl Company {
     /// The others who are not known to have applied all of it durably.
     pub fn behind(&self) -> impl Iterator<Item = &(Peer, peer::Peer)> {
-        let has_all = |known: &peer::Peer| known.acknowledged.as_ref().is_some_and(|acked| acked.covers(&self.view));
+        let has_all =
+            |known: &peer::Peer| known.acknowledged.as_ref().is_some_and(|acked| acked.covers(&self.view));
         self.others.iter().filter(move |(_, known)| !has_all(known))
     }
 }
@@ -161,8 +162,9 @@ impl Site {
         self.keeper().work(|vault| {
             let (me, mut known) = (vault.device(), vault.peers()?);
             let members = vault.members().0.iter().filter(|(device, _)| **device != me);
-            let others = members
-                .map(|(device, member)| (Peer::new(*device, &member.name), known.remove(device).unwrap_or_default()));
+            let others = members.map(|(device, member)| {
+                (Peer::new(*device, &member.name), known.remove(device).unwrap_or_default())
+            });
             Ok(Company { view: vault.view().clone(), others: others.collect() })
         })
     }
@@ -195,7 +197,9 @@ fn stand(vault: &mut Vault, absorbed: Absorbed) -> Result<Stand, Error> {
         head: round.head.map(|head| head.to_string()),
         state: vault.state()?,
         absorbed: round.absorbed.record.is_some(),
-        warnings: problems.map(|problem| format!("{}: {}; {}", problem.path, problem.problem, problem.hint)).collect(),
+        warnings: problems
+            .map(|problem| format!("{}: {}; {}", problem.path, problem.problem, problem.hint))
+            .collect(),
     })
 }
 

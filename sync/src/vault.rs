@@ -122,7 +122,8 @@ impl VaultReplica {
         };
         if file.is_none() {
             let made = std::fs::create_dir_all(&self.shared.partial);
-            let opened = made.and_then(|()| OpenOptions::new().write(true).create(true).truncate(false).open(&path));
+            let opened =
+                made.and_then(|()| OpenOptions::new().write(true).create(true).truncate(false).open(&path));
             *file = Some(opened.map_err(|e| storage(format!("cannot write {}: {e}", path.display())))?);
         }
         file.as_ref().ok_or_else(|| storage("no file"))
@@ -179,7 +180,8 @@ impl Replica for VaultReplica {
                 Ok(Integrated { count: done.new, held: held.collect() })
             }
             Err(Error::Refused { place, why: Refusal::Fork }) => {
-                let theirs = records.iter().find(|record| record.header.place() == place).map(|record| record.id);
+                let theirs =
+                    records.iter().find(|record| record.header.place() == place).map(|record| record.id);
                 match (self.id_at(&place)?, theirs) {
                     (Some(ours), Some(theirs)) => Err(ReplicaError::Fork { record: place, ours, theirs }),
                     _ => Err(ReplicaError::Unacceptable { record: place, why: Refusal::Fork.to_string() }),
@@ -259,7 +261,8 @@ impl Replica for VaultReplica {
                 Ok(())
             }
             Err(Error::Corrupt { why, .. }) => {
-                std::fs::remove_file(&path).map_err(|e| storage(format!("cannot drop {}: {e}", path.display())))?;
+                std::fs::remove_file(&path)
+                    .map_err(|e| storage(format!("cannot drop {}: {e}", path.display())))?;
                 Err(ReplicaError::Corrupt { apart: *apart, why })
             }
             Err(e) => Err(failed(e)),

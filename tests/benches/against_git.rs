@@ -87,7 +87,8 @@ impl Bench {
         }
         row("commit one edit / commit -am", median(&ours), median(&theirs), "1");
 
-        let ours: Vec<Took> = (0..self.runs * 3).map(|_| self.aios(&["-C", &text(&a), "status", "-q"])).collect();
+        let ours: Vec<Took> =
+            (0..self.runs * 3).map(|_| self.aios(&["-C", &text(&a), "status", "-q"])).collect();
         let theirs: Vec<Took> = (0..self.runs * 3).map(|_| self.sh(&g, "git status --porcelain")).collect();
         row("status, nothing changed / git status", median(&ours), median(&theirs), "1");
 
@@ -105,13 +106,23 @@ impl Bench {
         let port = 9400 + (std::process::id() % 500) as u16;
         let base = format!("--base-path={}", self.dir.display());
         let mut daemon = Command::new("git")
-            .args(["daemon", "--export-all", "--reuseaddr", "--listen=127.0.0.1", &format!("--port={port}"), &base, &text(&self.dir)])
+            .args([
+                "daemon",
+                "--export-all",
+                "--reuseaddr",
+                "--listen=127.0.0.1",
+                &format!("--port={port}"),
+                &base,
+                &text(&self.dir),
+            ])
             .stderr(Stdio::null())
             .stdout(Stdio::null())
             .spawn()
             .expect("git daemon");
         let up = Instant::now();
-        while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() && up.elapsed() < Duration::from_secs(10) {
+        while std::net::TcpStream::connect(("127.0.0.1", port)).is_err()
+            && up.elapsed() < Duration::from_secs(10)
+        {
             std::thread::sleep(Duration::from_millis(10));
         }
         let theirs = self.sh(&self.dir, &format!("git clone -q git://127.0.0.1:{port}/g0/.git clone"));
@@ -121,9 +132,12 @@ impl Bench {
 
         let mut up = self.start(&["-C", &text(a), "up", "--no-ui"]);
         first_line(&mut up);
-        let nothing: Vec<Took> = (0..self.runs * 3).map(|_| self.aios(&["-C", &text(&b), "sync", "-q"])).collect();
+        let nothing: Vec<Took> =
+            (0..self.runs * 3).map(|_| self.aios(&["-C", &text(&b), "sync", "-q"])).collect();
         let version: Vec<Took> = (0..5).map(|_| self.aios(&["--version"])).collect();
-        let scan: Vec<Took> = (0..5).map(|_| self.sh(&b, "find . -path ./.git -prune -o -path ./.aios -prune -o -printf '%s %T@\\n'")).collect();
+        let scan: Vec<Took> = (0..5)
+            .map(|_| self.sh(&b, "find . -path ./.git -prune -o -path ./.aios -prune -o -printf '%s %T@\\n'"))
+            .collect();
         let base = Took { wall: median(&version).wall + median(&scan).wall, ..Took::default() };
         row("sync, nothing to do / --version and a scan", median(&nothing), base, "3");
 
@@ -137,7 +151,10 @@ impl Bench {
             edit_many(root, count, flat, "one side", true);
         }
         let ours = self.aios(&["-C", &text(&b), "sync", "-q"]);
-        let push = self.sh(&clone, "git -c user.name=x -c user.email=x commit -qam many && git push -q origin HEAD:main");
+        let push = self.sh(
+            &clone,
+            "git -c user.name=x -c user.email=x commit -qam many && git push -q origin HEAD:main",
+        );
         let pull = self.sh(g, "git pull -q hub main");
         row(&format!("{count} edits on one side / commit, push, pull"), ours, add(push, pull), "1");
 
@@ -151,7 +168,12 @@ impl Bench {
         let own = self.sh(g, "git -c user.name=x -c user.email=x commit -qam mine && git push -q hub main");
         let merge = self.sh(&clone, "git -c user.name=x -c user.email=x commit -qam theirs && git -c user.name=x -c user.email=x pull -q --no-rebase --no-edit origin main && git push -q origin HEAD:main");
         let pull = self.sh(g, "git pull -q hub main");
-        row(&format!("{count} edits on each side / commit, push, pull, merge, push, pull"), ours, add(add(own, merge), pull), "3");
+        row(
+            &format!("{count} edits on each side / commit, push, pull, merge, push, pull"),
+            ours,
+            add(add(own, merge), pull),
+            "3",
+        );
         stop(up);
     }
 
@@ -162,7 +184,12 @@ impl Bench {
         self.aios(&["-C", &text(a), "commit", "-q"]);
         std::fs::write(&large, lines(2, 1 << 20)).expect("a large file");
         let ours = self.aios(&["-C", &text(a), "commit", "-q"]);
-        row("1 MB rewritten whole / limit of 0.3 s", ours, Took { wall: Duration::from_millis(300), memory: 0.0 }, "1");
+        row(
+            "1 MB rewritten whole / limit of 0.3 s",
+            ours,
+            Took { wall: Duration::from_millis(300), memory: 0.0 },
+            "1",
+        );
     }
 
     fn command(&self, program: &Path) -> Command {
@@ -204,7 +231,9 @@ fn timed(command: &mut Command, what: &str) -> Took {
             return Took { wall: start.elapsed(), memory };
         }
         let text = std::fs::read_to_string(&status).unwrap_or_default();
-        let peak = text.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().split(' ').next()?.parse::<f64>().ok());
+        let peak = text
+            .lines()
+            .find_map(|line| line.strip_prefix("VmHWM:")?.trim().split(' ').next()?.parse::<f64>().ok());
         memory = memory.max(peak.unwrap_or(0.0) / 1024.0);
         std::thread::sleep(Duration::from_micros(500));
     }

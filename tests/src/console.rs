@@ -94,7 +94,9 @@ fn lines_match(expected: &[String], found: &[&str]) -> bool {
         None => found.is_empty(),
         Some((any, rest)) if any == "..." => (0..=found.len()).any(|skip| lines_match(rest, &found[skip..])),
         Some((line, rest)) => match found.split_first() {
-            Some((first, others)) => line_matches(line.trim_end(), first.trim_end()) && lines_match(rest, others),
+            Some((first, others)) => {
+                line_matches(line.trim_end(), first.trim_end()) && lines_match(rest, others)
+            }
             None => false,
         },
     }

@@ -27,7 +27,12 @@ pub fn head(vault: &Path) -> Result<Option<String>, String> {
         println!("skipped: {why}");
         return Ok(None);
     }
-    let out = Command::new("node").arg("read.mjs").arg(vault).current_dir(folder()).output().map_err(|e| e.to_string())?;
+    let out = Command::new("node")
+        .arg("read.mjs")
+        .arg(vault)
+        .current_dir(folder())
+        .output()
+        .map_err(|e| e.to_string())?;
     let text = String::from_utf8_lossy(&out.stdout);
     let answer: serde_json::Value = serde_json::from_str(&text)
         .map_err(|e| format!("{e}: {text}{}", String::from_utf8_lossy(&out.stderr)))?;

@@ -84,8 +84,10 @@ impl Side {
     }
 
     fn git(&self, args: &[&str]) -> Result<String, String> {
-        let out = Command::new("git").arg("-C").arg(&self.root).args(args).output().map_err(|e| e.to_string())?;
-        let text = format!("{}{}", String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr));
+        let out =
+            Command::new("git").arg("-C").arg(&self.root).args(args).output().map_err(|e| e.to_string())?;
+        let text =
+            format!("{}{}", String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr));
         ensure!(out.status.success(), "git {args:?}: {text}");
         Ok(text.trim().to_owned())
     }
@@ -144,7 +146,11 @@ impl Side {
         let fsck = self.git(&["fsck", "--full", "--no-dangling", "--no-progress"])?;
         ensure!(fsck.is_empty(), "git fsck: {fsck}");
         let mut left: Vec<PathBuf> = children(&self.root.join(".aios/tmp"));
-        left.extend(children(&self.root.join(".git")).into_iter().filter(|path| path.extension().is_some_and(|e| e == "lock")));
+        left.extend(
+            children(&self.root.join(".git"))
+                .into_iter()
+                .filter(|path| path.extension().is_some_and(|e| e == "lock")),
+        );
         ensure!(left.is_empty(), "left behind: {left:?}");
         self.verified()
     }
@@ -236,7 +242,11 @@ trait Scene: Sync {
     fn check(&self, folder: &Path, beside: Self::Beside) -> Outcome;
 }
 
-fn run<S: Scene>(scene: &S, prepared: &Prepared, fault: &str) -> Result<(Done, tempfile::TempDir, S::Beside), String> {
+fn run<S: Scene>(
+    scene: &S,
+    prepared: &Prepared,
+    fault: &str,
+) -> Result<(Done, tempfile::TempDir, S::Beside), String> {
     let copy = prepared.copy();
     let beside = scene.begin(copy.path())?;
     let (side, args) = scene.command(copy.path(), &beside);
@@ -270,7 +280,8 @@ fn each_point<S: Scene>(name: &str, scene: &S, prepared: &Prepared) {
     let all = std::env::var_os("AIOS_CRASH_ALL").is_some();
     let mut plans = Vec::new();
     for (point, count) in &points {
-        let hits: Vec<u64> = if all { (1..=*count).collect() } else { BTreeSet::from([1, *count]).into_iter().collect() };
+        let hits: Vec<u64> =
+            if all { (1..=*count).collect() } else { BTreeSet::from([1, *count]).into_iter().collect() };
         for hit in hits {
             plans.push(format!("{point}=crash@{hit}"));
             if point == "disk.sync_file" {
@@ -308,14 +319,22 @@ fn each_point<S: Scene>(name: &str, scene: &S, prepared: &Prepared) {
             failures.push(plan);
         }
     }
-    println!("{name}: {} cases, {missed} crashes not reached, in {:.1} s", plans.len(), began.elapsed().as_secs_f32());
+    println!(
+        "{name}: {} cases, {missed} crashes not reached, in {:.1} s",
+        plans.len(),
+        began.elapsed().as_secs_f32()
+    );
     assert!(failures.is_empty(), "{name} fails at {failures:?}");
     assert!(missed * 4 < plans.len(), "{name}: {missed} of {} crashes were not reached", plans.len());
 }
 
 /// A command that met an error says so, in one line, and does not end as if all were well (I12).
 fn honest(done: &Done, plan: &str) -> Outcome {
-    ensure!(!done.crashed() && !done.stderr.contains("a fault in aios itself"), "it dies of an error: {}", done.told());
+    ensure!(
+        !done.crashed() && !done.stderr.contains("a fault in aios itself"),
+        "it dies of an error: {}",
+        done.told()
+    );
     let told = done.stderr.lines().any(|line| line.starts_with("error: ") || line.starts_with("warning: "));
     let code = done.status.code().unwrap_or(-1);
     ensure!(told && [0, 1, 3].contains(&code), "it does not tell of the error: {}", done.told());
@@ -339,7 +358,10 @@ fn notes(folder: &Path, name: &str, count: usize) -> Side {
     fs::create_dir_all(side.root.join("sub")).expect("a folder");
     for n in 0..count {
         let path = if n % 3 == 2 { format!("sub/n{n}.md") } else { format!("n{n}.md") };
-        side.write(&path, format!("---\ntitle: Note {n}\n---\nfirst of {n}\nsecond\nthird\nfourth\nlast of {n}\n"));
+        side.write(
+            &path,
+            format!("---\ntitle: Note {n}\n---\nfirst of {n}\nsecond\nthird\nfourth\nlast of {n}\n"),
+        );
     }
     side
 }
@@ -369,7 +391,8 @@ impl Scene for Init<'_> {
         let made = a.run(&["--json", "status"], &[]);
         let log = children(&a.root.join(".aios/log"));
         let made = made.status.success() && log.iter().any(|device| !children(device).is_empty()) && {
-            serde_json::from_str::<Value>(&made.stdout).is_ok_and(|status| status["frontier"].as_object().is_some_and(|f| !f.is_empty()))
+            serde_json::from_str::<Value>(&made.stdout)
+                .is_ok_and(|status| status["frontier"].as_object().is_some_and(|f| !f.is_empty()))
         };
         match made {
             true => (a, strings(&["--json", "commit"])),
@@ -542,7 +565,10 @@ impl Scene for Sync2<'_> {
             side.sound(&self.0.before)?;
         }
         let merged = fs::read_to_string(a.root.join("n0.md")).unwrap_or_default();
-        ensure!(merged.contains("first of 0, changed") && merged.contains("last of 0, there"), "not merged: {merged}");
+        ensure!(
+            merged.contains("first of 0, changed") && merged.contains("last of 0, there"),
+            "not merged: {merged}"
+        );
         Ok(())
     }
 }
@@ -592,7 +618,8 @@ impl Writer {
             let mut n = 0;
             while !end.load(Ordering::Relaxed) {
                 {
-                    let mut list: MutexGuard<'_, Vec<String>> = list.lock().unwrap_or_else(PoisonError::into_inner);
+                    let mut list: MutexGuard<'_, Vec<String>> =
+                        list.lock().unwrap_or_else(PoisonError::into_inner);
                     let token = format!("{name}-{n:06}.");
                     let path = root.join(format!("n{}.md", random.below(2)));
                     let text = fs::read_to_string(&path).unwrap_or_default();
@@ -634,7 +661,8 @@ impl Drop for Writer {
 fn all_there(side: &Side, tokens: &[String]) -> Outcome {
     let mut paths = Vec::new();
     list(&side.root, &side.root, &mut paths);
-    let texts: Vec<String> = paths.iter().filter_map(|path| fs::read_to_string(side.root.join(path)).ok()).collect();
+    let texts: Vec<String> =
+        paths.iter().filter_map(|path| fs::read_to_string(side.root.join(path)).ok()).collect();
     let texts = texts.concat();
     let missing: Vec<&String> = tokens.iter().filter(|token| !texts.contains(token.as_str())).collect();
     if missing.is_empty() {
@@ -648,7 +676,8 @@ fn all_there(side: &Side, tokens: &[String]) -> Outcome {
 
 #[test]
 fn killed_at_any_moment_the_next_command_goes_on() {
-    let number = |name: &str, default| std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default);
+    let number =
+        |name: &str, default| std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default);
     let (kills, seed) = (number("AIOS_KILLS", 12), number("AIOS_SEED", 1));
     println!("AIOS_KILLS={kills} AIOS_SEED={seed}");
     let dir = folder();
@@ -666,8 +695,12 @@ fn killed_at_any_moment_the_next_command_goes_on() {
             _ => (&["up", "--no-ui"], 900),
         };
         let moment = Duration::from_millis(random.below(most));
-        let mut child =
-            a.command(args, &[]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the program starts");
+        let mut child = a
+            .command(args, &[])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("the program starts");
         std::thread::sleep(moment);
         let ended = child.try_wait().expect("a child");
         let _ = child.kill();
@@ -699,7 +732,10 @@ fn killed_at_any_moment_the_next_command_goes_on() {
         if n % 10 == 9 {
             drop(daemon);
             let saved = there.pause();
-            let after = b.ok(&["commit"]).and_then(|_| all_there(&b, &saved)).and_then(|()| b.sound(&Stand::default()));
+            let after = b
+                .ok(&["commit"])
+                .and_then(|_| all_there(&b, &saved))
+                .and_then(|()| b.sound(&Stand::default()));
             if let Err(e) = after {
                 fail(format!("on the other device: {e}"));
             }

@@ -17,7 +17,8 @@ fn program() -> &'static Path {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
     PROGRAM.get_or_init(|| {
         let test = std::env::current_exe().unwrap();
-        let folder = test.ancestors().find(|folder| folder.ends_with("deps")).unwrap().parent().unwrap().to_owned();
+        let folder =
+            test.ancestors().find(|folder| folder.ends_with("deps")).unwrap().parent().unwrap().to_owned();
         let path = folder.join("aios");
         if std::env::var_os("AIOS_TEST_PROGRAM").is_some_and(|given| Path::new(&given).exists()) {
             return std::env::var_os("AIOS_TEST_PROGRAM").unwrap().into();
@@ -105,7 +106,11 @@ impl Device {
 
     fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(program());
-        command.env("AIOS_NET", "loopback").env("AIOS_DATA_DIR", &self.keys).env("NO_COLOR", "1").stdin(Stdio::null());
+        command
+            .env("AIOS_NET", "loopback")
+            .env("AIOS_DATA_DIR", &self.keys)
+            .env("NO_COLOR", "1")
+            .stdin(Stdio::null());
         if !matches!(args.first(), Some(&("init" | "join"))) {
             command.arg("-C").arg(&self.root);
         }
@@ -200,7 +205,10 @@ fn noise(length: usize) -> Vec<u8> {
 fn three_devices_come_to_the_same() {
     let dir = tempfile::tempdir().unwrap();
     let blob = noise(20 << 20);
-    let laptop = Device::first(dir.path(), &[("a.md", b"# A\n\none\n\ntwo\n"), ("sub/b.txt", b"b\n"), ("photo.bin", &blob)]);
+    let laptop = Device::first(
+        dir.path(),
+        &[("a.md", b"# A\n\none\n\ntwo\n"), ("sub/b.txt", b"b\n"), ("photo.bin", &blob)],
+    );
     let (phone, worker) = (Device::new(dir.path(), "phone"), Device::new(dir.path(), "worker"));
     let joined = pair(&laptop, &phone, "phone", "phone");
     assert_eq!(joined["files"], 3);
@@ -226,19 +234,26 @@ fn three_devices_come_to_the_same() {
     }
     let daemons: Vec<Running> = [&laptop, &phone, &worker].map(Device::up).into_iter().collect();
     eventually("all are synced", || {
-        let reports: Vec<Value> = [&laptop, &phone, &worker].iter().map(|device| {
-            let out = device.run(&["sync", "--json", "--timeout", "20s"]);
-            serde_json::from_slice(&out.stdout).unwrap_or_default()
-        }).collect();
+        let reports: Vec<Value> = [&laptop, &phone, &worker]
+            .iter()
+            .map(|device| {
+                let out = device.run(&["sync", "--json", "--timeout", "20s"]);
+                serde_json::from_slice(&out.stdout).unwrap_or_default()
+            })
+            .collect();
         reports.iter().all(|report| report["synced"] == true && report["head"] == reports[0]["head"])
     });
     // The daemons write what comes, and bring what changes.
     let merged = "# A\n\none on the laptop\n\ntwo on the phone\n";
     eventually("the edits are everywhere", || {
-        [&laptop, &phone, &worker].iter().all(|device| device.read("a.md") == merged && device.read("c.md") == "from the worker\n")
+        [&laptop, &phone, &worker]
+            .iter()
+            .all(|device| device.read("a.md") == merged && device.read("c.md") == "from the worker\n")
     });
     laptop.write(&[("new/d.md", b"later\n")]);
-    eventually("an edit arrives", || phone.read("new/d.md") == "later\n" && worker.read("new/d.md") == "later\n");
+    eventually("an edit arrives", || {
+        phone.read("new/d.md") == "later\n" && worker.read("new/d.md") == "later\n"
+    });
     let twice = laptop.fails(&["up", "--no-ui"], 1);
     assert!(twice.contains("process"), "{twice}");
     // Commands work while the daemon runs.
@@ -248,7 +263,9 @@ fn three_devices_come_to_the_same() {
     for daemon in daemons {
         assert_eq!(daemon.terminate(), 0);
     }
-    eventually("all stand at the same", || laptop.stand() == phone.stand() && phone.stand() == worker.stand());
+    eventually("all stand at the same", || {
+        laptop.stand() == phone.stand() && phone.stand() == worker.stand()
+    });
     [&laptop, &phone, &worker].into_iter().for_each(Device::fsck);
 }
 
@@ -309,7 +326,8 @@ fn a_join_that_was_killed_goes_on() {
     let partial = phone.root.join(".aios/partial");
     eventually("a part of the blob is here", || {
         let files = fs::read_dir(&partial).into_iter().flatten().flatten();
-        files.filter_map(|file| file.metadata().ok()).any(|found| found.len() > 0) || phone.root.join("photo.bin").exists()
+        files.filter_map(|file| file.metadata().ok()).any(|found| found.len() > 0)
+            || phone.root.join("photo.bin").exists()
     });
     drop(joining);
     let joined = phone.join(&ticket, "phone");
@@ -340,7 +358,9 @@ fn tickets_that_cannot_be_used() {
     let ticket = pairing.ticket();
     assert!(try_to_join(&phone, &ticket[..ticket.len() - 9], 2).contains("cut off"));
     let changed = if ticket.ends_with('a') { "b" } else { "a" };
-    assert!(try_to_join(&phone, &format!("{}{changed}", &ticket[..ticket.len() - 1]), 2).contains("mistyped"));
+    assert!(
+        try_to_join(&phone, &format!("{}{changed}", &ticket[..ticket.len() - 1]), 2).contains("mistyped")
+    );
     assert!(!phone.root.join(".aios").exists(), "nothing is made for a ticket that is no use");
     // A name that is taken can be chosen anew with the same ticket.
     let taken = phone.fails(&["join", &ticket, phone.root.to_str().unwrap(), "--device", "Laptop"], 1);

@@ -9,7 +9,8 @@ fn root() -> PathBuf {
 
 /// The aios crates that the manifest in `folder` names under `[dependencies]`.
 fn dependencies(folder: &str) -> BTreeSet<String> {
-    let text = std::fs::read_to_string(root().join(folder).join("Cargo.toml")).expect("the manifest is there");
+    let text =
+        std::fs::read_to_string(root().join(folder).join("Cargo.toml")).expect("the manifest is there");
     let section = text.split("\n[").find(|part| part.trim_start_matches('[').starts_with("dependencies]"));
     let names = section.unwrap_or_default().lines().filter_map(|line| line.split(['=', '.', ' ']).next());
     names.filter(|name| name.starts_with("aios")).map(str::to_owned).collect()
@@ -17,7 +18,13 @@ fn dependencies(folder: &str) -> BTreeSet<String> {
 
 #[test]
 fn dependencies_point_one_way() {
-    let order = [("core", "aios-core"), ("vault", "aios-vault"), ("sync", "aios-sync"), ("agents", "aios-agents"), ("cli", "aios")];
+    let order = [
+        ("core", "aios-core"),
+        ("vault", "aios-vault"),
+        ("sync", "aios-sync"),
+        ("agents", "aios-agents"),
+        ("cli", "aios"),
+    ];
     for (place, (folder, name)) in order.iter().enumerate() {
         let allowed: BTreeSet<String> = order[..place].iter().map(|(_, name)| (*name).to_owned()).collect();
         let found = dependencies(folder);
@@ -28,7 +35,8 @@ fn dependencies_point_one_way() {
 #[test]
 fn the_core_does_no_io() {
     let sources = walk(&root().join("core/src"));
-    let banned = ["std::fs", "std::net", "std::process", "std::env", "tokio", "rusqlite", "git2", "SystemTime::now"];
+    let banned =
+        ["std::fs", "std::net", "std::process", "std::env", "tokio", "rusqlite", "git2", "SystemTime::now"];
     for path in sources {
         let text = std::fs::read_to_string(&path).expect("a source file");
         let code = text.split("#[cfg(test)]").next().unwrap_or_default();
@@ -42,10 +50,31 @@ fn the_core_does_no_io() {
 #[test]
 fn the_top_level_is_what_it_should_be() {
     let known: BTreeSet<&str> = [
-        "Cargo.toml", "Cargo.lock", "core", "sync", "agents", "cli", "vault", "tests", "docs", "README.md", "CHANGELOG.md",
-        "LICENSE-MIT", "LICENSE-APACHE", ".ci", ".cargo", ".config", ".git", ".gitignore", ".gitattributes", "rustfmt.toml",
-        "clippy.toml", "deny.toml", "target",
-    ].into();
+        "Cargo.toml",
+        "Cargo.lock",
+        "core",
+        "sync",
+        "agents",
+        "cli",
+        "vault",
+        "tests",
+        "docs",
+        "README.md",
+        "CHANGELOG.md",
+        "LICENSE-MIT",
+        "LICENSE-APACHE",
+        ".ci",
+        ".cargo",
+        ".config",
+        ".git",
+        ".gitignore",
+        ".gitattributes",
+        "rustfmt.toml",
+        "clippy.toml",
+        "deny.toml",
+        "target",
+    ]
+    .into();
     for entry in std::fs::read_dir(root()).expect("the checkout") {
         let name = entry.expect("an entry").file_name().to_string_lossy().into_owned();
         assert!(known.contains(name.as_str()), "`{name}` does not belong at the top level");

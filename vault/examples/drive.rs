@@ -2,9 +2,9 @@
 use std::path::Path;
 use std::time::Instant;
 
+use aios_vault::Vault;
 use aios_vault::absorb::AbsorbOptions;
 use aios_vault::create::NewVault;
-use aios_vault::Vault;
 
 fn main() -> Result<(), aios_vault::Error> {
     let args: Vec<String> = std::env::args().collect();

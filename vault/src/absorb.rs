@@ -127,7 +127,12 @@ impl Vault {
         Ok(out)
     }
 
-    fn absorb_survey(&mut self, survey: Survey, options: &AbsorbOptions, out: &mut Absorbed) -> Result<(), Error> {
+    fn absorb_survey(
+        &mut self,
+        survey: Survey,
+        options: &AbsorbOptions,
+        out: &mut Absorbed,
+    ) -> Result<(), Error> {
         self.absorb_into(Draft::operator(String::new()), survey, options, out)
     }
 
@@ -173,7 +178,8 @@ impl Vault {
         }
         for (row, found) in survey.touched {
             self.mode_change(&row, &found, &mut draft, out)?;
-            after.push(After::Same { doc: row.doc, saved: SavedFile { found, hash: row.hash, git: row.git } });
+            after
+                .push(After::Same { doc: row.doc, saved: SavedFile { found, hash: row.hash, git: row.git } });
         }
         for row in survey.missing {
             match self.placement(&row.doc)? {
@@ -183,7 +189,9 @@ impl Vault {
                 }
                 // Whoever deleted it had not seen what came in meanwhile: that is kept and written again (I5).
                 Some(_) => {
-                    self.db.prepare_cached("INSERT OR IGNORE INTO dirty VALUES(?)")?.execute([row.doc.as_bytes()])?;
+                    self.db
+                        .prepare_cached("INSERT OR IGNORE INTO dirty VALUES(?)")?
+                        .execute([row.doc.as_bytes()])?;
                     out.problems.push(Problem {
                         path: row.path.clone(),
                         problem: "deleted here while a change to it came in: it is kept".into(),
@@ -229,7 +237,9 @@ impl Vault {
                         }
                     };
                     self.user_saved(&doc, &saved.hash, &saved.git, &view, by)?;
-                    self.db.prepare_cached("INSERT OR IGNORE INTO dirty VALUES(?)")?.execute([doc.as_bytes()])?;
+                    self.db
+                        .prepare_cached("INSERT OR IGNORE INTO dirty VALUES(?)")?
+                        .execute([doc.as_bytes()])?;
                 }
             }
         }
@@ -238,7 +248,13 @@ impl Vault {
 
     /// Takes in a changed mode. Measured against the file as last known: a mode that came in meanwhile and is not on disk
     /// yet is not undone.
-    fn mode_change(&mut self, row: &FileRow, found: &disk::Found, draft: &mut Draft, out: &mut Absorbed) -> Result<(), Error> {
+    fn mode_change(
+        &mut self,
+        row: &FileRow,
+        found: &disk::Found,
+        draft: &mut Draft,
+        out: &mut Absorbed,
+    ) -> Result<(), Error> {
         if row.found.exec == found.exec {
             return Ok(());
         }
@@ -267,8 +283,10 @@ impl Vault {
         let (content, bytes) = self.take_content(saved)?;
         let file = SavedFile { found, hash: content.hash, git: content.git };
         let staged = index.and_then(|index| index.get(file.found.path.as_bytes()));
-        let by_git = staged.is_some_and(|(_, oid)| crate::project::git_id(&oid) == content.git && row.git != content.git);
-        let current = self.placement(&row.doc)?.is_some_and(|placement| placement.content.hash == content.hash);
+        let by_git = staged
+            .is_some_and(|(_, oid)| crate::project::git_id(&oid) == content.git && row.git != content.git);
+        let current =
+            self.placement(&row.doc)?.is_some_and(|placement| placement.content.hash == content.hash);
         let edited = self.edit(&row.doc, &file.found.path, content, bytes, by_git)?;
         self.mode_change(row, &file.found, draft, out)?;
         match edited {
@@ -277,7 +295,10 @@ impl Vault {
                 after.push(After::Same { doc: row.doc, saved: file });
             }
             None => {
-                let insisted = self.shown_to_user(&row.doc)?.iter().any(|shown| shown.hash == content.hash && shown.by != By::Aios);
+                let insisted = self
+                    .shown_to_user(&row.doc)?
+                    .iter()
+                    .any(|shown| shown.hash == content.hash && shown.by != By::Aios);
                 let doc = row.doc;
                 if insisted {
                     self.insist(&doc, &content)?;
@@ -317,20 +338,31 @@ impl Vault {
                 let path = self.root().join(&saved.found.path);
                 let mut file = std::fs::File::open(&path).map_err(|e| Error::io("read", &path, e))?;
                 let oid = self.store_blob(saved.found.size, &mut file)?;
-                Ok((Content { hash: saved.hash, size: saved.found.size, git: crate::project::git_id(&oid) }, None))
+                Ok((
+                    Content { hash: saved.hash, size: saved.found.size, git: crate::project::git_id(&oid) },
+                    None,
+                ))
             }
         }
     }
 
     /// The version a save was made from: the nearest of those its writer may have had, ties to the newest (I6).
-    fn base_of(&mut self, doc: &DocId, content: &Content, bytes: Option<&[u8]>, by_git: bool) -> Result<Option<Shown>, Error> {
+    fn base_of(
+        &mut self,
+        doc: &DocId,
+        content: &Content,
+        bytes: Option<&[u8]>,
+        by_git: bool,
+    ) -> Result<Option<Shown>, Error> {
         let mut shown = self.shown_to_user(doc)?;
         let Some(newest) = shown.pop() else { return Ok(None) };
         let insisting = shown.iter().any(|old| old.by == By::Insisting && old.hash == content.hash);
         if by_git || insisting || shown.is_empty() {
             return Ok(Some(newest));
         }
-        let Some(text) = bytes.and_then(|bytes| std::str::from_utf8(bytes).ok()) else { return Ok(Some(newest)) };
+        let Some(text) = bytes.and_then(|bytes| std::str::from_utf8(bytes).ok()) else {
+            return Ok(Some(newest));
+        };
         let mut best: Option<(usize, Shown)> = None;
         for candidate in std::iter::once(newest.clone()).chain(shown.into_iter().rev()) {
             let Some(old) = self.bytes_of_shown(doc, &candidate)? else { continue };
@@ -357,7 +389,8 @@ impl Vault {
             return Ok(None);
         }
         let base = self.base_of(doc, &content, bytes.as_deref(), by_git)?;
-        let stale = base.filter(|base| current.as_ref().is_none_or(|current| current.content.hash != base.hash));
+        let stale =
+            base.filter(|base| current.as_ref().is_none_or(|current| current.content.hash != base.hash));
         if let Some(base) = &stale
             && base.hash == content.hash
         {
@@ -380,7 +413,10 @@ impl Vault {
         // Deleted in the meantime: the save brings it back, from its last content (I5).
         let living: Vec<Touch> = touches.iter().filter(|touch| touch.act != Act::Delete).cloned().collect();
         let Some(found) = fold::fold(&living, &[], &view) else {
-            return Err(Error::Document { doc: *doc, why: "it has no content at the base of the save".into() });
+            return Err(Error::Document {
+                doc: *doc,
+                why: "it has no content at the base of the save".into(),
+            });
         };
         let base = Base { base: at.clone(), rank: at.as_ref().and_then(|_| rank_of(&touches, &found.text)) };
         let kind = match &bytes {
@@ -390,17 +426,25 @@ impl Vault {
         };
         let replace = |bytes: Option<Vec<u8>>| {
             let payload = if kind.inline() { bytes.unwrap_or_default() } else { Vec::new() };
-            Edited { item: Item::Replace { doc: *doc, kind, content, base: base.clone() }, payload, stale: at.clone() }
+            Edited {
+                item: Item::Replace { doc: *doc, kind, content, base: base.clone() },
+                payload,
+                stale: at.clone(),
+            }
         };
         let old_kind = found.text.kind();
-        if !kind.is_text() || !old_kind.is_text() || matches!(found.text, Text::Lines { .. } | Text::Whole { .. }) {
+        if !kind.is_text()
+            || !old_kind.is_text()
+            || matches!(found.text, Text::Lines { .. } | Text::Whole { .. })
+        {
             return Ok(Some(replace(bytes)));
         }
         if kind.by_character() != old_kind.by_character() {
             return Ok(Some(replace(bytes)));
         }
         let old = self.bytes_of_text(doc, &touches, &view, &found.text)?;
-        let (Ok(old), Some(Ok(new))) = (std::str::from_utf8(&old), bytes.as_deref().map(std::str::from_utf8)) else {
+        let (Ok(old), Some(Ok(new))) = (std::str::from_utf8(&old), bytes.as_deref().map(std::str::from_utf8))
+        else {
             return Ok(Some(replace(bytes)));
         };
         let patch = patch::diff(old, new);
@@ -501,7 +545,8 @@ impl Vault {
         // The number of the closing record is not known before all parts are: none but very large imports have several.
         let total: u64 = added.iter().map(|saved| saved.found.size).sum();
         let author = Place { device: self.replica.device, seq: self.next_seq()? + total / (6 << 20) };
-        let empty = self.view.is_empty() || self.db.query_row("SELECT NOT EXISTS(SELECT 1 FROM item)", [], |row| row.get(0))?;
+        let empty = self.view.is_empty()
+            || self.db.query_row("SELECT NOT EXISTS(SELECT 1 FROM item)", [], |row| row.get(0))?;
         let mut folded_seen: HashSet<String> = HashSet::with_capacity(added.len());
         for saved in added {
             let claim = saved.found.path.clone();
@@ -542,9 +587,16 @@ impl Vault {
             };
             let payload = if kind.inline() { bytes.unwrap_or_default() } else { Vec::new() };
             let base = Base::default();
-            draft.items.push((Item::Create { doc, path: claim.clone(), after: name, kind, mode, content, base }, payload));
+            draft.items.push((
+                Item::Create { doc, path: claim.clone(), after: name, kind, mode, content, base },
+                payload,
+            ));
             out.changed.push(PathChange::new(&claim, "added"));
-            after.push(After::Saved { doc, saved: SavedFile { found, hash: content.hash, git: content.git }, stale: None });
+            after.push(After::Saved {
+                doc,
+                saved: SavedFile { found, hash: content.hash, git: content.git },
+                stale: None,
+            });
         }
         Ok(())
     }
@@ -552,7 +604,9 @@ impl Vault {
 
 /// The greatest rank among the heads of a text: what a save made from it competes with.
 fn rank_of(touches: &[Touch], text: &Text) -> Option<Stamp> {
-    let head = |touch: &&Touch| text.heads().iter().any(|head| head.place == touch.place && head.index == touch.index);
+    let head = |touch: &&Touch| {
+        text.heads().iter().any(|head| head.place == touch.place && head.index == touch.index)
+    };
     touches.iter().filter(head).map(|touch| touch.rank).max()
 }
 
@@ -594,7 +648,10 @@ fn describe(changed: &[PathChange]) -> String {
     for word in ["Add", "Edit", "Rename", "Delete", "Change mode of"] {
         let count = changed.iter().filter(|change| verb(&change.change) == word).count();
         if count > 0 {
-            parts.push(format!("{} {count}", if parts.is_empty() { word.to_owned() } else { word.to_lowercase() }));
+            parts.push(format!(
+                "{} {count}",
+                if parts.is_empty() { word.to_owned() } else { word.to_lowercase() }
+            ));
         }
     }
     format!("{} files", parts.join(", "))

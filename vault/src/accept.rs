@@ -41,23 +41,29 @@ pub(crate) type Gated = (String, Option<ContentHash>, Option<(ContentHash, GitId
 pub fn is_gated(path: &str) -> bool {
     let name = path.rsplit('/').next().unwrap_or(path);
     let folder = path.split('/').next().unwrap_or_default();
-    matches!(name, ".aiosignore" | ".gitignore") || (path.contains('/') && FOLDERS.contains(&folder) && name.ends_with(".md"))
+    matches!(name, ".aiosignore" | ".gitignore")
+        || (path.contains('/') && FOLDERS.contains(&folder) && name.ends_with(".md"))
 }
 
 impl Vault {
     /// The gated files: accepted and present versions.
     pub(crate) fn gated(&self) -> Result<Vec<Gated>, Error> {
         let mut out = std::collections::BTreeMap::new();
-        let mut get = self.db.prepare_cached("SELECT d.path, d.hash, d.git FROM gated g JOIN doc d ON d.id = g.doc")?;
+        let mut get =
+            self.db.prepare_cached("SELECT d.path, d.hash, d.git FROM gated g JOIN doc d ON d.id = g.doc")?;
         let mut rows = get.query([])?;
         while let Some(row) = rows.next()? {
             let hash = db::id(row.get(1)?, ContentHash::from_slice)?;
-            out.insert(row.get::<_, String>(0)?, (None, Some((hash, db::id(row.get(2)?, GitId::from_slice)?))));
+            out.insert(
+                row.get::<_, String>(0)?,
+                (None, Some((hash, db::id(row.get(2)?, GitId::from_slice)?))),
+            );
         }
         let mut get = self.db.prepare_cached("SELECT path, hash FROM accepted")?;
         let mut rows = get.query([])?;
         while let Some(row) = rows.next()? {
-            out.entry(row.get(0)?).or_insert((None, None)).0 = Some(db::id(row.get(1)?, ContentHash::from_slice)?);
+            out.entry(row.get(0)?).or_insert((None, None)).0 =
+                Some(db::id(row.get(1)?, ContentHash::from_slice)?);
         }
         Ok(out.into_iter().map(|(path, (accepted, present))| (path, accepted, present)).collect())
     }
@@ -80,7 +86,9 @@ impl Vault {
         let mut out = Vec::new();
         for path in paths {
             if !is_gated(path) {
-                return Err(Error::Usage(format!("`{path}` decides nothing that is gated: only ignore rules, policies, agents, workflows and connectors are accepted")));
+                return Err(Error::Usage(format!(
+                    "`{path}` decides nothing that is gated: only ignore rules, policies, agents, workflows and connectors are accepted"
+                )));
             }
         }
         for (path, accepted, present) in self.gated()? {
@@ -104,7 +112,12 @@ impl Vault {
     pub(crate) fn acceptance(&self, path: &str, hash: &ContentHash) -> Result<Item, Error> {
         let Some(operator) = self.operator()? else { return Err(Error::NoOperator("accept")) };
         let sig = Bytes(operator.sign_acceptance(&self.replica.vault, path, hash).to_vec());
-        Ok(Item::Event(Event::RulesAccepted { path: path.to_owned(), hash: *hash, sig, by: operator.public() }))
+        Ok(Item::Event(Event::RulesAccepted {
+            path: path.to_owned(),
+            hash: *hash,
+            sig,
+            by: operator.public(),
+        }))
     }
 
     /// Puts the present versions in force.

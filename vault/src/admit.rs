@@ -73,7 +73,10 @@ impl Vault {
         if old == name {
             return Ok(());
         }
-        self.tell(format!("Rename device {old} to {name}"), Event::DeviceRenamed { device: *device, name: name.into() })
+        self.tell(
+            format!("Rename device {old} to {name}"),
+            Event::DeviceRenamed { device: *device, name: name.into() },
+        )
     }
 
     /// Gives a member other roles.
@@ -87,7 +90,8 @@ impl Vault {
         if member.roles == roles {
             return Ok(());
         }
-        let (sig, by) = self.sign_member("change roles", device, &member.name, roles, member.operator.as_ref())?;
+        let (sig, by) =
+            self.sign_member("change roles", device, &member.name, roles, member.operator.as_ref())?;
         let message = format!("Make {} {}", member.name, roles.join(", "));
         self.tell(message, Event::DeviceRoles { device: *device, roles: roles.to_vec(), sig, by })
     }
@@ -118,7 +122,8 @@ impl Vault {
             )));
         }
         let folded = name.to_lowercase();
-        let taken = self.members.0.iter().any(|(id, member)| id != device && member.name.to_lowercase() == folded);
+        let taken =
+            self.members.0.iter().any(|(id, member)| id != device && member.name.to_lowercase() == folded);
         match taken {
             true => Err(Error::NameTaken(name.to_owned())),
             false => Ok(()),

@@ -110,7 +110,9 @@ impl Vault {
         let here = self.repo.odb().map_err(git_error)?.exists(id);
         Ok(match named {
             Named::Blob(_) => here,
-            Named::History(_) => here && git::read_ref(&self.repo, &crate::publish::history_ref(id))?.is_some(),
+            Named::History(_) => {
+                here && git::read_ref(&self.repo, &crate::publish::history_ref(id))?.is_some()
+            }
         })
     }
 

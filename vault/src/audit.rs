@@ -75,7 +75,8 @@ pub struct Query {
 
 /// A time for people and programs: RFC 3339, in UTC.
 pub fn time(ms: u64) -> String {
-    jiff::Timestamp::from_millisecond(i64::try_from(ms).unwrap_or(i64::MAX)).map_or_else(|_| ms.to_string(), |at| at.to_string())
+    jiff::Timestamp::from_millisecond(i64::try_from(ms).unwrap_or(i64::MAX))
+        .map_or_else(|_| ms.to_string(), |at| at.to_string())
 }
 
 impl Vault {
@@ -102,7 +103,8 @@ impl Vault {
             if query.after.as_ref().is_some_and(|after| after.has(&row.place)) {
                 continue;
             }
-            let entry = self.entry(&row, |actor| query.actor.as_deref().is_none_or(|wanted| wanted == actor))?;
+            let entry =
+                self.entry(&row, |actor| query.actor.as_deref().is_none_or(|wanted| wanted == actor))?;
             out.extend(entry);
         }
         Ok(out)
@@ -224,10 +226,12 @@ impl Vault {
         for doc in docs {
             let touches = history.touches(&doc)?;
             places.extend(touches.iter().map(|touch| touch.place));
-            let claims: Vec<String> = touches.iter().filter_map(|touch: &Touch| touch.act.claim().map(path::fold)).collect();
+            let claims: Vec<String> =
+                touches.iter().filter_map(|touch: &Touch| touch.act.claim().map(path::fold)).collect();
             let mut claims: BTreeSet<String> = claims.into_iter().collect();
             for step in &moves {
-                let to: Vec<String> = claims.iter().filter_map(|claim| path::rebase(claim, &step.from, &step.to)).collect();
+                let to: Vec<String> =
+                    claims.iter().filter_map(|claim| path::rebase(claim, &step.from, &step.to)).collect();
                 if !to.is_empty() {
                     places.insert(step.place);
                     claims.extend(to.iter().map(|claim| path::fold(claim)));

@@ -56,7 +56,8 @@ impl Vault {
         let author = draft.author.unwrap_or_else(|| self.author());
         let device = self.replica.device;
         let tip = self.tip(&device)?;
-        let onto = self.projected_head()?.map(|oid| GitId::from_slice(oid.as_bytes()).unwrap_or(GitId([0; 20])));
+        let onto =
+            self.projected_head()?.map(|oid| GitId::from_slice(oid.as_bytes()).unwrap_or(GitId([0; 20])));
         let mut clock = Hlc::default();
         let mut deps = Vec::new();
         for n in self.heads()? {
@@ -128,7 +129,12 @@ impl Vault {
             len: 0,
             body: ContentHash([0; 32]),
         };
-        let body = Body { message: "Cancel what a crash cut short".into(), abort: true, author: self.author(), ..Body::default() };
+        let body = Body {
+            message: "Cancel what a crash cut short".into(),
+            abort: true,
+            author: self.author(),
+            ..Body::default()
+        };
         let record = Record::author(header, &body, Vec::new(), &self.keys.device)?;
         self.write_own(&[record]).map(|_| ())
     }

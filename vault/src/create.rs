@@ -104,12 +104,18 @@ impl Vault {
     fn rules_on_disk(&self) -> Result<(Rules, Vec<(String, String)>), Error> {
         let mut texts: Vec<(String, String)> = Vec::new();
         loop {
-            let sources: Vec<RuleSource<'_>> = texts.iter().map(|(path, text)| RuleSource { path, text }).collect();
+            let sources: Vec<RuleSource<'_>> =
+                texts.iter().map(|(path, text)| RuleSource { path, text }).collect();
             let rules = Rules::new(&sources);
             let scan = disk::scan::scan(self.root(), &rules);
-            let known: std::collections::HashSet<&str> = texts.iter().map(|(path, _)| path.as_str()).collect();
+            let known: std::collections::HashSet<&str> =
+                texts.iter().map(|(path, _)| path.as_str()).collect();
             let mut more = Vec::new();
-            for found in scan.entries.iter().filter(|found| is_gated(&found.path) && !known.contains(found.path.as_str())) {
+            for found in scan
+                .entries
+                .iter()
+                .filter(|found| is_gated(&found.path) && !known.contains(found.path.as_str()))
+            {
                 let path = self.root().join(&found.path);
                 let bytes = std::fs::read(&path).map_err(|e| Error::io("read", &path, e))?;
                 more.push((found.path.clone(), String::from_utf8_lossy(&bytes).into_owned()));
@@ -123,7 +129,8 @@ impl Vault {
 
     /// Adds what git tracks although a rule hides it: rules never remove a file.
     fn add_tracked(&self, scan: &mut disk::Scan) -> Result<(), Error> {
-        let known: std::collections::HashSet<String> = scan.entries.iter().map(|found| found.path.clone()).collect();
+        let known: std::collections::HashSet<String> =
+            scan.entries.iter().map(|found| found.path.clone()).collect();
         for (path, _, _) in git::Index::read(&self.repo)?.iter() {
             let Ok(path) = std::str::from_utf8(path) else { continue };
             if !known.contains(path)

@@ -160,8 +160,10 @@ impl Vault {
         if !absent_from(folder)? {
             return Err(Error::Usage(format!("{} is not empty: name a new folder", folder.display())));
         }
-        let target = std::path::absolute(folder).map_err(|e| Error::io("use", folder, e))?;
-        if target.starts_with(self.root()) {
+        std::fs::create_dir_all(folder).map_err(|e| Error::io("make", folder, e))?;
+        let real = |path: &Path| std::fs::canonicalize(path).map_err(|e| Error::io("use", path, e));
+        let target = real(folder)?;
+        if target.starts_with(real(self.root())?) {
             return Err(Error::Usage(
                 "an export does not go into the vault itself: name a folder outside".into(),
             ));

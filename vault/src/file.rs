@@ -60,7 +60,9 @@ pub(crate) struct Shown {
 
 /// Nanoseconds since the Unix epoch.
 pub(crate) fn now_ns() -> i64 {
-    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or_else(|_| now_ms() as i64 * 1_000_000, |t| t.as_nanos() as i64)
+    std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .map_or_else(|_| now_ms() as i64 * 1_000_000, |t| t.as_nanos() as i64)
 }
 
 const COLUMNS: &str = "path, doc, link, exec, hash, git, size, mtime, ctime, ino, dev, seen";
@@ -119,21 +121,29 @@ impl Vault {
     }
 
     /// Notes what stands at a path.
-    pub(crate) fn set_file(&self, doc: &DocId, found: &Found, hash: &ContentHash, git: &GitId) -> Result<(), Error> {
-        self.db.prepare_cached("INSERT OR REPLACE INTO file VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)")?.execute(params![
-            found.path,
-            doc.as_bytes(),
-            found.kind == Kind::Link,
-            found.exec,
-            hash.as_bytes(),
-            git.as_bytes(),
-            found.size as i64,
-            found.mtime_ns,
-            found.ctime_ns,
-            found.ino as i64,
-            found.dev as i64,
-            now_ns()
-        ])?;
+    pub(crate) fn set_file(
+        &self,
+        doc: &DocId,
+        found: &Found,
+        hash: &ContentHash,
+        git: &GitId,
+    ) -> Result<(), Error> {
+        self.db
+            .prepare_cached("INSERT OR REPLACE INTO file VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)")?
+            .execute(params![
+                found.path,
+                doc.as_bytes(),
+                found.kind == Kind::Link,
+                found.exec,
+                hash.as_bytes(),
+                git.as_bytes(),
+                found.size as i64,
+                found.mtime_ns,
+                found.ctime_ns,
+                found.ino as i64,
+                found.dev as i64,
+                now_ns()
+            ])?;
         Ok(())
     }
 
@@ -145,7 +155,8 @@ impl Vault {
 
     /// The versions of a document its user may have in front of them, oldest first.
     pub(crate) fn shown_to_user(&self, doc: &DocId) -> Result<Vec<Shown>, Error> {
-        let mut get = self.db.prepare_cached("SELECT hash, git, view, by FROM shown WHERE doc = ? ORDER BY n")?;
+        let mut get =
+            self.db.prepare_cached("SELECT hash, git, view, by FROM shown WHERE doc = ? ORDER BY n")?;
         let mut rows = get.query([doc.as_bytes()])?;
         let mut out = Vec::new();
         while let Some(row) = rows.next()? {
@@ -164,13 +175,26 @@ impl Vault {
     }
 
     /// The user saved a version: nothing older is in front of them.
-    pub(crate) fn user_saved(&self, doc: &DocId, hash: &ContentHash, git: &GitId, view: &View, by: By) -> Result<(), Error> {
+    pub(crate) fn user_saved(
+        &self,
+        doc: &DocId,
+        hash: &ContentHash,
+        git: &GitId,
+        view: &View,
+        by: By,
+    ) -> Result<(), Error> {
         self.db.prepare_cached("DELETE FROM shown WHERE doc = ?")?.execute([doc.as_bytes()])?;
         self.push_shown(doc, hash, git, view, by)
     }
 
     /// aios wrote a version: the user may still have the last one they saved, or one of the last two written.
-    pub(crate) fn aios_wrote(&self, doc: &DocId, hash: &ContentHash, git: &GitId, view: &View) -> Result<(), Error> {
+    pub(crate) fn aios_wrote(
+        &self,
+        doc: &DocId,
+        hash: &ContentHash,
+        git: &GitId,
+        view: &View,
+    ) -> Result<(), Error> {
         self.push_shown(doc, hash, git, view, By::Aios)?;
         self.db
             .prepare_cached(
@@ -181,9 +205,20 @@ impl Vault {
         Ok(())
     }
 
-    fn push_shown(&self, doc: &DocId, hash: &ContentHash, git: &GitId, view: &View, by: By) -> Result<(), Error> {
-        let last: Option<i64> =
-            self.db.prepare_cached("SELECT max(n) FROM shown WHERE doc = ?")?.query_row([doc.as_bytes()], |row| row.get(0)).optional()?.flatten();
+    fn push_shown(
+        &self,
+        doc: &DocId,
+        hash: &ContentHash,
+        git: &GitId,
+        view: &View,
+        by: By,
+    ) -> Result<(), Error> {
+        let last: Option<i64> = self
+            .db
+            .prepare_cached("SELECT max(n) FROM shown WHERE doc = ?")?
+            .query_row([doc.as_bytes()], |row| row.get(0))
+            .optional()?
+            .flatten();
         self.db.prepare_cached("INSERT INTO shown VALUES(?, ?, ?, ?, ?, ?)")?.execute(params![
             doc.as_bytes(),
             last.unwrap_or(0) + 1,

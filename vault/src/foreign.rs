@@ -59,7 +59,12 @@ impl Vault {
         Ok(Some(out))
     }
 
-    fn absorb_commit(&mut self, commit: Oid, out: &mut Absorbed, progress: Progress<'_>) -> Result<(), Error> {
+    fn absorb_commit(
+        &mut self,
+        commit: Oid,
+        out: &mut Absorbed,
+        progress: Progress<'_>,
+    ) -> Result<(), Error> {
         let raw = {
             let odb = self.repo.odb().map_err(git_error)?;
             odb.read(commit).map_err(|_| git::Error::Missing(commit))?.data().to_vec()
@@ -70,7 +75,13 @@ impl Vault {
     }
 
     /// Takes in a rewritten or merged `main` as one difference from where it was; the old tip stays an ancestor.
-    fn absorb_leap(&mut self, ours: Oid, main: Oid, out: &mut Absorbed, progress: Progress<'_>) -> Result<(), Error> {
+    fn absorb_leap(
+        &mut self,
+        ours: Oid,
+        main: Oid,
+        out: &mut Absorbed,
+        progress: Progress<'_>,
+    ) -> Result<(), Error> {
         let raw = {
             let odb = self.repo.odb().map_err(git_error)?;
             odb.read(main).map_err(|_| git::Error::Missing(main))?.data().to_vec()
@@ -105,7 +116,9 @@ impl Vault {
             let whole = vault.items_of_diffs(diffs, &mut draft, out)?;
             let tip = git::read_ref(&vault.repo, git::MAIN)?;
             match chained {
-                Some((oid, raw)) if whole => draft.push(Item::Commit { raw: Bytes(raw), git: crate::project::git_id(&oid) }),
+                Some((oid, raw)) if whole => {
+                    draft.push(Item::Commit { raw: Bytes(raw), git: crate::project::git_id(&oid) })
+                }
                 Some((oid, _)) => vault.push_history(oid, &mut draft)?,
                 None => {
                     if let Some(tip) = tip {
@@ -120,7 +133,8 @@ impl Vault {
 
     fn push_history(&self, tip: Oid, draft: &mut Draft) -> Result<(), Error> {
         let head = self.projected_head()?;
-        let known = head.is_some_and(|head| head == tip || self.repo.graph_descendant_of(head, tip).unwrap_or(false));
+        let known =
+            head.is_some_and(|head| head == tip || self.repo.graph_descendant_of(head, tip).unwrap_or(false));
         if !known {
             self.keep_history(tip)?;
             draft.push(Item::History { tip: crate::project::git_id(&tip) });
@@ -129,7 +143,12 @@ impl Vault {
     }
 
     /// The items that make the documents follow a difference of trees. Says whether all of it could be followed.
-    fn items_of_diffs(&mut self, diffs: Vec<git::Diff>, draft: &mut Draft, out: &mut Absorbed) -> Result<bool, Error> {
+    fn items_of_diffs(
+        &mut self,
+        diffs: Vec<git::Diff>,
+        draft: &mut Draft,
+        out: &mut Absorbed,
+    ) -> Result<bool, Error> {
         let mut whole = true;
         let mut gone: BTreeMap<GitId, (DocId, String)> = BTreeMap::new();
         let mut new = Vec::new();
@@ -176,7 +195,8 @@ impl Vault {
                 object.data().to_vec()
             };
             let content = Content::of(&bytes);
-            let kind = if mode == Mode::Link { aios_core::item::Kind::Link } else { kind_of_bytes(&at, &bytes) };
+            let kind =
+                if mode == Mode::Link { aios_core::item::Kind::Link } else { kind_of_bytes(&at, &bytes) };
             match doc {
                 Some(doc) => {
                     let current = self.placement(&doc)?;
@@ -191,14 +211,18 @@ impl Vault {
                     out.changed.push(PathChange::new(&at, "modified"));
                 }
                 None => {
-                    let author = aios_core::frontier::Place { device: self.replica.device, seq: self.next_seq()? };
+                    let author =
+                        aios_core::frontier::Place { device: self.replica.device, seq: self.next_seq()? };
                     let history = SqlHistory(&self.db);
-                    let after = Namespace::new(&history, self.view.clone())?.after(&at, author, draft.items.len())?;
+                    let after =
+                        Namespace::new(&history, self.view.clone())?.after(&at, author, draft.items.len())?;
                     let doc = DocId::of(&self.replica.vault, &path::fold(&at), &after);
                     let payload = if kind.inline() { bytes } else { Vec::new() };
                     out.changed.push(PathChange::new(&at, "added"));
                     let base = Base::default();
-                    draft.items.push((Item::Create { doc, path: at, after, kind, mode, content, base }, payload));
+                    draft
+                        .items
+                        .push((Item::Create { doc, path: at, after, kind, mode, content, base }, payload));
                 }
             }
         }

@@ -71,7 +71,13 @@ impl SqlHistory<'_> {
         )?;
         let args = params![place.device.as_bytes(), place.seq as i64, doc.as_bytes(), index];
         let (device, segment, at, len, payload) = get.query_row(args, |row| {
-            Ok((row.get::<_, Vec<u8>>(0)?, row.get::<_, i64>(1)?, row.get::<_, i64>(2)?, row.get::<_, i64>(3)?, row.get::<_, Option<i64>>(4)?))
+            Ok((
+                row.get::<_, Vec<u8>>(0)?,
+                row.get::<_, i64>(1)?,
+                row.get::<_, i64>(2)?,
+                row.get::<_, i64>(3)?,
+                row.get::<_, Option<i64>>(4)?,
+            ))
         })?;
         Ok(Source {
             device: db::id(device, DeviceId::from_slice)?,
@@ -83,7 +89,11 @@ impl SqlHistory<'_> {
     }
 
     /// The documents touched by the records that are in `view` but not in `known`, and the folder moves of these.
-    pub fn between(&self, known: &View, view: &View) -> Result<(std::collections::BTreeSet<DocId>, Vec<FolderMove>), Error> {
+    pub fn between(
+        &self,
+        known: &View,
+        view: &View,
+    ) -> Result<(std::collections::BTreeSet<DocId>, Vec<FolderMove>), Error> {
         let mut docs = std::collections::BTreeSet::new();
         let mut get = self.0.prepare_cached(
             "SELECT DISTINCT i.doc FROM record r JOIN item i ON i.record = r.n WHERE r.device = ? AND r.seq > ? AND r.seq <= ?",
@@ -142,7 +152,9 @@ fn touch(row: &Row<'_>) -> Result<Touch, Error> {
             let epoch: String = row.get(7)?;
             let epoch = match epoch.is_empty() {
                 true => Epoch(None),
-                false => Epoch(Some(epoch.parse().map_err(|_| Error::Damaged("an epoch is malformed".into()))?)),
+                false => {
+                    Epoch(Some(epoch.parse().map_err(|_| Error::Damaged("an epoch is malformed".into()))?))
+                }
             };
             Act::Edit { epoch, content: content()?, by_character: row.get::<_, i64>(8)? != 0 }
         }
@@ -151,7 +163,8 @@ fn touch(row: &Row<'_>) -> Result<Touch, Error> {
         4 => Act::Mode { mode: mode()? },
         _ => Act::Delete,
     };
-    let place = Place { device: db::id(row.get(12)?, DeviceId::from_slice)?, seq: row.get::<_, i64>(13)? as u64 };
+    let place =
+        Place { device: db::id(row.get(12)?, DeviceId::from_slice)?, seq: row.get::<_, i64>(13)? as u64 };
     let seen = match row.get::<_, Option<Vec<u8>>>(9)? {
         Some(base) => db::read_view(&base)?,
         None => {
@@ -208,7 +221,10 @@ impl History for SqlHistory<'_> {
         let mut rows = get.query([])?;
         let mut out = Vec::new();
         while let Some(row) = rows.next()? {
-            let place = Place { device: db::id(row.get(0)?, DeviceId::from_slice)?, seq: row.get::<_, i64>(1)? as u64 };
+            let place = Place {
+                device: db::id(row.get(0)?, DeviceId::from_slice)?,
+                seq: row.get::<_, i64>(1)? as u64,
+            };
             let stamp = Stamp::new(Hlc(row.get::<_, i64>(2)? as u64, row.get(3)?), place.device, place.seq);
             out.push(FolderMove { place, index: row.get(4)?, stamp, from: row.get(5)?, to: row.get(6)? });
         }

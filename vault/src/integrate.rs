@@ -76,7 +76,12 @@ impl Vault {
         let mut get = self.db.prepare_cached("SELECT n, ms, count, view FROM record WHERE id = ?")?;
         for id in header.prev.iter().chain(&header.deps) {
             let row = get.query_row([id.as_bytes()], |row| {
-                Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?, row.get::<_, u32>(2)?, row.get::<_, Vec<u8>>(3)?))
+                Ok((
+                    row.get::<_, i64>(0)?,
+                    row.get::<_, i64>(1)?,
+                    row.get::<_, u32>(2)?,
+                    row.get::<_, Vec<u8>>(3)?,
+                ))
             });
             let Some((n, ms, count, view)) = row.optional()? else { return refuse(Refusal::Gap) };
             parents.push(n);
@@ -117,7 +122,9 @@ impl Vault {
         let ends_transaction = !body.more && !body.abort;
         let open = self.open_parts(&place.device)?;
         if !open.is_empty() && !header.deps.is_empty() {
-            return Err(refuse(Refusal::Item("it takes in other records in the middle of a transaction".into())));
+            return Err(refuse(Refusal::Item(
+                "it takes in other records in the middle of a transaction".into(),
+            )));
         }
         let n = self.insert(record, spot, &fit, &view)?;
         self.insert_items(n, record, spot, &body, &items)?;
@@ -193,15 +200,27 @@ impl Vault {
     }
 
     fn set_open(&self, device: &DeviceId, parts: &[i64]) -> Result<(), Error> {
-        db::set_meta(&self.db, &format!("open:{device}"), serde_json::to_string(parts).unwrap_or_default().as_bytes())
+        db::set_meta(
+            &self.db,
+            &format!("open:{device}"),
+            serde_json::to_string(parts).unwrap_or_default().as_bytes(),
+        )
     }
 
-    fn insert_items(&mut self, n: i64, record: &Record, spot: Spot, body: &RawBody<'_>, items: &[Item]) -> Result<(), Error> {
+    fn insert_items(
+        &mut self,
+        n: i64,
+        record: &Record,
+        spot: Spot,
+        body: &RawBody<'_>,
+        items: &[Item],
+    ) -> Result<(), Error> {
         let device = record.header.device;
         let open = self.open_parts(&device)?;
         let first_index = self.open_index(&open)?;
         let line = record.body_line.as_ptr() as usize;
-        let body_at = spot.at + (record.entry_len() - record.payloads.len() - record.body_line.len() - 2) as u64;
+        let body_at =
+            spot.at + (record.entry_len() - record.payloads.len() - record.body_line.len() - 2) as u64;
         let mut payload = spot.at + (record.entry_len() - record.payloads.len() - 1) as u64;
         for (offset, (item, raw)) in items.iter().zip(&body.items).enumerate() {
             let index = first_index + offset as i64;
@@ -217,7 +236,11 @@ impl Vault {
             let mut open = open;
             open.push(n);
             self.set_open(&device, &open)?;
-            db::set_meta(&self.db, &format!("index:{device}"), &(first_index + items.len() as i64).to_le_bytes())?;
+            db::set_meta(
+                &self.db,
+                &format!("index:{device}"),
+                &(first_index + items.len() as i64).to_le_bytes(),
+            )?;
         }
         Ok(())
     }
@@ -229,12 +252,24 @@ impl Vault {
         Ok(bytes.try_into().map(i64::from_le_bytes).unwrap_or(0))
     }
 
-    fn insert_item(&self, n: i64, index: i64, item: &Item, at: u64, len: usize, payload: Option<i64>) -> Result<(), Error> {
+    fn insert_item(
+        &self,
+        n: i64,
+        index: i64,
+        item: &Item,
+        at: u64,
+        len: usize,
+        payload: Option<i64>,
+    ) -> Result<(), Error> {
         if let Item::MoveDir { from, to } = item {
-            self.db.prepare_cached("INSERT INTO moved VALUES(?, ?, ?, ?)")?.execute(params![n, index, from, to])?;
+            self.db
+                .prepare_cached("INSERT INTO moved VALUES(?, ?, ?, ?)")?
+                .execute(params![n, index, from, to])?;
         }
         if let Item::History { tip } = item {
-            self.db.prepare_cached("INSERT OR IGNORE INTO apart VALUES(?, 1, NULL, NULL)")?.execute([tip.as_bytes()])?;
+            self.db
+                .prepare_cached("INSERT OR IGNORE INTO apart VALUES(?, 1, NULL, NULL)")?
+                .execute([tip.as_bytes()])?;
         }
         if let Some(content) = item.detached() {
             self.db.prepare_cached("INSERT OR IGNORE INTO apart VALUES(?, 0, ?, ?)")?.execute(params![
@@ -247,15 +282,21 @@ impl Vault {
         let content = act.content();
         let path = act.claim();
         let (kind, mode, epoch, character) = match &act {
-            Act::Create { kind, mode, .. } => (Some(kind_number(*kind)), Some(mode_number(*mode)), None, None),
+            Act::Create { kind, mode, .. } => {
+                (Some(kind_number(*kind)), Some(mode_number(*mode)), None, None)
+            }
             Act::Replace { kind, .. } => (Some(kind_number(*kind)), None, None, None),
             Act::Mode { mode } => (None, Some(mode_number(*mode)), None, None),
-            Act::Edit { epoch, by_character, .. } => (None, None, Some(epoch.to_string()), Some(*by_character)),
+            Act::Edit { epoch, by_character, .. } => {
+                (None, None, Some(epoch.to_string()), Some(*by_character))
+            }
             _ => (None, None, None, None),
         };
         let rank = base.rank.map(|rank| serde_json::to_string(&rank).unwrap_or_default());
         self.db
-            .prepare_cached("INSERT INTO item VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)")?
+            .prepare_cached(
+                "INSERT INTO item VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            )?
             .execute(params![
                 doc.as_bytes(),
                 n,
@@ -284,7 +325,10 @@ impl Vault {
     fn close(&mut self, n: i64, open: &[i64], items: &[Item]) -> Result<bool, Error> {
         let mut tree = items.iter().any(Item::changes_tree);
         for part in open {
-            tree |= self.db.prepare_cached("SELECT EXISTS(SELECT 1 FROM item WHERE record = ?)")?.query_row([part], |row| row.get::<_, bool>(0))?;
+            tree |= self
+                .db
+                .prepare_cached("SELECT EXISTS(SELECT 1 FROM item WHERE record = ?)")?
+                .query_row([part], |row| row.get::<_, bool>(0))?;
             self.db.prepare_cached("UPDATE item SET record = ? WHERE record = ?")?.execute([n, *part])?;
             self.db.prepare_cached("UPDATE moved SET record = ? WHERE record = ?")?.execute([n, *part])?;
         }
@@ -307,7 +351,9 @@ impl Vault {
 
     fn set_heads(&self, n: i64, tree: bool, heads: &[i64]) -> Result<(), Error> {
         let heads = serde_json::to_string(heads).unwrap_or_default();
-        self.db.prepare_cached("UPDATE record SET tree = ?, heads = ? WHERE n = ?")?.execute(params![tree, heads, n])?;
+        self.db
+            .prepare_cached("UPDATE record SET tree = ?, heads = ? WHERE n = ?")?
+            .execute(params![tree, heads, n])?;
         Ok(())
     }
 
@@ -321,11 +367,20 @@ impl Vault {
             return Ok(candidates.into_iter().collect());
         }
         let rows: Vec<_> = candidates.iter().map(|n| self.row(*n)).collect::<Result<_, _>>()?;
-        let maximal = rows.iter().filter(|row| !rows.iter().any(|other| other.n != row.n && other.view.has(&row.place)));
+        let maximal = rows
+            .iter()
+            .filter(|row| !rows.iter().any(|other| other.n != row.n && other.view.has(&row.place)));
         Ok(maximal.map(|row| row.n).collect())
     }
 
-    fn apply_event(&mut self, place: Place, past: &View, wall: u64, clock: Hlc, event: &Event) -> Result<(), Error> {
+    fn apply_event(
+        &mut self,
+        place: Place,
+        past: &View,
+        wall: u64,
+        clock: Hlc,
+        event: &Event,
+    ) -> Result<(), Error> {
         let refuse = |why: aios_core::member::MemberError| Error::Refused { place, why: why.into() };
         let vault = self.replica.vault;
         self.members.apply(&vault, place, past, wall, event).map_err(refuse)?;
@@ -349,14 +404,12 @@ impl Vault {
 
     fn accept_version(&self, path: &str, hash: &aios_core::id::ContentHash, clock: Hlc) -> Result<(), Error> {
         let mut known = self.db.prepare_cached("SELECT ms, n FROM accepted WHERE path = ?")?;
-        let last: Option<(i64, i64)> = known.query_row([path], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
+        let last: Option<(i64, i64)> =
+            known.query_row([path], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
         if last.is_none_or(|last| last < (clock.0 as i64, i64::from(clock.1))) {
-            self.db.prepare_cached("INSERT OR REPLACE INTO accepted VALUES(?, ?, ?, ?)")?.execute(params![
-                path,
-                hash.as_bytes(),
-                clock.0 as i64,
-                clock.1
-            ])?;
+            self.db
+                .prepare_cached("INSERT OR REPLACE INTO accepted VALUES(?, ?, ?, ?)")?
+                .execute(params![path, hash.as_bytes(), clock.0 as i64, clock.1])?;
         }
         Ok(())
     }
@@ -431,7 +484,8 @@ impl Vault {
         let devices: BTreeSet<DeviceId> = good.iter().map(|record| record.header.device).collect();
         for device in devices {
             let end = self.tip(&device)?.map(|(_, _, spot)| spot);
-            let own: Vec<&Record> = good.iter().copied().filter(|record| record.header.device == device).collect();
+            let own: Vec<&Record> =
+                good.iter().copied().filter(|record| record.header.device == device).collect();
             let (at, _) = self.log.append(&device, end, &own)?;
             spots.extend(own.iter().map(|record| record.header.place()).zip(at));
         }

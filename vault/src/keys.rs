@@ -58,7 +58,11 @@ impl Keys {
     pub fn create(operator: bool) -> Result<Keys, Error> {
         let device = SecretKey::from_bytes(&random()?);
         let folder = data_dir()?.join("devices").join(device.public().hex());
-        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder).map_err(|e| Error::io("make", &folder, e))?;
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&folder)
+            .map_err(|e| Error::io("make", &folder, e))?;
         write_secret(&folder.join("device.key"), &device.to_bytes())?;
         if operator {
             write_secret(&folder.join("operator.key"), &random()?)?;
@@ -100,7 +104,8 @@ impl Keys {
     /// Remembers. Not synced: a lost write only means a new actor.
     pub fn remember(&self, memory: &Memory) -> Result<(), Error> {
         let path = self.folder.join("memory.json");
-        let text = serde_json::to_vec(memory).map_err(|_| Error::Key { path: path.clone(), why: "cannot be encoded" })?;
+        let text = serde_json::to_vec(memory)
+            .map_err(|_| Error::Key { path: path.clone(), why: "cannot be encoded" })?;
         let temporary = self.folder.join("memory.json.new");
         std::fs::write(&temporary, text).map_err(|e| Error::io("write", &temporary, e))?;
         std::fs::rename(&temporary, &path).map_err(|e| Error::io("write", &path, e))
@@ -127,7 +132,8 @@ pub fn random() -> Result<[u8; 32], Error> {
 
 fn write_secret(path: &Path, secret: &[u8; 32]) -> Result<(), Error> {
     let wrap = |e| Error::io("write", path, e);
-    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(wrap)?;
+    let mut file =
+        std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(wrap)?;
     file.write_all(format!("{}\n", HEXLOWER.encode(secret)).as_bytes()).map_err(wrap)?;
     file.sync_all().map_err(wrap)
 }

@@ -81,7 +81,9 @@ impl Layout {
         let path = self.own().join("replica.json");
         let text = match std::fs::read(&path) {
             Ok(text) => text,
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Err(Error::NotAVault(self.root.clone())),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+                return Err(Error::NotAVault(self.root.clone()));
+            }
             Err(e) => return Err(Error::io("read", &path, e)),
         };
         #[derive(Deserialize)]
@@ -99,7 +101,8 @@ impl Layout {
     /// Writes the replica's name, durably: from here on the folder is a vault.
     pub fn write_replica(&self, replica: &Replica) -> Result<(), Error> {
         let path = self.own().join("replica.json");
-        let text = serde_json::to_vec_pretty(replica).map_err(|e| Error::Replica { path: path.clone(), why: e.to_string() })?;
+        let text = serde_json::to_vec_pretty(replica)
+            .map_err(|e| Error::Replica { path: path.clone(), why: e.to_string() })?;
         Ok(durable::replace(&path, &text)?)
     }
 }

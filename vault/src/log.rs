@@ -99,7 +99,8 @@ impl Log {
                 std::fs::create_dir_all(&folder).map_err(|e| Error::io("make", &folder, e))?;
             }
             let wrap = |e| Error::io("append to", &path, e);
-            let mut file = OpenOptions::new().create(true).read(true).append(true).open(&path).map_err(wrap)?;
+            let mut file =
+                OpenOptions::new().create(true).read(true).append(true).open(&path).map_err(wrap)?;
             // What lies behind the end we know was never acknowledged: a torn write of an earlier run.
             let len = file.metadata().map_err(wrap)?.len();
             if len < at.at {
@@ -177,8 +178,11 @@ impl Log {
     pub fn record(&mut self, device: &DeviceId, spot: Spot) -> Result<Record, Error> {
         let bytes = self.entry(device, spot)?;
         let path = self.path(device, spot.segment);
-        let (record, _) = Record::read_entry(&bytes)
-            .map_err(|e| Error::Segment { path, at: spot.at, why: e.to_string() })?;
+        let (record, _) = Record::read_entry(&bytes).map_err(|e| Error::Segment {
+            path,
+            at: spot.at,
+            why: e.to_string(),
+        })?;
         Ok(record)
     }
 

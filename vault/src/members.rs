@@ -29,9 +29,13 @@ pub fn read(text: &[u8]) -> Result<Members, Error> {
 
 /// The stored form.
 pub fn write(members: &Members) -> Result<Vec<u8>, Error> {
-    let rows: Vec<Row> = members.0.iter().map(|(device, member)| {
-        let Member { name, roles, operator, added, time } = member.clone();
-        Row { device: *device, name, roles, operator, added, time }
-    }).collect();
+    let rows: Vec<Row> = members
+        .0
+        .iter()
+        .map(|(device, member)| {
+            let Member { name, roles, operator, added, time } = member.clone();
+            Row { device: *device, name, roles, operator, added, time }
+        })
+        .collect();
     serde_json::to_vec(&rows).map_err(|e| Error::Damaged(format!("members: {e}")))
 }

@@ -69,7 +69,8 @@ impl Vault {
         while let Some(row) = rows.next()? {
             let peer = out.entry(db::id(row.get(0)?, DeviceId::from_slice)?).or_default();
             peer.seen = row.get::<_, Option<i64>>(1)?.map(|ms| ms as u64);
-            peer.acknowledged = row.get::<_, Option<Vec<u8>>>(2)?.map(|bytes| db::read_view(&bytes)).transpose()?;
+            peer.acknowledged =
+                row.get::<_, Option<Vec<u8>>>(2)?.map(|bytes| db::read_view(&bytes)).transpose()?;
         }
         Ok(out)
     }
@@ -79,7 +80,10 @@ impl Vault {
         let peers = self.peers()?;
         let mut others = self.members.0.keys().filter(|device| **device != self.replica.device).peekable();
         let applied = |device: &DeviceId| {
-            peers.get(device).and_then(|peer| peer.acknowledged.as_ref()).is_some_and(|acked| acked.covers(&self.view))
+            peers
+                .get(device)
+                .and_then(|peer| peer.acknowledged.as_ref())
+                .is_some_and(|acked| acked.covers(&self.view))
         };
         Ok(others.peek().is_some() && others.all(applied))
     }

@@ -78,7 +78,8 @@ impl Vault {
     }
 
     fn ids(&self, records: &[i64]) -> Result<Vec<RecordId>, Error> {
-        let mut ids: Vec<RecordId> = records.iter().map(|n| Ok(self.row(*n)?.id)).collect::<Result<_, Error>>()?;
+        let mut ids: Vec<RecordId> =
+            records.iter().map(|n| Ok(self.row(*n)?.id)).collect::<Result<_, Error>>()?;
         ids.sort();
         Ok(ids)
     }
@@ -96,7 +97,8 @@ impl Vault {
     /// Computes every commit that is missing, writes its objects, and gives the commit of all integrated records.
     pub(crate) fn project(&mut self, progress: Progress<'_>) -> Result<Option<Point>, Error> {
         let waiting: Vec<i64> = {
-            let mut get = self.db.prepare_cached("SELECT n FROM record WHERE tree = 1 AND git IS NULL ORDER BY n")?;
+            let mut get =
+                self.db.prepare_cached("SELECT n FROM record WHERE tree = 1 AND git IS NULL ORDER BY n")?;
             let rows = get.query_map([], |row| row.get(0))?;
             rows.collect::<Result<_, _>>()?
         };
@@ -110,9 +112,10 @@ impl Vault {
             }
         }
         let items: i64 = match waiting.first() {
-            Some(first) => {
-                self.db.prepare_cached("SELECT count(*) FROM item WHERE record >= ?")?.query_row([first], |row| row.get(0))?
-            }
+            Some(first) => self
+                .db
+                .prepare_cached("SELECT count(*) FROM item WHERE record >= ?")?
+                .query_row([first], |row| row.get(0))?,
             None => 0,
         };
         let repo = git2::Repository::open(self.root()).map_err(git_error)?;
@@ -198,9 +201,16 @@ impl Vault {
         self.edit_tree(Some(base.root), view, &changes, objects)
     }
 
-    fn edit_tree(&mut self, base: Option<Oid>, view: &View, changes: &[Change], objects: &mut dyn Objects) -> Result<Oid, Error> {
+    fn edit_tree(
+        &mut self,
+        base: Option<Oid>,
+        view: &View,
+        changes: &[Change],
+        objects: &mut dyn Objects,
+    ) -> Result<Oid, Error> {
         let mut edits: Vec<git::Change> = Vec::with_capacity(changes.len());
-        let kept: BTreeSet<&str> = changes.iter().filter_map(|change| Some(change.new.as_ref()?.path.as_str())).collect();
+        let kept: BTreeSet<&str> =
+            changes.iter().filter_map(|change| Some(change.new.as_ref()?.path.as_str())).collect();
         for change in changes {
             if let Some(old) = &change.old
                 && !kept.contains(old.as_str())
@@ -218,7 +228,13 @@ impl Vault {
         Ok(git::edit_tree(objects, base, &edits)?)
     }
 
-    fn write_blob(&mut self, doc: &DocId, view: &View, git: &GitId, objects: &mut dyn Objects) -> Result<(), Error> {
+    fn write_blob(
+        &mut self,
+        doc: &DocId,
+        view: &View,
+        git: &GitId,
+        objects: &mut dyn Objects,
+    ) -> Result<(), Error> {
         let bytes = match self.recent.get(git) {
             Some(bytes) => bytes,
             None => {
@@ -266,10 +282,13 @@ impl Vault {
                 parents.push(*tip);
             }
         }
-        let commits: Vec<(&Vec<u8>, &GitId)> = special.iter().filter_map(|item| match item {
-            Item::Commit { raw, git } => Some((&raw.0, git)),
-            _ => None,
-        }).collect();
+        let commits: Vec<(&Vec<u8>, &GitId)> = special
+            .iter()
+            .filter_map(|item| match item {
+                Item::Commit { raw, git } => Some((&raw.0, git)),
+                _ => None,
+            })
+            .collect();
         if let [(raw, git)] = commits[..]
             && GitId::object("commit", raw) == *git
             && taken(oid(git)?, raw, root, &parents)
@@ -309,7 +328,9 @@ impl Vault {
 
     /// The numbers of the parts of a transaction before the record that ends it.
     pub(crate) fn earlier_parts(&self, row: &RecordRow) -> Result<Vec<i64>, Error> {
-        let mut get = self.db.prepare_cached("SELECT n FROM record WHERE device = ? AND ends = ? AND n < ? ORDER BY n")?;
+        let mut get = self
+            .db
+            .prepare_cached("SELECT n FROM record WHERE device = ? AND ends = ? AND n < ? ORDER BY n")?;
         let rows = get.query_map(params![row.place.device.as_bytes(), row.n, row.n], |row| row.get(0))?;
         Ok(rows.collect::<Result<_, _>>()?)
     }

@@ -74,7 +74,8 @@ impl Vault {
         match self.root().join(text).symlink_metadata() {
             Ok(file) => {
                 use std::os::unix::fs::MetadataExt;
-                let same = file.size() as i64 == size && file.mtime() * 1_000_000_000 + file.mtime_nsec() == mtime;
+                let same =
+                    file.size() as i64 == size && file.mtime() * 1_000_000_000 + file.mtime_nsec() == mtime;
                 Ok(if same { git::Stat::of(&file) } else { git::Stat::default() })
             }
             Err(_) => Ok(git::Stat::default()),
@@ -85,7 +86,9 @@ impl Vault {
     pub(crate) fn mirror(&mut self) -> Result<(), Error> {
         for (device, (seq, _)) in self.frontier()?.0 {
             let key = format!("mirror:{device}");
-            let done = db::meta(&self.db, &key)?.and_then(|bytes| bytes.try_into().ok()).map_or(0, u64::from_le_bytes);
+            let done = db::meta(&self.db, &key)?
+                .and_then(|bytes| bytes.try_into().ok())
+                .map_or(0, u64::from_le_bytes);
             if done < seq {
                 self.mirror_device(&device, done, seq)?;
                 db::set_meta(&self.db, &key, &seq.to_le_bytes())?;
@@ -115,7 +118,9 @@ impl Vault {
             let first = from;
             while from <= seq && bytes.len() < CHUNK {
                 let n = self.number(&Place { device: *device, seq: from })?;
-                let Some(n) = n else { return Err(Error::Damaged(format!("record {device}:{from} has no row"))) };
+                let Some(n) = n else {
+                    return Err(Error::Damaged(format!("record {device}:{from} has no row")));
+                };
                 let row = self.row(n)?;
                 wall = row.wall;
                 bytes.extend(self.log.record(device, row.spot)?.entry(false));
@@ -130,7 +135,14 @@ impl Vault {
         let tree = git::edit_tree(&mut objects, None, &entries)?;
         let by = git::Signature::new("aios", "aios@localhost", (wall / 1000) as i64);
         let message = format!("Log of device {device} up to record {seq}\n").into_bytes();
-        let commit = git::Commit { tree, parents: Vec::new(), author: by.clone(), committer: by.clone(), encoding: None, message };
+        let commit = git::Commit {
+            tree,
+            parents: Vec::new(),
+            author: by.clone(),
+            committer: by.clone(),
+            encoding: None,
+            message,
+        };
         let commit = objects.write(ObjectType::Commit, &commit.to_bytes())?;
         Ok(git::set_ref(&repo, &name, commit, old, &by, "aios")?)
     }
@@ -217,13 +229,18 @@ impl Chunk {
 }
 
 /// The chunks of a mirror, in order.
-pub(crate) fn chunks(repo: &git2::Repository, objects: &mut dyn Objects, commit: Oid) -> Result<Vec<Chunk>, Error> {
+pub(crate) fn chunks(
+    repo: &git2::Repository,
+    objects: &mut dyn Objects,
+    commit: Oid,
+) -> Result<Vec<Chunk>, Error> {
     let tree = repo.find_commit(commit).map_err(|_| git::Error::Missing(commit))?.tree_id();
     let (_, raw) = objects.read(tree)?;
     let mut out = Vec::new();
     for entry in git::entries(tree, &raw)? {
         let name = String::from_utf8_lossy(&entry.name).into_owned();
-        let range = name.split_once('-').and_then(|(first, last)| Some((first.parse().ok()?, last.parse().ok()?)));
+        let range =
+            name.split_once('-').and_then(|(first, last)| Some((first.parse().ok()?, last.parse().ok()?)));
         if let Some((first, last)) = range {
             let size = repo.odb().and_then(|odb| odb.read_header(entry.oid)).map_or(0, |(size, _)| size);
             out.push(Chunk { first, last, size, oid: entry.oid });

@@ -69,7 +69,8 @@ impl Vault {
     }
 
     fn listed(&mut self, conflict: &Conflict) -> Result<Listed, Error> {
-        let path = self.placement(&conflict.doc)?.map_or_else(|| conflict.doc.short(12), |placement| placement.path);
+        let path =
+            self.placement(&conflict.doc)?.map_or_else(|| conflict.doc.short(12), |placement| placement.path);
         let mut values = Vec::new();
         for value in &conflict.values {
             let text = match conflict.kind {
@@ -79,7 +80,11 @@ impl Vault {
             };
             let n = value.place.map(|place| self.number(&place)).transpose()?.flatten();
             let wall = n.map(|n| self.row(n)).transpose()?.map(|row| time(row.wall));
-            values.push(ListedValue { value: text, device: value.place.map(|place| self.members.name(&place.device)), time: wall });
+            values.push(ListedValue {
+                value: text,
+                device: value.place.map(|place| self.members.name(&place.device)),
+                time: wall,
+            });
         }
         let mut reverse = format!("aios conflicts resolve {} --keep 1", conflict.id);
         if conflict.kind == ConflictKind::Stale {
@@ -88,7 +93,15 @@ impl Vault {
                 reverse = format!("aios undo {}:{}", place.device.short(12), place.seq);
             }
         }
-        Ok(Listed { id: conflict.id.clone(), path, key: conflict.key.clone(), kind: conflict.kind, values, kept: 0, reverse })
+        Ok(Listed {
+            id: conflict.id.clone(),
+            path,
+            key: conflict.key.clone(),
+            kind: conflict.kind,
+            values,
+            kept: 0,
+            reverse,
+        })
     }
 
     /// The frontmatter of the file that a value names by blob.
@@ -101,11 +114,14 @@ impl Vault {
     }
 
     fn find_conflict(&self, id: &str) -> Result<Conflict, Error> {
-        let found: Vec<Conflict> = self.conflict_rows()?.into_iter().filter(|conflict| conflict.id.starts_with(id)).collect();
+        let found: Vec<Conflict> =
+            self.conflict_rows()?.into_iter().filter(|conflict| conflict.id.starts_with(id)).collect();
         match &found[..] {
             [one] if !id.is_empty() => Ok(one.clone()),
             [] | [_] => Err(Error::Unknown { what: "conflict", name: id.to_owned() }),
-            _ => Err(Error::Usage(format!("`{id}` is the start of several conflicts' ids; write more of it"))),
+            _ => {
+                Err(Error::Usage(format!("`{id}` is the start of several conflicts' ids; write more of it")))
+            }
         }
     }
 
@@ -117,14 +133,20 @@ impl Vault {
             _ => conflict.values.len(),
         };
         if keep >= choices {
-            return Err(Error::Usage(format!("conflict {} has values 0 to {}", conflict.id, choices.saturating_sub(1))));
+            return Err(Error::Usage(format!(
+                "conflict {} has values 0 to {}",
+                conflict.id,
+                choices.saturating_sub(1)
+            )));
         }
         let path = self.placement(&conflict.doc)?.map(|placement| placement.path).unwrap_or_default();
         let mut record = None;
         if conflict.kind == ConflictKind::Stale && keep == 1 {
             let place = conflict.values.first().and_then(|value| value.place);
             let n = place.map(|place| self.number(&place)).transpose()?.flatten();
-            let Some(n) = n else { return Err(Error::Unknown { what: "record of conflict", name: conflict.id }) };
+            let Some(n) = n else {
+                return Err(Error::Unknown { what: "record of conflict", name: conflict.id });
+            };
             record = self.undo(&self.of_number(n)?)?.records.last().copied();
         } else {
             let items = self.decision(&conflict, keep)?;
@@ -168,7 +190,10 @@ impl Vault {
                 let text = self.text_of(&placement.content.git)?;
                 let key = conflict.key.as_deref().unwrap_or_default();
                 let Some(new) = with_value(&text, key, &chosen.value) else {
-                    return Err(Error::Usage(format!("{} has no frontmatter to put `{key}` into; edit the file instead", placement.path)));
+                    return Err(Error::Usage(format!(
+                        "{} has no frontmatter to put `{key}` into; edit the file instead",
+                        placement.path
+                    )));
                 };
                 self.rewrite(conflict, &placement.path, new)
             }
@@ -181,13 +206,22 @@ impl Vault {
             ConflictKind::Content => {
                 let Some(place) = chosen.place else { return Ok(Vec::new()) };
                 let touches = self.touches_of(&doc, &place)?;
-                let Some(head) = touches.iter().rev().find_map(|touch| Some((touch.index, touch.act.content()?))) else { return Ok(Vec::new()) };
+                let Some(head) =
+                    touches.iter().rev().find_map(|touch| Some((touch.index, touch.act.content()?)))
+                else {
+                    return Ok(Vec::new());
+                };
                 let (index, content) = head;
                 let history = SqlHistory(&self.db);
                 let all = history.touches(&doc)?;
-                let mut view = touches.iter().find(|touch| touch.index == index).map(|touch| touch.seen.clone()).unwrap_or_default();
+                let mut view = touches
+                    .iter()
+                    .find(|touch| touch.index == index)
+                    .map(|touch| touch.seen.clone())
+                    .unwrap_or_default();
                 view.add(place);
-                let kind = aios_core::fold::fold(&all, &[], &view).map_or(placement.kind, |found| found.text.kind());
+                let kind =
+                    aios_core::fold::fold(&all, &[], &view).map_or(placement.kind, |found| found.text.kind());
                 let payload = match kind.inline() {
                     true => match self.blob(&content.git)? {
                         Some(bytes) => bytes.to_vec(),
@@ -203,7 +237,10 @@ impl Vault {
                 // The two change names: whoever has the path now takes a suffix.
                 let mut items = Vec::new();
                 if let Some(other) = self.doc_at(&chosen.value)? {
-                    items.push((Item::Move { doc: other, path: path::suffixed(&chosen.value, &other, 6) }, Vec::new()));
+                    items.push((
+                        Item::Move { doc: other, path: path::suffixed(&chosen.value, &other, 6) },
+                        Vec::new(),
+                    ));
                 }
                 items.push((Item::Move { doc, path: chosen.value }, Vec::new()));
                 Ok(items)
@@ -213,7 +250,12 @@ impl Vault {
         }
     }
 
-    fn rewrite(&mut self, conflict: &Conflict, path: &str, new: String) -> Result<Vec<(Item, Vec<u8>)>, Error> {
+    fn rewrite(
+        &mut self,
+        conflict: &Conflict,
+        path: &str,
+        new: String,
+    ) -> Result<Vec<(Item, Vec<u8>)>, Error> {
         let content = Content::of(new.as_bytes());
         let edited = self.edit_at(&conflict.doc, path, content, Some(new.into_bytes()), None)?;
         Ok(edited.map(|edited| (edited.item, edited.payload)).into_iter().collect())
@@ -243,7 +285,9 @@ fn with_value(text: &str, key: &str, raw: &str) -> Option<String> {
         _ if !parts.has_front() => return None,
         "opening fence" => parts.open = raw.to_owned(),
         "closing fence" => parts.close = raw.to_owned(),
-        _ => parts.entries.push(markdown::Entry { name: key.to_owned(), value: markdown::Value::Scalar(raw.to_owned()) }),
+        _ => parts
+            .entries
+            .push(markdown::Entry { name: key.to_owned(), value: markdown::Value::Scalar(raw.to_owned()) }),
     }
     Some(parts.render())
 }

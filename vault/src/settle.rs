@@ -56,7 +56,9 @@ impl Vault {
             leave.extend(rows.iter().map(|row| row.path.clone()).filter(|at| Some(at) != path.as_ref()));
             match placement {
                 Some(placement) => {
-                    let settled = rows.iter().any(|row| row.path == placement.path && same(&placement, &row.hash, &row.found));
+                    let settled = rows
+                        .iter()
+                        .any(|row| row.path == placement.path && same(&placement, &row.hash, &row.found));
                     if settled && rows.len() == 1 {
                         done.push(*doc);
                         continue;
@@ -182,7 +184,11 @@ impl Vault {
     }
 
     /// The bytes of a document as the tables show it.
-    pub(crate) fn document_bytes(&mut self, doc: &DocId, content: &Content) -> Result<std::rc::Rc<Vec<u8>>, Error> {
+    pub(crate) fn document_bytes(
+        &mut self,
+        doc: &DocId,
+        content: &Content,
+    ) -> Result<std::rc::Rc<Vec<u8>>, Error> {
         use aios_core::history::History;
         if let Some(bytes) = self.blob(&content.git)? {
             return Ok(bytes);
@@ -218,7 +224,12 @@ impl Vault {
         self.landed(path, target, put, out)
     }
 
-    fn put_many(&mut self, targets: BTreeMap<String, Target>, out: &mut Settled, progress: Progress<'_>) -> Result<(), Error> {
+    fn put_many(
+        &mut self,
+        targets: BTreeMap<String, Target>,
+        out: &mut Settled,
+        progress: Progress<'_>,
+    ) -> Result<(), Error> {
         let total = targets.len() as u64;
         let mut expects = BTreeMap::new();
         for path in targets.keys() {
@@ -241,7 +252,9 @@ impl Vault {
                 Kind::Link => Source::Link(&link),
                 _ => Source::Bytes(&bytes),
             };
-            if let Err(e) = batch.put(path, source, exec, expects.get(path).copied().unwrap_or(Expect::Absent)) {
+            if let Err(e) =
+                batch.put(path, source, exec, expects.get(path).copied().unwrap_or(Expect::Absent))
+            {
                 out.problems.push(problem(path, &e.to_string()));
             }
         }
@@ -253,7 +266,13 @@ impl Vault {
         Ok(())
     }
 
-    fn landed(&mut self, path: &str, target: &Target, put: Result<Put, String>, out: &mut Settled) -> Result<(), Error> {
+    fn landed(
+        &mut self,
+        path: &str,
+        target: &Target,
+        put: Result<Put, String>,
+        out: &mut Settled,
+    ) -> Result<(), Error> {
         let Target { doc, placement } = target;
         let (found, displaced) = match put {
             Ok(Put::Done { found, .. }) => (found, None),
@@ -303,7 +322,9 @@ impl Vault {
                 Origin::Unknown => tracing::warn!(name = left.name, "not a file of ours in .aios/tmp"),
                 Origin::Displaced => {
                     let Some(path) = left.path.clone() else { continue };
-                    let Some(doc) = self.file(&path)?.map(|row| row.doc).or(self.doc_at(&path)?) else { continue };
+                    let Some(doc) = self.file(&path)?.map(|row| row.doc).or(self.doc_at(&path)?) else {
+                        continue;
+                    };
                     let read = self.writer.content(&left.name, LARGE)?;
                     self.transaction(|vault| vault.absorb_aside(&doc, &path, Saved::of(read)))?;
                     self.writer.discard(&left.name)?;
@@ -320,5 +341,9 @@ fn same(placement: &Placement, hash: &ContentHash, found: &Found) -> bool {
 }
 
 fn problem(path: &str, what: &str) -> Problem {
-    Problem { path: path.to_owned(), problem: what.to_owned(), hint: "the rest went on; run `aios sync` again when it is mended".into() }
+    Problem {
+        path: path.to_owned(),
+        problem: what.to_owned(),
+        hint: "the rest went on; run `aios sync` again when it is mended".into(),
+    }
 }

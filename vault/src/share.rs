@@ -58,7 +58,12 @@ impl Vault {
     }
 
     /// The number of the first record that is missing from `waiting`.
-    fn bound(&self, have: &View, upto: &View, waiting: &[(i64, Place, Spot, u64)]) -> Result<Option<i64>, Error> {
+    fn bound(
+        &self,
+        have: &View,
+        upto: &View,
+        waiting: &[(i64, Place, Spot, u64)],
+    ) -> Result<Option<i64>, Error> {
         let mut reach = have.clone();
         waiting.iter().for_each(|(_, place, ..)| reach.add(*place));
         let mut bound = None;

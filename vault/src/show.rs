@@ -111,7 +111,8 @@ impl Vault {
         let mut conflicts = reading.conflicts;
         if !found.lost_claims.is_empty() {
             let lost = found.lost_claims.iter().map(|(path, place)| Value::of_record(path.clone(), *place));
-            let values = std::iter::once(Value { value: found.claim.clone(), place: None }).chain(lost).collect();
+            let values =
+                std::iter::once(Value { value: found.claim.clone(), place: None }).chain(lost).collect();
             conflicts.push(Conflict::new(*doc, ConflictKind::Path, None, values));
         }
         if path != found.claim {
@@ -121,14 +122,25 @@ impl Vault {
         if let Some(place) = found.survived
             && survives_unseen(touches, view, &place)
         {
-            let values = vec![Value { value: "kept".into(), place: None }, Value::of_record("deleted".into(), place)];
+            let values =
+                vec![Value { value: "kept".into(), place: None }, Value::of_record("deleted".into(), place)];
             conflicts.push(Conflict::new(*doc, ConflictKind::Delete, None, values));
         }
         for (place, git) in self.stale(doc, view)? {
-            conflicts.push(Conflict::new(*doc, ConflictKind::Stale, None, vec![Value::of_record(git.to_string(), place)]));
+            conflicts.push(Conflict::new(
+                *doc,
+                ConflictKind::Stale,
+                None,
+                vec![Value::of_record(git.to_string(), place)],
+            ));
         }
-        let placement =
-            Placement { path, claim: found.claim, kind: found.text.kind(), mode: found.mode, content: reading.content };
+        let placement = Placement {
+            path,
+            claim: found.claim,
+            kind: found.text.kind(),
+            mode: found.mode,
+            content: reading.content,
+        };
         Ok((placement, conflicts))
     }
 
@@ -176,7 +188,9 @@ impl Vault {
 
     pub(crate) fn state_sum(&self) -> Result<State, Error> {
         match db::meta(&self.db, "state")? {
-            Some(bytes) => State::from_bytes(&bytes).ok_or_else(|| Error::Damaged("the state sum is malformed".into())),
+            Some(bytes) => {
+                State::from_bytes(&bytes).ok_or_else(|| Error::Damaged("the state sum is malformed".into()))
+            }
             None => Ok(State::default()),
         }
     }
@@ -196,7 +210,9 @@ impl Vault {
             match (&change.new, &row) {
                 (Some(new), Some(row)) => {
                     state.add(row);
-                    self.db.prepare_cached("INSERT OR REPLACE INTO doc VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?)")?.execute(params![
+                    self.db
+                        .prepare_cached("INSERT OR REPLACE INTO doc VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?)")?
+                        .execute(params![
                         doc.as_bytes(),
                         new.path,
                         new.claim,
@@ -233,12 +249,14 @@ impl Vault {
         }
         for conflict in &change.conflicts {
             let row = conflict.row();
-            let new = self.db.prepare_cached("INSERT OR IGNORE INTO conflict VALUES(?, ?, ?, ?)")?.execute(params![
-                conflict.id,
-                doc.as_bytes(),
-                serde_json::to_string(conflict).unwrap_or_default(),
-                row
-            ])?;
+            let new = self.db.prepare_cached("INSERT OR IGNORE INTO conflict VALUES(?, ?, ?, ?)")?.execute(
+                params![
+                    conflict.id,
+                    doc.as_bytes(),
+                    serde_json::to_string(conflict).unwrap_or_default(),
+                    row
+                ],
+            )?;
             if new > 0 {
                 state.add(&row);
             }
@@ -248,7 +266,8 @@ impl Vault {
 
     fn hide_settled(&self, state: &mut State) -> Result<(), Error> {
         let rows: Vec<String> = {
-            let mut get = self.db.prepare_cached("SELECT c.row FROM conflict c JOIN settled s ON s.id = c.id")?;
+            let mut get =
+                self.db.prepare_cached("SELECT c.row FROM conflict c JOIN settled s ON s.id = c.id")?;
             let rows = get.query_map([], |row| row.get(0))?;
             rows.collect::<Result<_, _>>()?
         };
@@ -270,7 +289,9 @@ impl Vault {
 
     /// A document as the tables show it.
     pub(crate) fn placement(&self, doc: &DocId) -> Result<Option<Placement>, Error> {
-        let mut get = self.db.prepare_cached("SELECT path, claim, kind, mode, hash, git, size FROM doc WHERE id = ?")?;
+        let mut get = self
+            .db
+            .prepare_cached("SELECT path, claim, kind, mode, hash, git, size FROM doc WHERE id = ?")?;
         let mut rows = get.query([doc.as_bytes()])?;
         rows.next()?.map(placement).transpose()
     }
@@ -284,7 +305,9 @@ impl Vault {
 
     /// Every document, in order of path.
     pub(crate) fn placements(&self) -> Result<Vec<(DocId, Placement)>, Error> {
-        let mut get = self.db.prepare_cached("SELECT path, claim, kind, mode, hash, git, size, id FROM doc ORDER BY path")?;
+        let mut get = self
+            .db
+            .prepare_cached("SELECT path, claim, kind, mode, hash, git, size, id FROM doc ORDER BY path")?;
         let mut rows = get.query([])?;
         let mut out = Vec::new();
         while let Some(row) = rows.next()? {
@@ -329,11 +352,19 @@ fn placement(row: &rusqlite::Row<'_>) -> Result<Placement, Error> {
 /// An item made later by someone who knew of the delete is a revival, no conflict.
 fn survives_unseen(touches: &[Touch], view: &View, place: &Place) -> bool {
     let here = || touches.iter().filter(|touch| view.has(&touch.place));
-    let Some(delete) = here().find(|touch| touch.place == *place && touch.act == Act::Delete) else { return false };
+    let Some(delete) = here().find(|touch| touch.place == *place && touch.act == Act::Delete) else {
+        return false;
+    };
     !here().any(|touch| touch.act != Act::Delete && touch.covers(delete))
 }
 
-fn folded<H>(history: &H, from: &View, to: &View, touched: &BTreeSet<DocId>, moved: &[FolderMove]) -> Result<Vec<Folded>, Error>
+fn folded<H>(
+    history: &H,
+    from: &View,
+    to: &View,
+    touched: &BTreeSet<DocId>,
+    moved: &[FolderMove],
+) -> Result<Vec<Folded>, Error>
 where
     H: History,
     Error: From<H::Error>,

@@ -110,7 +110,11 @@ impl Vault {
             });
         }
         let conflicts = self.count("SELECT count(*) FROM conflict")?;
-        let waiting = self.gated()?.iter().filter(|(_, accepted, present)| present.is_some() && *accepted != present.map(|(hash, _)| hash)).count();
+        let waiting = self
+            .gated()?
+            .iter()
+            .filter(|(_, accepted, present)| present.is_some() && *accepted != present.map(|(hash, _)| hash))
+            .count();
         let peers = self.peer_status()?;
         let synced = match peers.is_empty() {
             true => None,
@@ -140,7 +144,12 @@ impl Vault {
     }
 
     /// Compares the working files and git with what was taken in.
-    fn look(&mut self, pending: &mut Vec<PathChange>, problems: &mut Vec<Problem>, progress: Progress<'_>) -> Result<(), Error> {
+    fn look(
+        &mut self,
+        pending: &mut Vec<PathChange>,
+        problems: &mut Vec<Problem>,
+        progress: Progress<'_>,
+    ) -> Result<(), Error> {
         let main = git::read_ref(&self.repo, git::MAIN)?;
         let ours = db::meta(&self.db, "main")?;
         if let (Some(main), Some(ours)) = (main, ours)
@@ -160,9 +169,19 @@ impl Vault {
         };
         if survey.mass_deletion() {
             let e = Error::MassDeletion { missing: survey.missing.len(), tracked: survey.known };
-            problems.push(Problem { path: String::new(), problem: e.to_string(), hint: e.hint().unwrap_or_default() });
+            problems.push(Problem {
+                path: String::new(),
+                problem: e.to_string(),
+                hint: e.hint().unwrap_or_default(),
+            });
         }
-        for saved in survey.modified.iter().map(|(_, saved)| saved).chain(&survey.added).chain(survey.moved.iter().map(|moved| &moved.to)) {
+        for saved in survey
+            .modified
+            .iter()
+            .map(|(_, saved)| saved)
+            .chain(&survey.added)
+            .chain(survey.moved.iter().map(|moved| &moved.to))
+        {
             problems.extend(front_problem(saved));
         }
         problems.extend(survey.problems.iter().cloned());
@@ -178,7 +197,10 @@ impl Vault {
         }
         for moved in &survey.moved {
             let path = &moved.to.found.path;
-            let carried = survey.folders.iter().any(|(from, to)| aios_core::path::rebase(&moved.row.path, from, to).as_ref() == Some(path));
+            let carried = survey
+                .folders
+                .iter()
+                .any(|(from, to)| aios_core::path::rebase(&moved.row.path, from, to).as_ref() == Some(path));
             if !carried {
                 out.push(PathChange::new(path, format!("renamed from {}", moved.row.path)));
             }
@@ -224,7 +246,9 @@ impl Vault {
     pub fn front_problems(&self, changed: &[PathChange]) -> Vec<Problem> {
         let mut out = Vec::new();
         for change in changed.iter().filter(|change| change.change != "deleted") {
-            if let Ok(read) = crate::disk::read::read(self.writer.root(), &change.path, crate::disk::read::LARGE) {
+            if let Ok(read) =
+                crate::disk::read::read(self.writer.root(), &change.path, crate::disk::read::LARGE)
+            {
                 out.extend(front_problem(&Saved::of(read)));
             }
         }

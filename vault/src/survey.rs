@@ -111,7 +111,8 @@ impl Vault {
                 });
             }
         }
-        let sources: Vec<RuleSource<'_>> = texts.iter().map(|(path, text)| RuleSource { path, text }).collect();
+        let sources: Vec<RuleSource<'_>> =
+            texts.iter().map(|(path, text)| RuleSource { path, text }).collect();
         let rules = Rules::new(&sources);
         for problem in rules.problems() {
             problems.push(Problem {
@@ -130,7 +131,12 @@ impl Vault {
         self.survey_scan(scan, problems, progress)
     }
 
-    pub(crate) fn survey_scan(&mut self, scan: Scan, problems: Vec<Problem>, progress: Progress<'_>) -> Result<Survey, Error> {
+    pub(crate) fn survey_scan(
+        &mut self,
+        scan: Scan,
+        problems: Vec<Problem>,
+        progress: Progress<'_>,
+    ) -> Result<Survey, Error> {
         let files = self.files()?;
         match scan.root {
             Root::Ready => {}
@@ -257,7 +263,9 @@ impl Vault {
             }
         }
         let mut by_hash: BTreeMap<ContentHash, (Vec<usize>, Vec<usize>)> = BTreeMap::new();
-        for (n, row) in out.missing.iter().enumerate().filter(|(n, row)| !gone.contains(n) && row.found.size > 0) {
+        for (n, row) in
+            out.missing.iter().enumerate().filter(|(n, row)| !gone.contains(n) && row.found.size > 0)
+        {
             by_hash.entry(row.hash).or_default().0.push(n);
         }
         for (n, saved) in out.added.iter().enumerate().filter(|(n, _)| !taken.contains_key(n)) {
@@ -289,7 +297,8 @@ impl Vault {
                 }
             }
         }
-        let mut missing: Vec<Option<FileRow>> = std::mem::take(&mut out.missing).into_iter().map(Some).collect();
+        let mut missing: Vec<Option<FileRow>> =
+            std::mem::take(&mut out.missing).into_iter().map(Some).collect();
         for (n, saved) in std::mem::take(&mut out.added).into_iter().enumerate() {
             match taken.get(&n).and_then(|from| missing[*from].take()) {
                 Some(row) => out.moved.push(Moved { row, to: saved }),
@@ -302,7 +311,9 @@ impl Vault {
 
     /// How alike a known blob and a file are, 0 to 1; 0 for what is not small text.
     fn likeness(&mut self, git: &GitId, saved: &Saved) -> Result<f64, Error> {
-        let Some(new) = saved.bytes.as_deref().and_then(|bytes| std::str::from_utf8(bytes).ok()) else { return Ok(0.0) };
+        let Some(new) = saved.bytes.as_deref().and_then(|bytes| std::str::from_utf8(bytes).ok()) else {
+            return Ok(0.0);
+        };
         let Some(old) = self.blob(git)? else { return Ok(0.0) };
         let Ok(old) = std::str::from_utf8(&old) else { return Ok(0.0) };
         let (longer, shorter) = (old.len().max(new.len()), old.len().min(new.len()));
@@ -318,7 +329,10 @@ impl Vault {
         let fields = |bytes: &[u8]| -> Vec<(String, String)> {
             let text = String::from_utf8_lossy(bytes);
             let parts = aios_core::markdown::split(&text);
-            let named = |name: &str| ["id", "number", "email", "name", "title", "slug", "date"].contains(&name.to_lowercase().as_str());
+            let named = |name: &str| {
+                ["id", "number", "email", "name", "title", "slug", "date"]
+                    .contains(&name.to_lowercase().as_str())
+            };
             let kept = parts.entries.iter().filter(|entry| named(&entry.name));
             kept.map(|entry| (entry.name.clone(), entry.value.raw().trim().to_owned())).collect()
         };
@@ -381,10 +395,14 @@ fn find_folders(out: &mut Survey, files: &BTreeMap<String, FileRow>) {
     let mut folders: Vec<(String, String)> = Vec::new();
     for ((from, to), count) in groups {
         let below = format!("{from}/");
-        let known: Vec<&str> =
-            files.range(below.clone()..).take_while(|(path, _)| path.starts_with(&below)).map(|(path, _)| path.as_str()).collect();
+        let known: Vec<&str> = files
+            .range(below.clone()..)
+            .take_while(|(path, _)| path.starts_with(&below))
+            .map(|(path, _)| path.as_str())
+            .collect();
         let whole = known.iter().all(|path| {
-            path::rebase(path, &from, &to).is_some_and(|expected| moved.get(path).copied() == Some(expected.as_str()))
+            path::rebase(path, &from, &to)
+                .is_some_and(|expected| moved.get(path).copied() == Some(expected.as_str()))
         });
         let inside = out.added.iter().any(|saved| saved.found.path.starts_with(&below))
             || out.modified.iter().any(|(row, _)| row.path.starts_with(&below));

@@ -47,8 +47,10 @@ impl Loaded {
     pub fn heads(&self, doc: &DocId, heads: &[Head]) -> Result<Vec<ChangeHash>, Error> {
         let find = |head: &Head| {
             let edit = self.changes.get(&(head.place, head.index)).copied();
-            edit.or_else(|| self.document.content_head(&head.content.hash))
-                .ok_or_else(|| Error::Document { doc: *doc, why: format!("the change of record {} is missing", head.place) })
+            edit.or_else(|| self.document.content_head(&head.content.hash)).ok_or_else(|| Error::Document {
+                doc: *doc,
+                why: format!("the change of record {} is missing", head.place),
+            })
         };
         heads.iter().map(find).collect()
     }
@@ -85,8 +87,10 @@ impl Vault {
     /// The item at a place, read from the log.
     pub(crate) fn item(&mut self, doc: &DocId, place: &Place, index: u32) -> Result<Item, Error> {
         let source = SqlHistory(&self.db).source(doc, place, index)?;
-        let raw = self.log.read(&source.device, Spot { segment: source.segment, at: source.at }, source.len)?;
-        serde_json::from_slice(&raw).map_err(|e| Error::Document { doc: *doc, why: format!("an item of record {place}: {e}") })
+        let raw =
+            self.log.read(&source.device, Spot { segment: source.segment, at: source.at }, source.len)?;
+        serde_json::from_slice(&raw)
+            .map_err(|e| Error::Document { doc: *doc, why: format!("an item of record {place}: {e}") })
     }
 
     /// The file of one content item, as its author saw it.
@@ -104,16 +108,24 @@ impl Vault {
         let fail = |why: &str| Error::Document { doc: *doc, why: format!("record {}: {why}", head.place) };
         let source = SqlHistory(&self.db).source(doc, &head.place, head.index)?;
         let bytes = match self.item(doc, &head.place, head.index)? {
-            Item::Create { kind, content, .. } | Item::Replace { kind, content, .. } => match source.payload {
-                Some(at) => {
-                    self.log.read(&source.device, Spot { segment: source.segment, at }, content.size as usize)?
+            Item::Create { kind, content, .. } | Item::Replace { kind, content, .. } => {
+                match source.payload {
+                    Some(at) => self.log.read(
+                        &source.device,
+                        Spot { segment: source.segment, at },
+                        content.size as usize,
+                    )?,
+                    None if kind == Kind::Blob => return Err(Error::Apart(content.git)),
+                    None => return Err(fail("it has no payload")),
                 }
-                None if kind == Kind::Blob => return Err(Error::Apart(content.git)),
-                None => return Err(fail("it has no payload")),
-            },
+            }
             Item::Edit { patch, from, .. } => {
                 let touches = SqlHistory(&self.db).touches(doc)?;
-                let mut seen = touches.iter().find(|t| t.place == head.place && t.index == head.index).map(|t| t.seen.clone()).unwrap_or_default();
+                let mut seen = touches
+                    .iter()
+                    .find(|t| t.place == head.place && t.index == head.index)
+                    .map(|t| t.seen.clone())
+                    .unwrap_or_default();
                 seen = without(&seen, &head.place);
                 let base = self.bytes_in(doc, &touches, &seen)?.ok_or_else(|| fail("its base is missing"))?;
                 if ContentHash::of(&base) != from {
@@ -132,7 +144,11 @@ impl Vault {
 
     /// The bytes of a version its user may have in front of them, `None` where they cannot be had. A stale save's own
     /// bytes are in no commit's tree: they follow from the log.
-    pub(crate) fn bytes_of_shown(&mut self, doc: &DocId, shown: &Shown) -> Result<Option<Rc<Vec<u8>>>, Error> {
+    pub(crate) fn bytes_of_shown(
+        &mut self,
+        doc: &DocId,
+        shown: &Shown,
+    ) -> Result<Option<Rc<Vec<u8>>>, Error> {
         if let Some(bytes) = self.blob(&shown.git)? {
             return Ok(Some(bytes));
         }
@@ -153,11 +169,17 @@ impl Vault {
     }
 
     /// The bytes of a document in a view, `None` where it has no content there.
-    fn bytes_in(&mut self, doc: &DocId, touches: &[Touch], view: &View) -> Result<Option<Rc<Vec<u8>>>, Error> {
+    fn bytes_in(
+        &mut self,
+        doc: &DocId,
+        touches: &[Touch],
+        view: &View,
+    ) -> Result<Option<Rc<Vec<u8>>>, Error> {
         match fold(touches, &[], view) {
             None => {
                 // Deleted there, and edited all the same: its last content is the base.
-                let kept: Vec<Touch> = touches.iter().filter(|touch| touch.act != Act::Delete).cloned().collect();
+                let kept: Vec<Touch> =
+                    touches.iter().filter(|touch| touch.act != Act::Delete).cloned().collect();
                 match fold(&kept, &[], view) {
                     None => Ok(None),
                     Some(found) => self.bytes_of_text(doc, touches, view, &found.text).map(Some),
@@ -168,7 +190,13 @@ impl Vault {
     }
 
     /// The bytes a folded document reads as.
-    pub(crate) fn bytes_of_text(&mut self, doc: &DocId, touches: &[Touch], view: &View, text: &Text) -> Result<Rc<Vec<u8>>, Error> {
+    pub(crate) fn bytes_of_text(
+        &mut self,
+        doc: &DocId,
+        touches: &[Touch],
+        view: &View,
+        text: &Text,
+    ) -> Result<Rc<Vec<u8>>, Error> {
         match text {
             Text::One { head, .. } => self.bytes_of_head(doc, head),
             Text::Whole { heads, .. } => match heads.last() {
@@ -179,7 +207,10 @@ impl Vault {
             Text::Characters { kind, epoch, heads } => {
                 let loaded = self.load(doc, *epoch, *kind, touches, view)?;
                 let changes = loaded.heads(doc, heads)?;
-                let reading = loaded.document.read(&changes, &|c| loaded.rank(c)).map_err(|e| document_error(doc, e))?;
+                let reading = loaded
+                    .document
+                    .read(&changes, &|c| loaded.rank(c))
+                    .map_err(|e| document_error(doc, e))?;
                 Ok(Rc::new(reading.text.into_bytes()))
             }
         }
@@ -193,7 +224,8 @@ impl Vault {
                 None => (text, head.seen.clone()),
                 Some((so_far, taken)) => {
                     let base = self.bytes_in(doc, touches, &taken.meet(&head.seen))?;
-                    let base = base.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
+                    let base =
+                        base.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
                     (merge_lines(&base, &so_far, &text), taken.union(&head.seen))
                 }
             });
@@ -202,7 +234,13 @@ impl Vault {
     }
 
     /// What a folded document reads as, with its conflicts. Builds the Automerge document only if two ever edited at once.
-    pub(crate) fn read_text(&mut self, doc: &DocId, touches: &[Touch], view: &View, text: &Text) -> Result<Reading, Error> {
+    pub(crate) fn read_text(
+        &mut self,
+        doc: &DocId,
+        touches: &[Touch],
+        view: &View,
+        text: &Text,
+    ) -> Result<Reading, Error> {
         let heads = text.heads().iter().map(|head| (head.place, head.index)).collect();
         let known = (*doc, heads);
         if let Some(reading) = self.readings.get(&known) {
@@ -219,12 +257,25 @@ impl Vault {
         Ok(reading)
     }
 
-    fn read_anew(&mut self, doc: &DocId, touches: &[Touch], view: &View, text: &Text) -> Result<Reading, Error> {
+    fn read_anew(
+        &mut self,
+        doc: &DocId,
+        touches: &[Touch],
+        view: &View,
+        text: &Text,
+    ) -> Result<Reading, Error> {
         let mut conflicts = Vec::new();
         let content = match text {
             Text::One { kind, epoch, head } => {
                 if kind.by_character() && !linear(touches, view) {
-                    self.registers(doc, touches, view, (*kind, *epoch), std::slice::from_ref(head), &mut conflicts)?;
+                    self.registers(
+                        doc,
+                        touches,
+                        view,
+                        (*kind, *epoch),
+                        std::slice::from_ref(head),
+                        &mut conflicts,
+                    )?;
                 }
                 head.content
             }
@@ -237,7 +288,10 @@ impl Vault {
                 self.keep(bytes)
             }
             Text::Whole { heads, .. } => {
-                let values = heads.iter().rev().map(|head| Value::of_record(format!("content {}", head.content.git), head.place));
+                let values = heads
+                    .iter()
+                    .rev()
+                    .map(|head| Value::of_record(format!("content {}", head.content.git), head.place));
                 conflicts.push(Conflict::new(*doc, ConflictKind::Content, None, values.collect()));
                 match heads.last() {
                     Some(head) => head.content,
@@ -265,7 +319,8 @@ impl Vault {
     ) -> Result<String, Error> {
         let loaded = self.load(doc, epoch, kind, touches, view)?;
         let changes = loaded.heads(doc, heads)?;
-        let reading = loaded.document.read(&changes, &|c| loaded.rank(c)).map_err(|e| document_error(doc, e))?;
+        let reading =
+            loaded.document.read(&changes, &|c| loaded.rank(c)).map_err(|e| document_error(doc, e))?;
         let owner = |change: &ChangeHash| {
             let edit = loaded.changes.iter().find(|(_, hash)| *hash == change).map(|(at, _)| at.0);
             edit.or_else(|| loaded.rank(change).map(|stamp| Place { device: stamp.2, seq: stamp.3 }))
@@ -275,12 +330,19 @@ impl Vault {
                 Register::Key(name) => name.clone(),
                 other => other.to_string(),
             };
-            let losers = found.losers.iter().map(|(value, change)| Value { value: value.clone(), place: owner(change) });
-            let values = std::iter::once(Value { value: found.winner.clone(), place: None }).chain(losers).collect();
+            let losers = found
+                .losers
+                .iter()
+                .map(|(value, change)| Value { value: value.clone(), place: owner(change) });
+            let values =
+                std::iter::once(Value { value: found.winner.clone(), place: None }).chain(losers).collect();
             conflicts.push(Conflict::new(*doc, ConflictKind::Value, Some(key), values));
         }
         if reading.front_conflict {
-            let values = heads.iter().rev().map(|head| Value::of_record(format!("frontmatter of {}", head.content.git), head.place));
+            let values = heads
+                .iter()
+                .rev()
+                .map(|head| Value::of_record(format!("frontmatter of {}", head.content.git), head.place));
             conflicts.push(Conflict::new(*doc, ConflictKind::Front, None, values.collect()));
         }
         Ok(reading.text)
@@ -301,32 +363,46 @@ impl Vault {
         let edits: Vec<&Touch> = sorted.into_iter().filter(|touch| edits(touch, epoch)).collect();
 
         let saved: Option<(Vec<u8>, String)> = {
-            let mut get = self.db.prepare_cached("SELECT bytes, changes FROM automerge WHERE doc = ? AND epoch = ?")?;
-            get.query_row(params![doc.as_bytes(), epoch.to_string()], |row| Ok((row.get(0)?, row.get(1)?))).optional()?
+            let mut get =
+                self.db.prepare_cached("SELECT bytes, changes FROM automerge WHERE doc = ? AND epoch = ?")?;
+            get.query_row(params![doc.as_bytes(), epoch.to_string()], |row| Ok((row.get(0)?, row.get(1)?)))
+                .optional()?
         };
         let restored = saved.and_then(|(bytes, changes)| restore(doc, epoch, kind, &bytes, &changes));
         let (mut document, mut changes) = match restored {
             Some(found) => found,
             None => {
-                let texts = starts.iter().map(|touch| self.start_text(doc, touch)).collect::<Result<Vec<_>, _>>()?;
+                let texts =
+                    starts.iter().map(|touch| self.start_text(doc, touch)).collect::<Result<Vec<_>, _>>()?;
                 let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
-                let document = Document::new(*doc, epoch, kind, &texts).map_err(|e| document_error(doc, e))?;
+                let document =
+                    Document::new(*doc, epoch, kind, &texts).map_err(|e| document_error(doc, e))?;
                 (document, HashMap::new())
             }
         };
         for touch in &starts {
-            let known = touch.act.content().is_some_and(|content| document.content_head(&content.hash).is_some());
+            let known =
+                touch.act.content().is_some_and(|content| document.content_head(&content.hash).is_some());
             if !known {
                 let text = self.start_text(doc, touch)?;
                 document.add_content(&text).map_err(|e| document_error(doc, e))?;
             }
         }
-        let new: Vec<&Touch> = edits.iter().copied().filter(|touch| !changes.contains_key(&(touch.place, touch.index))).collect();
+        let new: Vec<&Touch> = edits
+            .iter()
+            .copied()
+            .filter(|touch| !changes.contains_key(&(touch.place, touch.index)))
+            .collect();
         let mut raw = Vec::with_capacity(new.len());
         for touch in &new {
             match self.item(doc, &touch.place, touch.index)? {
                 Item::Edit { change: Some(change), .. } => raw.push(change.0),
-                _ => return Err(Error::Document { doc: *doc, why: format!("record {} has no change", touch.place) }),
+                _ => {
+                    return Err(Error::Document {
+                        doc: *doc,
+                        why: format!("record {} has no change", touch.place),
+                    });
+                }
             }
         }
         let hashes = document.apply(&raw).map_err(|e| document_error(doc, e))?;
@@ -335,12 +411,9 @@ impl Vault {
             let list: Vec<(Place, u32, String)> =
                 changes.iter().map(|((place, index), hash)| (*place, *index, hash.to_string())).collect();
             let list = serde_json::to_string(&list).unwrap_or_default();
-            self.db.prepare_cached("INSERT OR REPLACE INTO automerge VALUES(?, ?, ?, ?)")?.execute(params![
-                doc.as_bytes(),
-                epoch.to_string(),
-                document.save(),
-                list
-            ])?;
+            self.db
+                .prepare_cached("INSERT OR REPLACE INTO automerge VALUES(?, ?, ?, ?)")?
+                .execute(params![doc.as_bytes(), epoch.to_string(), document.save(), list])?;
         }
         let mut ranks = HashMap::new();
         for touch in &edits {
@@ -360,7 +433,8 @@ impl Vault {
         let content = touch.act.content().unwrap_or_else(|| Content::of(b""));
         let head = Head { place: touch.place, index: touch.index, content, seen: touch.seen.clone() };
         let bytes = self.bytes_of_head(doc, &head)?;
-        String::from_utf8(bytes.to_vec()).map_err(|_| Error::Document { doc: *doc, why: format!("record {} holds no text", touch.place) })
+        String::from_utf8(bytes.to_vec())
+            .map_err(|_| Error::Document { doc: *doc, why: format!("record {} holds no text", touch.place) })
     }
 }
 
@@ -379,7 +453,8 @@ fn edits(touch: &Touch, epoch: Epoch) -> bool {
 
 /// Whether the content items of a view form a chain: nobody ever edited while another did.
 fn linear(touches: &[Touch], view: &View) -> bool {
-    let mut content: Vec<&Touch> = touches.iter().filter(|t| view.has(&t.place) && t.act.content().is_some()).collect();
+    let mut content: Vec<&Touch> =
+        touches.iter().filter(|t| view.has(&t.place) && t.act.content().is_some()).collect();
     content.sort_by_key(|touch| (touch.rank, touch.place, touch.index));
     content.windows(2).all(|pair| pair[1].covers(pair[0]))
 }
@@ -406,7 +481,15 @@ fn restore(
 
 /// A view without the record at `place`.
 fn without(view: &View, place: &Place) -> View {
-    view.iter().map(|end| if end.device == place.device && end.seq >= place.seq { Place { seq: place.seq - 1, ..end } } else { end }).collect()
+    view.iter()
+        .map(|end| {
+            if end.device == place.device && end.seq >= place.seq {
+                Place { seq: place.seq - 1, ..end }
+            } else {
+                end
+            }
+        })
+        .collect()
 }
 
 pub(crate) fn document_error(doc: &DocId, e: aios_core::document::DocumentError) -> Error {

@@ -55,7 +55,9 @@ impl Vault {
     /// Reverses one record with a new one. What was changed since stays changed.
     pub fn undo(&mut self, revision: &Revision) -> Result<Undone, Error> {
         let Some(n) = revision.n else {
-            return Err(Error::Usage("a merge, or a commit from before aios, did nothing of its own that could be undone".into()));
+            return Err(Error::Usage(
+                "a merge, or a commit from before aios, did nothing of its own that could be undone".into(),
+            ));
         };
         let mut out = Undone::default();
         self.undo_number(n, &mut out)?;
@@ -92,7 +94,10 @@ impl Vault {
     /// Brings the file, or every file of the folder, at `path` back as it was at a revision.
     pub fn restore(&mut self, path: &str, at: &Revision) -> Result<Undone, Error> {
         let Some(view) = at.view.clone() else {
-            return Err(Error::Usage("only records made with aios can be restored from: for an older commit use `git restore`".into()));
+            return Err(Error::Usage(
+                "only records made with aios can be restored from: for an older commit use `git restore`"
+                    .into(),
+            ));
         };
         let mut reversal = Reversal::default();
         let mut found = false;
@@ -108,7 +113,9 @@ impl Vault {
                 let mut targets = Vec::new();
                 for doc in self.docs_once(path, &view)? {
                     if let Some(old) = self.version(&doc, &view)?
-                        && (path.is_empty() || old.path == path || path::below(&path::fold(&old.path), &path::fold(path)).is_some())
+                        && (path.is_empty()
+                            || old.path == path
+                            || path::below(&path::fold(&old.path), &path::fold(path)).is_some())
                     {
                         let to = old.path.clone();
                         targets.push((doc, old, to));
@@ -139,14 +146,18 @@ impl Vault {
     /// Writes the files at or below `path` again that are gone from disk, as the vault has them; gives how many.
     /// For when most are gone by accident, so that taking that in was refused.
     pub fn put_back(&mut self, path: &str) -> Result<usize, Error> {
-        let docs: Vec<(DocId, String)> = self.placements()?.into_iter().map(|(doc, placement)| (doc, placement.path)).collect();
+        let docs: Vec<(DocId, String)> =
+            self.placements()?.into_iter().map(|(doc, placement)| (doc, placement.path)).collect();
         let wanted = |at: &str| path.is_empty() || at == path || path::below(at, path).is_some();
         let mut count = 0;
         self.transaction(|vault| {
             for (doc, at) in docs.iter().filter(|(_, at)| wanted(at)) {
                 if matches!(crate::disk::scan::look(vault.writer.root(), at), Ok(None)) {
                     vault.drop_file(at)?;
-                    vault.db.prepare_cached("INSERT OR IGNORE INTO dirty VALUES(?)")?.execute([doc.as_bytes()])?;
+                    vault
+                        .db
+                        .prepare_cached("INSERT OR IGNORE INTO dirty VALUES(?)")?
+                        .execute([doc.as_bytes()])?;
                     count += 1;
                 }
             }
@@ -175,11 +186,18 @@ impl Vault {
         self.put_content(doc, old, now.as_ref(), None, out)?;
         if now.as_ref().map_or(&old.path, |now| &now.path) != to {
             let from = now.as_ref().map(|now| now.path.clone()).unwrap_or_default();
-            out.push(to, format!("renamed from {from}"), Item::Move { doc: *doc, path: to.to_owned() }, Vec::new());
+            out.push(
+                to,
+                format!("renamed from {from}"),
+                Item::Move { doc: *doc, path: to.to_owned() },
+                Vec::new(),
+            );
         } else if now.is_none() {
             self.reclaim(doc, &old.claim, out)?;
         }
-        if old.mode != Mode::Link && now.as_ref().is_some_and(|now| now.mode != Mode::Link && now.mode != old.mode) {
+        if old.mode != Mode::Link
+            && now.as_ref().is_some_and(|now| now.mode != Mode::Link && now.mode != old.mode)
+        {
             out.push(to, "mode", Item::Mode { doc: *doc, mode: old.mode }, Vec::new());
         }
         Ok(())
@@ -188,7 +206,11 @@ impl Vault {
     /// A document that is brought back claims the path it had.
     fn reclaim(&mut self, doc: &DocId, claim: &str, out: &mut Reversal) -> Result<(), Error> {
         let history = SqlHistory(&self.db);
-        let kept: Vec<_> = history.touches(doc)?.into_iter().filter(|touch| touch.act != aios_core::history::Act::Delete).collect();
+        let kept: Vec<_> = history
+            .touches(doc)?
+            .into_iter()
+            .filter(|touch| touch.act != aios_core::history::Act::Delete)
+            .collect();
         let now = fold(&kept, &history.folder_moves()?, &self.view).map(|found| found.claim);
         if now.as_deref() != Some(claim) {
             out.draft.push(Item::Move { doc: *doc, path: claim.to_owned() });
@@ -197,7 +219,14 @@ impl Vault {
     }
 
     /// Gives a document the content it had, as an edit of the version `at`, or of the present one.
-    fn put_content(&mut self, doc: &DocId, old: &Version, now: Option<&Version>, at: Option<View>, out: &mut Reversal) -> Result<(), Error> {
+    fn put_content(
+        &mut self,
+        doc: &DocId,
+        old: &Version,
+        now: Option<&Version>,
+        at: Option<View>,
+        out: &mut Reversal,
+    ) -> Result<(), Error> {
         if now.is_some_and(|now| now.content.hash == old.content.hash) {
             return Ok(());
         }
@@ -222,7 +251,8 @@ impl Vault {
             // The same document lives again (I5).
             (_, None) => {
                 let payload = if old.kind.inline() { bytes.unwrap_or_default() } else { Vec::new() };
-                let item = Item::Replace { doc: *doc, kind: old.kind, content: old.content, base: Base::default() };
+                let item =
+                    Item::Replace { doc: *doc, kind: old.kind, content: old.content, base: Base::default() };
                 out.push(&old.path, "added", item, payload);
             }
         }
@@ -246,7 +276,10 @@ impl Vault {
         }
         docs.extend(carried.keys().copied());
         if docs.is_empty() {
-            return Err(Error::Usage(format!("record {} changed no file, so there is nothing to undo", row.id.short(12))));
+            return Err(Error::Usage(format!(
+                "record {} changed no file, so there is nothing to undo",
+                row.id.short(12)
+            )));
         }
         let back = self.move_folders_back(&moves, &carried, &mut reversal)?;
         for doc in &docs {
@@ -259,7 +292,12 @@ impl Vault {
     }
 
     /// The documents that a folder's move carried, with their claim after it.
-    fn carried(&self, step: &FolderMove, before: &View, after: &View) -> Result<BTreeMap<DocId, String>, Error> {
+    fn carried(
+        &self,
+        step: &FolderMove,
+        before: &View,
+        after: &View,
+    ) -> Result<BTreeMap<DocId, String>, Error> {
         let history = SqlHistory(&self.db);
         let mut old = aios_core::namespace::Namespace::new(&history, before.clone())?;
         let mut new = aios_core::namespace::Namespace::new(&history, after.clone())?;
@@ -286,7 +324,9 @@ impl Vault {
             let inside: Vec<DocId> = {
                 let history = SqlHistory(&self.db);
                 let mut space = aios_core::namespace::Namespace::new(&history, self.view.clone())?;
-                if !space.below(&path::fold(&step.from))?.is_empty() || !space.claiming(&path::fold(&step.from))?.is_empty() {
+                if !space.below(&path::fold(&step.from))?.is_empty()
+                    || !space.claiming(&path::fold(&step.from))?.is_empty()
+                {
                     continue;
                 }
                 let mut inside = Vec::new();
@@ -309,7 +349,15 @@ impl Vault {
     }
 
     /// Adds what reverses a transaction's effect on one document.
-    fn reverse(&mut self, doc: &DocId, place: Place, before: &View, after: &View, moved: bool, out: &mut Reversal) -> Result<(), Error> {
+    fn reverse(
+        &mut self,
+        doc: &DocId,
+        place: Place,
+        before: &View,
+        after: &View,
+        moved: bool,
+        out: &mut Reversal,
+    ) -> Result<(), Error> {
         let old = self.version(doc, before)?;
         let new = self.version(doc, after)?;
         let now = self.version(doc, &self.view.clone())?;
@@ -318,11 +366,16 @@ impl Vault {
             (None, None, _) => Ok(()),
             (None, Some(_), None) => Ok(()),
             (None, Some(new), Some(now)) => {
-                let since = touches.iter().any(|touch| touch.place != place && !after.has(&touch.place) && is_content(touch));
+                let since = touches
+                    .iter()
+                    .any(|touch| touch.place != place && !after.has(&touch.place) && is_content(touch));
                 if !since || now.content.hash == new.content.hash {
                     out.push(&now.path, "deleted", Item::Delete { doc: *doc }, Vec::new());
                 } else {
-                    out.leave(&now.path, "was edited since, so it is not removed; delete it yourself if that is meant");
+                    out.leave(
+                        &now.path,
+                        "was edited since, so it is not removed; delete it yourself if that is meant",
+                    );
                 }
                 Ok(())
             }
@@ -342,13 +395,20 @@ impl Vault {
                 self.reverse_content(doc, &old, &new, &now, after, out)?;
                 if old.claim != new.claim && !moved {
                     match now.claim == new.claim {
-                        true => out.push(&old.claim, format!("renamed from {}", now.path), Item::Move { doc: *doc, path: old.claim.clone() }, Vec::new()),
+                        true => out.push(
+                            &old.claim,
+                            format!("renamed from {}", now.path),
+                            Item::Move { doc: *doc, path: old.claim.clone() },
+                            Vec::new(),
+                        ),
                         false => out.leave(&now.path, "was renamed again since"),
                     }
                 }
                 if old.mode != new.mode && old.mode != Mode::Link && new.mode != Mode::Link {
                     match now.mode == new.mode {
-                        true => out.push(&now.path, "mode", Item::Mode { doc: *doc, mode: old.mode }, Vec::new()),
+                        true => {
+                            out.push(&now.path, "mode", Item::Mode { doc: *doc, mode: old.mode }, Vec::new())
+                        }
                         false => out.leave(&now.path, "has another mode since"),
                     }
                 }
@@ -358,7 +418,15 @@ impl Vault {
     }
 
     /// Reverses an edit at the version it made, so that what was edited since stays (I6).
-    fn reverse_content(&mut self, doc: &DocId, old: &Version, new: &Version, now: &Version, after: &View, out: &mut Reversal) -> Result<(), Error> {
+    fn reverse_content(
+        &mut self,
+        doc: &DocId,
+        old: &Version,
+        new: &Version,
+        now: &Version,
+        after: &View,
+        out: &mut Reversal,
+    ) -> Result<(), Error> {
         if old.content.hash == new.content.hash {
             return Ok(());
         }
@@ -370,7 +438,13 @@ impl Vault {
             return Ok(());
         }
         // What is there now does not matter to an edit of an older version.
-        self.put_content(doc, old, Some(&Version { path: now.path.clone(), ..new.clone() }), Some(after.clone()), out)
+        self.put_content(
+            doc,
+            old,
+            Some(&Version { path: now.path.clone(), ..new.clone() }),
+            Some(after.clone()),
+            out,
+        )
     }
 
     fn write_reversal(&mut self, mut reversal: Reversal, out: &mut Undone) -> Result<(), Error> {
@@ -388,7 +462,13 @@ impl Vault {
         // The operator asked for these edits of older versions: they are no question to the operator.
         let closing = Place { device: self.replica.device, seq: self.closing_seq(&draft)? };
         for (n, (doc, git)) in reversal.stale.iter().enumerate() {
-            let id = Conflict::new(*doc, ConflictKind::Stale, None, vec![Value::of_record(git.to_string(), closing)]).id;
+            let id = Conflict::new(
+                *doc,
+                ConflictKind::Stale,
+                None,
+                vec![Value::of_record(git.to_string(), closing)],
+            )
+            .id;
             draft.items[items + n].0 = Item::Event(Event::ConflictSettled { id });
         }
         let record = self.transaction(|vault| {

@@ -38,7 +38,8 @@ pub struct Vault {
     pub(crate) actor: [u8; 16],
     pub(crate) recent: Recent,
     /// What merged documents read as, by their heads.
-    pub(crate) readings: std::collections::HashMap<(aios_core::id::DocId, Vec<(Place, u32)>), crate::text::Reading>,
+    pub(crate) readings:
+        std::collections::HashMap<(aios_core::id::DocId, Vec<(Place, u32)>), crate::text::Reading>,
     /// The last large comparison of two views: what is shown on disk is next asked for by the projection to git.
     pub(crate) compared: Option<(View, View, Vec<crate::show::Change>)>,
     /// All integrated records.
@@ -78,7 +79,13 @@ impl Vault {
         Self::assemble(layout, replica, keys, db, lock)
     }
 
-    pub(crate) fn assemble(layout: Layout, replica: Replica, keys: Keys, db: Connection, lock: Lock) -> Result<Self, Error> {
+    pub(crate) fn assemble(
+        layout: Layout,
+        replica: Replica,
+        keys: Keys,
+        db: Connection,
+        lock: Lock,
+    ) -> Result<Self, Error> {
         let logs = layout.logs();
         let mut vault = Self::bare(layout, replica, keys, db, logs, lock)?;
         vault.catch_up()?;
@@ -207,7 +214,12 @@ impl Vault {
     pub(crate) fn tip(&self, device: &DeviceId) -> Result<Option<(u64, RecordId, Spot)>, Error> {
         let mut get = self.db.prepare_cached("SELECT seq, id, segment, at FROM tip WHERE device = ?")?;
         let row = get.query_row([device.as_bytes()], |row| {
-            Ok((row.get::<_, i64>(0)?, row.get::<_, Vec<u8>>(1)?, row.get::<_, i64>(2)?, row.get::<_, i64>(3)?))
+            Ok((
+                row.get::<_, i64>(0)?,
+                row.get::<_, Vec<u8>>(1)?,
+                row.get::<_, i64>(2)?,
+                row.get::<_, i64>(3)?,
+            ))
         });
         match row.optional()? {
             None => Ok(None),
@@ -232,10 +244,15 @@ impl Vault {
         let mut rows = get.query([n])?;
         let Some(row) = rows.next()? else { return Err(Error::Damaged(format!("record {n} has no row"))) };
         let list = |text: String| serde_json::from_str(&text).map_err(|e| Error::Damaged(e.to_string()));
-        let oid = |bytes: Option<Vec<u8>>| bytes.map(|bytes| git2::Oid::from_bytes(&bytes)).transpose().map_err(git_error);
+        let oid = |bytes: Option<Vec<u8>>| {
+            bytes.map(|bytes| git2::Oid::from_bytes(&bytes)).transpose().map_err(git_error)
+        };
         Ok(RecordRow {
             n,
-            place: Place { device: db::id(row.get(0)?, DeviceId::from_slice)?, seq: row.get::<_, i64>(1)? as u64 },
+            place: Place {
+                device: db::id(row.get(0)?, DeviceId::from_slice)?,
+                seq: row.get::<_, i64>(1)? as u64,
+            },
             id: db::id(row.get(2)?, RecordId::from_slice)?,
             clock: Hlc(row.get::<_, i64>(3)? as u64, row.get(4)?),
             wall: row.get::<_, i64>(5)? as u64,
@@ -258,12 +275,17 @@ impl Vault {
     }
 
     /// Runs `work` as one transaction of the database.
-    pub(crate) fn transaction<T>(&mut self, work: impl FnOnce(&mut Self) -> Result<T, Error>) -> Result<T, Error> {
-        crate::disk::fault::point("database.begin").map_err(|e| Error::io("write", &self.layout.database(), e))?;
+    pub(crate) fn transaction<T>(
+        &mut self,
+        work: impl FnOnce(&mut Self) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        crate::disk::fault::point("database.begin")
+            .map_err(|e| Error::io("write", &self.layout.database(), e))?;
         self.db.execute_batch("BEGIN IMMEDIATE")?;
         let (view, shown, members) = (self.view.clone(), self.shown.clone(), self.members.clone());
         let done = work(self).and_then(|value| {
-            crate::disk::fault::point("database.commit").map_err(|e| Error::io("write", &self.layout.database(), e))?;
+            crate::disk::fault::point("database.commit")
+                .map_err(|e| Error::io("write", &self.layout.database(), e))?;
             self.db.execute_batch("COMMIT")?;
             Ok(value)
         });
@@ -279,7 +301,13 @@ impl Vault {
     pub(crate) fn author(&self) -> Author {
         let device = self.members.name(&self.replica.device);
         let config = self.repo.config().and_then(|mut config| config.snapshot());
-        let get = |key: &str| config.as_ref().ok().and_then(|c| c.get_str(key).ok().map(str::to_owned)).filter(|v| !v.is_empty());
+        let get = |key: &str| {
+            config
+                .as_ref()
+                .ok()
+                .and_then(|c| c.get_str(key).ok().map(str::to_owned))
+                .filter(|v| !v.is_empty())
+        };
         let short = self.replica.device.short(8);
         Author {
             name: get("user.name").unwrap_or(device),

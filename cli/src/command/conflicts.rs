@@ -54,7 +54,9 @@ fn resolve(args: &ResolveArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliErr
     let round = vault.finish(Absorbed::default(), &mut ui.progress())?;
     if ui.json() {
         let head = round.head.map(|head| head.to_string());
-        ui.value(&json!({"head": head, "record": resolved.record, "id": resolved.id, "path": resolved.path}))?;
+        ui.value(
+            &json!({"head": head, "record": resolved.record, "id": resolved.id, "path": resolved.path}),
+        )?;
     }
     ui.line(format!("conflict {} is settled by record {}", resolved.id, resolved.record.short(12)))?;
     report::problems(ui, &round.settled.problems);

@@ -67,7 +67,14 @@ fn list(vault: &Vault, ui: &mut Ui) -> Result<(), CliError> {
     }
 }
 
-fn describe(vault: &Vault, device: &DeviceId, name: &str, roles: &[String], seen: Option<String>, ui: &Ui) -> String {
+fn describe(
+    vault: &Vault,
+    device: &DeviceId,
+    name: &str,
+    roles: &[String],
+    seen: Option<String>,
+    ui: &Ui,
+) -> String {
     let when = match (*device == vault.device(), seen) {
         (true, _) => "this device".to_owned(),
         (false, Some(time)) => format!("last seen {time}"),

@@ -18,7 +18,8 @@ const LOOK: Duration = Duration::from_millis(500);
 /// Shows the audit trail.
 pub fn run(args: &LogArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliError> {
     let mut vault = cx.open()?;
-    let path = args.path.as_deref().map(|path| cx.path(&vault, path)).transpose()?.filter(|path| !path.is_empty());
+    let path =
+        args.path.as_deref().map(|path| cx.path(&vault, path)).transpose()?.filter(|path| !path.is_empty());
     let since = args.since.as_deref().map(moment::past).transpose()?;
     let mut query = Query { path, limit: args.number, since, actor: args.actor.clone(), after: None };
     let entries = vault.log(&query)?;

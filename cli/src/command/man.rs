@@ -13,7 +13,8 @@ pub fn run(args: &ManArgs, _cx: &Context, ui: &mut Ui) -> Result<Exit, CliError>
     let mut command = Args::command();
     match &args.to {
         Some(folder) => {
-            std::fs::create_dir_all(folder).map_err(|e| CliError::io(format!("make {}", folder.display()), e))?;
+            std::fs::create_dir_all(folder)
+                .map_err(|e| CliError::io(format!("make {}", folder.display()), e))?;
             // Built first, so that each page has the global flags.
             command.build();
             clap_mangen::generate_to(command, folder)
@@ -21,7 +22,9 @@ pub fn run(args: &ManArgs, _cx: &Context, ui: &mut Ui) -> Result<Exit, CliError>
         }
         None => {
             let mut page = Vec::new();
-            clap_mangen::Man::new(command).render(&mut page).map_err(|e| CliError::io("write the page", e))?;
+            clap_mangen::Man::new(command)
+                .render(&mut page)
+                .map_err(|e| CliError::io("write the page", e))?;
             ui.bytes(&page)?;
         }
     }

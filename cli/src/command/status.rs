@@ -16,7 +16,12 @@ pub fn run(_args: &StatusArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliErr
         return Ok(Exit::Done);
     }
     let name = ui.paint(Style::Bold, one_line(&status.name));
-    ui.line(format!("{name} on {} ({}), {} files", one_line(&status.device.name), status.device.roles.join(", "), status.files))?;
+    ui.line(format!(
+        "{name} on {} ({}), {} files",
+        one_line(&status.device.name),
+        status.device.roles.join(", "),
+        status.files
+    ))?;
     ui.line(format!("head {}", status.head.as_deref().unwrap_or("not computed yet")))?;
     if let Some(why) = &status.paused {
         let text = ui.paint(Style::Yellow, format!("paused: {why}"));
@@ -32,11 +37,19 @@ pub fn run(_args: &StatusArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliErr
         ui.line(format!("{} conflicts (`aios conflicts`)", status.conflicts))?;
     }
     if status.inbox > status.conflicts {
-        ui.line(format!("{} files wait to be put in force (`aios accept`)", status.inbox - status.conflicts))?;
+        ui.line(format!(
+            "{} files wait to be put in force (`aios accept`)",
+            status.inbox - status.conflicts
+        ))?;
     }
     for peer in &status.peers {
-        let how = if peer.acknowledged { ui.paint(Style::Green, "has everything") } else { ui.paint(Style::Yellow, "lacks some, or has not said") };
-        let seen = peer.last_seen.as_deref().map_or("never heard of".to_owned(), |at| format!("last heard of {at}"));
+        let how = if peer.acknowledged {
+            ui.paint(Style::Green, "has everything")
+        } else {
+            ui.paint(Style::Yellow, "lacks some, or has not said")
+        };
+        let seen =
+            peer.last_seen.as_deref().map_or("never heard of".to_owned(), |at| format!("last heard of {at}"));
         ui.line(format!("{} {how}, {seen}", one_line(&peer.name)))?;
     }
     match status.synced {

@@ -29,7 +29,9 @@ impl From<Trouble> for CliError {
             Trouble::Sync(e) if e.fault() == Fault::Unreachable => {
                 CliError::Unconfirmed { what: e.to_string(), hint: None }
             }
-            Trouble::Sync(SyncError::Ticket(e)) if !matches!(e, TicketError::Expired { .. }) => CliError::usage(e.to_string()),
+            Trouble::Sync(SyncError::Ticket(e)) if !matches!(e, TicketError::Expired { .. }) => {
+                CliError::usage(e.to_string())
+            }
             Trouble::Sync(e) => CliError::Sync(e),
             Trouble::Daemon { what, hint, exit } => match exit {
                 2 => CliError::Usage { what, hint },
@@ -72,7 +74,9 @@ pub fn run(args: &SyncArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliError>
     show(&report, ui)?;
     Ok(match report.peers.iter().all(|peer| peer.acknowledged) {
         true => Exit::Done,
-        false if report.peers.iter().any(|peer| matches!(peer.fault.as_deref(), Some("lying" | "local"))) => Exit::Failed,
+        false if report.peers.iter().any(|peer| matches!(peer.fault.as_deref(), Some("lying" | "local"))) => {
+            Exit::Failed
+        }
         false => Exit::Unconfirmed,
     })
 }

@@ -64,7 +64,9 @@ fn listen(text: &str, scope: Scope) -> Result<Scope, CliError> {
             Err(CliError::usage(format!("AIOS_NET=loopback binds to 127.0.0.1 only, not to {addr}")))
         }
         Some(addr) => Ok(Scope::At(addr)),
-        None => Err(CliError::usage(format!("`{text}` is no address to listen on: write IP:PORT, IP or PORT"))),
+        None => {
+            Err(CliError::usage(format!("`{text}` is no address to listen on: write IP:PORT, IP or PORT")))
+        }
     }
 }
 

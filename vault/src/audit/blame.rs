@@ -46,7 +46,9 @@ struct Base {
 impl Vault {
     /// Who wrote each line of the file at `path`.
     pub fn blame(&mut self, path: &str) -> Result<Vec<Line>, Error> {
-        let Some(doc) = self.doc_at(path)? else { return Err(Error::Unknown { what: "file", name: path.to_owned() }) };
+        let Some(doc) = self.doc_at(path)? else {
+            return Err(Error::Unknown { what: "file", name: path.to_owned() });
+        };
         let touches = SqlHistory(&self.db).touches(&doc)?;
         let view = self.view.clone();
         let Some(now) = self.base(&doc, &touches, &view)? else {
@@ -62,7 +64,12 @@ impl Vault {
             }
             let seen = without(&head.seen, &head.place);
             let base = self.base(&doc, &touches, &seen)?;
-            let missing: Vec<Head> = base.iter().flat_map(|base| &base.heads).filter(|head| !known.contains_key(&(head.place, head.index))).cloned().collect();
+            let missing: Vec<Head> = base
+                .iter()
+                .flat_map(|base| &base.heads)
+                .filter(|head| !known.contains_key(&(head.place, head.index)))
+                .cloned()
+                .collect();
             if !missing.is_empty() && missing.iter().all(|other| (other.place, other.index) != key) {
                 waiting.push(head);
                 waiting.extend(missing);
@@ -99,7 +106,12 @@ impl Vault {
 
     /// The origins of the lines of a merge: a line that a head has keeps its origin there, the least ranked first;
     /// one that the merge put together is by the head that ranks highest.
-    fn merged_lines(&mut self, doc: &DocId, base: &Base, known: &HashMap<Key, Vec<Place>>) -> Result<Vec<Place>, Error> {
+    fn merged_lines(
+        &mut self,
+        doc: &DocId,
+        base: &Base,
+        known: &HashMap<Key, Vec<Place>>,
+    ) -> Result<Vec<Place>, Error> {
         let lines = split_lines(&base.text);
         let Some(last) = base.heads.last() else { return Ok(Vec::new()) };
         let mut out: Vec<Option<Place>> = vec![None; lines.len()];
@@ -120,7 +132,9 @@ impl Vault {
         let mut out = Vec::new();
         for (n, (line, place)) in split_lines(text).into_iter().zip(origins).enumerate() {
             if !records.contains_key(place) {
-                let Some(number) = self.number(place)? else { return Err(Error::Damaged(format!("record {place} has no row"))) };
+                let Some(number) = self.number(place)? else {
+                    return Err(Error::Damaged(format!("record {place} has no row")));
+                };
                 let row = self.row(number)?;
                 let record = self.log.record(&place.device, row.spot)?;
                 let run = record.body()?.run;
@@ -128,7 +142,15 @@ impl Vault {
             }
             let Some((record, actor, time, run)) = records.get(place).cloned() else { continue };
             let text = line.trim_end_matches(['\n', '\r']).to_owned();
-            out.push(Line { line: n + 1, text, record, actor, device: self.members.name(&place.device), run, time });
+            out.push(Line {
+                line: n + 1,
+                text,
+                record,
+                actor,
+                device: self.members.name(&place.device),
+                run,
+                time,
+            });
         }
         Ok(out)
     }

@@ -95,7 +95,9 @@ impl Vault {
     /// What differs between a point and the files on disk.
     pub fn diff_disk(&mut self, from: &Revision, progress: Progress<'_>) -> Result<Vec<FileDiff>, Error> {
         let Some(view) = &from.view else {
-            return Err(Error::Usage("a commit from before aios can only be compared with another revision".into()));
+            return Err(Error::Usage(
+                "a commit from before aios can only be compared with another revision".into(),
+            ));
         };
         let mut sides = self.sides(view, &self.view.clone())?;
         let survey = self.survey(progress)?;
@@ -113,8 +115,11 @@ impl Vault {
             }
         }
         more.extend(survey.added.into_iter().filter_map(|saved| file_diff(None, Some(&side(saved)))));
-        let mut out: Vec<FileDiff> =
-            sides.into_values().filter_map(|(old, new)| file_diff(old.as_ref(), new.as_ref())).chain(more).collect();
+        let mut out: Vec<FileDiff> = sides
+            .into_values()
+            .filter_map(|(old, new)| file_diff(old.as_ref(), new.as_ref()))
+            .chain(more)
+            .collect();
         out.sort_by(|a, b| a.path.cmp(&b.path));
         Ok(out)
     }
@@ -124,10 +129,14 @@ impl Vault {
         let new = self.tree_of(to)?;
         let old = match from {
             Some(from) => Some(self.tree_of(from)?),
-            None => match to.commit.map(|commit| self.repo.find_commit(commit)).transpose().map_err(git_error)? {
-                Some(commit) if commit.parent_count() > 0 => Some(commit.parent(0).and_then(|parent| parent.tree()).map_err(git_error)?),
-                _ => None,
-            },
+            None => {
+                match to.commit.map(|commit| self.repo.find_commit(commit)).transpose().map_err(git_error)? {
+                    Some(commit) if commit.parent_count() > 0 => {
+                        Some(commit.parent(0).and_then(|parent| parent.tree()).map_err(git_error)?)
+                    }
+                    _ => None,
+                }
+            }
         };
         let mut diff = self.repo.diff_tree_to_tree(old.as_ref(), Some(&new), None).map_err(git_error)?;
         diff.find_similar(None).map_err(git_error)?;
@@ -193,13 +202,17 @@ pub fn text_diff(path: &str, old: Option<&str>, new: Option<&str>) -> String {
 
 /// A unified diff with its two header lines.
 fn unified(old: Option<&Side>, new: Option<&Side>) -> String {
-    let name = |side: Option<&Side>, prefix: &str| side.map_or_else(|| "/dev/null".into(), |side| format!("{prefix}/{}", side.path));
+    let name = |side: Option<&Side>, prefix: &str| {
+        side.map_or_else(|| "/dev/null".into(), |side| format!("{prefix}/{}", side.path))
+    };
     let head = format!("--- {}\n+++ {}\n", name(old, "a"), name(new, "b"));
     let bytes = |side: Option<&Side>| match side {
         None => Some(Rc::new(Vec::new())),
         Some(side) => side.bytes.clone(),
     };
-    let (Some(a), Some(b)) = (bytes(old), bytes(new)) else { return format!("{head}(the bytes are not on this device)\n") };
+    let (Some(a), Some(b)) = (bytes(old), bytes(new)) else {
+        return format!("{head}(the bytes are not on this device)\n");
+    };
     let at = Path::new("file");
     let text = git2::Patch::from_buffers(&a, Some(at), &b, Some(at), None)
         .and_then(|mut patch| patch.to_buf())
@@ -219,7 +232,12 @@ mod tests {
 
     fn text(path: &str, text: &str) -> Side {
         let bytes = text.as_bytes().to_vec();
-        Side { path: path.into(), mode: Mode::File, hash: ContentHash::of(&bytes), bytes: Some(Rc::new(bytes)) }
+        Side {
+            path: path.into(),
+            mode: Mode::File,
+            hash: ContentHash::of(&bytes),
+            bytes: Some(Rc::new(bytes)),
+        }
     }
 
     #[test]
@@ -228,7 +246,9 @@ mod tests {
         let diff = file_diff(Some(&a), Some(&b)).unwrap();
         assert_eq!((diff.change.as_str(), diff.from.as_deref()), ("renamed", Some("a")));
         assert_eq!(diff.patch, "--- a/a\n+++ b/b\n@@ -1,2 +1,2 @@\n one\n-two\n+TWO\n");
-        assert!(file_diff(None, Some(&b)).unwrap().patch.starts_with("--- /dev/null\n+++ b/b\n@@ -0,0 +1,2 @@\n"));
+        assert!(
+            file_diff(None, Some(&b)).unwrap().patch.starts_with("--- /dev/null\n+++ b/b\n@@ -0,0 +1,2 @@\n")
+        );
         assert_eq!(file_diff(Some(&a), Some(&a)), None);
         assert_eq!(file_diff(None, Some(&text("e", ""))).unwrap().change, "added");
         let binary = file_diff(Some(&text("x", "a\0b")), Some(&text("x", "a\0c"))).unwrap();

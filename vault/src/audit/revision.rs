@@ -42,11 +42,16 @@ impl Vault {
         let mut found = Vec::new();
         let (low, high) = bounds(&hex, 64);
         let mut get = self.db.prepare_cached("SELECT n FROM record WHERE id BETWEEN ? AND ? LIMIT 2")?;
-        found.extend(get.query_map(params![low, high], |row| row.get::<_, i64>(0))?.collect::<Result<Vec<_>, _>>()?);
+        found.extend(
+            get.query_map(params![low, high], |row| row.get::<_, i64>(0))?.collect::<Result<Vec<_>, _>>()?,
+        );
         if hex.len() <= 40 {
             let (low, high) = bounds(&hex, 40);
             let mut get = self.db.prepare_cached("SELECT n FROM record WHERE git BETWEEN ? AND ? LIMIT 2")?;
-            found.extend(get.query_map(params![low, high], |row| row.get::<_, i64>(0))?.collect::<Result<Vec<_>, _>>()?);
+            found.extend(
+                get.query_map(params![low, high], |row| row.get::<_, i64>(0))?
+                    .collect::<Result<Vec<_>, _>>()?,
+            );
         }
         drop(get);
         found.sort_unstable();
@@ -54,7 +59,11 @@ impl Vault {
         match found[..] {
             [one] => self.of_number(one),
             [] => {
-                let object = self.repo.revparse_single(&hex).and_then(|object| object.peel_to_commit()).map(|commit| commit.id());
+                let object = self
+                    .repo
+                    .revparse_single(&hex)
+                    .and_then(|object| object.peel_to_commit())
+                    .map(|commit| commit.id());
                 match object {
                     Ok(commit) => self.of_commit(commit),
                     Err(_) => Err(unknown()),
@@ -76,7 +85,8 @@ impl Vault {
             revision.view = Some(self.view.clone());
             return Ok(Some(revision));
         }
-        let found = self.repo.revparse_single(&format!("{head}{steps}")).and_then(|object| object.peel_to_commit());
+        let found =
+            self.repo.revparse_single(&format!("{head}{steps}")).and_then(|object| object.peel_to_commit());
         match found.map(|commit| commit.id()) {
             Ok(commit) => self.of_commit(commit).map(Some),
             Err(_) => Ok(None),
@@ -96,7 +106,9 @@ impl Vault {
                 self.number(&place)?.map(|n| self.of_number(n)).transpose()
             }
             [] => Ok(None),
-            _ => Err(Error::Usage(format!("`{device}` is the start of several device ids; write more of it"))),
+            _ => {
+                Err(Error::Usage(format!("`{device}` is the start of several device ids; write more of it")))
+            }
         }
     }
 

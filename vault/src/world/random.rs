@@ -280,13 +280,6 @@ impl Run {
     }
 
     fn step(&mut self, step: Step) {
-        let before = self.desks.iter().map(|d| (d.moves.len() + d.locked.len() + d.modes.len(), d.edits.values().map(|e| e.new.clone()).collect::<Vec<_>>())).collect::<Vec<_>>();
-        let kind = step.kind;
-        self.step2(step);
-        let after = self.desks.iter().map(|d| (d.moves.len() + d.locked.len() + d.modes.len(), d.edits.values().map(|e| e.new.clone()).collect::<Vec<_>>())).collect::<Vec<_>>();
-        if before != after { eprintln!("STAT op {kind:?}"); }
-    }
-    fn step2(&mut self, step: Step) {
         let Step { kind, device, x, y } = step;
         let n = usize::from(device) % self.desks.len();
         let pick = |len: usize, by: u16| usize::from(by) % len.max(1);
@@ -611,9 +604,6 @@ impl Run {
             assert_eq!(place.device, self.world.replicas[n].device());
             let stamp: Stamp = record.header.stamp();
             for (index, item) in record.body().unwrap().items.into_iter().enumerate() {
-                let text = serde_json::to_string(&item).unwrap();
-                let kind = text.split('"').nth(3).unwrap().to_owned();
-                eprintln!("STAT {kind}{}", if text.contains("\"base\":") { " stale" } else { "" });
                 let at = |base: &Base| At {
                     place,
                     index: index as u32,
@@ -722,7 +712,6 @@ impl Run {
         let files = self.world.files(n);
         assert!(moves.is_empty(), "moves without record: {moves:?}");
         for (doc, path) in deleted {
-            eprintln!("STAT delete kept");
             let elsewhere = self.oracle.path(&doc, past).as_ref() != Some(&path);
             assert!(
                 elsewhere || self.oracle.news(&doc, &desk.shown, past),
@@ -818,8 +807,6 @@ impl Run {
                     shown.insert(key, conflict.values[1..].iter().map(|value| value.value.clone()).collect());
                 }
             }
-            if !want.losers.is_empty() { eprintln!("STAT losers"); }
-            if !want.exact { eprintln!("STAT inexact"); } else { eprintln!("STAT exact"); }
             if shown != want.losers {
                 fail(format!("conflicts: have {shown:?}, want {:?}", want.losers));
             }

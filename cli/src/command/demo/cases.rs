@@ -61,7 +61,14 @@ pub const CASES: &[Case] = &[
         title: "two lines of one file",
         acts: &[
             (Laptop, Replace("inbox.md", "Ring Bram about", "Ring Bram's office about")),
-            (Phone, Replace("inbox.md", "names of the ward managers for the 22nd", "ward managers, all five names by the 22nd")),
+            (
+                Phone,
+                Replace(
+                    "inbox.md",
+                    "names of the ward managers for the 22nd",
+                    "ward managers, all five names by the 22nd",
+                ),
+            ),
         ],
         path: "inbox.md",
         lines: &["Ring Bram's office about", "all five names by the 22nd"],
@@ -104,8 +111,22 @@ pub const CASES: &[Case] = &[
     Case {
         title: "an item added to a list, another removed",
         acts: &[
-            (Laptop, Replace("content/heat-in-the-city.md", "tags: [maps, climate, colour]", "tags: [maps, climate, colour, night]")),
-            (Phone, Replace("content/heat-in-the-city.md", "tags: [maps, climate, colour]", "tags: [climate, colour]")),
+            (
+                Laptop,
+                Replace(
+                    "content/heat-in-the-city.md",
+                    "tags: [maps, climate, colour]",
+                    "tags: [maps, climate, colour, night]",
+                ),
+            ),
+            (
+                Phone,
+                Replace(
+                    "content/heat-in-the-city.md",
+                    "tags: [maps, climate, colour]",
+                    "tags: [climate, colour]",
+                ),
+            ),
         ],
         path: "content/heat-in-the-city.md",
         lines: &["tags: [climate, colour, night]"],
@@ -138,7 +159,13 @@ pub const CASES: &[Case] = &[
         title: "a folder renamed, and a new file in it",
         acts: &[
             (Laptop, Rename("journal", "diary")),
-            (Phone, Write("journal/2026-10-21.md", "---\ndate: 2026-10-21\nmood: hopeful\n---\n\n# Wednesday 21 October\n\nProposal sent.\n")),
+            (
+                Phone,
+                Write(
+                    "journal/2026-10-21.md",
+                    "---\ndate: 2026-10-21\nmood: hopeful\n---\n\n# Wednesday 21 October\n\nProposal sent.\n",
+                ),
+            ),
         ],
         path: "diary/2026-10-21.md",
         lines: &["mood: hopeful", "Proposal sent."],
@@ -178,8 +205,20 @@ pub const CASES: &[Case] = &[
     Case {
         title: "one new file, made twice: both are in it",
         acts: &[
-            (Laptop, Write("invoices/2026-039.md", "---\ntype: invoice\nnumber: 2026-039\n---\n\n# Invoice 2026-039\n\nHavdal, workshop.\n")),
-            (Worker, Write("invoices/2026-039.md", "---\ntype: invoice\nnumber: 2026-039\n---\n\n# Invoice 2026-039\n\nKeerlijn, second draft.\n")),
+            (
+                Laptop,
+                Write(
+                    "invoices/2026-039.md",
+                    "---\ntype: invoice\nnumber: 2026-039\n---\n\n# Invoice 2026-039\n\nHavdal, workshop.\n",
+                ),
+            ),
+            (
+                Worker,
+                Write(
+                    "invoices/2026-039.md",
+                    "---\ntype: invoice\nnumber: 2026-039\n---\n\n# Invoice 2026-039\n\nKeerlijn, second draft.\n",
+                ),
+            ),
         ],
         path: "invoices/2026-039.md",
         lines: &["# Invoice 2026-039", "Havdal, workshop.", "Keerlijn, second draft."],

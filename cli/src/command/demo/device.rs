@@ -50,7 +50,9 @@ impl Running {
         let status = self.child.wait().map_err(|e| CliError::io(format!("wait for {}", self.what), e))?;
         match status.success() {
             true => Ok(()),
-            false => Err(CliError::failed(format!("{} failed: {status}", self.what), "see its message above")),
+            false => {
+                Err(CliError::failed(format!("{} failed: {status}", self.what), "see its message above"))
+            }
         }
     }
 
@@ -93,7 +95,10 @@ impl Device {
             Some(code) if code == 0 || !value.is_null() => Ok((value, code)),
             _ => {
                 let said = String::from_utf8_lossy(&out.stderr);
-                Err(CliError::failed(format!("{what} failed: {}", said.trim()), "run it by hand in the demo's folder"))
+                Err(CliError::failed(
+                    format!("{what} failed: {}", said.trim()),
+                    "run it by hand in the demo's folder",
+                ))
             }
         }
     }
@@ -103,7 +108,8 @@ impl Device {
         match self.run(args)? {
             (value, 0) => Ok(value),
             (value, code) => {
-                let what = format!("`aios {}` on the {} ended with {code}: {value}", args.join(" "), self.name);
+                let what =
+                    format!("`aios {}` on the {} ended with {code}: {value}", args.join(" "), self.name);
                 Err(CliError::failed(what, "run it by hand in the demo's folder"))
             }
         }
@@ -133,7 +139,10 @@ impl Device {
                 let text = fs::read_to_string(&file).map_err(io(path))?;
                 match text.matches(from).count() {
                     1 => fs::write(&file, text.replacen(from, to, 1)).map_err(io(path)),
-                    count => Err(CliError::failed(format!("`{from}` stands {count} times in {path}"), "use the sample as it is")),
+                    count => Err(CliError::failed(
+                        format!("`{from}` stands {count} times in {path}"),
+                        "use the sample as it is",
+                    )),
                 }
             }
             Act::Rename(from, to) => fs::rename(self.root.join(from), self.root.join(to)).map_err(io(from)),

@@ -31,9 +31,13 @@ pub fn run(args: &DemoArgs, _cx: &Context, ui: &mut Ui) -> Result<Exit, CliError
     title(ui, "A company of one, on three devices")?;
     let files = unpack(&laptop.root)?;
     let root = laptop.root.to_string_lossy();
-    let made = laptop.run_at(&["--json", "init", &root, "--name", "Studio Peilschaal", "--device", "laptop"])?;
+    let made =
+        laptop.run_at(&["--json", "init", &root, "--name", "Studio Peilschaal", "--device", "laptop"])?;
     if made.1 != 0 {
-        return Err(CliError::failed(format!("`aios init` ended with {}", made.1), "run it by hand in the demo's folder"));
+        return Err(CliError::failed(
+            format!("`aios init` ended with {}", made.1),
+            "run it by hand in the demo's folder",
+        ));
     }
     ui.line(format!("laptop   {files} files imported"))?;
     pair(laptop, phone, "phone", ui)?;
@@ -52,7 +56,8 @@ pub fn run(args: &DemoArgs, _cx: &Context, ui: &mut Ui) -> Result<Exit, CliError
     }
 
     title(ui, "Together, they sync")?;
-    let up: Vec<Running> = devices.iter().map(|device| device.start(&["up", "--no-ui"])).collect::<Result<_, _>>()?;
+    let up: Vec<Running> =
+        devices.iter().map(|device| device.start(&["up", "--no-ui"])).collect::<Result<_, _>>()?;
     let (equal, heads) = agree(&devices, up)?;
     ui.line(match equal {
         true => "all three have the same records".to_owned(),
@@ -105,7 +110,8 @@ fn folder(given: Option<&Path>) -> Result<PathBuf, CliError> {
         Some(dir) => dir.to_owned(),
         None => {
             let mut noise = [0u8; 4];
-            getrandom::fill(&mut noise).map_err(|e| CliError::failed(format!("no random bytes: {e}"), "name a folder"))?;
+            getrandom::fill(&mut noise)
+                .map_err(|e| CliError::failed(format!("no random bytes: {e}"), "name a folder"))?;
             std::env::temp_dir().join(format!("aios-demo-{}", data_encoding::HEXLOWER.encode(&noise)))
         }
     };
@@ -135,7 +141,9 @@ fn unpack(root: &Path) -> Result<usize, CliError> {
 fn pair(laptop: &Device, other: &Device, role: &str, ui: &mut Ui) -> Result<(), CliError> {
     let mut pairing = laptop.start(&["pair", "--json", "--role", role])?;
     let line = pairing.line()?;
-    let ticket = serde_json::from_str::<Value>(&line).ok().and_then(|value| Some(value["ticket"].as_str()?.to_owned()));
+    let ticket = serde_json::from_str::<Value>(&line)
+        .ok()
+        .and_then(|value| Some(value["ticket"].as_str()?.to_owned()));
     let Some(ticket) = ticket else {
         return Err(CliError::failed(format!("`aios pair` printed no ticket: {line}"), "run it by hand"));
     };
@@ -200,8 +208,12 @@ fn show(case: &Case, laptop: &Device, wrong: &mut Vec<String>, ui: &mut Ui) -> R
     }
     let ends = text.matches('\n').count();
     match case.form {
-        Form::Crlf if ends != text.matches("\r\n").count() => wrong.push(format!("{}: not all lines end with CR LF", case.path)),
-        Form::NoFinalNewline if text.ends_with('\n') => wrong.push(format!("{}: it ends with a newline", case.path)),
+        Form::Crlf if ends != text.matches("\r\n").count() => {
+            wrong.push(format!("{}: not all lines end with CR LF", case.path))
+        }
+        Form::NoFinalNewline if text.ends_with('\n') => {
+            wrong.push(format!("{}: it ends with a newline", case.path))
+        }
         _ => {}
     }
     if let Some(gone) = case.gone.filter(|gone| laptop.root.join(gone).exists()) {
@@ -217,7 +229,8 @@ fn conflicts(laptop: &Device, ui: &mut Ui) -> Result<Value, CliError> {
     for conflict in found.as_array().into_iter().flatten() {
         let text = |key: &str| conflict[key].as_str().unwrap_or_default().to_owned();
         let values = conflict["values"].as_array().into_iter().flatten();
-        let values: Vec<String> = values.map(|value| one_line(value["value"].as_str().unwrap_or_default())).collect();
+        let values: Vec<String> =
+            values.map(|value| one_line(value["value"].as_str().unwrap_or_default())).collect();
         let key = match text("key").as_str() {
             "" => String::new(),
             key => format!(" {key}"),
@@ -232,7 +245,12 @@ fn conflicts(laptop: &Device, ui: &mut Ui) -> Result<Value, CliError> {
 }
 
 /// Prints what holds of all three, and notes what does not.
-fn check(devices: &[Device; 3], heads: &Heads, wrong: &mut Vec<String>, ui: &mut Ui) -> Result<Value, CliError> {
+fn check(
+    devices: &[Device; 3],
+    heads: &Heads,
+    wrong: &mut Vec<String>,
+    ui: &mut Ui,
+) -> Result<Value, CliError> {
     let first = devices[0].files()?;
     let mut checks = Vec::new();
     let mut note = |what: String, holds: bool, ui: &mut Ui| {
@@ -243,8 +261,13 @@ fn check(devices: &[Device; 3], heads: &Heads, wrong: &mut Vec<String>, ui: &mut
         let mark = if holds { ui.paint(Style::Green, "yes") } else { ui.paint(Style::Red, "NO ") };
         ui.line(format!("{mark}  {what}"))
     };
-    let same = devices.iter().map(|device| Ok(device.files()? == first)).collect::<Result<Vec<bool>, CliError>>()?;
-    note(format!("the {} files are the same bytes on all three", first.len()), same.iter().all(|same| *same), ui)?;
+    let same =
+        devices.iter().map(|device| Ok(device.files()? == first)).collect::<Result<Vec<bool>, CliError>>()?;
+    note(
+        format!("the {} files are the same bytes on all three", first.len()),
+        same.iter().all(|same| *same),
+        ui,
+    )?;
     let one = |part: fn(&(String, String)) -> &String| {
         let set: BTreeSet<&String> = heads.iter().map(part).collect();
         set.len() == 1 && set.iter().all(|text| !text.is_empty())
