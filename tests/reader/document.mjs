@@ -65,7 +65,7 @@ export function content(doc, epoch, base, text, kind) {
 }
 
 /** The runs of lines [from, to) of text `y` that text `x` holds too. */
-export function matchedRuns(x, y) {
+function matchedRuns(x, y) {
   const runs = [];
   for (const [, j] of align(lines(x), lines(y))) {
     if (runs.at(-1)?.[1] === j) runs.at(-1)[1] = j + 1;
@@ -85,10 +85,10 @@ export function join(doc, base, one, other) {
   const handle = open(actor, [base.bytes, x.bytes, y.bytes]);
   const own = lines(second.body);
   const length = (list) => list.reduce((sum, line) => sum + line.length, 0);
-  for (const [from, to] of runs.reverse()) {
+  for (const [from, to] of runs.toReversed()) {
     handle.splice(base.objects.body, first.body.length + length(own.slice(0, from)), length(own.slice(from, to)));
   }
-  return { ...finish(handle, actor), joins: [x.hash, y.hash] };
+  return { ...finish(handle, actor), joins: [x.hash, y.hash], removed: runs };
 }
 
 /** One Automerge document that grows by changes and is read at versions. */

@@ -483,8 +483,8 @@ impl Scene for Join<'_> {
     fn check(&self, folder: &Path, beside: Self::Beside) -> Outcome {
         let (a, b) = (Side::of(folder, "a"), Side::of(folder, "b"));
         converged(&a, &b)?;
-        ensure!(b.files() == a.files(), "the files differ");
         drop(beside);
+        same_files(&a, &b)?;
         for side in [&a, &b] {
             side.kept(&self.0.saved)?;
             side.sound(&self.0.before)?;
@@ -518,6 +518,12 @@ fn converged(a: &Side, b: &Side) -> Outcome {
             return Err(format!("they differ after a sync:\n{}\n{}", show(&one), show(&other)));
         }
     }
+}
+
+fn same_files(a: &Side, b: &Side) -> Outcome {
+    let (one, other) = (a.files(), b.files());
+    ensure!(one == other, "the files differ:\n{one:?}\n{other:?}");
+    Ok(())
 }
 
 #[test]
@@ -558,7 +564,7 @@ impl Scene for Sync2<'_> {
         let (a, b) = (Side::of(folder, "a"), Side::of(folder, "b"));
         converged(&a, &b)?;
         drop(beside);
-        ensure!(b.files() == a.files(), "the files differ");
+        same_files(&a, &b)?;
         for side in [&a, &b] {
             side.kept(&self.0.saved)?;
             side.git(&["merge-base", "--is-ancestor", &self.0.before.head, "main"])?;

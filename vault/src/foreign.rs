@@ -30,6 +30,8 @@ impl Vault {
         if let Some(point) = self.transaction(|vault| vault.project(&mut |_, _, _| {}))?
             && point.commit == main
         {
+            let old = self.root_of(ours)?;
+            self.update_index(Some(old), point.root)?;
             return db::set_meta(&self.db, "main", main.as_bytes());
         }
         match self.chain(ours, main)? {

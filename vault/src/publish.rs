@@ -25,17 +25,20 @@ impl Vault {
         let main = git::read_ref(&self.repo, git::MAIN)?;
         let ours = db::meta(&self.db, "main")?;
         let ours = ours.map(|bytes| Oid::from_bytes(&bytes)).transpose().map_err(git_error)?;
-        if main == Some(point.commit) {
-            return db::set_meta(&self.db, "main", point.commit.as_bytes());
-        }
-        if main.is_some() && main != ours {
-            // Somebody committed since we looked: absorbed first, moved then.
+        if main == Some(point.commit) && main == ours {
             return Ok(());
         }
-        let by = git::Signature::new("aios", "aios@localhost", (crate::vault::now_ms() / 1000) as i64);
-        git::set_ref(&self.repo, git::MAIN, point.commit, main, &by, "aios")?;
+        if main != Some(point.commit) {
+            if main.is_some() && main != ours {
+                // Somebody committed since we looked: absorbed first, moved then.
+                return Ok(());
+            }
+            let by = git::Signature::new("aios", "aios@localhost", (crate::vault::now_ms() / 1000) as i64);
+            git::set_ref(&self.repo, git::MAIN, point.commit, main, &by, "aios")?;
+        }
+        // Also where `main` is there already: a crash may have come between it and the index (I9).
         db::set_meta(&self.db, "main", point.commit.as_bytes())?;
-        let old = main.map(|main| self.root_of(main)).transpose()?;
+        let old = ours.map(|ours| self.root_of(ours)).transpose()?;
         self.update_index(old, point.root)
     }
 
@@ -45,7 +48,8 @@ impl Vault {
         Ok(found.tree_id())
     }
 
-    fn update_index(&mut self, old: Option<Oid>, new: Oid) -> Result<(), Error> {
+    /// Brings git's index from one tree to another, but for what the user has staged.
+    pub(crate) fn update_index(&mut self, old: Option<Oid>, new: Oid) -> Result<(), Error> {
         let mut objects = git::Loose::new(&self.repo, false)?;
         let mut updates = Vec::new();
         for diff in git::diff_trees(&mut objects, old, Some(new))? {

@@ -1,6 +1,6 @@
 // The derived changes of a golden case, as this reader makes them.
 
-import { changeHash, content, Document, join, matchedRuns, skeleton } from "../document.mjs";
+import { changeHash, content, Document, join, skeleton } from "../document.mjs";
 import { compare, H } from "../hash.mjs";
 import { split } from "../markdown.mjs";
 import { documentId } from "../path.mjs";
@@ -19,7 +19,7 @@ export function compute({ name, vault, path, after, epoch, kind, contents }) {
       joins.push({
         x: byHash[i].id,
         y: byHash[j].id,
-        removed: change ? matchedRuns(byHash[i].body, byHash[j].body) : [],
+        removed: change?.removed ?? [],
         actor: change?.actor ?? null,
         change: change?.hash ?? null,
       });
