@@ -4,14 +4,8 @@
 //! Bellare and Micciancio 1997), so that order does not matter and one changed row costs two additions.
 
 /// The running sum.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct State([u64; 16]);
-
-impl Default for State {
-    fn default() -> Self {
-        State([0; 16])
-    }
-}
 
 impl State {
     /// Adds a row.

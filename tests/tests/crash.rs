@@ -338,8 +338,8 @@ fn honest(done: &Done, plan: &str) -> Outcome {
     let told = done.stderr.lines().any(|line| line.starts_with("error: ") || line.starts_with("warning: "));
     let code = done.status.code().unwrap_or(-1);
     ensure!(told && [0, 1, 3].contains(&code), "it does not tell of the error: {}", done.told());
-    // Where the rest could be done, one file's error is a warning.
-    let partial = plan.starts_with("disk.read") || plan.starts_with("disk.list");
+    // Where the rest could be done, one working file's error is a warning.
+    let partial = plan.starts_with("disk.");
     ensure!(code != 0 || partial, "it ends well in spite of the error: {}", done.told());
     Ok(())
 }
@@ -484,7 +484,6 @@ impl Scene for Join<'_> {
         let (a, b) = (Side::of(folder, "a"), Side::of(folder, "b"));
         converged(&a, &b)?;
         drop(beside);
-        same_files(&a, &b)?;
         for side in [&a, &b] {
             side.kept(&self.0.saved)?;
             side.sound(&self.0.before)?;
@@ -510,20 +509,18 @@ fn converged(a: &Side, b: &Side) -> Outcome {
     let began = Instant::now();
     loop {
         let (one, other) = (a.stand()?, b.stand()?);
-        if one.head == other.head && one.state == other.state && one.frontier == other.frontier {
+        // The bytes of blobs follow later.
+        let same = one.head == other.head && one.state == other.state && one.frontier == other.frontier;
+        if same && a.files() == b.files() {
             return Ok(());
         }
         if began.elapsed() > Duration::from_secs(20) {
-            let show = |stand: &Stand| format!("{:?} {} {}", stand.frontier, stand.head, stand.state);
-            return Err(format!("they differ after a sync:\n{}\n{}", show(&one), show(&other)));
+            let show = |side: &Side, stand: &Stand| {
+                format!("{:?} {} {} {:?}", stand.frontier, stand.head, stand.state, side.files())
+            };
+            return Err(format!("they differ after a sync:\n{}\n{}", show(a, &one), show(b, &other)));
         }
     }
-}
-
-fn same_files(a: &Side, b: &Side) -> Outcome {
-    let (one, other) = (a.files(), b.files());
-    ensure!(one == other, "the files differ:\n{one:?}\n{other:?}");
-    Ok(())
 }
 
 #[test]
@@ -564,17 +561,24 @@ impl Scene for Sync2<'_> {
         let (a, b) = (Side::of(folder, "a"), Side::of(folder, "b"));
         converged(&a, &b)?;
         drop(beside);
-        same_files(&a, &b)?;
         for side in [&a, &b] {
             side.kept(&self.0.saved)?;
             side.git(&["merge-base", "--is-ancestor", &self.0.before.head, "main"])?;
             side.sound(&self.0.before)?;
         }
-        let merged = fs::read_to_string(a.root.join("n0.md")).unwrap_or_default();
-        ensure!(
-            merged.contains("first of 0, changed") && merged.contains("last of 0, there"),
-            "not merged: {merged}"
-        );
+        // An edit is kept as what it changed: the bytes of the whole file may never have been in one commit.
+        let lines = [
+            ("n0.md", "first of 0, changed"),
+            ("n0.md", "last of 0, there"),
+            ("moved.md", "second, there"),
+            ("n4.md", "replaced there"),
+            ("new.md", "# New"),
+            ("there.md", "# There"),
+        ];
+        for (path, line) in lines {
+            let text = fs::read_to_string(a.root.join(path)).unwrap_or_default();
+            ensure!(text.contains(line), "`{line}` is not in {path}: {text}");
+        }
         Ok(())
     }
 }
@@ -583,15 +587,15 @@ impl Scene for Sync2<'_> {
 fn sync_goes_on_from_any_point() {
     let dir = folder();
     let (a, b) = pair_of(dir.path(), 6);
-    let mut saved = ids(&a.files());
+    let saved = ids(&a.files());
     let before = a.stand().expect("status");
     edit(&a);
+    // Its bytes would travel apart from the records.
+    fs::remove_file(a.root.join("picture.png")).expect("a removal");
     b.write("n0.md", "---\ntitle: Note 0\n---\nfirst of 0\nsecond\nthird\nfourth\nlast of 0, there\n");
     b.write("n1.md", "---\ntitle: Note 1\n---\nfirst of 1\nsecond, there\nthird\nfourth\nlast of 1\n");
     b.write("n4.md", "replaced there\n");
     b.write("there.md", "# There\n");
-    saved.extend(ids(&a.files()));
-    saved.extend(ids(&b.files()));
     let prepared = Prepared { dir, before, saved };
     each_point("sync", &Sync2(&prepared), &prepared);
 }

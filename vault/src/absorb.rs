@@ -160,6 +160,8 @@ impl Vault {
         for moved in survey.moved {
             let (row, to) = (moved.row, moved.to);
             after.push(After::Gone { path: row.path.clone() });
+            // What is claimed may not be what it gets: a name that is taken leads back to the old path.
+            self.db.prepare_cached("INSERT OR IGNORE INTO dirty VALUES(?)")?.execute([row.doc.as_bytes()])?;
             if !moved_by_folder.contains(&row.path) {
                 draft.push(Item::Move { doc: row.doc, path: to.found.path.clone() });
                 out.changed.push(PathChange::new(&to.found.path, format!("renamed from {}", row.path)));

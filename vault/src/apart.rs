@@ -1,6 +1,7 @@
 //! What travels apart from the records that name it: the bytes of blobs, and git history from before aios.
 //!
-//! Only what a record names is given, and only what has the hash or the objects that the record names is taken.
+//! Only what the asker can name by its hash, or what a record has as history, is given; and only what has the hash or the
+//! objects that the record names is taken.
 
 use std::collections::HashSet;
 use std::fs::File;
@@ -11,7 +12,7 @@ use std::path::{Path, PathBuf};
 use aios_core::id::{ContentHash, GitId};
 use aios_core::item::Content;
 use git2::{ObjectType, Oid};
-use rusqlite::{OptionalExtension, params};
+use rusqlite::params;
 
 use crate::disk::durable;
 use crate::error::Error;
@@ -97,13 +98,6 @@ impl Vault {
             .collect()
     }
 
-    /// Whether a record names it.
-    fn is_named(&self, named: &Named) -> Result<bool, Error> {
-        let mut get = self.db.prepare_cached("SELECT kind FROM apart WHERE git = ?")?;
-        let kind: Option<i64> = get.query_row([named.git().as_bytes()], |row| row.get(0)).optional()?;
-        Ok(kind == Some(i64::from(matches!(named, Named::History(_)))))
-    }
-
     /// Whether it is wholly here.
     pub fn apart_here(&self, named: &Named) -> Result<bool, Error> {
         let id = oid(&named.git())?;
@@ -116,9 +110,9 @@ impl Vault {
         })
     }
 
-    /// The bytes to send for it; `None` when it is not wholly here, or nothing names it. For history this makes a pack.
+    /// The bytes to send for it; `None` when it is not wholly here. For history this makes a pack.
     pub fn give(&mut self, named: &Named) -> Result<Option<Given>, Error> {
-        if !self.is_named(named)? || !self.apart_here(named)? {
+        if !self.apart_here(named)? {
             return Ok(None);
         }
         match named {
@@ -136,7 +130,11 @@ impl Vault {
         let odb = self.repo.odb().map_err(git_error)?;
         let Ok(object) = odb.read(oid(&content.git)?) else { return Ok(None) };
         let bytes = object.data();
-        if object.kind() != ObjectType::Blob || bytes.len() as u64 != content.size {
+        // The repository may hold more than the vault: who asks must know the hash of what it asks for.
+        if object.kind() != ObjectType::Blob
+            || ContentHash::of(bytes) != content.hash
+            || bytes.len() as u64 != content.size
+        {
             return Ok(None);
         }
         if content.size <= IN_MEMORY {

@@ -161,7 +161,7 @@ impl Vault {
         let mut get = self.db.prepare_cached("SELECT git, kind, hash, size FROM apart")?;
         let mut rows = get.query([])?;
         let odb = self.repo.odb().map_err(git_error)?;
-        let (mut out, mut arrived) = (Vec::new(), Vec::new());
+        let mut out = Vec::new();
         while let Some(row) = rows.next()? {
             let oid = Oid::from_bytes(&row.get::<_, Vec<u8>>(0)?).map_err(git_error)?;
             let blob = match row.get::<_, i64>(1)? {
@@ -172,13 +172,9 @@ impl Vault {
                 Some(_) => odb.exists(oid),
                 None => odb.exists(oid) && git::read_ref(&self.repo, &history_ref(oid))?.is_some(),
             };
-            match here {
-                true => arrived.push(oid),
-                false => out.push((oid, blob)),
+            if !here {
+                out.push((oid, blob));
             }
-        }
-        for oid in arrived {
-            self.db.prepare_cached("DELETE FROM apart WHERE git = ?")?.execute([oid.as_bytes()])?;
         }
         Ok(out)
     }
@@ -199,12 +195,6 @@ impl Vault {
         let oid = bulk.write_stream(size, from)?;
         bulk.finish(true)?;
         Ok(oid)
-    }
-
-    /// Notes that records must be mirrored again from the start, as after a rebuild.
-    pub(crate) fn forget_mirror(&self) -> Result<(), Error> {
-        self.db.execute("DELETE FROM meta WHERE key LIKE 'mirror:%'", params![])?;
-        Ok(())
     }
 }
 

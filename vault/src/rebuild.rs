@@ -1,6 +1,7 @@
 //! Making the database again from the logs, the logs from their mirror in git, and git's objects from the logs
 //! (design idea 6). Nothing is thrown away that might be somebody's: what is damaged is kept in `.aios/aside`.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
@@ -15,7 +16,7 @@ use crate::error::{Error, Refusal};
 use crate::git;
 use crate::keys::Keys;
 use crate::layout::{Layout, Replica};
-use crate::log::{Log, Logged};
+use crate::log::Log;
 use crate::project::oid;
 use crate::survey::Saved;
 use crate::tape::{Next, Step, Tape, Tapes};
@@ -69,8 +70,9 @@ pub(crate) fn run(
 ) -> Result<(Vault, Rebuilt), Error> {
     let keys = Keys::load(&replica.device)?;
     let mut out = Rebuilt::default();
-    let mut mend =
-        Mend { layout: &layout, replica: &replica, repo: git::open_or_init(layout.root())?, out: &mut out };
+    let wrote = keys.memory().and_then(|memory| memory.tip).map_or(0, |(seq, _)| seq);
+    let repo = git::open_or_init(layout.root())?;
+    let mut mend = Mend { layout: &layout, replica: &replica, repo, wrote, out: &mut out };
     mend.objects(progress)?;
     mend.logs()?;
     mend.refs()?;
@@ -106,6 +108,8 @@ struct Mend<'a> {
     layout: &'a Layout,
     replica: &'a Replica,
     repo: Repository,
+    /// The number of the last record this device remembers to have written.
+    wrote: u64,
     out: &'a mut Rebuilt,
 }
 
@@ -209,18 +213,17 @@ impl Mend<'_> {
             }
             let (mirrored, _) = mirror::read(&self.repo, &self.replica.vault, &device)?;
             let mirror_last = mirrored.last().map_or(0, |mirrored| mirrored.record.header.seq);
-            let torn = damage.iter().all(|found| found.tail) && ordered && mirror_last <= last;
+            let wrote = if device == self.replica.device { self.wrote } else { 0 };
+            let torn = damage.iter().all(|found| found.tail) && ordered && mirror_last.max(wrote) <= last;
             if torn {
                 // A write cut short at the end is cut off when the vault opens.
                 continue;
             }
             for found in mirrored {
                 let seq = found.record.header.seq;
-                if !records.contains_key(&seq) {
+                if let Entry::Vacant(slot) = records.entry(seq) {
                     match mirror::whole(&self.repo, found.record) {
-                        Ok(record) => {
-                            records.insert(seq, record);
-                        }
+                        Ok(record) => _ = slot.insert(record),
                         Err(why) => self.out.lost.push(format!("record {device}:{seq}: {why}")),
                     }
                 }
@@ -231,6 +234,13 @@ impl Mend<'_> {
                     found.path.display(),
                     found.at,
                     found.why
+                ));
+            }
+            let most = records.keys().last().copied().unwrap_or(0);
+            if most < wrote {
+                self.out.lost.push(format!(
+                    "record {device}:{}, which this device wrote, is in no copy here",
+                    most + 1
                 ));
             }
             self.replace_log(&device, records)?;
@@ -305,10 +315,10 @@ impl Mend<'_> {
             let mut records = BTreeMap::new();
             let mut tape = Tape::new(&log, &self.layout.logs(), self.replica.vault, device)?;
             while let Some(step) = tape.take()? {
-                if let Step::Sound(Logged { record, .. }) = step
-                    && record.header.seq < first
+                if let Step::Sound(logged) = step
+                    && logged.record.header.seq < first
                 {
-                    records.insert(record.header.seq, record);
+                    records.insert(logged.record.header.seq, logged.record);
                 }
             }
             self.out.lost.push(format!(

@@ -64,6 +64,8 @@ impl Vault {
             Ok(point)
         })?;
         self.compared = None;
+        // Here and not only where rules are accepted: they come from other devices too, and a joined folder has none yet.
+        self.exclude()?;
         self.tidy()?;
         Ok(point.map(|point| point.commit))
     }

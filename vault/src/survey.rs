@@ -257,7 +257,8 @@ impl Vault {
             let Some(to) = inodes.get(&(row.found.dev, row.found.ino)).copied() else { continue };
             let saved = &out.added[to];
             // An inode number is soon used again: the content must speak for it too.
-            let like = row.hash == saved.hash || self.likeness(&row.git, saved)? >= 0.5;
+            let like = row.hash == saved.hash
+                || self.likeness(&row.git, saved)? >= 0.5 && self.same_identity(&row.git, saved)?;
             if like && saved.found.kind == row.found.kind && !taken.contains_key(&to) {
                 pair(from, to, &mut taken, &mut gone);
             }

@@ -25,7 +25,7 @@ pub(crate) struct Damage {
 /// What comes next in a device's log.
 #[derive(Debug)]
 pub(crate) enum Step {
-    Sound(Logged),
+    Sound(Box<Logged>),
     Damage(Damage),
 }
 
@@ -96,7 +96,7 @@ impl Tape {
         self.next = Some(match self.read(self.at) {
             Ok((record, taken)) => {
                 self.at += taken;
-                Step::Sound(Logged { record, spot })
+                Step::Sound(Box::new(Logged { record, spot }))
             }
             Err(why) => {
                 let from = self.at;
@@ -188,7 +188,7 @@ impl Tapes {
             Some(Step::Sound(logged)) => {
                 let lacking = self.lacking(&logged.record);
                 self.seen.insert(logged.record.id, logged.record.header.place());
-                Some(Next::Record { logged: Box::new(logged), lacking })
+                Some(Next::Record { logged, lacking })
             }
         })
     }

@@ -312,9 +312,10 @@ fn creates_join_without_doubled_lines() {
     assert_eq!(all.read(&heads[..1], &rank).unwrap().text, x);
 
     // The first of the two texts is whole.
-    for (x, y) in [("# Day\n\none\n", "# Day\n\ntwo\n"), ("# Day\n\none\n", "---\na: 1\n---\n# Day\n\ntwo\nthree\n")] {
-        let day = md(&[x, y]);
-        let text = day.read(&[head(&day, x), head(&day, y)], &rank).unwrap().text;
+    let one = "# Day\n\none\n";
+    for other in ["# Day\n\ntwo\n", "---\na: 1\n---\n# Day\n\ntwo\nthree\n"] {
+        let day = md(&[one, other]);
+        let text = day.read(&[head(&day, one), head(&day, other)], &rank).unwrap().text;
         let body = text.trim_start_matches("---\na: 1\n---\n");
         assert!(body.starts_with("# Day\n\n") && body.matches("# Day").count() == 1, "{text}");
     }

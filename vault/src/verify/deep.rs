@@ -16,6 +16,9 @@ use crate::index::SqlHistory;
 use crate::layout::Layout;
 use crate::vault::{PATIENCE, Progress, Vault};
 
+/// A record's commit and its tree, in hex, where it has them.
+type Commit = (Option<String>, Option<String>);
+
 /// How many commits are computed before their objects are put where they can be read again.
 const SLICE: usize = 512;
 
@@ -219,7 +222,7 @@ impl Vault {
         Ok(())
     }
 
-    fn commits(&self) -> Result<BTreeMap<String, (Option<String>, Option<String>)>, Error> {
+    fn commits(&self) -> Result<BTreeMap<String, Commit>, Error> {
         let names = self.names()?;
         let mut get = self.db.prepare("SELECT n, git, root FROM record WHERE tree = 1")?;
         let mut rows = get.query([])?;

@@ -145,7 +145,7 @@ pub(crate) fn walk(
             }
         };
         checked.commits += 1;
-        if checked.commits % 256 == 0 {
+        if checked.commits.is_multiple_of(256) {
             progress("commits", checked.commits, 0);
         }
         commits.extend(&commit.parents);

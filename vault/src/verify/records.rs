@@ -107,7 +107,7 @@ impl Walked {
             out.records
                 .insert(place, Known { id: record.id, clock, wall, view, spot: logged.spot, len, parents });
             report.checked.records += 1;
-            if report.checked.records % 256 == 0 {
+            if report.checked.records.is_multiple_of(256) {
                 progress("records", report.checked.records, 0);
             }
         }
@@ -223,10 +223,10 @@ impl Walked {
         }
         let listed: BTreeSet<RecordId> =
             vault.heads()?.into_iter().map(|n| Ok(vault.row(n)?.id)).collect::<Result<_, Error>>()?;
-        let all_in = self
-            .records
-            .keys()
-            .all(|place| frontier.0.get(&place.device).is_some_and(|(seq, _)| *seq >= place.seq));
+        let ends = |device: &DeviceId| self.end(device).map(|(place, known)| (place.seq, known.id));
+        let devices: BTreeSet<DeviceId> =
+            self.devices().into_iter().chain(frontier.0.keys().copied()).collect();
+        let all_in = devices.iter().all(|device| ends(device) == frontier.0.get(device).copied());
         if all_in && heads != listed && !self.damaged {
             report.find(
                 "I8",

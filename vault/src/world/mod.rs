@@ -377,4 +377,19 @@ mod tests {
         world.assert_equal();
         assert_eq!(read(&world, 0, "a.md"), "one\nthree\nfour by b\nfifth one\n");
     }
+
+    #[test]
+    fn a_rename_to_a_taken_name_goes_back() {
+        let mut world = World::new(2);
+        write(&world, 0, "a.md", "one and only\n");
+        write(&world, 0, "A.md", "another text\n");
+        world.sync();
+        let files = world.files(0);
+        let suffixed = files.keys().find(|path| path.contains('-')).unwrap();
+        let claim = if suffixed.starts_with('a') { "a.md" } else { "A.md" };
+        std::fs::rename(world.root(0).join(suffixed), world.root(0).join(claim)).unwrap();
+        world.sync();
+        world.assert_equal();
+        assert_eq!(world.files(0), files);
+    }
 }

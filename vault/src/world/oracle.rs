@@ -173,6 +173,9 @@ pub(crate) struct Expected {
     pub absent: BTreeSet<String>,
     /// Fields that must be there; `None` where the frontmatter cannot be told.
     pub fields: Option<BTreeMap<String, Field>>,
+    /// Keys whose greatest values have one rank, as two stale saves from one version do: which of them stands is not
+    /// the rank's to say.
+    pub ties: BTreeSet<String>,
     /// Losing values of keys, which must be listed.
     pub losers: BTreeMap<String, BTreeSet<String>>,
 }
@@ -351,10 +354,13 @@ impl Oracle {
         }
         absent.retain(|token| !present.contains_key(token));
         let mut losers: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-        let mut fields = BTreeMap::new();
+        let (mut fields, mut ties) = (BTreeMap::new(), BTreeSet::new());
         for (key, mut values) in written {
             values.sort();
-            let Some((_, frame)) = values.pop() else { continue };
+            let Some((greatest, frame)) = values.pop() else { continue };
+            if values.iter().any(|(rank, value)| *rank == greatest && *value != frame) {
+                ties.insert(key.clone());
+            }
             let lost: BTreeSet<String> =
                 values.into_iter().map(|(_, value)| value).filter(|value| *value != frame).collect();
             let is_list = matches!(key.as_str(), "tags" | "labels");
@@ -372,7 +378,7 @@ impl Oracle {
         if fields.is_none() {
             losers.clear();
         }
-        Expected { exec: self.exec(doc, view), exact, present, absent, fields, losers }
+        Expected { exec: self.exec(doc, view), exact, present, absent, fields, ties, losers }
     }
 
     /// Tokens that nobody ever deleted in this document: they are there however it was merged.
