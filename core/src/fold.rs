@@ -147,13 +147,18 @@ fn maximal<'a>(touches: impl Iterator<Item = &'a Touch> + Clone) -> Vec<&'a Touc
 fn text(kept: &[&Touch]) -> Option<Text> {
     let content = content_of(kept);
     let mut heads = heads(&content);
-    // The same file made twice is one; creates of it are covered if any of them is (formats.md, Content).
-    let mut seen = std::collections::HashSet::new();
-    heads.retain(|touch| {
-        let is_create = matches!(touch.act, Act::Create { .. });
-        let made = touch.act.content().map(|made| (made.hash, kind_of(&content, touch).0));
-        !(is_create && covered_by_equal(&content, touch)) && seen.insert(made)
+    // Creates of the same bytes are one, covered if any of them is (formats.md, Content).
+    let mut made = std::collections::HashSet::new();
+    heads.retain(|touch| match &touch.act {
+        Act::Create { content: bytes, .. } => made.insert(bytes.hash) && !covered_by_equal(&content, touch),
+        _ => true,
     });
+    // So are all heads, if they are the same file: two who made the same edit. With another head beside them they are not,
+    // for what they rest on may differ.
+    let file = |touch: &Touch| touch.act.content().map(|made| (made.hash, kind_of(&content, touch).0));
+    if heads.windows(2).all(|pair| file(pair[0]) == file(pair[1])) {
+        heads.truncate(1);
+    }
     let last = heads.last()?;
     let kind_at = |touch: &Touch| kind_of(&content, touch);
     if let [only] = heads[..] {

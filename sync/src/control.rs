@@ -155,7 +155,7 @@ impl Client {
     ///
     /// # Errors
     /// What the daemon says failed, and when it is gone or silent for too long.
-    pub fn next(&mut self) -> Result<Answer, Trouble> {
+    pub fn answer(&mut self) -> Result<Answer, Trouble> {
         let mut line = String::new();
         if self.stream.read_line(&mut line).map_err(|e| gone(&e))? == 0 {
             return Err(gone(&"it ended"));

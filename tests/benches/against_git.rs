@@ -332,7 +332,7 @@ fn lines(seed: u64, size: usize) -> String {
     let mut out = String::with_capacity(size + 100);
     while out.len() < size {
         out.push_str(&words.word());
-        out.push(if words.next() % 9 == 0 { '\n' } else { ' ' });
+        out.push(if words.next().is_multiple_of(9) { '\n' } else { ' ' });
     }
     out
 }

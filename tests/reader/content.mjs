@@ -218,15 +218,15 @@ function whole(kind, text) {
   return { kind, hash: H(bytes), git: blobId(bytes), bytes };
 }
 
-/** The content items that no other covers, by rank; those of equal hash and kind are one, that of least rank. */
+/** The content items that no other covers, by rank; if all are the same file, the one of least rank. */
 function heads(items) {
   const bare = new Set(uncovered(items));
   const kept = [];
   for (const item of [...bare].sort(byRank)) {
     const twins = item.t === "create" ? items.filter((one) => one.t === "create" && one.hash === item.hash) : [item];
     const free = twins.every((one) => bare.has(one) || !items.some((other) => !twins.includes(other) && sees(other, one)));
-    const equal = (one) => one.hash === item.hash && kindOf(one, items) === kindOf(item, items);
-    if (free && !kept.some(equal)) kept.push(item);
+    if (free) kept.push(item);
   }
-  return kept;
+  const equal = (one) => one.hash === kept[0].hash && kindOf(one, items) === kindOf(kept[0], items);
+  return kept.every(equal) ? kept.slice(0, 1) : kept;
 }

@@ -40,7 +40,8 @@ pub fn aios() -> &'static Path {
 fn newest_source() -> SystemTime {
     fn newest(path: &Path) -> SystemTime {
         let own = path.metadata().and_then(|file| file.modified()).unwrap_or(SystemTime::UNIX_EPOCH);
-        let inside = std::fs::read_dir(path).into_iter().flatten().flatten().map(|entry| newest(&entry.path()));
+        let inside =
+            std::fs::read_dir(path).into_iter().flatten().flatten().map(|entry| newest(&entry.path()));
         // A folder's own time changes with what tests leave in it; only files count.
         if path.is_dir() { inside.max().unwrap_or(SystemTime::UNIX_EPOCH) } else { own }
     }

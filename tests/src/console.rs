@@ -63,7 +63,8 @@ pub fn run(steps: &[Step], folder: &Path, bin: &Path) -> Result<(), String> {
         .output()
         .map_err(|e| format!("cannot run sh: {e}"))?;
     let text = String::from_utf8_lossy(&out.stdout).into_owned();
-    let mut parts = text.split(&format!("\n{MARK}\n"));
+    let mark = format!("\n{MARK}\n");
+    let mut parts = text.split(&mark);
     parts.next();
     for step in steps {
         let found: Vec<&str> = parts.next().unwrap_or_default().lines().collect();

@@ -11,7 +11,7 @@ fn main() -> Result<(), aios_vault::Error> {
     let dir = Path::new(&args[2]);
     let start = Instant::now();
     let mut quiet = |_: &str, _, _| {};
-    let mut mark = |what: &str| eprintln!("{:>8.1} ms  {what}", start.elapsed().as_secs_f64() * 1e3);
+    let mark = |what: &str| eprintln!("{:>8.1} ms  {what}", start.elapsed().as_secs_f64() * 1e3);
     match args[1].as_str() {
         "init" => {
             let (mut vault, absorbed) = Vault::create(dir, &NewVault::default(), &mut quiet)?;

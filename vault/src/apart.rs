@@ -273,10 +273,9 @@ impl Vault {
                 ObjectType::Tree => {
                     let Ok(tree) = self.repo.find_tree(id) else { return Ok(Some(id)) };
                     for entry in tree.iter() {
-                        match entry.kind() {
-                            Some(kind @ (ObjectType::Tree | ObjectType::Blob)) => reach(entry.id(), kind),
-                            // A submodule's commit lies in another repository.
-                            _ => {}
+                        // A submodule's commit lies in another repository.
+                        if let Some(kind @ (ObjectType::Tree | ObjectType::Blob)) = entry.kind() {
+                            reach(entry.id(), kind);
                         }
                     }
                 }

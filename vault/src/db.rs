@@ -113,7 +113,7 @@ pub fn view_bytes(view: &View) -> Vec<u8> {
 /// A view from its stored form.
 pub fn read_view(bytes: &[u8]) -> Result<View, Error> {
     let damaged = || Error::Damaged("a set of records is malformed".into());
-    if bytes.len() % 40 != 0 {
+    if !bytes.len().is_multiple_of(40) {
         return Err(damaged());
     }
     let places = bytes.chunks_exact(40).map(|chunk| {

@@ -3,7 +3,7 @@
 use aios_core::frontier::Place;
 use aios_core::id::DeviceId;
 use git2::{ObjectType, Oid};
-use rusqlite::{OptionalExtension, params};
+use rusqlite::OptionalExtension;
 
 use crate::db;
 use crate::error::Error;
@@ -157,7 +157,7 @@ impl Vault {
     }
 
     /// The blobs and history tips that are named by the log and not here: git id, and hash and size of a blob.
-    pub(crate) fn missing_apart(&self) -> Result<Vec<(Oid, Option<(Vec<u8>, u64)>)>, Error> {
+    pub(crate) fn missing_apart(&self) -> Result<Vec<Apart>, Error> {
         let mut get = self.db.prepare_cached("SELECT git, kind, hash, size FROM apart")?;
         let mut rows = get.query([])?;
         let odb = self.repo.odb().map_err(git_error)?;
@@ -202,6 +202,9 @@ impl Vault {
 pub(crate) fn history_ref(tip: Oid) -> String {
     format!("refs/aios/history/{tip}")
 }
+
+/// What travels apart: its git id, and hash and size if it is a blob.
+pub(crate) type Apart = (Oid, Option<(Vec<u8>, u64)>);
 
 /// A run of entries in the mirror.
 #[derive(Debug, Clone)]

@@ -34,6 +34,9 @@ pub(crate) struct Reading {
     pub conflicts: Vec<Conflict>,
 }
 
+/// The change of each edit, by where the item stands.
+type Changes = HashMap<(Place, u32), ChangeHash>;
+
 /// An Automerge document with what tells its changes' ranks.
 pub(crate) struct Loaded {
     pub document: Document,
@@ -465,7 +468,7 @@ fn restore(
     kind: Kind,
     bytes: &[u8],
     changes: &str,
-) -> Option<(Document, HashMap<(Place, u32), ChangeHash>)> {
+) -> Option<(Document, Changes)> {
     let document = Document::load(*doc, epoch, kind, bytes).ok()?;
     let list: Vec<(Place, u32, String)> = serde_json::from_str(changes).ok()?;
     let mut out = HashMap::new();

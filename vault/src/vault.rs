@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use aios_core::clock::{Hlc, Stamp};
+use aios_core::clock::Hlc;
 use aios_core::frontier::{Frontier, Place, View};
 use aios_core::id::{DeviceId, RecordId, VaultId};
 use aios_core::key::SecretKey;
@@ -258,7 +258,6 @@ impl Vault {
             wall: row.get::<_, i64>(5)? as u64,
             view: db::read_view(&row.get::<_, Vec<u8>>(6)?)?,
             spot: Spot { segment: row.get::<_, i64>(7)? as u64, at: row.get::<_, i64>(8)? as u64 },
-            tree: row.get(9)?,
             heads: list(row.get(10)?)?,
             commit: oid(row.get(11)?)?,
             root: oid(row.get(12)?)?,
@@ -333,8 +332,6 @@ pub(crate) struct RecordRow {
     pub view: View,
     /// Where it lies in its device's log.
     pub spot: Spot,
-    /// Whether it has a commit.
-    pub tree: bool,
     /// The commit heads of its view: numbers of records with a commit.
     pub heads: Vec<i64>,
     /// Its commit, once projected.
@@ -345,13 +342,6 @@ pub(crate) struct RecordRow {
     pub parents: Vec<i64>,
     /// The number of the record that ends its transaction; absent while that is open, or if it was aborted.
     pub ends: Option<i64>,
-}
-
-impl RecordRow {
-    /// Its place in the total order.
-    pub fn stamp(&self) -> Stamp {
-        Stamp::new(self.clock, self.place.device, self.place.seq)
-    }
 }
 
 pub(crate) fn git_error(e: git2::Error) -> Error {

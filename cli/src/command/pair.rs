@@ -41,10 +41,10 @@ pub fn run(args: &PairArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliError>
         Some(mut client) => {
             let lifetime = lifetime.as_millis() as u64;
             client.ask(&Request::Pair { roles, name: args.name.clone(), lifetime }, None)?;
-            if let Answer::Ticket { ticket } = client.next()? {
+            if let Answer::Ticket { ticket } = client.answer()? {
                 show(&ticket, ui)?;
             }
-            client.next()?
+            client.answer()?
         }
         None => {
             let settings = settings(ui);

@@ -84,7 +84,7 @@ pub fn run(args: &SyncArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliError>
 fn by_daemon(mut client: Client, args: &SyncArgs, timeout: Duration) -> Result<SyncReport, CliError> {
     let ask = Request::Sync { peer: args.peer.clone(), timeout: timeout.as_millis() as u64 };
     client.ask(&ask, Some(timeout + ANSWER))?;
-    match client.next()? {
+    match client.answer()? {
         Answer::Synced(report) => Ok(report),
         _ => Err(CliError::failed("the daemon answered something else", "stop `aios up` and start it again")),
     }

@@ -30,6 +30,9 @@ pub struct FileDiff {
     pub patch: String,
 }
 
+/// A document before and after.
+type Sides = (Option<Side>, Option<Side>);
+
 /// One side of a comparison.
 #[derive(Debug, Clone)]
 struct Side {
@@ -72,7 +75,7 @@ impl Vault {
         Ok(sides.into_values().filter_map(|(old, new)| file_diff(old.as_ref(), new.as_ref())).collect())
     }
 
-    fn sides(&mut self, a: &View, b: &View) -> Result<BTreeMap<DocId, (Option<Side>, Option<Side>)>, Error> {
+    fn sides(&mut self, a: &View, b: &View) -> Result<BTreeMap<DocId, Sides>, Error> {
         let docs = {
             let history = SqlHistory(&self.db);
             let (mut touched, mut moved) = history.between(a, b)?;

@@ -30,7 +30,7 @@ impl Vault {
     pub fn revision(&mut self, text: &str) -> Result<Revision, Error> {
         let unknown = || Error::Unknown { what: "revision", name: text.to_owned() };
         if let Some(steps) = text.strip_prefix("HEAD") {
-            return self.from_head(steps)?.ok_or_else(unknown);
+            return self.at_head(steps)?.ok_or_else(unknown);
         }
         if let Some((device, seq)) = text.rsplit_once(':') {
             return self.numbered(device, seq)?.ok_or_else(unknown);
@@ -73,7 +73,7 @@ impl Vault {
         }
     }
 
-    fn from_head(&mut self, steps: &str) -> Result<Option<Revision>, Error> {
+    fn at_head(&mut self, steps: &str) -> Result<Option<Revision>, Error> {
         let head = match self.projected_head()? {
             Some(head) => Some(head),
             None => self.transaction(|vault| vault.project(&mut |_, _, _| {}))?.map(|point| point.commit),

@@ -263,12 +263,12 @@ impl Run {
 
     fn new_text(&mut self, path: &str, x: u16) -> String {
         let mut text = String::new();
-        if path.ends_with(".md") && x % 4 != 0 {
+        if path.ends_with(".md") && !x.is_multiple_of(4) {
             text += &format!("---\ntitle: v{:05}\nstatus: v{:05}\n", self.next(), self.next());
-            if x % 3 == 0 {
+            if x.is_multiple_of(3) {
                 text += "tags: [ga, gb]\n";
             }
-            if x % 5 == 0 {
+            if x.is_multiple_of(5) {
                 text += "labels:\n  - ga\n  - gc\n";
             }
             text += "---\n";
@@ -785,10 +785,10 @@ impl Run {
                     fail(format!("the line of token {token} is torn"));
                 }
             }
-            if want.exact {
-                if let Some(token) = want.present.keys().find(|token| !found.tokens.contains_key(*token)) {
-                    fail(format!("token {token} is missing"));
-                }
+            if want.exact
+                && let Some(token) = want.present.keys().find(|token| !found.tokens.contains_key(*token))
+            {
+                fail(format!("token {token} is missing"));
             }
             let Some(fields) = &want.fields else { continue };
             let told = |fields: &BTreeMap<String, oracle::Field>| -> BTreeMap<String, oracle::Field> {
@@ -914,7 +914,7 @@ impl Run {
 fn items(lines: &mut Vec<String>, body: usize, y: u16, add: bool) -> bool {
     let item = ITEMS[usize::from(y) % ITEMS.len()];
     let place = usize::from(y / 8);
-    if y % 2 == 0 {
+    if y.is_multiple_of(2) {
         let Some(at) = lines[..body].iter().position(|line| line.starts_with("tags:")) else {
             let fresh = add && body > 0;
             if fresh {
@@ -965,7 +965,7 @@ fn check(count: u8, steps: &[Step], seed: u64) {
     run.sync();
     run.world.assert_equal();
     run.replay();
-    if seed % 16 == 0 {
+    if seed.is_multiple_of(16) {
         run.fsck();
     }
 }
