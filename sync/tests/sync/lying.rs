@@ -130,6 +130,7 @@ fn changed_bytes() {
         kind: aios_core::item::Kind::Md,
         mode: aios_core::item::Mode::File,
         content: Content::of(bytes),
+        base: aios_core::item::Base::default(),
     };
     let record = b.draft(vec![item], bytes.to_vec(), |_| {});
     let entry = record.entry(true);

@@ -148,7 +148,15 @@ impl Memory {
     pub fn write(&mut self, bytes: &[u8]) -> Record {
         let doc = DocId(*blake3::hash(bytes).as_bytes());
         let (path, after, content) = (format!("{doc}.md"), String::new(), Content::of(bytes));
-        let item = Item::Create { doc, path, after, kind: Kind::Md, mode: Mode::File, content };
+        let item = Item::Create {
+            doc,
+            path,
+            after,
+            kind: Kind::Md,
+            mode: Mode::File,
+            content,
+            base: aios_core::item::Base::default(),
+        };
         self.author(vec![item], bytes.to_vec())
     }
 
@@ -158,7 +166,15 @@ impl Memory {
         self.state().blobs.insert(content.hash, bytes.to_vec());
         let doc = DocId(*content.hash.as_bytes());
         let (path, after) = (format!("{doc}.bin"), String::new());
-        let item = Item::Create { doc, path, after, kind: Kind::Blob, mode: Mode::File, content };
+        let item = Item::Create {
+            doc,
+            path,
+            after,
+            kind: Kind::Blob,
+            mode: Mode::File,
+            content,
+            base: aios_core::item::Base::default(),
+        };
         self.author(vec![item], vec![]);
         Apart::Blob(content)
     }
