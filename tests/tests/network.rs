@@ -4,35 +4,12 @@ use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
-use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
 /// How long anything may take on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(120);
-
-/// The program: beside this test, built if it is not there.
-fn program() -> &'static Path {
-    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
-    PROGRAM.get_or_init(|| {
-        let test = std::env::current_exe().unwrap();
-        let folder =
-            test.ancestors().find(|folder| folder.ends_with("deps")).unwrap().parent().unwrap().to_owned();
-        let path = folder.join("aios");
-        if std::env::var_os("AIOS_TEST_PROGRAM").is_some_and(|given| Path::new(&given).exists()) {
-            return std::env::var_os("AIOS_TEST_PROGRAM").unwrap().into();
-        }
-        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        let mut build = Command::new(cargo);
-        build.args(["build", "-p", "aios", "--target-dir"]).arg(folder.parent().unwrap());
-        if folder.ends_with("release") {
-            build.arg("--release");
-        }
-        assert!(build.status().unwrap().success(), "the program cannot be built");
-        path
-    })
-}
 
 /// A device: a vault and keys of its own.
 struct Device {
@@ -105,7 +82,7 @@ impl Device {
     }
 
     fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(program());
+        let mut command = Command::new(aios_tests::binary::aios());
         command
             .env("AIOS_NET", "loopback")
             .env("AIOS_DATA_DIR", &self.keys)
