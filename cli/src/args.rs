@@ -1,4 +1,4 @@
-//! The command line, as `docs/cli.md` promises it.
+//! The command line, which people script against: names, flags and JSON stay.
 
 use std::path::PathBuf;
 
