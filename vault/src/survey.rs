@@ -79,6 +79,8 @@ pub(crate) struct Survey {
     pub problems: Vec<Problem>,
     /// How many files are known.
     pub known: usize,
+    /// Whether a file that is not known could not be read: it may be what a missing one was renamed to.
+    unread: bool,
 }
 
 impl Survey {
@@ -179,6 +181,16 @@ impl Vault {
         }
         self.find_moves(&mut out)?;
         find_folders(&mut out, &files);
+        if out.unread {
+            // An error is never read as "deleted" (I12): the missing file may be the one that cannot be read.
+            for row in std::mem::take(&mut out.missing) {
+                out.problems.push(Problem {
+                    path: row.path,
+                    problem: "is gone, and a new file cannot be read that it may have been renamed to".into(),
+                    hint: "mend that first; until then its document is taken for unchanged".into(),
+                });
+            }
+        }
         out.problems.sort();
         Ok(out)
     }
@@ -214,11 +226,14 @@ impl Vault {
                 }
             }
             Err(ReadError::Missing(_)) => out.missing.extend(row.cloned()),
-            Err(e) => out.problems.push(Problem {
-                path: found.path.clone(),
-                problem: e.to_string(),
-                hint: "the rest goes on; this file is taken for unchanged".into(),
-            }),
+            Err(e) => {
+                out.unread |= row.is_none();
+                out.problems.push(Problem {
+                    path: found.path.clone(),
+                    problem: e.to_string(),
+                    hint: "the rest goes on; this file is taken for unchanged".into(),
+                });
+            }
         }
         Ok(())
     }
