@@ -22,7 +22,7 @@ use crate::conflict::ConflictKind;
 use crate::file::By;
 
 /// Runs when `AIOS_CASES` says nothing.
-const CASES: u64 = 40;
+const CASES: u64 = 8;
 /// After this many failing runs no more are started.
 const FAILURES: usize = 4;
 const FOLDERS: [&str; 5] = ["", "", "da/", "db/", "da/in/"];
