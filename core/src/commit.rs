@@ -53,6 +53,13 @@ impl Legend {
         }
     }
 
+    /// The records that a merge of [`Legend::of_merge`] says it joins; of any other message, none.
+    pub fn merged(message: &str) -> Vec<RecordId> {
+        let lines = message.strip_prefix("Merge ").and_then(|rest| rest.split_once("\n\n"));
+        let ids = lines.iter().flat_map(|(_, lines)| lines.lines());
+        ids.filter_map(|line| line.strip_prefix("Aios-Merge: ")?.parse().ok()).collect()
+    }
+
     /// The bytes of the commit object.
     pub fn commit(&self, tree: &GitId, parents: &[GitId]) -> Vec<u8> {
         let who = format!("{} <{}> {} +0000", self.author.name, self.author.email, self.time);

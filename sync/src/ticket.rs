@@ -231,7 +231,16 @@ impl FromStr for Ticket {
         if rest.len() > 2 * MOST {
             return Err(TicketError::Checksum);
         }
-        let bytes = BASE32_NOPAD.decode(rest.to_ascii_uppercase().as_bytes()).map_err(|e| match e.kind {
+        let mut signs = rest.to_ascii_uppercase();
+        let mut decoded = BASE32_NOPAD.decode(signs.as_bytes());
+        // The last sign has bits that say nothing. Where they are set it was mistyped, or it is not the last.
+        let spoilt = matches!(&decoded, Err(e) if e.kind == DecodeKind::Trailing);
+        if spoilt {
+            signs.pop();
+            signs.push('A');
+            decoded = BASE32_NOPAD.decode(signs.as_bytes());
+        }
+        let bytes = decoded.map_err(|e| match e.kind {
             DecodeKind::Symbol => TicketError::Sign(PREFIX.len() + e.position + 1),
             _ => TicketError::Truncated,
         })?;
@@ -242,7 +251,7 @@ impl FromStr for Ticket {
         if check.len() < 4 {
             return Err(TicketError::Truncated);
         }
-        if check != checksum(body) {
+        if spoilt || check != checksum(body) {
             return Err(TicketError::Checksum);
         }
         Reader(body).ticket().ok_or(TicketError::Form("its parts do not fit"))
@@ -328,6 +337,11 @@ mod tests {
         assert!(text.replacen(&text[20..21], "!", 1).parse::<Ticket>().is_err());
         assert_eq!(format!("{}1{}", &text[..30], &text[31..]).parse::<Ticket>(), Err(TicketError::Sign(31)));
         assert!(format!("{text}aa").parse::<Ticket>().is_err());
+        // The last sign too, whose low bits say nothing.
+        let (rest, last) = text.split_at(text.len() - 1);
+        for other in "abcdefghijklmnopqrstuvwxyz234567".chars().filter(|c| last != c.to_string()) {
+            assert_eq!(format!("{rest}{other}").parse::<Ticket>(), Err(TicketError::Checksum), "{other}");
+        }
     }
 
     #[test]

@@ -77,6 +77,34 @@ impl Vault {
         }
     }
 
+    /// The records that a commit of the projection stands for; `None` for one that is not of the projection.
+    pub(crate) fn view_of_commit(&mut self, commit: Oid) -> Result<Option<View>, Error> {
+        let row: Option<i64> = self
+            .db
+            .prepare_cached("SELECT n FROM record WHERE git = ?")?
+            .query_row([commit.as_bytes()], |row| row.get(0))
+            .optional()?;
+        if let Some(n) = row {
+            return Ok(Some(self.row(n)?.view));
+        }
+        let ids = match self.repo.find_commit(commit) {
+            Ok(found) => Legend::merged(&String::from_utf8_lossy(found.message_bytes())),
+            Err(_) => return Ok(None),
+        };
+        let mut heads = Vec::new();
+        for id in &ids {
+            let mut get = self.db.prepare_cached("SELECT n FROM record WHERE id = ?")?;
+            match get.query_row([id.as_bytes()], |row| row.get(0)).optional()? {
+                Some(n) => heads.push(n),
+                None => return Ok(None),
+            }
+        }
+        let repo = git2::Repository::open(self.root()).map_err(git_error)?;
+        let point = self.point(&heads, &mut git::Loose::new(&repo, false)?)?;
+        // A message can be copied: only the commit that those records give is theirs.
+        Ok(point.filter(|point| point.commit == commit).map(|point| point.view))
+    }
+
     fn ids(&self, records: &[i64]) -> Result<Vec<RecordId>, Error> {
         let mut ids: Vec<RecordId> =
             records.iter().map(|n| Ok(self.row(*n)?.id)).collect::<Result<_, Error>>()?;

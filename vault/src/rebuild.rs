@@ -5,7 +5,8 @@ use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use aios_core::id::{ContentHash, DeviceId, GitId, RecordId};
+use aios_core::frontier::View;
+use aios_core::id::{ContentHash, DeviceId, DocId, GitId, RecordId};
 use aios_core::record::Record;
 use git2::{Oid, Repository};
 use serde::Serialize;
@@ -18,6 +19,7 @@ use crate::keys::Keys;
 use crate::layout::{Layout, Replica};
 use crate::log::Log;
 use crate::project::oid;
+use crate::show::Placement;
 use crate::survey::Saved;
 use crate::tape::{Next, Step, Tape, Tapes};
 use crate::vault::{PATIENCE, Progress, Vault, now_ms};
@@ -82,13 +84,22 @@ pub(crate) fn run(
     let logs = layout.logs();
     let mut vault = Vault::bare(layout, replica, keys, db, logs.clone(), lock)?;
     vault.transaction(|vault| vault.replay(&logs, progress))?;
+    let published = match main {
+        Some(main) => vault.known_commit(main, progress)?,
+        None => None,
+    };
     vault.transaction(|vault| {
+        // The files are as they were when `main` was moved last, or on their way from there to the newest.
+        let mut older = BTreeMap::new();
+        if let Some((_, view)) = &published {
+            vault.show_to(view.clone(), progress)?;
+            older = vault.adopt(&older, progress)?;
+        }
         vault.refresh(progress)?;
-        vault.adopt(progress)
+        vault.adopt(&older, progress)
     })?;
-    if let Some(main) = main {
-        let ours = vault.known_commit(main, progress)?;
-        db::set_meta(&vault.db, "main", ours.as_bytes())?;
+    if let Some(main) = published.map(|(commit, _)| commit).or(main) {
+        db::set_meta(&vault.db, "main", main.as_bytes())?;
     }
     vault.ready()?;
     vault.refill(&mut out)?;
@@ -398,13 +409,23 @@ impl Vault {
         Ok(())
     }
 
-    /// Takes files that lie where documents belong for those documents. One that differs is a later save of it.
-    fn adopt(&mut self, progress: Progress<'_>) -> Result<(), Error> {
-        let placements = self.placements()?;
+    /// Takes the files that lie where documents belong for those documents, as the tables show them, but for those that
+    /// `older`, of an earlier call for an older view, has in the same place: a file that is the older version byte for
+    /// byte was not written since, and what came in since is no edit that its user undid (I6). A file that differs is
+    /// a later save.
+    fn adopt(
+        &mut self,
+        older: &BTreeMap<DocId, Placement>,
+        progress: Progress<'_>,
+    ) -> Result<BTreeMap<DocId, Placement>, Error> {
+        let placements: BTreeMap<DocId, Placement> = self.placements()?.into_iter().collect();
         let (total, view) = (placements.len() as u64, self.shown.clone());
-        for (n, (doc, placement)) in placements.into_iter().enumerate() {
+        for (n, (doc, placement)) in placements.iter().enumerate() {
             if n % 256 == 0 {
                 progress("files", n as u64, total);
+            }
+            if older.get(doc) == Some(placement) {
+                continue;
             }
             let content = placement.content;
             let Ok(read) = disk::read::read(self.writer.root(), &placement.path, LARGE) else { continue };
@@ -414,33 +435,31 @@ impl Vault {
                 // Looks unlike what lies there, so that the next look reads it.
                 (found.mtime_ns, found.ctime_ns, found.size) = (0, 0, content.size);
             }
-            self.set_file(&doc, &found, &content.hash, &content.git)?;
-            self.aios_wrote(&doc, &content.hash, &content.git, &view)?;
+            match self.file(&placement.path)? {
+                Some(row) if row.doc != *doc || row.hash == saved.hash => continue,
+                Some(_) if saved.hash != content.hash => {}
+                None if saved.hash != content.hash && !self.files_of(doc)?.is_empty() => continue,
+                Some(_) | None => self.set_file(doc, &found, &content.hash, &content.git)?,
+            }
+            self.aios_wrote(doc, &content.hash, &content.git, &view)?;
         }
-        Ok(())
+        Ok(placements)
     }
 
-    /// The newest commit of ours that `main` reaches, so that what others committed since is still taken in.
-    fn known_commit(&mut self, main: Oid, progress: Progress<'_>) -> Result<Oid, Error> {
+    /// The newest commit of ours that `main` reaches by first parents, with the records it stands for: what others
+    /// committed since is still to be taken in.
+    fn known_commit(&mut self, main: Oid, progress: Progress<'_>) -> Result<Option<(Oid, View)>, Error> {
         self.transaction(|vault| vault.project(progress))?;
         self.repo = git::open_or_init(self.root())?;
-        let mut at = main;
-        let head = self.projected_head()?;
-        loop {
-            let ours = head == Some(at)
-                || self.db.query_row("SELECT EXISTS(SELECT 1 FROM record WHERE git = ?1) OR EXISTS(SELECT 1 FROM merge WHERE git = ?1)", [at.as_bytes()], |row| row.get(0))?;
-            if ours {
-                return Ok(at);
+        let mut next = Some(main);
+        while let Some(at) = next {
+            if let Some(view) = self.transaction(|vault| vault.view_of_commit(at))? {
+                return Ok(Some((at, view)));
             }
-            let parent = self.repo.find_commit(at).ok().and_then(|commit| commit.parent_id(0).ok());
-            match parent {
-                Some(parent) => at = parent,
-                // Nothing of ours beneath: `main` is what aios makes of it.
-                None => return Ok(main),
-            }
+            next = self.repo.find_commit(at).ok().and_then(|commit| commit.parent_id(0).ok());
         }
+        Ok(None)
     }
-
     /// Puts blobs that git lost back from the working files that still hold them.
     fn refill(&mut self, out: &mut Rebuilt) -> Result<(), Error> {
         for (blob, known) in self.missing_apart()? {

@@ -166,10 +166,20 @@ impl Vault {
 
     /// Brings the document tables up to all integrated records, marking what must be written to disk.
     pub(crate) fn refresh(&mut self, progress: crate::vault::Progress<'_>) -> Result<(), Error> {
-        if self.shown == self.view {
+        let to = self.view.clone();
+        self.show_to(to, progress)
+    }
+
+    /// As [`Vault::refresh`], up to the records in `to` only.
+    pub(crate) fn show_to(
+        &mut self,
+        to: View,
+        progress: crate::vault::Progress<'_>,
+    ) -> Result<(), Error> {
+        if self.shown == to {
             return Ok(());
         }
-        let (from, to) = (self.shown.clone(), self.view.clone());
+        let from = self.shown.clone();
         let changes = self.changes(&from, &to)?;
         let mut state = self.state_sum()?;
         let total = changes.len() as u64;
