@@ -2,5 +2,6 @@
 
 pub mod binary;
 pub mod console;
+pub mod device;
 pub mod page;
 pub mod reader;

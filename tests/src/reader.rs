@@ -41,3 +41,15 @@ pub fn head(vault: &Path) -> Result<Option<String>, String> {
     }
     Ok(answer["head"].as_str().map(str::to_owned))
 }
+
+/// Checks that the reader has the `HEAD` that git has, where it can run.
+///
+/// # Panics
+/// When it has another, or finds something wrong.
+pub fn check(vault: &Path) {
+    let at = vault.display();
+    let Some(read) = head(vault).unwrap_or_else(|e| panic!("{at}: {e}")) else { return };
+    let git = Command::new("git").arg("-C").arg(vault).args(["rev-parse", "HEAD"]).output();
+    let git = git.expect("git runs").stdout;
+    assert_eq!(read, String::from_utf8_lossy(&git).trim(), "the reader and git have another HEAD of {at}");
+}

@@ -1,8 +1,9 @@
 //! The pages of the guide, and the transcript in README, do what they say.
 
-use std::path::Path;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
 
-use aios_tests::{binary, console};
+use aios_tests::{binary, console, reader};
 
 fn check(page: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(page);
@@ -10,11 +11,22 @@ fn check(page: &str) {
     let steps = console::steps(&text);
     assert!(!steps.is_empty(), "{page} has no console blocks");
     let dir = tempfile::tempdir().expect("a folder to work in");
-    let bin = binary::aios();
-    let bin = bin.parent().expect("the binary lies in a folder");
-    if let Err(difference) = console::run(&steps, dir.path(), bin) {
+    // The pages say `aios`, whatever the file is called.
+    let bin = tempfile::tempdir().expect("a folder for the program");
+    symlink(binary::aios(), bin.path().join("aios")).expect("a link to the program");
+    if let Err(difference) = console::run(&steps, dir.path(), bin.path()) {
         panic!("{page}, {difference}");
     }
+    vaults(dir.path()).iter().for_each(|vault| reader::check(vault));
+}
+
+/// The vaults that a page has made in its folder.
+fn vaults(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).expect("the page's folder");
+    let paths = entries.map(|entry| entry.expect("an entry").path());
+    let vaults: Vec<PathBuf> = paths.filter(|path| path.join(".aios").is_dir()).collect();
+    assert!(!vaults.is_empty(), "the page makes no vault");
+    vaults
 }
 
 #[test]

@@ -1,170 +1,10 @@
 //! Devices on one machine as processes of the program: pairing, joining, syncing, and what goes wrong.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Read};
-use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdout, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use aios_tests::device::{Device, Running, agree, eventually, pair};
 use serde_json::Value;
-
-/// How long anything may take on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(120);
-
-/// A device: a vault and keys of its own.
-struct Device {
-    root: PathBuf,
-    keys: PathBuf,
-}
-
-/// A command that runs meanwhile.
-struct Running {
-    child: Child,
-    out: BufReader<ChildStdout>,
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-impl Running {
-    fn line(&mut self) -> String {
-        let mut line = String::new();
-        self.out.read_line(&mut line).unwrap();
-        line.trim().to_owned()
-    }
-
-    fn ticket(&mut self) -> String {
-        let line = self.line();
-        serde_json::from_str::<Value>(&line).unwrap()["ticket"].as_str().unwrap().to_owned()
-    }
-
-    fn end(mut self) -> (i32, String) {
-        let until = Instant::now() + PATIENCE;
-        while self.child.try_wait().unwrap().is_none() {
-            assert!(Instant::now() < until, "it does not end");
-            std::thread::yield_now();
-        }
-        let mut rest = String::new();
-        self.out.read_to_string(&mut rest).unwrap();
-        (self.child.wait().unwrap().code().unwrap(), rest)
-    }
-
-    fn terminate(self) -> i32 {
-        let asked = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status().unwrap();
-        assert!(asked.success());
-        self.end().0
-    }
-}
-
-impl Device {
-    fn new(dir: &Path, name: &str) -> Device {
-        Device { root: dir.join(name), keys: dir.join("keys").join(name) }
-    }
-
-    /// A vault with these files.
-    fn first(dir: &Path, files: &[(&str, &[u8])]) -> Device {
-        let device = Device::new(dir, "laptop");
-        device.write(files);
-        device.json(&["init", device.root.to_str().unwrap(), "--name", "Acme", "--device", "laptop"]);
-        device
-    }
-
-    fn write(&self, files: &[(&str, &[u8])]) {
-        for (name, bytes) in files {
-            let path = self.root.join(name);
-            fs::create_dir_all(path.parent().unwrap()).unwrap();
-            fs::write(path, bytes).unwrap();
-        }
-    }
-
-    fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(aios_tests::binary::aios());
-        command
-            .env("AIOS_NET", "loopback")
-            .env("AIOS_DATA_DIR", &self.keys)
-            .env("NO_COLOR", "1")
-            .stdin(Stdio::null());
-        if !matches!(args.first(), Some(&("init" | "join"))) {
-            command.arg("-C").arg(&self.root);
-        }
-        command.args(args);
-        command
-    }
-
-    fn run(&self, args: &[&str]) -> Output {
-        self.command(args).output().unwrap()
-    }
-
-    fn json(&self, args: &[&str]) -> Value {
-        let out = self.run(&[args, &["--json"]].concat());
-        let (text, said) = (String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr));
-        assert!(out.status.success(), "aios {args:?}: {} {text}{said}", out.status);
-        serde_json::from_str(&text).unwrap()
-    }
-
-    /// Runs a command that must end with `code`, and gives what it says.
-    fn fails(&self, args: &[&str], code: i32) -> String {
-        let out = self.run(args);
-        let said = String::from_utf8_lossy(&out.stderr).into_owned();
-        assert_eq!(out.status.code(), Some(code), "aios {args:?}: {said}");
-        said
-    }
-
-    fn start(&self, args: &[&str]) -> Running {
-        let mut child = self.command(args).stdout(Stdio::piped()).spawn().unwrap();
-        let out = BufReader::new(child.stdout.take().unwrap());
-        Running { child, out }
-    }
-
-    fn up(&self) -> Running {
-        let mut running = self.start(&["up", "--no-ui"]);
-        let line = running.line();
-        assert!(line.starts_with("ready 127.0.0.1:"), "{line}");
-        running
-    }
-
-    fn join(&self, ticket: &str, name: &str) -> Value {
-        self.json(&["join", ticket, self.root.to_str().unwrap(), "--device", name])
-    }
-
-    fn read(&self, name: &str) -> String {
-        fs::read_to_string(self.root.join(name)).unwrap_or_default()
-    }
-
-    /// Head and state.
-    fn stand(&self) -> (Value, Value) {
-        let status = self.json(&["status"]);
-        (status["head"].clone(), status["state"].clone())
-    }
-
-    fn fsck(&self) {
-        let git = Command::new("git").arg("-C").arg(&self.root).args(["fsck", "--strict"]).output().unwrap();
-        assert!(git.status.success(), "{}", String::from_utf8_lossy(&git.stderr));
-    }
-}
-
-/// Pairs a device as `role` and has it join.
-fn pair(first: &Device, other: &Device, role: &str, name: &str) -> Value {
-    let mut pairing = first.start(&["pair", "--json", "--role", role]);
-    let report = other.join(&pairing.ticket(), name);
-    let (code, said) = pairing.end();
-    assert_eq!(code, 0);
-    let joined: Value = serde_json::from_str(&said).unwrap();
-    assert_eq!(joined["joined"]["name"], name);
-    report
-}
-
-fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
-    let until = Instant::now() + PATIENCE;
-    while !holds() {
-        assert!(Instant::now() < until, "never: {what}");
-        std::thread::sleep(Duration::from_millis(50));
-    }
-}
 
 /// Bytes that do not compress.
 fn noise(length: usize) -> Vec<u8> {
@@ -243,7 +83,7 @@ fn three_devices_come_to_the_same() {
     eventually("all stand at the same", || {
         laptop.stand() == phone.stand() && phone.stand() == worker.stand()
     });
-    [&laptop, &phone, &worker].into_iter().for_each(Device::fsck);
+    agree(&[&laptop, &phone, &worker]);
 }
 
 #[test]
@@ -260,35 +100,28 @@ fn a_folder_with_files_joins() {
         assert!(laptop.read("b.md").contains(text), "{}", laptop.read("b.md"));
     }
     assert_eq!(laptop.read("b.md"), phone.read("b.md"));
-    assert_eq!(laptop.stand(), phone.stand());
-    // Joining once more only syncs; another vault is refused.
     assert!(laptop.json(&["status"])["synced"] == true);
+    agree(&[&laptop, &phone]);
 }
 
 #[test]
 fn a_git_history_beneath_comes_along() {
     let dir = tempfile::tempdir().unwrap();
-    let root = dir.path().join("laptop");
-    fs::create_dir_all(&root).unwrap();
-    let git = |args: &[&str]| {
-        let out = Command::new("git").arg("-C").arg(&root).args(args).output().unwrap();
-        assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
-        String::from_utf8_lossy(&out.stdout).trim().to_owned()
-    };
-    git(&["init", "-q", "-b", "main"]);
+    let laptop = Device::new(dir.path(), "laptop");
+    fs::create_dir_all(&laptop.root).unwrap();
+    laptop.git(&["init", "-q", "-b", "main"]);
     for n in 0..5 {
-        fs::write(root.join("a.md"), format!("version {n}\n")).unwrap();
-        git(&["add", "."]);
-        git(&["-c", "user.name=Ada", "-c", "user.email=a@x", "commit", "-qm", &format!("Version {n}")]);
+        laptop.write(&[("a.md", format!("version {n}\n").as_bytes())]);
+        laptop.git(&["add", "."]);
+        let message = format!("Version {n}");
+        laptop.git(&["-c", "user.name=Ada", "-c", "user.email=a@x", "commit", "-qm", &message]);
     }
-    let old = git(&["rev-parse", "HEAD"]);
+    let old = laptop.git(&["rev-parse", "HEAD"]);
     let laptop = Device::first(dir.path(), &[]);
     let phone = Device::new(dir.path(), "phone");
     pair(&laptop, &phone, "phone", "phone");
-    assert_eq!(laptop.stand(), phone.stand());
-    let there = Command::new("git").arg("-C").arg(&phone.root).args(["log", "--format=%H"]).output().unwrap();
-    assert!(String::from_utf8_lossy(&there.stdout).contains(&old));
-    phone.fsck();
+    assert!(phone.git(&["log", "--format=%H"]).contains(&old));
+    agree(&[&laptop, &phone]);
 }
 
 #[test]
@@ -311,8 +144,8 @@ fn a_join_that_was_killed_goes_on() {
     assert_eq!(joined["files"], 2);
     assert!(fs::read(phone.root.join("photo.bin")).unwrap() == blob, "the blob is another");
     assert_eq!(pairing.end().0, 0);
-    assert_eq!(laptop.stand(), phone.stand());
     assert_eq!(laptop.json(&["devices"]).as_array().unwrap().len(), 2);
+    agree(&[&laptop, &phone]);
 }
 
 #[test]
@@ -373,7 +206,7 @@ fn a_member_that_is_away_is_not_confirmed() {
     assert_eq!((&report["synced"], &report["peers"][0]["acknowledged"]), (&true.into(), &true.into()));
     eventually("the phone has written it", || phone.read("b.md") == "b\n");
     assert_eq!(daemon.terminate(), 0);
-    assert_eq!(laptop.stand(), phone.stand());
+    agree(&[&laptop, &phone]);
 
     laptop.json(&["devices", "rename", "phone", "handset"]);
     assert!(laptop.fails(&["devices", "rename", "handset", "laptop"], 1).contains("another device"));
