@@ -1,0 +1,13 @@
+//! `aios demo` ends well, and what it leaves behind is what it says.
+
+use aios_tests::device::{Device, agree};
+use aios_tests::page::DEVICES;
+
+#[test]
+fn the_demo_holds() {
+    let dir = tempfile::tempdir().unwrap();
+    let devices = DEVICES.map(|name| Device::new(dir.path(), name));
+    let report = devices[0].json(&["demo", &dir.path().to_string_lossy()]);
+    assert_eq!(report["wrong"], serde_json::json!([]));
+    agree(&devices.each_ref());
+}
