@@ -201,7 +201,7 @@ pub fn agree(devices: &[&Device]) {
         assert_eq!(device.stand().0, head, "git has another HEAD in {at}");
         assert_eq!(device.git(&["status", "--porcelain"]), "", "changes in {at}");
         device.git(&["fsck", "--strict"]);
-        let verified = device.run(&["verify", "--json"]);
+        let verified = device.run(&["verify", "--deep", "--json"]);
         assert!(verified.status.success(), "{at}: {}", String::from_utf8_lossy(&verified.stdout));
         reader::check(&device.root);
     }

@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use serde_json::Value;
+
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("reader")
 }
@@ -18,24 +20,38 @@ pub fn absent() -> Option<String> {
     }
 }
 
-/// Asks the reader what `HEAD` the vault's log files give. `Ok(None)` where it cannot run.
-///
-/// # Errors
-/// What it found wrong with the vault.
-pub fn head(vault: &Path) -> Result<Option<String>, String> {
+/// Runs one of the reader's programs, which prints one JSON value. `Ok(None)` where it cannot run.
+fn ask(program: &[&str], at: &Path) -> Result<Option<Value>, String> {
     if let Some(why) = absent() {
         println!("skipped: {why}");
         return Ok(None);
     }
     let out = Command::new("node")
-        .arg("read.mjs")
-        .arg(vault)
+        .args(program)
+        .arg(at)
         .current_dir(folder())
         .output()
         .map_err(|e| e.to_string())?;
     let text = String::from_utf8_lossy(&out.stdout);
-    let answer: serde_json::Value = serde_json::from_str(&text)
-        .map_err(|e| format!("{e}: {text}{}", String::from_utf8_lossy(&out.stderr)))?;
+    let answer = serde_json::from_str(&text);
+    answer.map(Some).map_err(|e| format!("{e}: {text}{}", String::from_utf8_lossy(&out.stderr)))
+}
+
+/// What Automerge itself reads in the documents of an export: path to text, fields and items. `Ok(None)` where it cannot
+/// run.
+///
+/// # Errors
+/// What it said.
+pub fn exported(export: &Path) -> Result<Option<Value>, String> {
+    ask(&["exported.mjs"], export)
+}
+
+/// Asks the reader what `HEAD` the vault's log files give. `Ok(None)` where it cannot run.
+///
+/// # Errors
+/// What it found wrong with the vault.
+pub fn head(vault: &Path) -> Result<Option<String>, String> {
+    let Some(answer) = ask(&["read.mjs", "--deep"], vault)? else { return Ok(None) };
     if answer["ok"] != true {
         return Err(format!("the reader finds: {}", answer["findings"]));
     }
