@@ -2,8 +2,14 @@
 //!
 //! In expected output `[..]` stands for anything within a line, and a line `...` for any lines.
 
+use std::io::{Read, Seek};
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// How long a page may take on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// One command of a page and what it should print.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,7 +55,8 @@ pub fn run(steps: &[Step], folder: &Path, bin: &Path) -> Result<(), String> {
     }
     script.push_str(&format!("printf '\\n{MARK}\\n'\nwait\n"));
     let path = std::env::var("PATH").unwrap_or_default();
-    let out = Command::new("sh")
+    let mut shell = Command::new("sh");
+    shell
         .arg("-c")
         .arg(&script)
         .current_dir(folder)
@@ -58,11 +65,8 @@ pub fn run(steps: &[Step], folder: &Path, bin: &Path) -> Result<(), String> {
         .env("AIOS_DATA_DIR", folder.join(".keys"))
         .env("NO_COLOR", "1")
         .env("GIT_CONFIG_GLOBAL", "/dev/null")
-        .env("GIT_CONFIG_SYSTEM", "/dev/null")
-        .stdin(Stdio::null())
-        .output()
-        .map_err(|e| format!("cannot run sh: {e}"))?;
-    let text = String::from_utf8_lossy(&out.stdout).into_owned();
+        .env("GIT_CONFIG_SYSTEM", "/dev/null");
+    let text = output(shell).map_err(|e| format!("cannot run sh: {e}"))?;
     let mark = format!("\n{MARK}\n");
     let mut parts = text.split(&mark);
     parts.next();
@@ -79,6 +83,23 @@ pub fn run(steps: &[Step], folder: &Path, bin: &Path) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// What a shell and all it starts print; ended when it takes too long, as a page that waits for what never comes.
+fn output(mut shell: Command) -> std::io::Result<String> {
+    let mut printed = tempfile::tempfile()?;
+    let mut child = shell.stdin(Stdio::null()).stdout(printed.try_clone()?).process_group(0).spawn()?;
+    let until = Instant::now() + PATIENCE;
+    while child.try_wait()?.is_none() {
+        if Instant::now() > until {
+            Command::new("kill").args(["-KILL", "--", &format!("-{}", child.id())]).status()?;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let mut bytes = Vec::new();
+    printed.rewind()?;
+    printed.read_to_end(&mut bytes)?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 fn matches(expected: &[String], found: &[&str]) -> bool {
