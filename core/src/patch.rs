@@ -240,12 +240,29 @@ impl Differ {
             }
             joined
         });
-        self.each(at, old, new, runs, Self::push);
+        self.each(at, old, new, runs, Self::word);
+    }
+
+    /// Changes words; where that is only to put something between them, or to take it away, they stay as they are.
+    fn word(&mut self, at: usize, old: &[&str], new: &[&str]) {
+        let (before, after) = (old.concat(), new.concat());
+        let prefix = common(before.chars(), after.chars());
+        let (rest_before, rest_after) = (&before[prefix..], &after[prefix..]);
+        let suffix = common(rest_before.chars().rev(), rest_after.chars().rev());
+        let gone = &rest_before[..rest_before.len() - suffix];
+        let fresh = &rest_after[..rest_after.len() - suffix];
+        let is_between =
+            |text: &str| text.chars().next().is_some_and(|c| Class::of(c) != Class::Word && !extends(c));
+        let divides = prefix > 0 && suffix > 0 && !rest_before[gone.len()..].starts_with(extends);
+        if divides && (gone.is_empty() && is_between(fresh) || fresh.is_empty() && is_between(gone)) {
+            return self.push(at + prefix, &[gone], &[fresh]);
+        }
+        self.push(at, old, new);
     }
 
     /// Appends a hunk; one that begins where the last ends is part of it.
     fn push(&mut self, at: usize, old: &[&str], new: &[&str]) {
-        if old.is_empty() && new.is_empty() {
+        if text_len(old) == 0 && text_len(new) == 0 {
             return;
         }
         match self.hunks.last_mut() {
@@ -256,6 +273,11 @@ impl Differ {
             _ => self.hunks.push(Hunk { at, delete: text_len(old), insert: new.concat() }),
         }
     }
+}
+
+/// How many bytes of characters two texts have in common at their start.
+fn common(a: impl Iterator<Item = char>, b: impl Iterator<Item = char>) -> usize {
+    a.zip(b).take_while(|(a, b)| a == b).map(|(a, _)| a.len_utf8()).sum()
 }
 
 /// Lines without the spaces and the line end around them.
@@ -365,6 +387,15 @@ mod tests {
         assert_eq!(hunks("in New York now\n", "in Los Angeles now\n"), [(3, 8, "Los Angeles".into())]);
         assert_eq!(hunks("a b c d\n", "x b c y\n"), [(0, 1, "x".into()), (6, 1, "y".into())]);
         assert_eq!(hunks("a\nb\n", "x\ny\n"), [(0, 1, "x".into()), (2, 1, "y".into())]);
+    }
+
+    #[test]
+    fn words_stay_when_they_are_only_parted_or_joined() {
+        assert_eq!(hunks("onetwo\n", "one\ntwo\n"), [(3, 0, "\n".into())]);
+        assert_eq!(hunks("a onetwo b\n", "a one two b\n"), [(5, 0, " ".into())]);
+        assert_eq!(hunks("a one, two b\n", "a onetwo b\n"), [(5, 2, String::new())]);
+        assert_eq!(hunks("one\n", "ones\n"), [(0, 3, "ones".into())]);
+        assert_eq!(hunks("onetwo\n", "one\u{301} two\n"), [(0, 6, "one\u{301} two".into())]);
     }
 
     #[test]

@@ -6,11 +6,11 @@
 use std::path::{Path, PathBuf};
 
 use aios_core::id::{DeviceId, VaultId};
+use aios_vault::chance::now_ms;
 use aios_vault::create::machine_name;
 use aios_vault::disk::durable;
 use aios_vault::keys::{self, Keys};
 use aios_vault::layout::Layout;
-use aios_vault::vault::now_ms;
 use aios_vault::{Error, Vault, admit};
 use serde::{Deserialize, Serialize};
 

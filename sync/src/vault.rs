@@ -12,8 +12,8 @@ use aios_core::frontier::{Frontier, Place};
 use aios_core::id::{DeviceId, GitId, RecordId, VaultId};
 use aios_core::record::Record;
 use aios_vault::apart::{Given, Named};
+use aios_vault::chance::now_ms;
 use aios_vault::error::Refusal;
-use aios_vault::vault::now_ms;
 use aios_vault::{Error, Vault};
 
 use crate::keeper::Keeper;

@@ -161,7 +161,6 @@ fn automerge_reads_what_the_files_say() {
 }
 
 #[test]
-#[ignore = "an export also holds the changes that the file does not rest on"]
 fn an_edit_that_both_made_stands_once() {
     let dir = tempfile::tempdir().unwrap();
     let files = [("same.md", "one\n".as_bytes()), ("same-and-on.md", "one\n".as_bytes())];

@@ -481,11 +481,22 @@ impl Vault {
         Ok(Some(Edited { item, payload: Vec::new(), stale: at }))
     }
 
-    /// Takes in a file that stands where a document of the vault belongs, but that aios never wrote or read: both were
-    /// made without the other, so it joins the document as a second beginning of it.
+    /// The item that made a document, if it was made at this very path.
+    fn made_at(&mut self, doc: &DocId, claim: &str) -> Result<Option<Item>, Error> {
+        let touches = SqlHistory(&self.db).touches(doc)?;
+        let Some(create) = touches.iter().find(|touch| matches!(touch.act, Act::Create { .. })) else {
+            return Ok(None);
+        };
+        let item = self.item(doc, &create.place, create.index)?;
+        Ok(matches!(&item, Item::Create { path, .. } if path == claim).then_some(item))
+    }
+
+    /// Takes in a file that stands where a document was made, but that aios never wrote or read: both were made without
+    /// the other, so it joins the document as a second beginning of it.
     fn absorb_beside(
         &mut self,
         doc: &DocId,
+        made: Item,
         saved: Saved,
         draft: &mut Draft,
         after: &mut Vec<After>,
@@ -501,15 +512,9 @@ impl Vault {
         }
         let kind = bytes.as_ref().map_or(Kind::Blob, |bytes| kind_of(&file.found, bytes));
         let base = Base { base: Some(View::new()), rank: None };
-        let touches = SqlHistory(&self.db).touches(doc)?;
-        let create = touches.iter().find(|touch| matches!(touch.act, Act::Create { .. })).cloned();
-        let made = match create {
-            Some(create) => Some(self.item(doc, &create.place, create.index)?),
-            None => None,
-        };
         let item = match made {
-            Some(Item::Create { path: claim, after: name, kind: first, mode, .. })
-                if claim == file.found.path && kind.by_character() && first == kind =>
+            Item::Create { path: claim, after: name, kind: first, mode, .. }
+                if kind.by_character() && first == kind =>
             {
                 Item::Create { doc: *doc, path: claim, after: name, kind, mode, content, base }
             }
@@ -552,8 +557,12 @@ impl Vault {
         let mut folded_seen: HashSet<String> = HashSet::with_capacity(added.len());
         for saved in added {
             let claim = saved.found.path.clone();
-            if let Some(doc) = self.doc_at(&claim)? {
-                self.absorb_beside(&doc, saved, draft, after, out)?;
+            // A document that has a file here already is none that this one was made in ignorance of.
+            if let Some(doc) = self.doc_at(&claim)?
+                && self.files_of(&doc)?.is_empty()
+                && let Some(made) = self.made_at(&doc, &claim)?
+            {
+                self.absorb_beside(&doc, made, saved, draft, after, out)?;
                 continue;
             }
             let folded = path::fold(&claim);

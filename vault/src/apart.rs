@@ -164,7 +164,7 @@ impl Vault {
     fn spool(&self) -> Result<(File, PathBuf), Error> {
         let folder = self.layout.partial();
         std::fs::create_dir_all(&folder).map_err(|e| Error::io("make", &folder, e))?;
-        let noise = data_encoding::HEXLOWER.encode(&crate::keys::random()?[..8]);
+        let noise = data_encoding::HEXLOWER.encode(&crate::chance::random()?[..8]);
         let path = folder.join(format!("give-{noise}"));
         let wrap = |e| Error::io("write", &path, e);
         let file = File::options().read(true).write(true).create_new(true).open(&path).map_err(wrap)?;

@@ -5,8 +5,9 @@ use aios_core::id::{ContentHash, GitId, RecordId};
 use aios_core::item::Item;
 use aios_core::record::{Body, Header, Record, VERSION};
 
+use crate::chance::now_ms;
 use crate::error::Error;
-use crate::vault::{Vault, now_ms};
+use crate::vault::Vault;
 
 /// A record above this many bytes of payload goes on in another, so that no reader needs much memory.
 const PART_BYTES: u64 = 8 << 20;

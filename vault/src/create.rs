@@ -11,7 +11,7 @@ use crate::accept::is_gated;
 use crate::author::Draft;
 use crate::disk::{self, Lock, RuleSource, Rules};
 use crate::error::Error;
-use crate::keys::{self, Keys};
+use crate::keys::Keys;
 use crate::layout::{FORMAT, Layout, Replica};
 use crate::vault::{PATIENCE, Progress, Vault};
 use crate::{db, git};
@@ -43,7 +43,7 @@ impl Vault {
         std::fs::create_dir_all(&own).map_err(|e| Error::io("make", &own, e))?;
         let lock = Lock::take(&layout.lock(), PATIENCE)?;
         let keys = Keys::create(true)?;
-        let nonce = data_encoding::HEXLOWER.encode(&keys::random()?[..16]);
+        let nonce = data_encoding::HEXLOWER.encode(&crate::chance::random()?[..16]);
         let vault = VaultId::of(&keys.device.public(), &nonce);
         let name = new.name.clone().unwrap_or_else(|| folder_name(root));
         let replica = Replica { format: FORMAT, vault, device: keys.device.public(), name };

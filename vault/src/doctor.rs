@@ -6,10 +6,11 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
+use crate::chance::now_ms;
 use crate::disk::Lock;
 use crate::error::Error;
 use crate::layout::Layout;
-use crate::vault::{PATIENCE, Progress, Vault, now_ms};
+use crate::vault::{PATIENCE, Progress, Vault};
 use crate::{git, keys, rebuild};
 
 /// Less room than this is worth a warning, in bytes.

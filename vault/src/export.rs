@@ -228,20 +228,23 @@ impl Vault {
         Ok(list)
     }
 
-    /// The Automerge document of the epoch a document is in, as Automerge itself saves it.
+    /// The Automerge document of the epoch a document is in, at the version its file reads, as Automerge itself saves it.
     fn export_document(&mut self, folder: &Path, doc: &DocId) -> Result<(), Error> {
         use aios_core::fold::{Text, fold};
         let touches = SqlHistory(&self.db).touches(doc)?;
-        let found = fold(&touches, &[], &self.shown.clone());
-        let (kind, epoch) = match found.map(|found| found.text) {
-            Some(Text::One { kind, epoch, .. } | Text::Characters { kind, epoch, .. }) => (kind, epoch),
+        let view = self.shown.clone();
+        let Some(found) = fold(&touches, &[], &view) else { return Ok(()) };
+        let (kind, epoch) = match &found.text {
+            Text::One { kind, epoch, .. } | Text::Characters { kind, epoch, .. } => (*kind, *epoch),
             _ => return Ok(()),
         };
-        let view = self.shown.clone();
-        let saved = self.load(doc, epoch, kind, &touches, &view)?.document.save();
-        // Our own header line comes first in what is kept in the database.
-        let start = saved.iter().position(|byte| *byte == b'\n').map_or(0, |at| at + 1);
-        put(&folder.join("documents").join(format!("{doc}.automerge")), &saved[start..])
+        if !kind.by_character() {
+            return Ok(());
+        }
+        let loaded = self.load(doc, epoch, kind, &touches, &view)?;
+        let heads = loaded.heads(doc, found.text.heads())?;
+        let saved = loaded.document.export(&heads).map_err(|e| crate::text::document_error(doc, e))?;
+        put(&folder.join("documents").join(format!("{doc}.automerge")), &saved)
     }
 
     fn export_log(&mut self, folder: &Path, out: &mut Exported, progress: Progress<'_>) -> Result<(), Error> {

@@ -7,10 +7,11 @@ use aios_core::frontier::View;
 use aios_core::id::{ContentHash, DocId, GitId};
 use rusqlite::{OptionalExtension, Row, params};
 
+use crate::chance::now_ms;
 use crate::db;
 use crate::disk::{Found, Kind};
 use crate::error::Error;
-use crate::vault::{Vault, now_ms};
+use crate::vault::Vault;
 
 /// A working file as last known.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -15,11 +15,12 @@ use rusqlite::{OptionalExtension, params};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use crate::chance::now_ms;
 use crate::db;
 use crate::error::{Error, Refusal};
 use crate::index::{act_number, kind_number, mode_number};
 use crate::log::{Logged, Spot};
-use crate::vault::{Vault, now_ms};
+use crate::vault::Vault;
 
 /// A record further ahead of this device's clock than this is held.
 const FUTURE_MS: u64 = 24 * 60 * 60 * 1000;

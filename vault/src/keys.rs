@@ -12,6 +12,7 @@ use aios_core::key::SecretKey;
 use data_encoding::HEXLOWER;
 use serde::{Deserialize, Serialize};
 
+use crate::chance::random;
 use crate::disk::durable;
 use crate::error::Error;
 
@@ -24,6 +25,10 @@ pub fn use_data_dir(path: &Path) -> &'static Path {
 
 /// Where per-user state lies.
 pub fn data_dir() -> Result<PathBuf, Error> {
+    #[cfg(test)]
+    if let Some(dir) = crate::chance::seeded::data_dir() {
+        return Ok(dir);
+    }
     if let Some(dir) = DATA_DIR.get() {
         return Ok(dir.clone());
     }
@@ -121,13 +126,6 @@ pub fn new_actor(now_ms: u64) -> Result<[u8; 16], Error> {
     let noise: [u8; 32] = random()?;
     actor[8..].copy_from_slice(&noise[..8]);
     Ok(actor)
-}
-
-/// 32 random bytes from the system.
-pub fn random() -> Result<[u8; 32], Error> {
-    let mut bytes = [0u8; 32];
-    getrandom::fill(&mut bytes).map_err(|e| Error::Random(e.to_string()))?;
-    Ok(bytes)
 }
 
 fn write_secret(path: &Path, secret: &[u8; 32]) -> Result<(), Error> {

@@ -6,6 +6,7 @@ pub mod admit;
 pub mod apart;
 pub mod audit;
 pub mod author;
+pub mod chance;
 pub mod conflict;
 pub mod create;
 pub mod disk;

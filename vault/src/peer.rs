@@ -10,10 +10,11 @@ use aios_core::frontier::View;
 use aios_core::id::DeviceId;
 use rusqlite::params;
 
+use crate::chance::now_ms;
 use crate::db;
 use crate::disk::durable;
 use crate::error::Error;
-use crate::vault::{Vault, now_ms};
+use crate::vault::Vault;
 
 /// What is known of a member.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

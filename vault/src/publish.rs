@@ -33,7 +33,7 @@ impl Vault {
                 // Somebody committed since we looked: absorbed first, moved then.
                 return Ok(());
             }
-            let by = git::Signature::new("aios", "aios@localhost", (crate::vault::now_ms() / 1000) as i64);
+            let by = git::Signature::new("aios", "aios@localhost", (crate::chance::now_ms() / 1000) as i64);
             git::set_ref(&self.repo, git::MAIN, point.commit, main, &by, "aios")?;
         }
         // Also where `main` is there already: a crash may have come between it and the index (I9).

@@ -12,6 +12,7 @@ use git2::{Oid, Repository};
 use serde::Serialize;
 
 use crate::absorb::Absorbed;
+use crate::chance::now_ms;
 use crate::disk::{self, Lock, durable, read::LARGE};
 use crate::error::{Error, Refusal};
 use crate::git;
@@ -22,7 +23,7 @@ use crate::project::oid;
 use crate::show::Placement;
 use crate::survey::Saved;
 use crate::tape::{Next, Step, Tape, Tapes};
-use crate::vault::{PATIENCE, Progress, Vault, now_ms};
+use crate::vault::{PATIENCE, Progress, Vault};
 use crate::{db, mirror};
 
 /// What a rebuild did.

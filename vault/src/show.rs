@@ -171,11 +171,7 @@ impl Vault {
     }
 
     /// As [`Vault::refresh`], up to the records in `to` only.
-    pub(crate) fn show_to(
-        &mut self,
-        to: View,
-        progress: crate::vault::Progress<'_>,
-    ) -> Result<(), Error> {
+    pub(crate) fn show_to(&mut self, to: View, progress: crate::vault::Progress<'_>) -> Result<(), Error> {
         if self.shown == to {
             return Ok(());
         }

@@ -1,7 +1,7 @@
 //! One replica of a vault, opened: the log, the database that projects it, the working files and git.
 
 use std::path::Path;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use aios_core::clock::Hlc;
 use aios_core::frontier::{Frontier, Place, View};
@@ -11,6 +11,7 @@ use aios_core::member::Members;
 use aios_core::record::Author;
 use rusqlite::{Connection, OptionalExtension, params};
 
+use crate::chance::now_ms;
 use crate::disk::{Lock, Writer};
 use crate::error::Error;
 use crate::keys::{Keys, Memory, new_actor};
@@ -53,11 +54,6 @@ impl std::fmt::Debug for Vault {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Vault").field("root", &self.layout.root()).finish_non_exhaustive()
     }
-}
-
-/// Milliseconds since the Unix epoch by this machine's clock.
-pub fn now_ms() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
 }
 
 impl Vault {

@@ -112,7 +112,7 @@ fn target(base: &Parts, old: &str, fresh: Parts, new: &str) -> Parts {
     match fresh.has_front() {
         true if is_same_block(base, old, &fresh, new) => fresh,
         false if !has_block => fresh,
-        _ => by_range(base, &patch::diff(old, new)),
+        _ => by_range(base, old, new),
     }
 }
 
@@ -131,17 +131,31 @@ fn is_same_block(base: &Parts, old: &str, fresh: &Parts, new: &str) -> bool {
     !base.open.is_empty() && !base.close.is_empty() && fence_pairs.iter().all(|pair| **pair == fences)
 }
 
-/// Applies `patch` to the objects that hold the text it touches. A list that is touched becomes a scalar.
-fn by_range(base: &Parts, patch: &Patch) -> Parts {
+/// Gives each object what the edit from `old` to `new` left of its range. A list that is touched becomes a scalar.
+///
+/// From the entry on of which, and of all after it in the frontmatter, nothing but spaces is left, all is body: there no
+/// text gives way to another's.
+fn by_range(base: &Parts, old: &str, new: &str) -> Parts {
+    let patch = patch::diff(old, new);
     let pieces = Pieces::of(base);
+    let left = pieces.left(old, &patch);
+    let body = pieces.texts.len() - 1;
+    let front = left[..body].iter().rposition(|left| !left.trim().is_empty()).map_or(0, |last| last + 1);
+    let split = if front + 1 < body { pieces.starts[front] } else { usize::MAX };
+
     let mut texts = vec![String::new(); pieces.texts.len()];
-    let mut done = 0;
-    for hunk in &patch.0 {
+    let (mut done, mut written) = (0, 0);
+    for hunk in patch.0.iter().take_while(|hunk| hunk.at < split) {
         pieces.copy(done, hunk.at, &mut texts);
         texts[pieces.owner(hunk)].push_str(&hunk.insert);
+        written += hunk.at - done + hunk.insert.len();
         done = hunk.at + hunk.delete;
     }
-    pieces.copy(done, usize::MAX, &mut texts);
+    pieces.copy(done, split, &mut texts);
+    if split < usize::MAX {
+        written += split.saturating_sub(done);
+        texts[body].push_str(new.get(written..).unwrap_or_default());
+    }
 
     let body = texts.pop().unwrap_or_default();
     let close = texts.pop().unwrap_or_default();
@@ -183,6 +197,18 @@ impl Pieces {
             let (from, to) = (from.max(*start) - start, to.min(start + old.len()).saturating_sub(*start));
             text.push_str(old.get(from..to).unwrap_or_default());
         }
+    }
+
+    /// What `patch` leaves of each.
+    fn left(&self, old: &str, patch: &Patch) -> Vec<String> {
+        let mut texts = vec![String::new(); self.texts.len()];
+        let mut done = 0;
+        for hunk in &patch.0 {
+            self.copy(done, hunk.at, &mut texts);
+            done = hunk.at + hunk.delete;
+        }
+        self.copy(done, old.len(), &mut texts);
+        texts
     }
 
     /// Which piece takes the inserted text of `hunk`: the one that held the first byte deleted, or the one

@@ -290,6 +290,17 @@ impl Document {
         bytes
     }
 
+    /// The version at `heads` and all it rests on, as Automerge itself saves a document.
+    ///
+    /// # Errors
+    ///
+    /// As [`Document::read`].
+    pub fn export(&self, heads: &[ChangeHash]) -> Result<Vec<u8>, DocumentError> {
+        let version = self.version(heads)?;
+        let fork = guarded("export the document", || self.engine.fork_at(&version.heads))?;
+        Ok(fork.map_err(engine("export the document"))?.save())
+    }
+
     /// Reads back what [`Document::save`] gave for the same document, epoch and kind.
     ///
     /// # Errors

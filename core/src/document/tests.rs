@@ -606,3 +606,14 @@ proptest! {
         prop_assert_eq!(document.read(&[start], &rank).unwrap().text, "a\n");
     }
 }
+
+#[test]
+fn text_written_over_the_frontmatter_gives_way_to_no_key() {
+    let base = "---\ntitle: one\nstatus: two\ntags: [ga]\n---\n";
+    let mine = "k11x lorem11x ipsum11x\nk10x lorem10x ipsum10x\n";
+    let other = base.replace("[ga]", "[ga, gc]");
+    for ranks in [(1, 2), (2, 1)] {
+        let reading = merge_ranked(base, mine, &other, ranks);
+        assert!(reading.text.contains(mine), "{reading:?}");
+    }
+}

@@ -9,6 +9,7 @@ use aios_core::record::Record;
 
 use crate::absorb::AbsorbOptions;
 use crate::author::Draft;
+use crate::chance::seeded;
 use crate::create::NewVault;
 use crate::keys::{self, Keys};
 use crate::round::Round;
@@ -28,13 +29,33 @@ pub(crate) fn quiet() -> impl FnMut(&str, u64, u64) {
     |_: &str, _, _| {}
 }
 
+fn base() -> PathBuf {
+    let shm = PathBuf::from("/dev/shm");
+    if shm.is_dir() { shm } else { std::env::temp_dir() }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        seeded::end();
+    }
+}
+
 impl World {
     /// `count` replicas of an empty vault, all in sync. On tmpfs where there is one: syncing costs nothing there.
     pub fn new(count: usize) -> World {
-        let shm = PathBuf::from("/dev/shm");
-        let base = if shm.is_dir() { shm } else { std::env::temp_dir() };
+        let base = base();
         keys::use_data_dir(&base.join(format!("aios-keys-{}", std::process::id())));
-        let dir = tempfile::Builder::new().prefix("aios-world-").tempdir_in(base).unwrap();
+        World::within(tempfile::Builder::new().prefix("aios-world-").tempdir_in(base).unwrap(), count)
+    }
+
+    /// As [`World::new`], with clock and keys of a seed. There can be one on a thread.
+    pub fn seeded(count: usize, seed: u64) -> World {
+        let dir = tempfile::Builder::new().prefix("aios-world-").tempdir_in(base()).unwrap();
+        seeded::begin(seed, &dir.path().join("keys"));
+        World::within(dir, count)
+    }
+
+    fn within(dir: tempfile::TempDir, count: usize) -> World {
         let (mut first, absorbed) = Vault::create(
             &dir.path().join("d0"),
             &NewVault { name: Some("w".into()), device: Some("d0".into()) },

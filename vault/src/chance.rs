@@ -1,0 +1,72 @@
+//! Clock and random numbers: the system's, or in a test those of a seed, so that a run comes back as it was.
+
+use crate::error::Error;
+
+/// Milliseconds since the Unix epoch.
+pub fn now_ms() -> u64 {
+    #[cfg(test)]
+    if let Some(now) = seeded::now_ms() {
+        return now;
+    }
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.map_or(0, |since| since.as_millis() as u64)
+}
+
+/// 32 random bytes.
+///
+/// # Errors
+/// [`Error::Random`] when the system has none.
+pub fn random() -> Result<[u8; 32], Error> {
+    #[cfg(test)]
+    if let Some(bytes) = seeded::random() {
+        return Ok(bytes);
+    }
+    let mut bytes = [0u8; 32];
+    getrandom::fill(&mut bytes).map_err(|e| Error::Random(e.to_string()))?;
+    Ok(bytes)
+}
+
+/// What this thread gets instead of the system's, where a test has set it.
+#[cfg(test)]
+pub(crate) mod seeded {
+    use std::cell::RefCell;
+    use std::path::{Path, PathBuf};
+
+    struct Seeded {
+        seed: u64,
+        drawn: u64,
+        data_dir: PathBuf,
+    }
+
+    thread_local! { static SEEDED: RefCell<Option<Seeded>> = const { RefCell::new(None) }; }
+
+    /// From now on all chance on this thread comes of `seed`, and keys lie in `data_dir`.
+    pub fn begin(seed: u64, data_dir: &Path) {
+        SEEDED.set(Some(Seeded { seed, drawn: 0, data_dir: data_dir.to_owned() }));
+    }
+
+    /// Ends what [`begin`] began.
+    pub fn end() {
+        SEEDED.set(None);
+    }
+
+    /// Where keys lie.
+    pub fn data_dir() -> Option<PathBuf> {
+        SEEDED.with_borrow(|seeded| seeded.as_ref().map(|seeded| seeded.data_dir.clone()))
+    }
+
+    pub(super) fn random() -> Option<[u8; 32]> {
+        SEEDED.with_borrow_mut(|seeded| {
+            let seeded = seeded.as_mut()?;
+            seeded.drawn += 1;
+            Some(*blake3::hash(format!("{} {}", seeded.seed, seeded.drawn).as_bytes()).as_bytes())
+        })
+    }
+
+    /// A clock that goes on by a few milliseconds whenever it is looked at, and sometimes stands.
+    pub(super) fn now_ms() -> Option<u64> {
+        let [step, ..] = random()?;
+        SEEDED
+            .with_borrow(|seeded| Some(1_800_000_000_000 + seeded.as_ref()?.drawn * 4 + u64::from(step % 5)))
+    }
+}
