@@ -11,7 +11,7 @@ pub enum Exit {
     Failed = 1,
     /// The command line makes no sense.
     Usage = 2,
-    /// A peer was unreachable, or the operator has something to decide.
+    /// Not all of it: a file could not be read or written, a peer was unreachable, or the operator has something to decide.
     Unconfirmed = 3,
     /// A verification found something.
     Findings = 4,

@@ -393,6 +393,63 @@ fn problems_are_told_and_leave_exit_code_3() {
 }
 
 #[test]
+fn a_file_that_cannot_be_written_leaves_exit_code_3() {
+    let site = Site::with(&[("a.md", "a\n")]);
+    site.write("a.md", "changed\n");
+    site.ok(&["commit"]);
+    // The record stands; the file waits for the next command.
+    let out = site.command(&["--json", "undo"]).env("AIOS_FAULT", "disk.exchange*=enospc").output().unwrap();
+    assert_eq!(out.status.code(), Some(3), "{}", text(&out.stderr));
+    let done: Value = serde_json::from_slice(&out.stdout).unwrap();
+    assert_eq!(done["problems"][0]["path"], "a.md");
+    assert!(done["record"].is_string());
+    assert!(text(&out.stderr).contains("warning: a.md:"));
+    assert_eq!(site.read("a.md"), "changed\n");
+    assert_eq!(site.ok(&["commit"])["problems"], serde_json::json!([]));
+    assert_eq!(site.read("a.md"), "a\n");
+}
+
+#[test]
+fn a_sync_that_could_not_read_a_file_leaves_exit_code_3() {
+    let site = Site::with(&[("a.md", "a\n")]);
+    site.write("a.md", "changed\n");
+    let sync = |fault: &str| {
+        let mut command = site.command(&["--json", "sync"]);
+        command.env("AIOS_NET", "loopback").env("AIOS_FAULT", fault).output().unwrap()
+    };
+    let out = sync("disk.read=eio");
+    assert_eq!(out.status.code(), Some(3), "{}", text(&out.stderr));
+    let report: Value = serde_json::from_slice(&out.stdout).unwrap();
+    assert_eq!((&report["problems"][0]["path"], &report["synced"]), (&"a.md".into(), &false.into()));
+    assert!(text(&out.stderr).contains("warning: a.md:"));
+    // Rules that wait to be accepted are told of, and nothing of theirs is left to do.
+    site.write(".aiosignore", "*.tmp\n");
+    site.ok(&["commit"]);
+    let out = sync("");
+    assert_eq!(out.status.code(), Some(0), "{}", text(&out.stderr));
+    assert!(text(&out.stderr).contains("warning: .aiosignore:"));
+    // What waits for the operator is not done.
+    site.git(&["switch", "-q", "-c", "elsewhere"]);
+    let out = sync("");
+    assert_eq!(out.status.code(), Some(3), "{}", text(&out.stderr));
+    let report: Value = serde_json::from_slice(&out.stdout).unwrap();
+    assert!(report["problems"][0]["problem"].as_str().unwrap().contains("branch elsewhere"), "{report}");
+}
+
+#[test]
+fn an_export_into_the_vault_is_refused_and_leaves_nothing() {
+    let site = Site::with(&[("a.md", "a\n")]);
+    for folder in ["out", "deep/er/out", ".", ".aios/out", "./missing/../out"] {
+        assert!(site.fails(2, &["export", folder]).contains("outside"), "{folder}");
+    }
+    for left in ["out", "deep", "missing", ".aios/out"] {
+        assert!(!site.root().join(left).exists(), "{left}");
+    }
+    let done = site.ok(&["export", "../out/deep"]);
+    assert_eq!((&done["files"], &done["problems"]), (&1.into(), &serde_json::json!([])));
+}
+
+#[test]
 fn a_second_process_waits_for_the_first() {
     let site = Site::with(&[("a.md", "a\n")]);
     let started: Vec<_> = (0..4)

@@ -15,10 +15,11 @@ use aios_vault::{Error, Vault, admit};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Fault, Peer, SyncError};
+use crate::left::Left;
 use crate::net::Net;
 use crate::node::{self, Node, Report, Settings};
 use crate::replica::{Replica, ReplicaError};
-use crate::session::{Trouble, blocking, finish, round};
+use crate::session::{Trouble, blocking, finish, merged, round};
 use crate::site::{Site, said};
 use crate::ticket::{Ticket, TicketId};
 
@@ -44,6 +45,8 @@ pub struct JoinReport {
     pub state: String,
     /// How many documents there are.
     pub files: u64,
+    /// What is left to do: files that were not taken in or not written, and what the other device does not know yet.
+    pub problems: Vec<Left>,
     /// What else a person should know.
     pub warnings: Vec<String>,
 }
@@ -191,13 +194,23 @@ async fn complete(site: &Site, node: &Node, ticket: &Ticket, first: Report) -> R
     }
     finish(site).await?;
     let mut stand = round(site).await?;
+    let mut problems = std::mem::take(&mut stand.untaken);
     // Also where nothing is to be brought: the inviter then knows that all has arrived (I12).
     let last = exchange(site, node, ticket).await?;
     if last.outcome.integrated > 0 || last.outcome.apart_received > 0 {
+        let warnings = std::mem::take(&mut stand.warnings);
         stand = finish(site).await?;
+        stand.warnings = merged(warnings, stand.warnings);
     }
+    problems.append(&mut stand.unwritten);
     if let Some(error) = last.error {
-        warnings.push(format!("the other device does not know yet what this folder held: {error}"));
+        let left = Left {
+            path: String::new(),
+            problem: format!("the other device does not know yet what this folder held: {error}"),
+            hint: "run `aios sync` while it is reachable".into(),
+        };
+        warnings.push(left.to_string());
+        problems.push(left);
     }
     warnings.extend(stand.warnings);
     let here = site.clone();
@@ -218,6 +231,7 @@ async fn complete(site: &Site, node: &Node, ticket: &Ticket, first: Report) -> R
         head: stand.head,
         state: stand.state,
         files,
+        problems,
         warnings,
     })
 }

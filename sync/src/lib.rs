@@ -13,6 +13,7 @@ pub mod exchange;
 pub mod frame;
 pub mod join;
 pub mod keeper;
+pub mod left;
 pub mod machine;
 pub mod net;
 pub mod node;

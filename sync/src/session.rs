@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use crate::error::{Fault, Peer, SyncError};
+use crate::left::Left;
 use crate::node::{Node, Report};
 use crate::replica::ReplicaError;
 use crate::site::{Site, Stand};
@@ -78,8 +79,10 @@ pub struct SyncReport {
     pub received: u64,
     /// The members that were to be reached.
     pub peers: Vec<PeerReport>,
-    /// Whether every other member has durably applied all that is here.
+    /// Whether every other member has durably applied all that is here, and nothing is left to do here.
     pub synced: bool,
+    /// What is left to do here: files that were not taken in or not written.
+    pub problems: Vec<Left>,
     /// What else a person should know.
     pub warnings: Vec<String>,
 }
@@ -144,6 +147,7 @@ pub async fn sync(
 ) -> Result<SyncReport, Trouble> {
     let until = Instant::now() + total;
     let mut stand = round(site).await?;
+    let mut problems = std::mem::take(&mut stand.untaken);
     let here = site.clone();
     let (only, company) = blocking(move || {
         let only =
@@ -186,6 +190,8 @@ pub async fn sync(
     }
     let here = site.clone();
     let synced = blocking(move || here.keeper().work(|vault| vault.synced())).await?;
+    // What was not written at first may have been since.
+    problems.append(&mut stand.unwritten);
     let peers: Vec<PeerReport> = peers
         .into_iter()
         .map(|(peer, _)| {
@@ -208,12 +214,14 @@ pub async fn sync(
         sent: peers.iter().map(|peer| peer.sent).sum(),
         received: peers.iter().map(|peer| peer.received).sum(),
         peers,
-        synced,
+        synced: synced && problems.is_empty(),
+        problems,
         warnings: stand.warnings,
     })
 }
 
-fn merged(mut old: Vec<String>, new: Vec<String>) -> Vec<String> {
+/// The warnings of two rounds in a row.
+pub(crate) fn merged(mut old: Vec<String>, new: Vec<String>) -> Vec<String> {
     // What could not be written then may have been written now; what stands is said once.
     old.retain(|warning| !new.contains(warning) && !warning.contains("not on this device yet"));
     old.extend(new);

@@ -15,6 +15,7 @@ use aios_vault::{Error, Vault};
 
 use crate::error::Peer;
 use crate::keeper::Keeper;
+use crate::left::{Left, untaken, unwritten};
 use crate::node::Open;
 use crate::offer::Offers;
 use crate::replica::Replica;
@@ -36,7 +37,11 @@ pub struct Stand {
     pub state: String,
     /// Whether something was taken in.
     pub absorbed: bool,
-    /// What a person should know: why nothing was taken in, files that could not be read or written.
+    /// What was not taken in.
+    pub untaken: Vec<Left>,
+    /// What was not written.
+    pub unwritten: Vec<Left>,
+    /// What a person should know: all of that, and rules that wait to be accepted.
     pub warnings: Vec<String>,
 }
 
@@ -133,15 +138,19 @@ impl Site {
     /// What the vault answers.
     pub fn round(&self) -> Result<Stand, Error> {
         self.keeper().work(|vault| {
-            let (absorbed, warning) = match vault.absorb(&AbsorbOptions::default(), &mut |_, _, _| {}) {
+            let (absorbed, stopped) = match vault.absorb(&AbsorbOptions::default(), &mut |_, _, _| {}) {
                 Ok(absorbed) => (absorbed, None),
                 Err(e @ (Error::Paused(_) | Error::MassDeletion { .. } | Error::Root(_))) => {
-                    (Absorbed::default(), Some(said(&e)))
+                    (Absorbed::default(), Some(e))
                 }
                 Err(e) => return Err(e),
             };
             let mut stand = stand(vault, absorbed)?;
-            stand.warnings.extend(warning);
+            if let Some(e) = stopped {
+                let left = Left::all(&e);
+                stand.warnings.push(left.to_string());
+                stand.untaken.push(left);
+            }
             Ok(stand)
         })
     }
@@ -197,9 +206,9 @@ fn stand(vault: &mut Vault, absorbed: Absorbed) -> Result<Stand, Error> {
         head: round.head.map(|head| head.to_string()),
         state: vault.state()?,
         absorbed: round.absorbed.record.is_some(),
-        warnings: problems
-            .map(|problem| format!("{}: {}; {}", problem.path, problem.problem, problem.hint))
-            .collect(),
+        untaken: untaken(vault, &round)?,
+        unwritten: unwritten(&round),
+        warnings: problems.map(|problem| Left::from(problem).to_string()).collect(),
     })
 }
 

@@ -127,21 +127,19 @@ impl Vault {
         {
             return Ok(Some(Given::File(file, content.size)));
         }
-        let odb = self.repo.odb().map_err(git_error)?;
-        let Ok(object) = odb.read(oid(&content.git)?) else { return Ok(None) };
-        let bytes = object.data();
+        let Ok((kind, bytes)) = git::read(&self.repo, oid(&content.git)?) else { return Ok(None) };
         // The repository may hold more than the vault: who asks must know the hash of what it asks for.
-        if object.kind() != ObjectType::Blob
-            || ContentHash::of(bytes) != content.hash
+        if kind != ObjectType::Blob
+            || ContentHash::of(&bytes) != content.hash
             || bytes.len() as u64 != content.size
         {
             return Ok(None);
         }
         if content.size <= IN_MEMORY {
-            return Ok(Some(Given::Bytes(bytes.to_vec())));
+            return Ok(Some(Given::Bytes(bytes)));
         }
         let (mut file, path) = self.spool()?;
-        file.write_all(bytes).map_err(|e| Error::io("write", &path, e))?;
+        file.write_all(&bytes).map_err(|e| Error::io("write", &path, e))?;
         Ok(Some(Given::File(file, content.size)))
     }
 
@@ -266,9 +264,9 @@ impl Vault {
             };
             match kind {
                 ObjectType::Commit => {
-                    let Ok(commit) = self.repo.find_commit(id) else { return Ok(Some(id)) };
-                    reach(commit.tree_id(), ObjectType::Tree);
-                    commit.parent_ids().for_each(|parent| reach(parent, ObjectType::Commit));
+                    let Ok(commit) = git::commit(&self.repo, id) else { return Ok(Some(id)) };
+                    reach(commit.tree, ObjectType::Tree);
+                    commit.parents.into_iter().for_each(|parent| reach(parent, ObjectType::Commit));
                 }
                 ObjectType::Tree => {
                     let Ok(tree) = self.repo.find_tree(id) else { return Ok(Some(id)) };

@@ -18,6 +18,8 @@ use serde::{Deserialize, Serialize};
 use crate::absorb::Absorbed;
 use crate::error::Error;
 use crate::index::SqlHistory;
+use crate::status::problem_json;
+use crate::survey::Problem;
 use crate::tape::{Step, Tape};
 use crate::vault::{Progress, Vault};
 
@@ -25,7 +27,7 @@ use crate::vault::{Progress, Vault};
 const BATCH: usize = 256;
 
 /// What an export or import held.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct Exported {
     /// Files written (export), or lying in the vault after it (import).
     pub files: u64,
@@ -33,6 +35,13 @@ pub struct Exported {
     pub records: u64,
     /// Automerge documents written (export), or documents living after it (import).
     pub documents: u64,
+    /// What was not written (export), or not taken in or written (import).
+    #[serde(serialize_with = "problems")]
+    pub problems: Vec<Problem>,
+}
+
+fn problems<S: serde::Serializer>(list: &[Problem], s: S) -> Result<S::Ok, S::Error> {
+    s.collect_seq(list.iter().map(problem_json))
 }
 
 /// `manifest.json`.
@@ -138,6 +147,16 @@ impl Source {
     }
 }
 
+fn real(path: &Path) -> Result<PathBuf, Error> {
+    std::fs::canonicalize(path).map_err(|e| Error::io("use", path, e))
+}
+
+/// Where a folder lies or, as long as there is none, its nearest parent: found out without making anything.
+fn place_of(folder: &Path) -> Result<PathBuf, Error> {
+    let folder = std::path::absolute(folder).map_err(|e| Error::io("use", folder, e))?;
+    real(folder.ancestors().find(|at| at.exists()).unwrap_or(&folder))
+}
+
 fn absent_from(folder: &Path) -> Result<bool, Error> {
     match std::fs::read_dir(folder) {
         Ok(mut list) => Ok(list.next().is_none()),
@@ -157,17 +176,15 @@ impl Vault {
         automerge: bool,
         progress: Progress<'_>,
     ) -> Result<Exported, Error> {
-        if !absent_from(folder)? {
-            return Err(Error::Usage(format!("{} is not empty: name a new folder", folder.display())));
-        }
-        std::fs::create_dir_all(folder).map_err(|e| Error::io("make", folder, e))?;
-        let real = |path: &Path| std::fs::canonicalize(path).map_err(|e| Error::io("use", path, e));
-        let target = real(folder)?;
-        if target.starts_with(real(self.root())?) {
+        if place_of(folder)?.starts_with(real(self.root())?) {
             return Err(Error::Usage(
                 "an export does not go into the vault itself: name a folder outside".into(),
             ));
         }
+        if !absent_from(folder)? {
+            return Err(Error::Usage(format!("{} is not empty: name a new folder", folder.display())));
+        }
+        make(folder)?;
         let head = self.finish(Absorbed::default(), progress)?.head.map(|head| head.to_string());
         let mut out = Exported::default();
         let files = self.export_files(folder, automerge, &mut out, progress)?;
@@ -222,6 +239,13 @@ impl Vault {
                 out.documents += 1;
             }
             let (kind, mode, absent) = (placement.kind, placement.mode, bytes.is_none());
+            if absent {
+                out.problems.push(Problem {
+                    path: placement.path.clone(),
+                    problem: "its bytes are not on this device yet: the export lacks the file".into(),
+                    hint: "run `aios sync`, then export to a new folder".into(),
+                });
+            }
             let (hash, size) = (placement.content.hash, placement.content.size);
             list.push(Listed { path: placement.path, doc, kind, mode, hash, size, absent });
         }
@@ -311,8 +335,8 @@ impl Vault {
                 folder.join("files").display()
             )));
         }
-        self.absorb(&Default::default(), progress)?;
-        let mut out = Exported::default();
+        let absorbed = self.absorb(&Default::default(), progress)?;
+        let mut out = Exported { problems: absorbed.problems.clone(), ..Exported::default() };
         let mut sources = Vec::new();
         let log = folder.join("log");
         for entry in std::fs::read_dir(&log).map_err(|e| Error::io("list", &log, e))? {
@@ -341,7 +365,7 @@ impl Vault {
             progress("records", out.records, 0);
         }
         self.import_blobs(folder)?;
-        self.finish(Absorbed::default(), progress)?;
+        out.problems.extend(self.finish(absorbed, progress)?.settled.problems);
         out.documents = self.db.query_row("SELECT count(*) FROM doc", [], |row| row.get::<_, i64>(0))? as u64;
         out.files = self.db.query_row("SELECT count(*) FROM file", [], |row| row.get::<_, i64>(0))? as u64;
         Ok(out)

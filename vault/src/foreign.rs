@@ -50,12 +50,13 @@ impl Vault {
         let mut out = Vec::new();
         let mut at = main;
         while at != ours {
-            let Ok(commit) = self.repo.find_commit(at) else { return Ok(None) };
-            if commit.parent_count() != 1 || out.len() > 10_000 {
+            let Ok(commit) = git::commit(&self.repo, at) else { return Ok(None) };
+            let &[parent] = &commit.parents[..] else { return Ok(None) };
+            if out.len() > 10_000 {
                 return Ok(None);
             }
             out.push(at);
-            at = commit.parent_id(0).map_err(git_error)?;
+            at = parent;
         }
         out.reverse();
         Ok(Some(out))
@@ -67,10 +68,7 @@ impl Vault {
         out: &mut Absorbed,
         progress: Progress<'_>,
     ) -> Result<(), Error> {
-        let raw = {
-            let odb = self.repo.odb().map_err(git_error)?;
-            odb.read(commit).map_err(|_| git::Error::Missing(commit))?.data().to_vec()
-        };
+        let (_, raw) = git::read(&self.repo, commit)?;
         let parsed = git::Commit::parse(commit, &raw)?;
         let parent = parsed.parents.first().map(|parent| self.root_of(*parent)).transpose()?;
         self.absorb_tree(parent, parsed.tree, &parsed, Some((commit, raw)), out, progress)
@@ -84,11 +82,7 @@ impl Vault {
         out: &mut Absorbed,
         progress: Progress<'_>,
     ) -> Result<(), Error> {
-        let raw = {
-            let odb = self.repo.odb().map_err(git_error)?;
-            odb.read(main).map_err(|_| git::Error::Missing(main))?.data().to_vec()
-        };
-        let parsed = git::Commit::parse(main, &raw)?;
+        let parsed = git::commit(&self.repo, main)?;
         let from = self.root_of(ours)?;
         self.absorb_tree(Some(from), parsed.tree, &parsed, None, out, progress)?;
         Ok(())
@@ -191,11 +185,7 @@ impl Vault {
                 draft.push(Item::Move { doc: moved, path: at });
                 continue;
             }
-            let bytes = {
-                let odb = self.repo.odb().map_err(git_error)?;
-                let object = odb.read(oid).map_err(|_| git::Error::Missing(oid))?;
-                object.data().to_vec()
-            };
+            let (_, bytes) = git::read(&self.repo, oid)?;
             let content = Content::of(&bytes);
             let kind =
                 if mode == Mode::Link { aios_core::item::Kind::Link } else { kind_of_bytes(&at, &bytes) };

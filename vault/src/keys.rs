@@ -2,7 +2,6 @@
 //!
 //! They are kept per device under `AIOS_DATA_DIR` (default: the platform's own place), readable by the user alone.
 
-use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -13,7 +12,7 @@ use data_encoding::HEXLOWER;
 use serde::{Deserialize, Serialize};
 
 use crate::chance::random;
-use crate::disk::durable;
+use crate::disk::{durable, fault, journal};
 use crate::error::Error;
 
 static DATA_DIR: OnceLock<PathBuf> = OnceLock::new();
@@ -63,11 +62,7 @@ impl Keys {
     pub fn create(operator: bool) -> Result<Keys, Error> {
         let device = SecretKey::from_bytes(&random()?);
         let folder = data_dir()?.join("devices").join(device.public().hex());
-        std::fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&folder)
-            .map_err(|e| Error::io("make", &folder, e))?;
+        make_folder(&folder)?;
         write_secret(&folder.join("device.key"), &device.to_bytes())?;
         if operator {
             write_secret(&folder.join("operator.key"), &random()?)?;
@@ -112,8 +107,11 @@ impl Keys {
         let text = serde_json::to_vec(memory)
             .map_err(|_| Error::Key { path: path.clone(), why: "cannot be encoded" })?;
         let temporary = self.folder.join("memory.json.new");
-        std::fs::write(&temporary, text).map_err(|e| Error::io("write", &temporary, e))?;
-        std::fs::rename(&temporary, &path).map_err(|e| Error::io("write", &path, e))
+        if temporary.exists() {
+            durable::remove(&temporary)?;
+        }
+        drop(durable::write_new(&temporary, &text)?);
+        Ok(durable::rename(&temporary, &path)?)
     }
 }
 
@@ -128,12 +126,27 @@ pub fn new_actor(now_ms: u64) -> Result<[u8; 16], Error> {
     Ok(actor)
 }
 
+/// Makes a folder and its parents, durably and for the user alone: a key is no use under a name that a power cut takes away.
+fn make_folder(path: &Path) -> Result<(), Error> {
+    let Some(parent) = path.parent().filter(|_| !path.is_dir()) else { return Ok(()) };
+    make_folder(parent)?;
+    let made =
+        fault::point("keys.make_folder").and_then(|()| std::fs::DirBuilder::new().mode(0o700).create(path));
+    match made {
+        Ok(()) => journal::made_folder(path),
+        Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists && path.is_dir() => {}
+        Err(e) => return Err(Error::io("make", path, e)),
+    }
+    Ok(durable::sync_dir(parent)?)
+}
+
 fn write_secret(path: &Path, secret: &[u8; 32]) -> Result<(), Error> {
     let wrap = |e| Error::io("write", path, e);
-    let mut file =
-        std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(wrap)?;
-    file.write_all(format!("{}\n", HEXLOWER.encode(secret)).as_bytes()).map_err(wrap)?;
-    file.sync_all().map_err(wrap)
+    let options = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).clone();
+    let mut file = fault::point("keys.create").and_then(|()| options.open(path)).map_err(wrap)?;
+    journal::created(path, &file);
+    durable::append(&mut file, format!("{}\n", HEXLOWER.encode(secret)).as_bytes()).map_err(wrap)?;
+    durable::sync_file(&file).map_err(wrap)
 }
 
 fn read_secret(path: &Path) -> Result<Option<[u8; 32]>, Error> {

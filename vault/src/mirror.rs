@@ -23,15 +23,11 @@ pub(crate) fn devices(repo: &Repository) -> Result<Vec<DeviceId>, Error> {
 
 /// An object's bytes, proven to be what its id says.
 pub(crate) fn proven(repo: &Repository, oid: Oid) -> Result<(git2::ObjectType, Vec<u8>), String> {
-    let odb = repo.odb().map_err(|e| e.message().to_owned())?;
-    let object = odb.read(oid).map_err(|e| match e.code() {
-        git2::ErrorCode::NotFound => "it is missing".to_owned(),
-        _ => format!("it cannot be read: {}", e.message()),
-    })?;
-    match git::object_id(object.kind(), object.data()) {
-        Ok(id) if id == oid => Ok((object.kind(), object.data().to_vec())),
-        _ => Err("its bytes are not what its id says".into()),
-    }
+    git::read(repo, oid).map_err(|e| match e {
+        git::Error::Missing(_) => "it is missing".to_owned(),
+        git::Error::BadObject { why, .. } => why.to_owned(),
+        e => e.to_string(),
+    })
 }
 
 /// A record of the mirror, without payloads, in order.

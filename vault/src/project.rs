@@ -87,8 +87,8 @@ impl Vault {
         if let Some(n) = row {
             return Ok(Some(self.row(n)?.view));
         }
-        let ids = match self.repo.find_commit(commit) {
-            Ok(found) => Legend::merged(&String::from_utf8_lossy(found.message_bytes())),
+        let ids = match git::commit(&self.repo, commit) {
+            Ok(found) => Legend::merged(&String::from_utf8_lossy(&found.message)),
             Err(_) => return Ok(None),
         };
         let mut heads = Vec::new();

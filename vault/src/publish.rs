@@ -37,15 +37,14 @@ impl Vault {
             git::set_ref(&self.repo, git::MAIN, point.commit, main, &by, "aios")?;
         }
         // Also where `main` is there already: a crash may have come between it and the index (I9).
-        db::set_meta(&self.db, "main", point.commit.as_bytes())?;
         let old = ours.map(|ours| self.root_of(ours)).transpose()?;
-        self.update_index(old, point.root)
+        self.update_index(old, point.root)?;
+        db::set_meta(&self.db, "main", point.commit.as_bytes())
     }
 
     /// The tree of a commit.
     pub(crate) fn root_of(&self, commit: Oid) -> Result<Oid, Error> {
-        let found = self.repo.find_commit(commit).map_err(|_| git::Error::Missing(commit))?;
-        Ok(found.tree_id())
+        Ok(git::commit(&self.repo, commit)?.tree)
     }
 
     /// Brings git's index from one tree to another, but for what the user has staged.
@@ -60,7 +59,7 @@ impl Vault {
             updates.push(git::Update { path: diff.path, old: diff.old, new });
         }
         if !updates.is_empty() {
-            git::update_index(&self.repo, &updates, false)?;
+            git::update_index(&self.repo, &updates)?;
         }
         Ok(())
     }
@@ -231,7 +230,7 @@ pub(crate) fn chunks(
     objects: &mut dyn Objects,
     commit: Oid,
 ) -> Result<Vec<Chunk>, Error> {
-    let tree = repo.find_commit(commit).map_err(|_| git::Error::Missing(commit))?.tree_id();
+    let tree = git::commit(repo, commit)?.tree;
     let (_, raw) = objects.read(tree)?;
     let mut out = Vec::new();
     for entry in git::entries(tree, &raw)? {

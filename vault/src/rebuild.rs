@@ -457,7 +457,7 @@ impl Vault {
             if let Some(view) = self.transaction(|vault| vault.view_of_commit(at))? {
                 return Ok(Some((at, view)));
             }
-            next = self.repo.find_commit(at).ok().and_then(|commit| commit.parent_id(0).ok());
+            next = git::commit(&self.repo, at).ok().and_then(|commit| commit.parents.first().copied());
         }
         Ok(None)
     }

@@ -17,6 +17,7 @@ use rusqlite::{OptionalExtension, params};
 use crate::conflict::{Conflict, ConflictKind, Value};
 use crate::error::Error;
 use crate::file::Shown;
+use crate::git;
 use crate::index::SqlHistory;
 use crate::log::Spot;
 use crate::vault::Vault;
@@ -76,13 +77,9 @@ impl Vault {
             return Ok(Some(bytes));
         }
         let oid = git2::Oid::from_bytes(git.as_bytes()).map_err(crate::vault::git_error)?;
-        let odb = self.repo.odb().map_err(crate::vault::git_error)?;
-        let Ok(object) = odb.read(oid) else { return Ok(None) };
-        let bytes = Rc::new(object.data().to_vec());
         // A damaged cache is no authority: only bytes that are what the id says (I8).
-        if GitId::blob(&bytes) != *git {
-            return Ok(None);
-        }
+        let Ok((_, bytes)) = git::read(&self.repo, oid) else { return Ok(None) };
+        let bytes = Rc::new(bytes);
         self.recent.keep(*git, bytes.clone());
         Ok(Some(bytes))
     }

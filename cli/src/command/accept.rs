@@ -28,12 +28,11 @@ pub fn run(args: &AcceptArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliErro
     // Rules that changed may show files that were hidden before.
     let round = vault.commit(&AbsorbOptions::default(), &mut ui.progress())?;
     if ui.json() {
-        ui.value(&json!({"accepted": accepted}))?;
+        ui.value(&json!({"accepted": accepted, "problems": report::round_json(&round)}))?;
     }
     match accepted.is_empty() {
         true => ui.line("everything is in force already")?,
         false => ui.line(format!("{} files are in force now", accepted.len()))?,
     }
-    report::problems(ui, &round.absorbed.problems);
-    Ok(Exit::Done)
+    report::round(ui, &mut vault, &round)
 }

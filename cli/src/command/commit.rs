@@ -16,11 +16,10 @@ pub fn run(args: &CommitArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliErro
     let mut vault = cx.open()?;
     let options = AbsorbOptions { message: args.message.clone(), deletions: args.deletions };
     let round = vault.commit(&options, &mut ui.progress())?;
-    let mut standing = round.absorbed.problems.clone();
-    standing.extend(round.settled.problems.iter().cloned());
     let front = vault.front_problems(&round.absorbed.changed);
     if ui.json() {
-        let problems: Vec<_> = standing.iter().chain(&front).map(problem_json).collect();
+        let mut problems = report::round_json(&round);
+        problems.extend(front.iter().map(problem_json));
         ui.value(&json!({
             "head": round.head.map(|head| head.to_string()),
             "record": round.absorbed.record,
@@ -33,7 +32,7 @@ pub fn run(args: &CommitArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliErro
         None => ui.line("nothing changed")?,
     }
     report::changes(ui, &round.absorbed.changed)?;
-    report::problems(ui, &standing);
+    let exit = report::round(ui, &mut vault, &round)?;
     report::problems(ui, &front);
-    Ok(if standing.is_empty() { Exit::Done } else { Exit::Unconfirmed })
+    Ok(exit)
 }

@@ -49,16 +49,20 @@ fn list(cx: &Context, ui: &mut Ui) -> Result<Exit, CliError> {
 fn resolve(args: &ResolveArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliError> {
     let mut vault = cx.open()?;
     let absorbed = vault.absorb(&AbsorbOptions::default(), &mut ui.progress())?;
-    vault.finish(absorbed, &mut ui.progress())?;
+    let before = vault.finish(absorbed, &mut ui.progress())?;
     let resolved = vault.resolve(&args.id, args.keep)?;
-    let round = vault.finish(Absorbed::default(), &mut ui.progress())?;
+    let standing = Absorbed { problems: before.absorbed.problems, ..Absorbed::default() };
+    let round = vault.finish(standing, &mut ui.progress())?;
     if ui.json() {
         let head = round.head.map(|head| head.to_string());
-        ui.value(
-            &json!({"head": head, "record": resolved.record, "id": resolved.id, "path": resolved.path}),
-        )?;
+        ui.value(&json!({
+            "head": head,
+            "record": resolved.record,
+            "id": resolved.id,
+            "path": resolved.path,
+            "problems": report::round_json(&round),
+        }))?;
     }
     ui.line(format!("conflict {} is settled by record {}", resolved.id, resolved.record.short(12)))?;
-    report::problems(ui, &round.settled.problems);
-    Ok(if round.settled.problems.is_empty() { Exit::Done } else { Exit::Unconfirmed })
+    report::round(ui, &mut vault, &round)
 }

@@ -4,6 +4,7 @@ use crate::args::ExportArgs;
 use crate::context::Context;
 use crate::error::CliError;
 use crate::exit::Exit;
+use crate::report;
 use crate::ui::Ui;
 
 /// Writes files, log and manifest to a folder.
@@ -19,5 +20,6 @@ pub fn run(args: &ExportArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliErro
         done.documents,
         args.dir.display()
     ))?;
-    Ok(Exit::Done)
+    report::problems(ui, &done.problems);
+    Ok(if done.problems.is_empty() { Exit::Done } else { Exit::Unconfirmed })
 }

@@ -19,16 +19,20 @@ pub fn run(args: &InitArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliError>
     };
     let new = NewVault { name: args.name.clone(), device: args.device.clone() };
     let (mut vault, absorbed) = Vault::create(&dir, &new, &mut ui.progress())?;
-    let problems = absorbed.problems.clone();
     let round = vault.finish(absorbed, &mut ui.progress())?;
-    report::problems(ui, &problems);
-    report::problems(ui, &round.settled.problems);
+    let exit = report::round(ui, &mut vault, &round)?;
     let files = round.absorbed.changed.iter().filter(|change| change.change == "added").count();
     let head = round.head.map(|head| head.to_string());
     if ui.json() {
-        ui.value(&json!({"vault": vault.id(), "device": vault.device(), "head": head, "files": files}))?;
+        ui.value(&json!({
+            "vault": vault.id(),
+            "device": vault.device(),
+            "head": head,
+            "files": files,
+            "problems": report::round_json(&round),
+        }))?;
     }
     ui.line(format!("{} is a vault, {files} files", vault.root().display()))?;
     ui.note("hint: `aios pair` lets another device join");
-    Ok(Exit::Done)
+    Ok(exit)
 }

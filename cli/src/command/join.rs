@@ -28,18 +28,18 @@ pub fn run(args: &JoinArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliError>
     let settings = settings(ui);
     let report = runtime()?.block_on(join(&args.ticket, &dir, args.device.clone(), &settings))?;
     show(&report, &dir, ui)?;
-    Ok(Exit::Done)
+    Ok(if report.problems.is_empty() { Exit::Done } else { Exit::Unconfirmed })
 }
 
 fn show(report: &JoinReport, dir: &Path, ui: &mut Ui) -> Result<(), CliError> {
     for warning in &report.warnings {
         ui.warn(warning, None);
     }
-    let JoinReport { vault, vault_name, device, name, roles, head, state, files, .. } = report;
+    let JoinReport { vault, vault_name, device, name, roles, head, state, files, problems, .. } = report;
     if ui.json() {
         return ui.value(&json!({
             "vault": vault, "vault_name": vault_name, "device": device, "name": name, "roles": roles,
-            "head": head, "state": state, "files": files,
+            "head": head, "state": state, "files": files, "problems": problems,
         }));
     }
     ui.line(format!("{} is now {name}'s replica of {vault_name}: {files} files", dir.display()))?;

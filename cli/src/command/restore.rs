@@ -14,16 +14,15 @@ pub fn run(args: &RestoreArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliErr
     let mut vault = cx.open()?;
     let path = cx.path(&vault, &args.path)?;
     // What lies there now enters the log first, so that it can be had back in turn (I2).
-    match vault.absorb(&AbsorbOptions::default(), &mut ui.progress()) {
-        Ok(absorbed) => {
-            vault.finish(absorbed, &mut ui.progress())?;
-        }
+    let standing = match vault.absorb(&AbsorbOptions::default(), &mut ui.progress()) {
+        Ok(absorbed) => vault.finish(absorbed, &mut ui.progress())?.absorbed.problems,
         Err(aios_vault::Error::MassDeletion { .. }) => {
             let count = vault.put_back(&path)?;
             ui.note(format!("{count} files that were gone from disk are put back"));
+            Vec::new()
         }
         Err(e) => return Err(e.into()),
-    }
+    };
     let at = vault.revision(&args.at)?;
     let done = match vault.restore(&path, &at) {
         Ok(done) => done,
@@ -32,5 +31,5 @@ pub fn run(args: &RestoreArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliErr
             return Err(e.into());
         }
     };
-    undo::finish(&mut vault, &done, ui)
+    undo::finish(&mut vault, &done, standing, ui)
 }

@@ -73,11 +73,11 @@ pub fn run(args: &SyncArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliError>
     };
     show(&report, ui)?;
     Ok(match report.peers.iter().all(|peer| peer.acknowledged) {
-        true => Exit::Done,
-        false if report.peers.iter().any(|peer| matches!(peer.fault.as_deref(), Some("lying" | "local"))) => {
+        true if report.problems.is_empty() => Exit::Done,
+        _ if report.peers.iter().any(|peer| matches!(peer.fault.as_deref(), Some("lying" | "local"))) => {
             Exit::Failed
         }
-        false => Exit::Unconfirmed,
+        _ => Exit::Unconfirmed,
     })
 }
 

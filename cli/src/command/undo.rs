@@ -2,6 +2,7 @@
 
 use aios_vault::Vault;
 use aios_vault::absorb::{AbsorbOptions, Absorbed};
+use aios_vault::survey::Problem;
 use aios_vault::undo::Undone;
 use serde_json::json;
 
@@ -25,17 +26,23 @@ pub fn run(args: &UndoArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliError>
         },
     };
     let absorbed = vault.absorb(&AbsorbOptions::default(), &mut ui.progress())?;
-    vault.finish(absorbed, &mut ui.progress())?;
+    let before = vault.finish(absorbed, &mut ui.progress())?;
     let done = match (&revision, &args.run) {
         (Some(revision), _) => vault.undo(revision)?,
         (None, run) => vault.undo_run(run.as_deref().unwrap_or_default())?,
     };
-    finish(&mut vault, &done, ui)
+    finish(&mut vault, &done, before.absorbed.problems, ui)
 }
 
-/// Writes the files and git, and says what was done.
-pub fn finish(vault: &mut Vault, done: &Undone, ui: &mut Ui) -> Result<Exit, CliError> {
-    let round = vault.finish(Absorbed::default(), &mut ui.progress())?;
+/// Writes the files and git, and says what was done, and what stood in the way of taking in what was there before.
+pub fn finish(
+    vault: &mut Vault,
+    done: &Undone,
+    standing: Vec<Problem>,
+    ui: &mut Ui,
+) -> Result<Exit, CliError> {
+    let standing = Absorbed { problems: standing, ..Absorbed::default() };
+    let round = vault.finish(standing, &mut ui.progress())?;
     let head = round.head.map(|head| head.to_string());
     if ui.json() {
         ui.value(&json!({
@@ -44,6 +51,7 @@ pub fn finish(vault: &mut Vault, done: &Undone, ui: &mut Ui) -> Result<Exit, Cli
             "records": done.records,
             "changed": done.changed,
             "left": done.left,
+            "problems": report::round_json(&round),
         }))?;
     }
     match done.records.last() {
@@ -54,6 +62,6 @@ pub fn finish(vault: &mut Vault, done: &Undone, ui: &mut Ui) -> Result<Exit, Cli
     for left in &done.left {
         ui.warn(format!("left as it is: {left}"), None);
     }
-    report::problems(ui, &round.settled.problems);
-    Ok(if round.settled.problems.is_empty() && done.left.is_empty() { Exit::Done } else { Exit::Unconfirmed })
+    let exit = report::round(ui, vault, &round)?;
+    Ok(if done.left.is_empty() { exit } else { Exit::Unconfirmed })
 }

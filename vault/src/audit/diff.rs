@@ -13,6 +13,7 @@ use serde::Serialize;
 use super::{Revision, Version};
 use crate::disk::Kind;
 use crate::error::Error;
+use crate::git;
 use crate::index::SqlHistory;
 use crate::survey::Saved;
 use crate::vault::{Progress, Vault, git_error};
@@ -147,15 +148,14 @@ impl Vault {
         for n in 0..diff.deltas().len() {
             let Some(delta) = diff.get_delta(n) else { continue };
             let side = |file: git2::DiffFile<'_>| -> Option<Side> {
-                let blob = self.repo.find_blob(file.id()).ok()?;
+                let (_, bytes) = git::read(&self.repo, file.id()).ok()?;
                 let mode = match file.mode() {
                     git2::FileMode::BlobExecutable => Mode::Executable,
                     git2::FileMode::Link => Mode::Link,
                     _ => Mode::File,
                 };
                 let path = file.path()?.to_string_lossy().into_owned();
-                let hash = ContentHash::of(blob.content());
-                Some(Side { path, mode, hash, bytes: Some(Rc::new(blob.content().to_vec())) })
+                Some(Side { path, mode, hash: ContentHash::of(&bytes), bytes: Some(Rc::new(bytes)) })
             };
             out.extend(file_diff(side(delta.old_file()).as_ref(), side(delta.new_file()).as_ref()));
         }

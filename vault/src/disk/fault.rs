@@ -18,6 +18,9 @@
 //! The points of this layer: `disk.create`, `disk.write`, `disk.mode`, `disk.symlink`, `disk.make_folder`,
 //! `disk.rename`, `disk.rename_new`, `disk.exchange`, `disk.exchange_held`, `disk.remove`, `disk.remove_folder`,
 //! `disk.sync_file`, `disk.sync_dir`, `disk.sync_filesystem`, and, to fail only, `disk.list` and `disk.read`.
+//! Of what lies in `.git`: `git.create`, `git.make_folder`, `git.write`, `git.append`, `git.mode`, `git.link`, `git.rename`,
+//! `git.remove`, `git.sync`, `git.sync_folder`. Of the database: `database.begin`, `database.commit`. Of the keys:
+//! `keys.make_folder`, `keys.create`; what is written to them passes those of this layer.
 
 use super::journal;
 use std::cell::RefCell;

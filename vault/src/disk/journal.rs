@@ -29,7 +29,7 @@ enum Act {
 }
 
 /// A file or link about to lose its name, as a power cut would give it back.
-pub(super) struct Kept {
+pub(crate) struct Kept {
     bytes: Vec<u8>,
     link: Option<PathBuf>,
     mode: u32,
@@ -107,6 +107,10 @@ impl Journal {
             let rest = path.strip_prefix(from).ok()?;
             Some(if rest.as_os_str().is_empty() { to.to_path_buf() } else { to.join(rest) })
         };
+        if !exchanged {
+            // What had the name is kept beside the rename, cut already.
+            self.tails.retain(|_, tail| tail.path != to);
+        }
         for tail in self.tails.values_mut() {
             if let Some(path) = moved(&tail.path, from, to) {
                 tail.path = path;
@@ -118,7 +122,7 @@ impl Journal {
 }
 
 /// A file was created, empty.
-pub(super) fn created(path: &Path, file: &File) {
+pub(crate) fn created(path: &Path, file: &File) {
     if let Some(mut journal) = journal()
         && let Ok(meta) = file.metadata()
     {
@@ -128,7 +132,7 @@ pub(super) fn created(path: &Path, file: &File) {
 }
 
 /// Bytes are about to be appended to a file.
-pub(super) fn appending(file: &File) {
+pub(crate) fn appending(file: &File) {
     if let Some(mut journal) = journal()
         && let Ok(meta) = file.metadata()
     {
@@ -140,7 +144,7 @@ pub(super) fn appending(file: &File) {
 }
 
 /// A folder was made.
-pub(super) fn made_folder(path: &Path) {
+pub(crate) fn made_folder(path: &Path) {
     if let Some(mut journal) = journal() {
         journal.name(path, Act::MadeFolder);
     }
@@ -154,14 +158,22 @@ pub(super) fn removed_folder(path: &Path) {
 }
 
 /// A second name was given to a file, or a symbolic link was made.
-pub(super) fn linked(path: &Path) {
+pub(crate) fn linked(path: &Path) {
     if let Some(mut journal) = journal() {
         journal.name(path, Act::Linked);
     }
 }
 
+/// A second name was given to the file `from`, whose first is about to go.
+pub(crate) fn renamed_by_link(from: &Path, to: &Path) {
+    if let Some(mut journal) = journal() {
+        journal.follow(&spelt(from), &spelt(to), false);
+        journal.name(to, Act::Linked);
+    }
+}
+
 /// What stands at `path`, which is about to be removed or replaced.
-pub(super) fn keep(path: &Path) -> Option<Kept> {
+pub(crate) fn keep(path: &Path) -> Option<Kept> {
     let journal = journal()?;
     let meta = fs::symlink_metadata(path).ok().filter(|meta| !meta.is_dir())?;
     let link = fs::read_link(path).ok();
@@ -173,7 +185,7 @@ pub(super) fn keep(path: &Path) -> Option<Kept> {
 }
 
 /// A file or link was removed.
-pub(super) fn removed(path: &Path, kept: Option<Kept>) {
+pub(crate) fn removed(path: &Path, kept: Option<Kept>) {
     if let Some(mut journal) = journal()
         && let Some(kept) = kept
     {
@@ -190,6 +202,16 @@ pub(super) fn renamed(from: &Path, to: &Path, replaced: Option<Kept>) {
     }
 }
 
+/// As [`renamed`] for a file under a name of its own until then: that such a name goes need not last.
+pub(crate) fn placed(from: &Path, to: &Path, replaced: Option<Kept>) {
+    if let Some(mut journal) = journal() {
+        let (from, to) = (spelt(from), spelt(to));
+        journal.follow(&from, &to, false);
+        let folders = vec![folder_of(&to)];
+        journal.names.push(Name { at: to, act: Act::Renamed { from, replaced }, folders });
+    }
+}
+
 /// Two names changed places.
 pub(super) fn exchanged(a: &Path, b: &Path) {
     if let Some(mut journal) = journal() {
@@ -200,7 +222,7 @@ pub(super) fn exchanged(a: &Path, b: &Path) {
 }
 
 /// A file was synced.
-pub(super) fn synced_file(file: &File) {
+pub(crate) fn synced_file(file: &File) {
     if let Some(mut journal) = journal()
         && let Ok(meta) = file.metadata()
         && let Some(tail) = journal.tails.get_mut(&inode(&meta))
@@ -210,7 +232,7 @@ pub(super) fn synced_file(file: &File) {
 }
 
 /// A folder was synced.
-pub(super) fn synced_folder(path: &Path) {
+pub(crate) fn synced_folder(path: &Path) {
     if let Some(mut journal) = journal() {
         let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
         for name in &mut journal.names {

@@ -3,7 +3,7 @@
 //! - [`scan`] lists what is there and never mistakes an unreadable folder for a deleted one (I12).
 //! - [`read`] reads one file whole, or says that it keeps changing.
 //! - [`mod@write`] puts content at a path by exchange and hands back what it displaced (I2).
-//! - [`durable`] and [`folder`] hold every call that changes a disk; each passes a [`fault`] point, and in
+//! - [`durable`] and [`folder`] hold every call that changes a disk, but for those in `.git`; each passes a [`fault`] point, and in
 //!   a crash test the `journal` drops what was not synced (I9).
 //!
 //! Paths inside the vault are UTF-8, relative, with `/` between components. The layer needs a Unix.
@@ -14,7 +14,7 @@ pub mod durable;
 pub mod error;
 pub mod fault;
 pub mod folder;
-mod journal;
+pub(crate) mod journal;
 pub mod lock;
 pub mod read;
 pub mod rules;

@@ -2,16 +2,77 @@
 
 use super::Error;
 use crate::disk::fault::point;
+use crate::disk::{durable, journal};
+use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
-use std::io::{ErrorKind, Write};
+use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::SystemTime;
+
+/// From this many files on they are synced together with all of their file system.
+const TOGETHER: usize = 32;
+
+/// What this process wrote and did not sync. Nobody waits for each of the objects of a commit; all are synced before a ref
+/// names them, or else a power cut would leave a branch that leads to empty files.
+#[derive(Default)]
+struct Unsynced {
+    files: BTreeSet<PathBuf>,
+    folders: BTreeSet<PathBuf>,
+}
+
+fn unsynced() -> MutexGuard<'static, Unsynced> {
+    static UNSYNCED: Mutex<Unsynced> =
+        Mutex::new(Unsynced { files: BTreeSet::new(), folders: BTreeSet::new() });
+    UNSYNCED.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Makes all that was written before durable.
+fn sync_all() -> Result<(), Error> {
+    let Unsynced { files, folders } = std::mem::take(&mut *unsynced());
+    let synced = sync_these(&files, folders.clone());
+    if synced.is_err() {
+        // Another try must not take them for synced.
+        let mut unsynced = unsynced();
+        unsynced.files.extend(files);
+        unsynced.folders.extend(folders);
+    }
+    synced
+}
+
+fn sync_these(files: &BTreeSet<PathBuf>, mut folders: BTreeSet<PathBuf>) -> Result<(), Error> {
+    // What is gone needs no sync: a temporary file, or one of a repository that was removed.
+    let open = |path: &Path| match File::open(path) {
+        Ok(file) => Ok(Some(file)),
+        Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(Error::io("open", path)(e)),
+    };
+    if files.len() >= TOGETHER
+        && let Some(folder) = files.first().and_then(|file| file.parent())
+    {
+        let all = files.iter().map(PathBuf::as_path);
+        return durable::sync_filesystem(folder, all).map_err(|e| Error::io("sync", folder)(e.source));
+    }
+    for path in files {
+        if let Some(file) = open(path)? {
+            sync_file(&file, path)?;
+            folders.extend(path.parent().map(Path::to_owned));
+        }
+    }
+    for folder in &folders {
+        if folder.exists() {
+            sync_folder(folder)?;
+        }
+    }
+    Ok(())
+}
 
 /// Creates a file that must not exist, for reading and writing.
 pub(super) fn create_new(path: &Path) -> std::io::Result<File> {
     point("git.create")?;
-    OpenOptions::new().read(true).write(true).create_new(true).open(path)
+    let file = OpenOptions::new().read(true).write(true).create_new(true).open(path)?;
+    journal::created(path, &file);
+    Ok(file)
 }
 
 /// Creates a file of a fresh name `prefix` + process + number in a folder.
@@ -20,7 +81,10 @@ pub(super) fn create_temporary(folder: &Path, prefix: &str) -> Result<(File, Pat
     loop {
         let path = folder.join(format!("{prefix}{}_{number}", std::process::id()));
         match create_new(&path) {
-            Ok(file) => return Ok((file, path)),
+            Ok(file) => {
+                unsynced().files.insert(path.clone());
+                return Ok((file, path));
+            }
             Err(e) if e.kind() == ErrorKind::AlreadyExists => number = number.wrapping_add(1),
             Err(e) => return Err(Error::io("create", path)(e)),
         }
@@ -32,7 +96,7 @@ pub(super) fn create_temporary_folder(folder: &Path, prefix: &str) -> Result<Pat
     let mut number = 0_u32;
     loop {
         let path = folder.join(format!("{prefix}{}_{number}", std::process::id()));
-        match fs::create_dir(&path) {
+        match make_folder(&path) {
             Ok(()) => return Ok(path),
             Err(e) if e.kind() == ErrorKind::AlreadyExists => number = number.wrapping_add(1),
             Err(e) => return Err(Error::io("create", path)(e)),
@@ -40,58 +104,99 @@ pub(super) fn create_temporary_folder(folder: &Path, prefix: &str) -> Result<Pat
     }
 }
 
+fn make_folder(path: &Path) -> std::io::Result<()> {
+    point("git.make_folder")?;
+    fs::create_dir(path)?;
+    journal::made_folder(path);
+    unsynced().folders.extend(path.parent().map(Path::to_owned));
+    Ok(())
+}
+
 /// Makes a folder and its parents.
 pub(super) fn create_folder(path: &Path) -> Result<(), Error> {
-    fs::create_dir_all(path).map_err(Error::io("create", path))
+    if path.is_dir() {
+        return Ok(());
+    }
+    path.parent().map_or(Ok(()), create_folder)?;
+    match make_folder(path) {
+        Err(e) if e.kind() == ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
+        made => made.map_err(Error::io("create", path)),
+    }
 }
 
 /// Makes a file's bytes durable.
 pub(super) fn sync_file(file: &File, path: &Path) -> Result<(), Error> {
     point("git.sync").map_err(Error::io("sync", path))?;
-    file.sync_data().map_err(Error::io("sync", path))
+    file.sync_data().map_err(Error::io("sync", path))?;
+    journal::synced_file(file);
+    unsynced().files.remove(path);
+    Ok(())
 }
 
-/// Makes a folder's names durable; a no-op where folders cannot be opened.
+/// Makes a folder's names durable, and its own if it is new; a no-op where folders cannot be opened.
 pub(super) fn sync_folder(path: &Path) -> Result<(), Error> {
     point("git.sync_folder").map_err(Error::io("sync", path))?;
     if cfg!(unix) {
         File::open(path).and_then(|folder| folder.sync_all()).map_err(Error::io("sync", path))?;
     }
-    Ok(())
+    journal::synced_folder(path);
+    unsynced().folders.remove(path);
+    let parent = path.parent().filter(|parent| unsynced().folders.contains(*parent));
+    parent.map_or(Ok(()), sync_folder)
 }
 
 /// Gives a file its final name, replacing what has it.
 pub(super) fn rename(from: &Path, to: &Path) -> Result<(), Error> {
     point("git.rename").map_err(Error::io("rename", from))?;
-    fs::rename(from, to).map_err(Error::io("rename", from))
+    let replaced = journal::keep(to);
+    fs::rename(from, to).map_err(Error::io("rename", from))?;
+    journal::placed(from, to, replaced);
+    let mut unsynced = unsynced();
+    if unsynced.files.remove(from) {
+        unsynced.files.insert(to.to_owned());
+    }
+    Ok(())
 }
 
 /// Removes a file; one that is gone already is fine.
 pub(super) fn remove(path: &Path) -> Result<(), Error> {
     point("git.remove").map_err(Error::io("remove", path))?;
+    let kept = journal::keep(path);
+    unsynced().files.remove(path);
     match fs::remove_file(path) {
-        Err(e) if e.kind() != ErrorKind::NotFound => Err(Error::io("remove", path)(e)),
-        _ => Ok(()),
+        Ok(()) => journal::removed(path, kept),
+        Err(e) if e.kind() == ErrorKind::NotFound => {}
+        Err(e) => return Err(Error::io("remove", path)(e)),
     }
+    Ok(())
 }
 
-/// Appends bytes to a file, which is created if needed.
-pub(super) fn append(path: &Path, bytes: &[u8]) -> Result<(), Error> {
-    point("git.append").map_err(Error::io("append to", path))?;
-    OpenOptions::new()
-        .create(true)
-        .append(true)
-        .open(path)
-        .and_then(|mut file| file.write_all(bytes))
-        .map_err(Error::io("append to", path))
+/// Appends a line to a file, which is created if needed. A line before it that a crash cut short is ended first.
+pub(super) fn append(path: &Path, line: &[u8]) -> Result<(), Error> {
+    let failed = || Error::io("append to", path);
+    point("git.append").map_err(failed())?;
+    let new = !path.exists();
+    let mut file = OpenOptions::new().create(true).read(true).append(true).open(path).map_err(failed())?;
+    match new {
+        true => journal::created(path, &file),
+        false => journal::appending(&file),
+    }
+    let mut bytes = Vec::with_capacity(line.len() + 1);
+    if file.seek(SeekFrom::End(0)).map_err(failed())? > 0 {
+        let mut last = [0];
+        file.seek(SeekFrom::End(-1)).and_then(|_| file.read_exact(&mut last)).map_err(failed())?;
+        bytes.extend((last != *b"\n").then_some(b'\n'));
+    }
+    bytes.extend_from_slice(line);
+    file.write_all(&bytes).map_err(failed())
 }
 
 /// Replaces a small file whole: temporary file, sync, rename.
 pub(super) fn replace(path: &Path, bytes: &[u8]) -> Result<(), Error> {
     let folder = path.parent().unwrap_or(Path::new("."));
     let (mut file, temporary) = create_temporary(folder, "tmp_aios_")?;
-    let written = file
-        .write_all(bytes)
+    let written = point("git.write")
+        .and_then(|()| file.write_all(bytes))
         .map_err(Error::io("write", &temporary))
         .and_then(|()| sync_file(&file, &temporary))
         .and_then(|()| rename(&temporary, path));
@@ -105,6 +210,7 @@ pub(super) fn replace(path: &Path, bytes: &[u8]) -> Result<(), Error> {
 
 /// Takes write permission from a file, as git does with objects and packs.
 pub(super) fn make_read_only(file: &File, path: &Path) -> Result<(), Error> {
+    point("git.mode").map_err(Error::io("change", path))?;
     let mut permissions = file.metadata().map_err(Error::io("read", path))?.permissions();
     permissions.set_readonly(true);
     file.set_permissions(permissions).map_err(Error::io("change", path))
@@ -146,16 +252,25 @@ impl Lock {
     pub(super) fn take(git: &Path, target: &Path) -> Result<Option<Lock>, Error> {
         let lock = Lock::path(target);
         let (file, owner) = create_temporary(git, incarnation())?;
-        let mut linked = fs::hard_link(&owner, &lock);
+        // Whether its bytes are synced is for `commit` to say.
+        unsynced().files.remove(&owner);
+        let link = || point("git.link").and_then(|()| fs::hard_link(&owner, &lock));
+        let mut linked = link();
         if linked.as_ref().is_err_and(|e| e.kind() == ErrorKind::AlreadyExists) && abandoned(git, &lock)? {
             remove(&lock)?;
-            linked = fs::hard_link(&owner, &lock);
+            linked = link();
         }
         let taken = match linked {
-            Ok(()) => Ok(file),
+            Ok(()) => {
+                journal::renamed_by_link(&owner, &lock);
+                Ok(file)
+            }
             Err(e) if e.kind() == ErrorKind::AlreadyExists => Err(e),
             // A file system without links: a lock as git's own.
-            Err(_) => create_new(&lock),
+            Err(e) if matches!(e.kind(), ErrorKind::Unsupported | ErrorKind::PermissionDenied) => {
+                create_new(&lock)
+            }
+            Err(e) => Err(e),
         };
         match taken {
             Ok(file) => Ok(Some(Lock { file, lock, owner, target: target.into(), held: true })),
@@ -179,21 +294,17 @@ impl Lock {
 
     /// Writes the new content into the lock file.
     pub(super) fn write(&mut self, bytes: &[u8]) -> Result<(), Error> {
-        self.file.write_all(bytes).map_err(Error::io("write", &self.lock))
+        point("git.write").and_then(|()| self.file.write_all(bytes)).map_err(Error::io("write", &self.lock))
     }
 
-    /// Puts the lock file in the target's place.
-    pub(super) fn commit(mut self, sync: bool) -> Result<(), Error> {
-        if sync {
-            sync_file(&self.file, &self.lock)?;
-        }
+    /// Puts the lock file in the target's place, durably and after all that was written before.
+    pub(super) fn commit(mut self) -> Result<(), Error> {
+        sync_all()?;
+        sync_file(&self.file, &self.lock)?;
         rename(&self.lock, &self.target)?;
         self.held = false;
         remove(&self.owner)?;
-        match self.target.parent() {
-            Some(folder) if sync => sync_folder(folder),
-            _ => Ok(()),
-        }
+        self.target.parent().map_or(Ok(()), sync_folder)
     }
 }
 
@@ -256,7 +367,7 @@ mod tests {
         fs::hard_link(&lock, dir.path().join("aios-lock-1_1_0")).unwrap();
         let mut taken = Lock::take(dir.path(), &target).unwrap().unwrap();
         taken.write(b"new").unwrap();
-        taken.commit(true).unwrap();
+        taken.commit().unwrap();
         assert_eq!(fs::read(&target).unwrap(), b"new");
         assert!(Lock::take(dir.path(), &target).unwrap().is_some());
     }

@@ -352,7 +352,7 @@ fn strip_length(body: &[u8], mut at: usize) -> Option<(usize, usize)> {
 ///
 /// # Errors
 /// [`Error::IndexBusy`] when another git command holds it, [`Error::BadIndex`] when it cannot be read, [`Error::Io`].
-pub fn update_index(repo: &Repository, updates: &[Update], sync: bool) -> Result<Vec<Vec<u8>>, Error> {
+pub fn update_index(repo: &Repository, updates: &[Update]) -> Result<Vec<Vec<u8>>, Error> {
     let path: PathBuf = repo.path().join("index");
     let mut lock = Lock::take(repo.path(), &path)?.ok_or_else(|| Error::IndexBusy(Lock::path(&path)))?;
     let failed = |e| Error::io("read", Lock::path(&path))(e);
@@ -367,7 +367,8 @@ pub fn update_index(repo: &Repository, updates: &[Update], sync: bool) -> Result
     index.smudge(updates, moment(now));
     lock.write(&index.to_bytes())?;
     durable::set_modified(&lock.file, now).map_err(Error::io("date", Lock::path(&path)))?;
-    lock.commit(sync)?;
+    // Durably: a caller then notes that the index is at the new commit, and never looks again (I9).
+    lock.commit()?;
     Ok(kept)
 }
 
@@ -410,7 +411,7 @@ mod tests {
         let commit = commit_tree(&mut objects, tree, head.as_slice(), 5);
         objects.finish(false).unwrap();
         set_ref(repo, MAIN, commit, head, &Signature::new("t", "", 5), "x").unwrap();
-        update_index(repo, &updates, true).unwrap()
+        update_index(repo, &updates).unwrap()
     }
 
     fn status(repo: &Repository) -> Option<String> {
@@ -496,7 +497,7 @@ mod tests {
         let path = repo.path().join("index");
         let lock = repo.path().join("index.lock");
         fs::write(&lock, "").unwrap();
-        assert!(matches!(update_index(&repo, &[], false), Err(Error::IndexBusy(at)) if at == lock));
+        assert!(matches!(update_index(&repo, &[]), Err(Error::IndexBusy(at)) if at == lock));
         assert!(lock.exists());
         fs::remove_file(&lock).unwrap();
         let good = fs::read(&path).unwrap();
@@ -552,7 +553,7 @@ mod tests {
             })
             .collect();
         let start = std::time::Instant::now();
-        update_index(&repo, &updates, true).unwrap();
+        update_index(&repo, &updates).unwrap();
         println!("index of 10,000: {:?}", start.elapsed());
         let one = Update {
             path: updates[77].path.clone(),
@@ -560,7 +561,7 @@ mod tests {
             new: Some((0o100_755, oid, stat)),
         };
         let start = std::time::Instant::now();
-        assert!(update_index(&repo, &[one], false).unwrap().is_empty());
+        assert!(update_index(&repo, &[one]).unwrap().is_empty());
         println!("one entry of 10,000: {:?}", start.elapsed());
         assert_eq!(Index::read(&repo).unwrap().get(&updates[77].path), Some((0o100_755, oid)));
     }

@@ -17,7 +17,7 @@ mod tree;
 
 pub use commit::{Commit, Signature};
 pub use index::{Index, Stat, Update, update_index};
-pub use objects::{Bulk, Loose, Objects, object_id};
+pub use objects::{Bulk, Loose, Objects, commit, object_id, read};
 pub use pack::{Pack, PackWriter};
 pub use refs::{LOG_PREFIX, MAIN, State, read_ref, set_ref, state};
 pub use repack::{Limits, Repacked, loose_count, repack};
@@ -56,6 +56,14 @@ pub enum Error {
     Malformed {
         /// The type that was expected.
         kind: ObjectType,
+        /// Its id.
+        oid: Oid,
+        /// What is wrong.
+        why: &'static str,
+    },
+    /// An object that is not what it should be.
+    #[error("git object {oid} is damaged: {why}; `aios rebuild` makes again what the log holds")]
+    BadObject {
         /// Its id.
         oid: Oid,
         /// What is wrong.

@@ -1,11 +1,12 @@
 //! Where objects are read from and written to: one by one, or in bulk into a pack.
 
-use super::{Error, PackWriter, durable};
-use flate2::{Compression, write::ZlibEncoder};
+use super::{Commit, Error, PackWriter, durable};
+use flate2::{Compression, read::ZlibDecoder, write::ZlibEncoder};
 use git2::{ObjectType, Odb, OdbLookupFlags, Oid, Repository};
 use sha1::{Digest, Sha1};
 use std::collections::HashMap;
-use std::io::Write;
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 
 /// A store of git objects that can be written.
@@ -44,12 +45,64 @@ pub fn object_id(kind: ObjectType, bytes: &[u8]) -> Result<Oid, Error> {
     oid(&hash.finalize())
 }
 
-/// Reads an object from the repository.
-pub(super) fn read(odb: &Odb<'_>, oid: Oid) -> Result<(ObjectType, Vec<u8>), Error> {
-    match odb.read(oid) {
-        Ok(object) => Ok((object.kind(), object.data().to_vec())),
-        Err(e) if e.code() == git2::ErrorCode::NotFound => Err(Error::Missing(oid)),
-        Err(e) => Err(Error::git(format!("reading object {oid}"))(e)),
+/// Reads an object of the repository, proven to be what its id says.
+///
+/// # Errors
+/// [`Error::Missing`] when there is none, [`Error::BadObject`] when it is damaged.
+pub fn read(repo: &Repository, oid: Oid) -> Result<(ObjectType, Vec<u8>), Error> {
+    let odb = repo.odb().map_err(Error::git("opening the object database"))?;
+    read_from(&odb, &repo.commondir().join("objects"), oid)
+}
+
+/// Reads a commit of the repository.
+///
+/// # Errors
+/// As [`read`]; [`Error::Malformed`] when the object is no commit.
+pub fn commit(repo: &Repository, oid: Oid) -> Result<Commit, Error> {
+    match read(repo, oid)? {
+        (ObjectType::Commit, raw) => Commit::parse(oid, &raw),
+        (kind, _) => Err(Error::Malformed { kind, oid, why: "it is no commit" }),
+    }
+}
+
+fn read_from(odb: &Odb<'_>, objects: &Path, oid: Oid) -> Result<(ObjectType, Vec<u8>), Error> {
+    let found = match read_loose(&loose_path(objects, oid), oid)? {
+        Some(found) => found,
+        None => match odb.read(oid) {
+            Ok(object) => (object.kind(), object.data().to_vec()),
+            Err(e) if e.code() == git2::ErrorCode::NotFound => return Err(Error::Missing(oid)),
+            Err(e) => return Err(Error::git(format!("reading object {oid}"))(e)),
+        },
+    };
+    match object_id(found.0, &found.1)? == oid {
+        true => Ok(found),
+        false => Err(Error::BadObject { oid, why: "its bytes are not what its id says" }),
+    }
+}
+
+/// Reads the file of a loose object. libgit2 (1.9) never returns from one whose compressed stream does not end where its
+/// header says, as a power cut leaves it; so aios reads these files itself.
+fn read_loose(path: &Path, oid: Oid) -> Result<Option<(ObjectType, Vec<u8>)>, Error> {
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(Error::io("open", path)(e)),
+    };
+    let bad = |why| Error::BadObject { oid, why };
+    let broken = |_| bad("its compressed stream is broken");
+    let mut stream = BufReader::new(ZlibDecoder::new(file));
+    let mut header = Vec::new();
+    stream.by_ref().take(32).read_until(0, &mut header).map_err(broken)?;
+    let parsed = (|| {
+        let (kind, size) = std::str::from_utf8(header.strip_suffix(b"\0")?).ok()?.split_once(' ')?;
+        Some((ObjectType::from_str(kind)?, size.parse::<usize>().ok()?))
+    })();
+    let (kind, size) = parsed.ok_or_else(|| bad("its header cannot be read"))?;
+    let mut bytes = Vec::with_capacity(size.min(1 << 20));
+    stream.take(size as u64 + 1).read_to_end(&mut bytes).map_err(broken)?;
+    match bytes.len() == size {
+        true => Ok(Some((kind, bytes))),
+        false => Err(bad("its length is not what its header says")),
     }
 }
 
@@ -125,7 +178,7 @@ pub(super) fn loose_path(objects: &Path, oid: Oid) -> PathBuf {
 
 impl Objects for Loose<'_> {
     fn read(&mut self, oid: Oid) -> Result<(ObjectType, Vec<u8>), Error> {
-        read(&self.odb, oid)
+        read_from(&self.odb, &self.folder, oid)
     }
 
     fn write(&mut self, kind: ObjectType, bytes: &[u8]) -> Result<Oid, Error> {
@@ -143,6 +196,7 @@ const RECENT: usize = 16 << 20;
 /// Writes objects into one pack: right for many. Nothing is visible to others before [`Bulk::finish`].
 pub struct Bulk<'r> {
     odb: Odb<'r>,
+    folder: PathBuf,
     pack: PackWriter,
     recent: HashMap<Oid, (ObjectType, Vec<u8>)>,
     recent_bytes: usize,
@@ -155,8 +209,9 @@ impl<'r> Bulk<'r> {
     /// When the pack's temporary file cannot be made.
     pub fn new(repo: &'r Repository, level: u32) -> Result<Self, Error> {
         let odb = repo.odb().map_err(Error::git("opening the object database"))?;
-        let pack = PackWriter::new(&repo.commondir().join("objects"), level)?;
-        Ok(Bulk { odb, pack, recent: HashMap::new(), recent_bytes: 0 })
+        let folder = repo.commondir().join("objects");
+        let pack = PackWriter::new(&folder, level)?;
+        Ok(Bulk { odb, folder, pack, recent: HashMap::new(), recent_bytes: 0 })
     }
 
     /// Writes a blob of `size` bytes without holding it in memory. See [`PackWriter::add_stream`].
@@ -187,7 +242,7 @@ impl Objects for Bulk<'_> {
         }
         match self.pack.read(oid)? {
             Some(found) => Ok(found),
-            None => read(&self.odb, oid),
+            None => read_from(&self.odb, &self.folder, oid),
         }
     }
 
@@ -206,5 +261,47 @@ impl Objects for Bulk<'_> {
             self.recent.insert(oid, (kind, bytes.to_vec()));
         }
         Ok(oid)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_object_that_does_not_end_where_it_says_is_damaged() {
+        let dir = tempfile::tempdir().unwrap();
+        let repo = crate::git::open_or_init(dir.path()).unwrap();
+        let body = b"some text, and more of it\n".repeat(20);
+        let oid = Loose::new(&repo, false).unwrap().write(ObjectType::Blob, &body).unwrap();
+        assert_eq!(read(&repo, oid).unwrap(), (ObjectType::Blob, body.clone()));
+        let path = loose_path(&repo.commondir().join("objects"), oid);
+        let whole = std::fs::read(&path).unwrap();
+        let pack = |bytes: &[u8]| {
+            let mut zlib = ZlibEncoder::new(Vec::new(), Compression::fast());
+            zlib.write_all(bytes).unwrap();
+            zlib.finish().unwrap()
+        };
+        let said = |size: usize| [header(ObjectType::Blob, size as u64), body.clone()].concat();
+        let mut bad: Vec<Vec<u8>> = (0..whole.len()).map(|end| whole[..end].to_vec()).collect();
+        bad.extend((0..whole.len() * 8).map(|bit| {
+            let mut flipped = whole.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            flipped
+        }));
+        bad.push(pack(&said(body.len() + 1)));
+        bad.push(pack(&said(body.len() - 1)));
+        bad.push(pack(&said(1 << 40)));
+        bad.push(pack(b"blob"));
+        for bytes in bad {
+            std::fs::remove_file(&path).unwrap();
+            std::fs::write(&path, &bytes).unwrap();
+            match read(&repo, oid) {
+                Err(Error::BadObject { .. }) => {}
+                // The compression level in the header, or the padding after the last bit, changes nothing.
+                Ok(found) => assert_eq!(found, (ObjectType::Blob, body.clone())),
+                other => panic!("{other:?}"),
+            }
+        }
     }
 }

@@ -119,7 +119,7 @@ pub fn set_ref(
             log(&repo.path().join("logs").join("HEAD"), &line)?;
         }
     }
-    lock.commit(true)
+    lock.commit()
 }
 
 fn log(path: &Path, line: &[u8]) -> Result<(), Error> {

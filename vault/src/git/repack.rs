@@ -2,7 +2,7 @@
 
 use super::pack::PackIndex;
 use super::{Commit, Entry, Error, Index, TREE, durable, entries, objects};
-use git2::{ObjectType, Odb, Oid, Repository};
+use git2::{ObjectType, Oid, Repository};
 use std::collections::{BinaryHeap, HashMap, HashSet};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -259,7 +259,6 @@ fn build(
 /// A walk over what is reached, newest commits first, that ends when every wanted object is found.
 struct Walk<'r> {
     repo: &'r Repository,
-    odb: Odb<'r>,
     wanted: HashSet<Oid>,
     /// Wanted objects with a name that groups the versions of one file or folder for deltas, newest first.
     found: Vec<(Oid, String)>,
@@ -271,11 +270,10 @@ struct Walk<'r> {
 
 impl<'r> Walk<'r> {
     fn new(repo: &'r Repository, wanted: HashSet<Oid>) -> Result<Self, Error> {
-        let odb = repo.odb().map_err(Error::git("opening the object database"))?;
         let (found, seen, commits) = (Vec::new(), HashSet::new(), BinaryHeap::new());
         // Linked work trees have an index and a HEAD of their own, and an alternate borrower may exist: prune nothing then.
         let complete = list(&repo.commondir().join("worktrees"))?.is_empty();
-        Ok(Walk { repo, odb, wanted, found, seen, commits, complete })
+        Ok(Walk { repo, wanted, found, seen, commits, complete })
     }
 
     fn run(&mut self) -> Result<(), Error> {
@@ -326,7 +324,7 @@ impl<'r> Walk<'r> {
     }
 
     fn read(&mut self, oid: Oid) -> Result<Option<(ObjectType, Vec<u8>)>, Error> {
-        match objects::read(&self.odb, oid) {
+        match objects::read(self.repo, oid) {
             Ok(found) => Ok(Some(found)),
             // A shallow or already damaged repository: what lies behind is unknown, so nothing is pruned.
             Err(Error::Missing(_)) => {
@@ -340,7 +338,7 @@ impl<'r> Walk<'r> {
     /// Begins at any object: a reflog's may be gone, which hides nothing that is still there.
     fn tip(&mut self, mut oid: Oid) -> Result<(), Error> {
         while !self.seen.contains(&oid) {
-            let (kind, raw) = match objects::read(&self.odb, oid) {
+            let (kind, raw) = match objects::read(self.repo, oid) {
                 Ok(found) => found,
                 Err(Error::Missing(_)) => return Ok(()),
                 Err(e) => return Err(e),

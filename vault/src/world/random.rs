@@ -1,6 +1,6 @@
 //! Random work on several replicas with random delivery, against the [`oracle`](super::oracle) (I1, I2, I4, I5, I6).
 //!
-//! `AIOS_CASES` sets how many runs there are, `AIOS_SEED` where they start. A failing run prints the seed that makes it
+//! `AIOS_CASES` sets how many runs there are, `AIOS_SEED` where they start (a number, or `random`). A failing run prints the seed that makes it
 //! again: keys and clocks come of it too.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,7 +22,7 @@ use crate::conflict::ConflictKind;
 use crate::file::By;
 
 /// Runs when `AIOS_CASES` says nothing.
-const CASES: u64 = 8;
+const CASES: u64 = 200;
 /// After this many failing runs no more are started.
 const FAILURES: usize = 8;
 const FOLDERS: [&str; 5] = ["", "", "da/", "db/", "da/in/"];
@@ -1027,11 +1027,15 @@ fn case(seed: u64) -> Option<String> {
 
 #[test]
 fn random_work_converges_and_loses_nothing() {
-    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
-    let cases = number("AIOS_CASES").unwrap_or(CASES);
-    let first = number("AIOS_SEED").unwrap_or_else(|| {
-        u64::from_le_bytes(crate::chance::random().unwrap()[..8].try_into().unwrap()) >> 16
-    });
+    let text = |name: &str| std::env::var(name).ok();
+    let cases = text("AIOS_CASES").and_then(|text| text.parse().ok()).unwrap_or(CASES);
+    let first: u64 = match text("AIOS_SEED").as_deref() {
+        None => 1,
+        Some("random") => {
+            u64::from(u32::from_le_bytes(*crate::chance::random().unwrap().first_chunk().unwrap()))
+        }
+        Some(seed) => seed.parse().expect("AIOS_SEED is a number or `random`"),
+    };
     let next = std::sync::atomic::AtomicU64::new(0);
     let failed = std::sync::Mutex::new(Vec::new());
     std::thread::scope(|scope| {
