@@ -105,9 +105,11 @@ impl Bench {
         let _ = pair.wait();
         let port = 9400 + (std::process::id() % 500) as u16;
         let base = format!("--base-path={}", self.dir.display());
-        let mut daemon = Command::new("git")
+        // `git daemon` is a wrapper: what it starts would go on when it is ended.
+        let programs = Command::new("git").arg("--exec-path").output().expect("git").stdout;
+        let daemon = Path::new(String::from_utf8_lossy(&programs).trim()).join("git-daemon");
+        let mut daemon = Command::new(daemon)
             .args([
-                "daemon",
                 "--export-all",
                 "--reuseaddr",
                 "--listen=127.0.0.1",

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use aios_core::frontier::{Place, View};
 use aios_core::id::DeviceId;
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
 
 use crate::error::Error;
@@ -66,6 +67,8 @@ pub fn open(path: &Path) -> Result<Connection, Error> {
     let db = Connection::open_with_flags(path, flags)?;
     db.busy_timeout(std::time::Duration::from_secs(10))?;
     db.set_prepared_statement_cache_capacity(128);
+    // Plans do not hang on bound values: else each query over a partial index is planned again with every new one.
+    db.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     db.execute_batch(
         "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA temp_store=MEMORY; PRAGMA cache_size=-16000;
          PRAGMA wal_autocheckpoint=4000;",

@@ -1,8 +1,6 @@
 //! What aios remembers of the working files: what stands at each path, and which versions of a document its
 //! user may have in front of them (I6).
 
-use std::collections::BTreeMap;
-
 use aios_core::frontier::View;
 use aios_core::id::{ContentHash, DocId, GitId};
 use rusqlite::{OptionalExtension, Row, params};
@@ -91,16 +89,15 @@ fn file_row(row: &Row<'_>) -> Result<FileRow, Error> {
 }
 
 impl Vault {
-    /// Every working file, by path.
-    pub(crate) fn files(&self) -> Result<BTreeMap<String, FileRow>, Error> {
+    /// Every working file, in order of path.
+    pub(crate) fn files(&self) -> Result<Vec<FileRow>, Error> {
         let mut get = self.db.prepare_cached(&format!("SELECT {COLUMNS} FROM file ORDER BY path"))?;
         let mut rows = get.query([])?;
         let mut out = Vec::new();
         while let Some(row) = rows.next()? {
-            let row = file_row(row)?;
-            out.push((row.path.clone(), row));
+            out.push(file_row(row)?);
         }
-        Ok(out.into_iter().collect())
+        Ok(out)
     }
 
     /// The working file at a path.

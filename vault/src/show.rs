@@ -273,7 +273,7 @@ impl Vault {
     fn hide_settled(&self, state: &mut State) -> Result<(), Error> {
         let rows: Vec<String> = {
             let mut get =
-                self.db.prepare_cached("SELECT c.row FROM conflict c JOIN settled s ON s.id = c.id")?;
+                self.db.prepare_cached("SELECT c.row FROM settled s CROSS JOIN conflict c ON s.id = c.id")?;
             let rows = get.query_map([], |row| row.get(0))?;
             rows.collect::<Result<_, _>>()?
         };

@@ -156,16 +156,22 @@ impl Vault {
             });
         }
         let total = scan.entries.len() as u64;
-        let mut on_disk: HashSet<&str> = HashSet::with_capacity(scan.entries.len());
+        // Both are in order of path.
+        let mut known = files.iter().peekable();
+        let mut unseen = Vec::new();
         for (n, found) in scan.entries.iter().enumerate() {
             if n % 512 == 0 {
                 progress("files", n as u64, total);
             }
-            on_disk.insert(&found.path);
-            self.compare(files.get(&found.path), found, &mut out)?;
+            while let Some(row) = known.next_if(|row| row.path < found.path) {
+                unseen.push(row);
+            }
+            let row = known.next_if(|row| row.path == found.path);
+            self.compare(row, found, &mut out)?;
         }
-        for (path, row) in &files {
-            if on_disk.contains(path.as_str()) || !scan.saw(path) {
+        for row in unseen.into_iter().chain(known) {
+            let path = &row.path;
+            if !scan.saw(path) {
                 continue;
             }
             // Hidden by a rule, or really gone: a rule never removes a document.
@@ -399,7 +405,7 @@ fn find_exchanged(out: &mut Survey) {
 }
 
 /// Finds folders that moved whole: every known file below went to the same place, at least two, and none is left.
-fn find_folders(out: &mut Survey, files: &BTreeMap<String, FileRow>) {
+fn find_folders(out: &mut Survey, files: &[FileRow]) {
     let mut groups: BTreeMap<(String, String), usize> = BTreeMap::new();
     for moved in &out.moved {
         if let Some(pair) = folder_of_move(&moved.row.path, &moved.to.found.path) {
@@ -411,10 +417,11 @@ fn find_folders(out: &mut Survey, files: &BTreeMap<String, FileRow>) {
     let mut folders: Vec<(String, String)> = Vec::new();
     for ((from, to), count) in groups {
         let below = format!("{from}/");
-        let known: Vec<&str> = files
-            .range(below.clone()..)
-            .take_while(|(path, _)| path.starts_with(&below))
-            .map(|(path, _)| path.as_str())
+        let begin = files.partition_point(|row| row.path < below);
+        let known: Vec<&str> = files[begin..]
+            .iter()
+            .map(|row| row.path.as_str())
+            .take_while(|path| path.starts_with(&below))
             .collect();
         let whole = known.iter().all(|path| {
             path::rebase(path, &from, &to)

@@ -142,10 +142,11 @@ impl Vault {
         let tip = self.frontier()?.0.get(&device).copied();
         let memory = self.keys.memory().filter(|memory| memory.tip == tip);
         let actor = memory.and_then(|memory| data_encoding::HEXLOWER.decode(memory.actor.as_bytes()).ok());
-        self.actor = match actor.and_then(|bytes| <[u8; 16]>::try_from(bytes).ok()) {
-            Some(actor) => actor,
-            None => new_actor(now_ms())?,
-        };
+        if let Some(actor) = actor.and_then(|bytes| <[u8; 16]>::try_from(bytes).ok()) {
+            self.actor = actor;
+            return Ok(());
+        }
+        self.actor = new_actor(now_ms())?;
         self.remember(tip)
     }
 

@@ -69,10 +69,8 @@ impl Lock {
                 }
             }
         }
-        file.set_len(0)
-            .and_then(|()| file.rewind())
-            .and_then(|()| writeln!(file, "{}", std::process::id()))
-            .map_err(wrap)?;
+        // In place and always as long: ext4 makes the one who empties a file wait for the disk.
+        file.rewind().and_then(|()| writeln!(file, "{:10}", std::process::id())).map_err(wrap)?;
         Ok(Self { _file: file })
     }
 }

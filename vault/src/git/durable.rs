@@ -42,22 +42,16 @@ fn sync_all() -> Result<(), Error> {
 
 fn sync_these(files: &BTreeSet<PathBuf>, mut folders: BTreeSet<PathBuf>) -> Result<(), Error> {
     // What is gone needs no sync: a temporary file, or one of a repository that was removed.
-    let open = |path: &Path| match File::open(path) {
-        Ok(file) => Ok(Some(file)),
-        Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
-        Err(e) => Err(Error::io("open", path)(e)),
-    };
-    if files.len() >= TOGETHER
-        && let Some(folder) = files.first().and_then(|file| file.parent())
+    let here: Vec<&Path> = files.iter().map(PathBuf::as_path).filter(|path| path.exists()).collect();
+    if here.len() >= TOGETHER
+        && let Some(folder) = here.first().and_then(|file| file.parent())
     {
-        let all = files.iter().map(PathBuf::as_path);
+        let all = here.iter().copied();
         return durable::sync_filesystem(folder, all).map_err(|e| Error::io("sync", folder)(e.source));
     }
-    for path in files {
-        if let Some(file) = open(path)? {
-            sync_file(&file, path)?;
-            folders.extend(path.parent().map(Path::to_owned));
-        }
+    for path in here {
+        sync_file(&File::open(path).map_err(Error::io("open", path))?, path)?;
+        folders.extend(path.parent().map(Path::to_owned));
     }
     for folder in &folders {
         if folder.exists() {

@@ -372,14 +372,15 @@ impl Vault {
     fn check_files(&mut self, report: &mut Report, progress: Progress<'_>) -> Result<(), Error> {
         let files = self.files()?;
         let total = files.len() as u64;
-        for (n, (path, row)) in files.into_iter().enumerate() {
+        for (n, row) in files.into_iter().enumerate() {
             if n % 256 == 0 {
                 progress("files", n as u64, total);
             }
             report.checked.files += 1;
-            match disk::scan::look(self.writer.root(), &path) {
+            let path = &row.path;
+            match disk::scan::look(self.writer.root(), path) {
                 Ok(Some(found)) if row.unchanged(&found) => {
-                    match disk::read::read(self.writer.root(), &path, LARGE) {
+                    match disk::read::read(self.writer.root(), path, LARGE) {
                         Ok(read) if read.hash.as_bytes() == row.hash.as_bytes() => {}
                         Ok(read) if !row.unchanged(&read.found) => {}
                         Ok(_) => report.find(
