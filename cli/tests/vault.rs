@@ -527,7 +527,7 @@ fn a_stale_save_is_listed_and_decided() {
     for conflict in conflicts.as_array().unwrap() {
         has(conflict, &["id", "path", "key", "kind", "values", "kept", "reverse"]);
         assert_eq!(conflict["kind"], "stale");
-        assert!(conflict["reverse"].as_str().unwrap().starts_with("aios undo "));
+        assert!(conflict["reverse"].as_str().unwrap().starts_with("aios conflicts resolve "));
         let resolved = site.ok(&["conflicts", "resolve", conflict["id"].as_str().unwrap(), "--keep", "0"]);
         has(&resolved, &["head", "record"]);
     }

@@ -113,6 +113,37 @@ impl Patch {
         Ok(text)
     }
 
+    /// This patch and `other`, of the same base, as one; a hunk that both have stands once. Gives besides whether a hunk
+    /// of `other` is left out, since it meets another of this patch: both remove the same text, or one puts its
+    /// own inside what the other removes.
+    pub fn join(&self, other: &Patch) -> (Patch, bool) {
+        let meets = |a: &Hunk, b: &Hunk| a.at < b.at + b.delete && b.at < a.at + a.delete;
+        let (mut hunks, mut left) = (self.0.clone(), false);
+        let mut mine = self.0.as_slice();
+        for hunk in &other.0 {
+            let ended = mine.partition_point(|own| own.at + own.delete < hunk.at);
+            mine = &mine[ended..];
+            let near = || mine.iter().take_while(|own| own.at <= hunk.at + hunk.delete);
+            if near().any(|own| own == hunk) {
+                continue;
+            }
+            match near().any(|own| meets(own, hunk)) {
+                true => left = true,
+                false => hunks.push(hunk.clone()),
+            }
+        }
+        hunks.sort_by_key(|hunk| (hunk.at, hunk.delete));
+        hunks.dedup_by(|next, hunk| {
+            let same = next.at == hunk.at;
+            if same {
+                hunk.delete = next.delete;
+                hunk.insert.push_str(&next.insert);
+            }
+            same
+        });
+        (Patch(hunks), left)
+    }
+
     /// How far the patch moves a text: bytes deleted and bytes inserted.
     pub fn distance(&self) -> usize {
         self.0
@@ -431,6 +462,22 @@ mod tests {
     }
 
     #[test]
+    fn patches_of_one_base_join_where_they_do_not_meet() {
+        let join = |base: &str, a: &str, b: &str| {
+            let (patch, left) = diff(base, a).join(&diff(base, b));
+            (patch.apply(base).unwrap(), left)
+        };
+        let whole = |text: &str| (text.to_owned(), false);
+        assert_eq!(join("a\n\nb\n\nc\n", "A\n\nb\n\nc\n", "a\n\nb\n\nC\n"), whole("A\n\nb\n\nC\n"));
+        assert_eq!(join("a\n\nb\n", "A\n\nb c\n", "A\n\nb\n"), whole("A\n\nb c\n"), "done already");
+        assert_eq!(join("a b\n", "a b c\n", "a B\n"), whole("a B c\n"), "side by side");
+        assert_eq!(join("a\nd\n", "a\nb\nd\n", "a\nc\nd\n"), whole("a\nb\nc\nd\n"), "at one place");
+        assert_eq!(join("a\nb\n", "a\nx\nb\n", "a\n"), whole("a\nx\n"), "before what is removed");
+        assert_eq!(join("a\n\nb\n", "x\n\nb\n", "y\n\nB\n"), ("x\n\nB\n".into(), true));
+        assert_eq!(join("a\nb\nc\n", "a\nb x\nc\n", "a\n"), ("a\nb x\nc\n".into(), true));
+    }
+
+    #[test]
     fn bad_patches_say_why() {
         let apply = |hunks: &[(usize, usize)], base| {
             let hunk = |&(at, delete)| Hunk { at, delete, insert: String::new() };
@@ -467,6 +514,14 @@ mod tests {
             prop_assert_eq!(&patch, &diff(&old, &new));
             prop_assert!(patch.distance() <= old.len() + new.len());
             prop_assert_eq!(patch.0.is_empty(), old == new);
+        }
+
+        #[test]
+        fn joined_patches_apply(base in text(), a in text(), b in text()) {
+            let (mine, other) = (diff(&base, &a), diff(&base, &b));
+            prop_assert!(mine.join(&other).0.apply(&base).is_ok());
+            prop_assert_eq!(mine.join(&mine).0.apply(&base), Ok(a));
+            prop_assert_eq!(Patch::default().join(&other), (other.clone(), false));
         }
 
         #[test]

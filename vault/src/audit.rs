@@ -292,6 +292,17 @@ pub(crate) struct Version {
     pub bytes: Option<std::rc::Rc<Vec<u8>>>,
 }
 
+impl Version {
+    /// Its text; `None` if it is none.
+    pub(crate) fn text(&self) -> Result<Option<&str>, Error> {
+        match &self.bytes {
+            _ if !self.kind.is_text() => Ok(None),
+            Some(bytes) => Ok(std::str::from_utf8(bytes).ok()),
+            None => Err(Error::Apart(self.content.git)),
+        }
+    }
+}
+
 /// Whether an act changes content.
 pub(crate) fn is_content(touch: &Touch) -> bool {
     !matches!(touch.act, Act::Move { .. } | Act::Mode { .. } | Act::Delete)

@@ -47,11 +47,6 @@ impl Vault {
         Ok(self.tip(&self.replica.device)?.map_or(0, |(seq, _, _)| seq) + 1)
     }
 
-    /// The place at which a transaction of these items would end.
-    pub(crate) fn closing_seq(&self, draft: &Draft) -> Result<u64, Error> {
-        Ok(self.next_seq()? + parts(&draft.items).len() as u64 - 1)
-    }
-
     /// Writes a transaction. When it returns, the records are durable and indexed; documents are not refreshed yet.
     pub(crate) fn author_records(&mut self, draft: Draft) -> Result<RecordId, Error> {
         let author = draft.author.unwrap_or_else(|| self.author());

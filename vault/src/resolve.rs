@@ -86,12 +86,8 @@ impl Vault {
                 time: wall,
             });
         }
-        let mut reverse = format!("aios conflicts resolve {} --keep 1", conflict.id);
         if conflict.kind == ConflictKind::Stale {
             values.push(ListedValue { value: "undone".into(), device: None, time: None });
-            if let Some(place) = conflict.values.first().and_then(|value| value.place) {
-                reverse = format!("aios undo {}:{}", place.device.short(12), place.seq);
-            }
         }
         Ok(Listed {
             id: conflict.id.clone(),
@@ -100,7 +96,7 @@ impl Vault {
             kind: conflict.kind,
             values,
             kept: 0,
-            reverse,
+            reverse: format!("aios conflicts resolve {} --keep 1", conflict.id),
         })
     }
 
@@ -147,7 +143,7 @@ impl Vault {
             let Some(n) = n else {
                 return Err(Error::Unknown { what: "record of conflict", name: conflict.id });
             };
-            record = self.undo(&self.of_number(n)?)?.records.last().copied();
+            record = self.undo_of(n, &conflict.doc)?.records.last().copied();
         } else {
             let items = self.decision(&conflict, keep)?;
             if !items.is_empty() {

@@ -1,23 +1,23 @@
 //! Reversing what was done, by doing the opposite now: nothing is ever rewritten. What others did since stays.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 
-use aios_core::event::Event;
 use aios_core::fold::fold;
 use aios_core::frontier::{Place, View};
 use aios_core::history::{FolderMove, History};
-use aios_core::id::{DocId, GitId, RecordId};
-use aios_core::item::{Base, Item, Kind, Mode};
+use aios_core::id::{DocId, RecordId};
+use aios_core::item::{Base, Content, Item, Kind, Mode};
+use aios_core::patch;
 use aios_core::path;
 use serde::Serialize;
 
 use crate::absorb::PathChange;
 use crate::audit::{Revision, Version, is_content};
 use crate::author::Draft;
-use crate::conflict::{Conflict, ConflictKind, Value};
 use crate::error::Error;
 use crate::index::SqlHistory;
-use crate::vault::Vault;
+use crate::vault::{RecordRow, Vault};
 
 /// What undoing or restoring did.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -36,8 +36,6 @@ struct Reversal {
     draft: Draft,
     changed: Vec<PathChange>,
     left: Vec<String>,
-    /// The documents with an edit at an older version, and what it makes of them.
-    stale: Vec<(DocId, GitId)>,
 }
 
 impl Reversal {
@@ -183,7 +181,7 @@ impl Vault {
 
     fn restore_doc(&mut self, doc: &DocId, old: &Version, to: &str, out: &mut Reversal) -> Result<(), Error> {
         let now = self.version(doc, &self.view.clone())?;
-        self.put_content(doc, old, now.as_ref(), None, out)?;
+        self.put_content(doc, old, now.as_ref(), out)?;
         if now.as_ref().map_or(&old.path, |now| &now.path) != to {
             let from = now.as_ref().map(|now| now.path.clone()).unwrap_or_default();
             out.push(
@@ -218,13 +216,12 @@ impl Vault {
         Ok(())
     }
 
-    /// Gives a document the content it had, as an edit of the version `at`, or of the present one.
+    /// Gives a document a content.
     fn put_content(
         &mut self,
         doc: &DocId,
         old: &Version,
         now: Option<&Version>,
-        at: Option<View>,
         out: &mut Reversal,
     ) -> Result<(), Error> {
         if now.is_some_and(|now| now.content.hash == old.content.hash) {
@@ -234,19 +231,13 @@ impl Vault {
         if bytes.is_none() && old.kind != Kind::Blob {
             return Err(Error::Apart(old.content.git));
         }
-        let stale = at.is_some();
         let path = now.map_or(old.path.as_str(), |now| now.path.as_str()).to_owned();
         let edited = match now {
-            Some(_) => self.edit_at(doc, &path, old.content, bytes.clone(), at)?,
+            Some(_) => self.edit_at(doc, &path, old.content, bytes.clone(), None)?,
             None => None,
         };
         match (edited, now) {
-            (Some(edited), Some(_)) => {
-                if stale {
-                    out.stale.push((*doc, old.content.git));
-                }
-                out.push(&path, "modified", edited.item, edited.payload);
-            }
+            (Some(edited), Some(_)) => out.push(&path, "modified", edited.item, edited.payload),
             (None, Some(_)) => {}
             // The same document lives again (I5).
             (_, None) => {
@@ -285,10 +276,29 @@ impl Vault {
         for doc in &docs {
             self.reverse(doc, row.place, &before, &after, back.contains(doc), &mut reversal)?;
         }
+        reversal.draft.message = self.undo_message(&row)?;
+        self.write_reversal(reversal, out)
+    }
+
+    /// Reverses what a record did to one document, wholly or not at all.
+    pub(crate) fn undo_of(&mut self, n: i64, doc: &DocId) -> Result<Undone, Error> {
+        let row = self.row(n)?;
+        let before = self.past(&row)?;
+        let mut reversal = Reversal::default();
+        self.reverse(doc, row.place, &before, &row.view, false, &mut reversal)?;
+        if let Some(left) = reversal.left.first() {
+            return Err(Error::Usage(format!("{left}; edit the file as it should be, then keep value 0")));
+        }
+        reversal.draft.message = self.undo_message(&row)?;
+        let mut out = Undone::default();
+        self.write_reversal(reversal, &mut out)?;
+        Ok(out)
+    }
+
+    fn undo_message(&mut self, row: &RecordRow) -> Result<String, Error> {
         let message = self.log.record(&row.place.device, row.spot)?.body()?.message;
         let first = message.lines().next().unwrap_or_default();
-        reversal.draft.message = format!("Undo {}: {first}", row.id.short(12));
-        self.write_reversal(reversal, out)
+        Ok(format!("Undo {}: {first}", row.id.short(12)))
     }
 
     /// The documents that a folder's move carried, with their claim after it.
@@ -363,8 +373,8 @@ impl Vault {
         let now = self.version(doc, &self.view.clone())?;
         let touches = SqlHistory(&self.db).touches(doc)?;
         match (old, new, now) {
-            (None, None, _) => Ok(()),
-            (None, Some(_), None) => Ok(()),
+            // It did nothing here, or that is reversed already.
+            (None, None, _) | (None, Some(_), None) | (Some(_), None, Some(_)) => Ok(()),
             (None, Some(new), Some(now)) => {
                 let since = touches
                     .iter()
@@ -380,20 +390,16 @@ impl Vault {
                 Ok(())
             }
             (Some(old), None, None) => {
-                self.put_content(doc, &old, None, None, out)?;
+                self.put_content(doc, &old, None, out)?;
                 self.reclaim(doc, &old.claim, out)
-            }
-            (Some(old), None, Some(_)) => {
-                out.leave(&old.path, "lives again already");
-                Ok(())
             }
             (Some(old), Some(_), None) => {
                 out.leave(&old.path, "is gone since");
                 Ok(())
             }
             (Some(old), Some(new), Some(now)) => {
-                self.reverse_content(doc, &old, &new, &now, after, out)?;
-                if old.claim != new.claim && !moved {
+                self.reverse_content(doc, &old, &new, &now, out)?;
+                if old.claim != now.claim && old.claim != new.claim && !moved {
                     match now.claim == new.claim {
                         true => out.push(
                             &old.claim,
@@ -404,7 +410,11 @@ impl Vault {
                         false => out.leave(&now.path, "was renamed again since"),
                     }
                 }
-                if old.mode != new.mode && old.mode != Mode::Link && new.mode != Mode::Link {
+                if old.mode != now.mode
+                    && old.mode != new.mode
+                    && old.mode != Mode::Link
+                    && new.mode != Mode::Link
+                {
                     match now.mode == new.mode {
                         true => {
                             out.push(&now.path, "mode", Item::Mode { doc: *doc, mode: old.mode }, Vec::new())
@@ -417,34 +427,41 @@ impl Vault {
         }
     }
 
-    /// Reverses an edit at the version it made, so that what was edited since stays (I6).
+    /// Reverses an edit where nothing was written over it since; what was edited elsewhere stays.
+    ///
+    /// As an edit of what is there now, not of the version it made (I6): what of that version was written anew since, as
+    /// by the undo of a later record or of this one, would stand beside what this brings back.
     fn reverse_content(
         &mut self,
         doc: &DocId,
         old: &Version,
         new: &Version,
         now: &Version,
-        after: &View,
         out: &mut Reversal,
     ) -> Result<(), Error> {
         if old.content.hash == new.content.hash {
             return Ok(());
         }
         if now.content.hash == new.content.hash {
-            return self.put_content(doc, old, Some(now), None, out);
+            return self.put_content(doc, old, Some(now), out);
         }
-        if !now.kind.is_text() || !old.kind.is_text() {
-            out.leave(&now.path, "is no text and was replaced since");
+        let texts = (old.text()?, new.text()?, now.text()?);
+        let (Some(before), Some(after), Some(here)) = texts else {
+            if now.content.hash != old.content.hash {
+                out.leave(&now.path, "is no text and was replaced since");
+            }
             return Ok(());
+        };
+        let (patch, left) = patch::diff(after, here).join(&patch::diff(after, before));
+        if left {
+            out.leave(&now.path, "was edited again since at the same place");
         }
-        // What is there now does not matter to an edit of an older version.
-        self.put_content(
-            doc,
-            old,
-            Some(&Version { path: now.path.clone(), ..new.clone() }),
-            Some(after.clone()),
-            out,
-        )
+        let bytes = patch
+            .apply(after)
+            .map_err(|e| Error::Document { doc: *doc, why: format!("its edit cannot be reversed: {e}") })?
+            .into_bytes();
+        let reversed = Version { content: Content::of(&bytes), bytes: Some(Rc::new(bytes)), ..now.clone() };
+        self.put_content(doc, &reversed, Some(now), out)
     }
 
     fn write_reversal(&mut self, mut reversal: Reversal, out: &mut Undone) -> Result<(), Error> {
@@ -455,22 +472,6 @@ impl Vault {
         }
         let mut draft = reversal.draft;
         draft.actor = "operator".into();
-        let items = draft.items.len();
-        for _ in &reversal.stale {
-            draft.push(Item::Event(Event::ConflictSettled { id: String::new() }));
-        }
-        // The operator asked for these edits of older versions: they are no question to the operator.
-        let closing = Place { device: self.replica.device, seq: self.closing_seq(&draft)? };
-        for (n, (doc, git)) in reversal.stale.iter().enumerate() {
-            let id = Conflict::new(
-                *doc,
-                ConflictKind::Stale,
-                None,
-                vec![Value::of_record(git.to_string(), closing)],
-            )
-            .id;
-            draft.items[items + n].0 = Item::Event(Event::ConflictSettled { id });
-        }
         let record = self.transaction(|vault| {
             let record = vault.author_records(draft)?;
             vault.refresh(&mut |_, _, _| {})?;

@@ -15,7 +15,8 @@ use crate::markdown::{self, Entry, Parts, Value};
 pub struct Reading {
     /// The file's text.
     pub text: String,
-    /// Registers with several values, fences first, then keys in the order of their names.
+    /// Registers with several values, fences first, then keys in the order of their names. Where the block of one head
+    /// stands, those of that head: the others' values are in their own blocks, and those of the merge are nobody's.
     pub conflicts: Vec<RegisterConflict>,
     /// Whether a merge broke the frontmatter, so that the block of the head of greatest rank stands.
     pub front_conflict: bool,
@@ -151,7 +152,8 @@ pub(super) struct View {
     pub(super) state: State,
     /// The file in the parts that the document keeps apart, which may differ from those a fresh split gives.
     pub(super) parts: Parts,
-    pub(super) front_conflict: bool,
+    /// The tip whose frontmatter stands, where the merge broke it.
+    standing: Option<State>,
 }
 
 impl Document {
@@ -166,8 +168,8 @@ impl Document {
         let view = guarded("read the document", || self.view(&version, rank))??;
         Ok(Reading {
             text: view.parts.render(),
-            conflicts: view.state.conflicts(),
-            front_conflict: view.front_conflict,
+            conflicts: view.standing.as_ref().unwrap_or(&view.state).conflicts(),
+            front_conflict: view.standing.is_some(),
         })
     }
 
@@ -176,32 +178,31 @@ impl Document {
         let mut parts = state.parts();
         let standing = match version.tips.as_slice() {
             [_, _, ..] if !parts.open.is_empty() && !markdown::split(&parts.render()).has_front() => {
-                self.standing_block(&version.tips, rank)?
+                self.standing(&version.tips, rank)?
             }
             _ => None,
         };
-        let front_conflict = standing.is_some();
-        if let Some(block) = standing {
-            parts = Parts { body: parts.body, ..block };
+        if let Some(tip) = &standing {
+            parts = Parts { body: parts.body, ..tip.parts() };
         }
-        Ok(View { state, parts, front_conflict })
+        Ok(View { state, parts, standing })
     }
 
-    /// The file of the tip of greatest rank, if every tip alone has frontmatter: then it was the merge that
+    /// The tip of greatest rank, if every tip alone has frontmatter: then it was the merge that
     /// broke it, and no author.
-    fn standing_block(&self, tips: &[ChangeHash], rank: Rank<'_>) -> Result<Option<Parts>, DocumentError> {
+    fn standing(&self, tips: &[ChangeHash], rank: Rank<'_>) -> Result<Option<State>, DocumentError> {
         let mut standing = None;
         for tip in tips {
-            let parts = self.state(&self.version(&[*tip])?.heads, rank)?.parts();
-            if !markdown::split(&parts.render()).has_front() {
+            let state = self.state(&self.version(&[*tip])?.heads, rank)?;
+            if !markdown::split(&state.parts().render()).has_front() {
                 return Ok(None);
             }
             let place = (rank(tip), *tip);
             if standing.as_ref().is_none_or(|(greatest, _)| place > *greatest) {
-                standing = Some((place, parts));
+                standing = Some((place, state));
             }
         }
-        Ok(standing.map(|(_, parts)| parts))
+        Ok(standing.map(|(_, state)| state))
     }
 
     fn state(&self, heads: &[ChangeHash], rank: Rank<'_>) -> Result<State, DocumentError> {

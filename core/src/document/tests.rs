@@ -261,6 +261,7 @@ fn a_frontmatter_that_only_the_merge_broke_is_that_of_the_greatest_rank() {
     let (a, b) = ("---\ntags:\n- a\n---\nbody\n", "---\ntags: [a, b]\n---\nthe body\n");
     let reading = merge_ranked(base, a, b, (1, 2));
     assert!(reading.front_conflict);
+    assert_eq!(reading.conflicts, [], "no values that nobody wrote");
     assert_eq!(reading.text, b);
     assert_eq!(merge_ranked(base, a, b, (2, 1)).text, "---\ntags:\n- a\n---\nthe body\n");
 }
