@@ -27,9 +27,19 @@ fn unsynced() -> MutexGuard<'static, Unsynced> {
     UNSYNCED.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Makes all that was written before durable.
-fn sync_all() -> Result<(), Error> {
-    let Unsynced { files, folders } = std::mem::take(&mut *unsynced());
+/// Makes all that was written below `git` before durable. Another repository's files are its own writer's to sync.
+fn sync_all(git: &Path) -> Result<(), Error> {
+    let (files, folders) = {
+        let mut unsynced = unsynced();
+        let Unsynced { files, folders } = &mut *unsynced;
+        let take = |all: &mut BTreeSet<PathBuf>| {
+            let (below, rest) = std::mem::take(all).into_iter().partition(|path| path.starts_with(git));
+            *all = rest;
+            below
+        };
+        let taken: (BTreeSet<PathBuf>, BTreeSet<PathBuf>) = (take(files), take(folders));
+        taken
+    };
     let synced = sync_these(&files, folders.clone());
     if synced.is_err() {
         // Another try must not take them for synced.
@@ -293,7 +303,7 @@ impl Lock {
 
     /// Puts the lock file in the target's place, durably and after all that was written before.
     pub(super) fn commit(mut self) -> Result<(), Error> {
-        sync_all()?;
+        sync_all(self.owner.parent().unwrap_or(&self.owner))?;
         sync_file(&self.file, &self.lock)?;
         rename(&self.lock, &self.target)?;
         self.held = false;
