@@ -4,7 +4,7 @@
 //! `AIOS_CRASH_ALL=1` takes every hit of every point in place of the first and the last, `AIOS_KILLS=N` sets how many
 //! processes are killed, `AIOS_SEED=N` when.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::ExitStatusExt;
@@ -687,7 +687,7 @@ impl Writer {
                         n += 1;
                     }
                 }
-                std::thread::sleep(Duration::from_millis(10 + random.below(60)));
+                std::thread::sleep(Duration::from_millis(30 + random.below(200)));
             }
         };
         Writer { saved, stop, thread: Some(std::thread::spawn(work)) }
@@ -708,6 +708,11 @@ impl Drop for Writer {
     }
 }
 
+/// The lines of a text or a diff, each ended by its full stop: two that a merge joined are still two.
+fn words(text: &str) -> HashSet<&str> {
+    text.lines().flat_map(|line| line.trim_start_matches(['+', '-', ' ']).split_inclusive('.')).collect()
+}
+
 /// Fails if one of the lines is neither in a file nor anywhere in the history.
 fn all_there(side: &Side, tokens: &[String]) -> Outcome {
     let mut paths = Vec::new();
@@ -715,12 +720,15 @@ fn all_there(side: &Side, tokens: &[String]) -> Outcome {
     let texts: Vec<String> =
         paths.iter().filter_map(|path| fs::read_to_string(side.root.join(path)).ok()).collect();
     let texts = texts.concat();
-    let missing: Vec<&String> = tokens.iter().filter(|token| !texts.contains(token.as_str())).collect();
+    let found = words(&texts);
+    let missing: Vec<&str> =
+        tokens.iter().map(String::as_str).filter(|token| !found.contains(token)).collect();
     if missing.is_empty() {
         return Ok(());
     }
     let history = side.git(&["log", "-p", "-m", "--text", "main"])?;
-    let lost: Vec<_> = missing.into_iter().filter(|token| !history.contains(token.as_str())).collect();
+    let found = words(&history);
+    let lost: Vec<_> = missing.into_iter().filter(|token| !found.contains(token)).collect();
     ensure!(lost.is_empty(), "saved lines are lost: {lost:?}");
     Ok(())
 }
