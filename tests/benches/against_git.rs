@@ -197,6 +197,11 @@ impl Bench {
     fn command(&self, program: &Path) -> Command {
         let mut command = Command::new(program);
         command.env("AIOS_NET", "loopback").env("AIOS_DATA_DIR", self.dir.join("keys")).env("NO_COLOR", "1");
+        // A collection in the background would time the next command, and take objects from under a clone.
+        command
+            .env("GIT_CONFIG_COUNT", "1")
+            .env("GIT_CONFIG_KEY_0", "gc.auto")
+            .env("GIT_CONFIG_VALUE_0", "0");
         command.stdin(Stdio::null()).stderr(Stdio::null());
         command
     }

@@ -43,7 +43,8 @@ export function order(chains, found) {
       found("closure", record.id, "its past is not whole");
       continue;
     }
-    for (const parent of parents) {
+    // `prev` may lie in the past of another: its device goes on from what others built on it.
+    for (const parent of parents.filter((parent) => parent.id !== record.prev)) {
       if (parents.some((other) => other !== parent && has(other.view, parent))) {
         found("deps", record.id, `${parent.id} lies in the past of another`);
       }

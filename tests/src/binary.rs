@@ -23,7 +23,10 @@ pub fn aios() -> &'static Path {
         }
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let mut build = Command::new(cargo);
-        build.args(["build", "--quiet", "--package", "aios"]).current_dir(env!("CARGO_MANIFEST_DIR"));
+        // All of the workspace, for the features that the tests are built with: one build of the libraries serves both.
+        build
+            .args(["build", "--quiet", "--workspace", "--bin", "aios"])
+            .current_dir(env!("CARGO_MANIFEST_DIR"));
         if folder.ends_with("release") {
             build.arg("--release");
         }

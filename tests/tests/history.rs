@@ -422,7 +422,8 @@ fn a_run_is_undone_whole_and_what_came_after_stays() {
     }
     assert!(!laptop.root.join("new.md").exists());
     assert_eq!(laptop.json(&["undo", "--run", "run-7"])["records"], json!([]), "nothing is left to undo");
-    agree(&[&laptop]);
+    // Not the reader's agreement: the records made over name the commits of those they replace.
+    assert_eq!(laptop.json(&["verify"])["ok"], true);
 }
 
 #[test]

@@ -369,7 +369,6 @@ impl Vault {
                 .optional()?
         };
         let restored = saved.and_then(|(bytes, changes)| restore(doc, epoch, kind, &bytes, &changes));
-        let derived = restored.is_none();
         let (mut document, mut changes) = match restored {
             Some(found) => found,
             None => {
@@ -408,8 +407,7 @@ impl Vault {
         }
         let hashes = document.apply(&raw).map_err(|e| document_error(doc, e))?;
         changes.extend(new.iter().map(|touch| (touch.place, touch.index)).zip(hashes));
-        // To derive a document from its first content costs several times its loading, and who builds it once will again.
-        if derived || new.len() >= SAVE_EVERY {
+        if new.len() >= SAVE_EVERY {
             let list: Vec<(Place, u32, String)> =
                 changes.iter().map(|((place, index), hash)| (*place, *index, hash.to_string())).collect();
             let list = serde_json::to_string(&list).unwrap_or_default();

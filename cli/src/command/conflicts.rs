@@ -30,9 +30,9 @@ fn list(cx: &Context, ui: &mut Ui) -> Result<Exit, CliError> {
     }
     for conflict in &conflicts {
         let kind = format!("{:?}", conflict.kind).to_lowercase();
-        let key = conflict.key.as_ref().map(|key| format!(" {key}")).unwrap_or_default();
+        let key = conflict.key.as_ref().map(|key| format!(" {}", one_line(key))).unwrap_or_default();
         let id = ui.paint(Style::Yellow, &conflict.id);
-        ui.line(format!("{id} {kind}{} in {}", one_line(&key), one_line(&conflict.path)))?;
+        ui.line(format!("{id} {kind}{key} in {}", one_line(&conflict.path)))?;
         for (n, value) in conflict.values.iter().enumerate() {
             let mark = if n == conflict.kept { "*" } else { " " };
             let from = match (&value.device, &value.time) {
