@@ -1,20 +1,17 @@
 //! What several commands say the same way.
 
-use aios_sync::left;
 use aios_vault::Vault;
 use aios_vault::absorb::PathChange;
 use aios_vault::audit::{Entry, FileDiff};
 use aios_vault::round::Round;
-use aios_vault::status::problem_json;
 use aios_vault::survey::Problem;
-use serde_json::Value;
 
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::ui::{Style, Ui, one_line};
 
 /// Warns of problems, on stderr.
-pub fn problems(ui: &mut Ui, problems: &[Problem]) {
+pub fn problems<'p>(ui: &mut Ui, problems: impl IntoIterator<Item = &'p Problem>) {
     for Problem { path, problem, hint } in problems {
         let at = if path.is_empty() { String::new() } else { format!("{path}: ") };
         ui.warn(
@@ -24,16 +21,10 @@ pub fn problems(ui: &mut Ui, problems: &[Problem]) {
     }
 }
 
-/// What stood in the way of a round, as JSON.
-pub fn round_json(round: &Round) -> Vec<Value> {
-    round.absorbed.problems.iter().chain(&round.settled.problems).map(problem_json).collect()
-}
-
 /// Warns of what stood in the way of a round, and says how a command ends that did the rest (I12).
 pub fn round(ui: &mut Ui, vault: &mut Vault, round: &Round) -> Result<Exit, CliError> {
-    problems(ui, &round.absorbed.problems);
-    problems(ui, &round.settled.problems);
-    let done = left::unwritten(round).is_empty() && left::untaken(vault, round)?.is_empty();
+    problems(ui, round.problems());
+    let done = round.settled.problems.is_empty() && vault.untaken(round)?.is_empty();
     Ok(if done { Exit::Done } else { Exit::Unconfirmed })
 }
 

@@ -11,11 +11,11 @@ use aios_vault::create::machine_name;
 use aios_vault::disk::durable;
 use aios_vault::keys::{self, Keys};
 use aios_vault::layout::Layout;
+use aios_vault::survey::Problem;
 use aios_vault::{Error, Vault, admit};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Fault, Peer, SyncError};
-use crate::left::Left;
 use crate::net::Net;
 use crate::node::{self, Node, Report, Settings};
 use crate::replica::{Replica, ReplicaError};
@@ -46,7 +46,7 @@ pub struct JoinReport {
     /// How many documents there are.
     pub files: u64,
     /// What is left to do: files that were not taken in or not written, and what the other device does not know yet.
-    pub problems: Vec<Left>,
+    pub problems: Vec<Problem>,
     /// What else a person should know.
     pub warnings: Vec<String>,
 }
@@ -204,7 +204,7 @@ async fn complete(site: &Site, node: &Node, ticket: &Ticket, first: Report) -> R
     }
     problems.append(&mut stand.unwritten);
     if let Some(error) = last.error {
-        let left = Left {
+        let left = Problem {
             path: String::new(),
             problem: format!("the other device does not know yet what this folder held: {error}"),
             hint: "run `aios sync` while it is reachable".into(),

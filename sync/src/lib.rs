@@ -13,7 +13,6 @@ pub mod exchange;
 pub mod frame;
 pub mod join;
 pub mod keeper;
-pub mod left;
 pub mod machine;
 pub mod net;
 pub mod node;

@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use aios_core::id::DeviceId;
 use aios_vault::Error;
+use aios_vault::survey::Problem;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use crate::error::{Fault, Peer, SyncError};
-use crate::left::Left;
 use crate::node::{Node, Report};
 use crate::replica::ReplicaError;
 use crate::site::{Site, Stand};
@@ -79,10 +79,11 @@ pub struct SyncReport {
     pub received: u64,
     /// The members that were to be reached.
     pub peers: Vec<PeerReport>,
-    /// Whether every other member has durably applied all that is here, and nothing is left to do here.
+    /// Whether every member asked was reached, every other member has durably applied all that is here, and nothing is left to
+    /// do here.
     pub synced: bool,
     /// What is left to do here: files that were not taken in or not written.
-    pub problems: Vec<Left>,
+    pub problems: Vec<Problem>,
     /// What else a person should know.
     pub warnings: Vec<String>,
 }
@@ -208,13 +209,15 @@ pub async fn sync(
             }
         })
         .collect();
+    // Of a device that was not reached it is known what it has, not what it has to give.
+    let reached = peers.iter().all(|peer| peer.acknowledged);
     Ok(SyncReport {
         head: stand.head,
         state: stand.state,
         sent: peers.iter().map(|peer| peer.sent).sum(),
         received: peers.iter().map(|peer| peer.received).sum(),
         peers,
-        synced: synced && problems.is_empty(),
+        synced: synced && problems.is_empty() && reached,
         problems,
         warnings: stand.warnings,
     })

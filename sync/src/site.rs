@@ -11,11 +11,11 @@ use aios_vault::disk::durable;
 use aios_vault::keys::Keys;
 use aios_vault::layout::Layout;
 use aios_vault::peer;
+use aios_vault::survey::Problem;
 use aios_vault::{Error, Vault};
 
 use crate::error::Peer;
 use crate::keeper::Keeper;
-use crate::left::{Left, untaken, unwritten};
 use crate::node::Open;
 use crate::offer::Offers;
 use crate::replica::Replica;
@@ -38,9 +38,9 @@ pub struct Stand {
     /// Whether something was taken in.
     pub absorbed: bool,
     /// What was not taken in.
-    pub untaken: Vec<Left>,
+    pub untaken: Vec<Problem>,
     /// What was not written.
-    pub unwritten: Vec<Left>,
+    pub unwritten: Vec<Problem>,
     /// What a person should know: all of that, and rules that wait to be accepted.
     pub warnings: Vec<String>,
 }
@@ -147,7 +147,7 @@ impl Site {
             };
             let mut stand = stand(vault, absorbed)?;
             if let Some(e) = stopped {
-                let left = Left::all(&e);
+                let left = Problem::of_all(&e);
                 stand.warnings.push(left.to_string());
                 stand.untaken.push(left);
             }
@@ -201,14 +201,13 @@ impl Site {
 
 fn stand(vault: &mut Vault, absorbed: Absorbed) -> Result<Stand, Error> {
     let round = vault.finish(absorbed, &mut |_, _, _| {})?;
-    let problems = round.absorbed.problems.iter().chain(&round.settled.problems);
     Ok(Stand {
         head: round.head.map(|head| head.to_string()),
         state: vault.state()?,
         absorbed: round.absorbed.record.is_some(),
-        untaken: untaken(vault, &round)?,
-        unwritten: unwritten(&round),
-        warnings: problems.map(|problem| Left::from(problem).to_string()).collect(),
+        untaken: vault.untaken(&round)?,
+        unwritten: round.settled.problems.clone(),
+        warnings: round.problems().map(Problem::to_string).collect(),
     })
 }
 

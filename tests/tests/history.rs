@@ -4,7 +4,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
-use std::time::Duration;
 
 use aios_core::key::SecretKey;
 use aios_core::record::{Body, Header, Record};
@@ -266,7 +265,6 @@ fn the_trail_of_a_file_grows_over_its_renames() {
 fn the_trail_is_filtered_by_time_and_actor() {
     let dir = tempfile::tempdir().unwrap();
     let laptop = Device::first(dir.path(), &[("a.md", b"one\n")]);
-    std::thread::sleep(Duration::from_millis(20));
     laptop.write(&[("a.md", b"one\ntwo\n")]);
     laptop.json(&["commit", "-m", "mine"]);
     let entry = laptop.json(&["log", "-n", "1"])[0].clone();

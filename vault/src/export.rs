@@ -18,7 +18,6 @@ use serde::{Deserialize, Serialize};
 use crate::absorb::Absorbed;
 use crate::error::Error;
 use crate::index::SqlHistory;
-use crate::status::problem_json;
 use crate::survey::Problem;
 use crate::tape::{Step, Tape};
 use crate::vault::{Progress, Vault};
@@ -36,12 +35,7 @@ pub struct Exported {
     /// Automerge documents written (export), or documents living after it (import).
     pub documents: u64,
     /// What was not written (export), or not taken in or written (import).
-    #[serde(serialize_with = "problems")]
     pub problems: Vec<Problem>,
-}
-
-fn problems<S: serde::Serializer>(list: &[Problem], s: S) -> Result<S::Ok, S::Error> {
-    s.collect_seq(list.iter().map(problem_json))
 }
 
 /// `manifest.json`.

@@ -101,17 +101,12 @@ impl Keys {
         serde_json::from_slice(&text).ok()
     }
 
-    /// Remembers. Not synced: a lost write only means a new actor.
+    /// Remembers.
     pub fn remember(&self, memory: &Memory) -> Result<(), Error> {
         let path = self.folder.join("memory.json");
         let text = serde_json::to_vec(memory)
             .map_err(|_| Error::Key { path: path.clone(), why: "cannot be encoded" })?;
-        let temporary = self.folder.join("memory.json.new");
-        if temporary.exists() {
-            durable::remove(&temporary)?;
-        }
-        drop(durable::write_new(&temporary, &text)?);
-        Ok(durable::rename(&temporary, &path)?)
+        Ok(durable::replace(&path, &text)?)
     }
 }
 

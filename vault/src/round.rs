@@ -7,6 +7,7 @@ use crate::absorb::{AbsorbOptions, Absorbed};
 use crate::error::Error;
 use crate::git;
 use crate::settle::Settled;
+use crate::survey::Problem;
 use crate::vault::{Progress, Vault};
 
 /// How often a save that comes in between makes a round begin again.
@@ -25,7 +26,31 @@ pub struct Round {
     pub head: Option<Oid>,
 }
 
+impl Round {
+    /// All that stood in the way.
+    pub fn problems(&self) -> impl Iterator<Item = &Problem> {
+        self.absorbed.problems.iter().chain(&self.settled.problems)
+    }
+}
+
 impl Vault {
+    /// Of what stood in the way of a round, what was not taken in (I12). That a version of ignore rules waits to be
+    /// accepted is no such thing: its file is in.
+    ///
+    /// # Errors
+    /// What the database answers.
+    pub fn untaken(&mut self, round: &Round) -> Result<Vec<Problem>, Error> {
+        let problems = &round.absorbed.problems;
+        if problems.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut waiting: Vec<String> =
+            self.proposed(&[])?.into_iter().map(|proposed| proposed.path).collect();
+        // Rules that cannot be read have that problem, too.
+        waiting.retain(|path| problems.iter().filter(|problem| problem.path == *path).count() == 1);
+        Ok(problems.iter().filter(|problem| !waiting.contains(&problem.path)).cloned().collect())
+    }
+
     /// Takes in what changed on disk, writes what merged, projects to git.
     pub fn commit(&mut self, options: &AbsorbOptions, progress: Progress<'_>) -> Result<Round, Error> {
         let absorbed = self.absorb(options, progress)?;

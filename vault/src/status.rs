@@ -69,21 +69,11 @@ pub struct Status {
     /// How many things wait for the operator.
     pub inbox: u64,
     /// What the owner should look at.
-    #[serde(serialize_with = "problems")]
     pub problems: Vec<Problem>,
     /// The other members.
     pub peers: Vec<PeerStatus>,
     /// Whether every other member has durably applied everything, changes on disk included; absent if there is none.
     pub synced: Option<bool>,
-}
-
-/// A problem as JSON: `{path, problem, hint}`.
-pub fn problem_json(problem: &Problem) -> serde_json::Value {
-    serde_json::json!({"path": problem.path, "problem": problem.problem, "hint": problem.hint})
-}
-
-fn problems<S: serde::Serializer>(list: &[Problem], s: S) -> Result<S::Ok, S::Error> {
-    s.collect_seq(list.iter().map(problem_json))
 }
 
 impl Vault {
@@ -161,19 +151,14 @@ impl Vault {
         let survey = match self.survey(progress) {
             Ok(survey) => survey,
             Err(e @ Error::Root(_)) => {
-                let hint = e.hint().unwrap_or_default();
-                problems.push(Problem { path: String::new(), problem: e.to_string(), hint });
+                problems.push(Problem::of_all(&e));
                 return Ok(());
             }
             Err(e) => return Err(e),
         };
         if survey.mass_deletion() {
             let e = Error::MassDeletion { missing: survey.missing.len(), tracked: survey.known };
-            problems.push(Problem {
-                path: String::new(),
-                problem: e.to_string(),
-                hint: e.hint().unwrap_or_default(),
-            });
+            problems.push(Problem::of_all(&e));
         }
         for saved in survey
             .modified

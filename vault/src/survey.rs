@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use aios_core::id::{ContentHash, DocId, GitId};
 use aios_core::patch;
 use aios_core::path;
+use serde::{Deserialize, Serialize};
 
 use crate::disk::read::LARGE;
 use crate::disk::{self, Content, Found, Read, ReadError, Root, RuleSource, Rules, Scan};
@@ -24,14 +25,30 @@ const EMPTY_PAUSE: std::time::Duration = std::time::Duration::from_millis(20);
 const EMPTY_YOUNG_NS: i64 = 1_000_000_000;
 
 /// Something the owner should look at.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Problem {
-    /// Where.
+    /// Where; empty for the vault as a whole.
     pub path: String,
     /// What.
     pub problem: String,
     /// What to do.
     pub hint: String,
+}
+
+impl Problem {
+    /// That nothing at all was taken in.
+    pub fn of_all(e: &Error) -> Self {
+        Problem { path: String::new(), problem: e.to_string(), hint: e.hint().unwrap_or_default() }
+    }
+}
+
+impl std::fmt::Display for Problem {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Problem { path, problem, hint } = self;
+        let (colon, semicolon) =
+            (if path.is_empty() { "" } else { ": " }, if hint.is_empty() { "" } else { "; " });
+        write!(f, "{path}{colon}{problem}{semicolon}{hint}")
+    }
 }
 
 /// A file that was read.

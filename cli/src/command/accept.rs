@@ -28,7 +28,7 @@ pub fn run(args: &AcceptArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliErro
     // Rules that changed may show files that were hidden before.
     let round = vault.commit(&AbsorbOptions::default(), &mut ui.progress())?;
     if ui.json() {
-        ui.value(&json!({"accepted": accepted, "problems": report::round_json(&round)}))?;
+        ui.value(&json!({"accepted": accepted, "problems": round.problems().collect::<Vec<_>>()}))?;
     }
     match accepted.is_empty() {
         true => ui.line("everything is in force already")?,

@@ -1,7 +1,6 @@
 //! `aios commit`
 
 use aios_vault::absorb::AbsorbOptions;
-use aios_vault::status::problem_json;
 use serde_json::json;
 
 use crate::args::CommitArgs;
@@ -18,8 +17,7 @@ pub fn run(args: &CommitArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliErro
     let round = vault.commit(&options, &mut ui.progress())?;
     let front = vault.front_problems(&round.absorbed.changed);
     if ui.json() {
-        let mut problems = report::round_json(&round);
-        problems.extend(front.iter().map(problem_json));
+        let problems: Vec<_> = round.problems().chain(&front).collect();
         ui.value(&json!({
             "head": round.head.map(|head| head.to_string()),
             "record": round.absorbed.record,

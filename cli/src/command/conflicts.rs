@@ -60,7 +60,7 @@ fn resolve(args: &ResolveArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliErr
             "record": resolved.record,
             "id": resolved.id,
             "path": resolved.path,
-            "problems": report::round_json(&round),
+            "problems": round.problems().collect::<Vec<_>>(),
         }))?;
     }
     ui.line(format!("conflict {} is settled by record {}", resolved.id, resolved.record.short(12)))?;

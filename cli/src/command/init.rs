@@ -29,7 +29,7 @@ pub fn run(args: &InitArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliError>
             "device": vault.device(),
             "head": head,
             "files": files,
-            "problems": report::round_json(&round),
+            "problems": round.problems().collect::<Vec<_>>(),
         }))?;
     }
     ui.line(format!("{} is a vault, {files} files", vault.root().display()))?;

@@ -118,9 +118,7 @@ fn show(report: &SyncReport, ui: &mut Ui) -> Result<(), CliError> {
         }
     }
     let head = report.head.as_deref().map_or("-", |head| head.get(..12).unwrap_or(head));
-    // Of a device that was not reached it is known what it has, not what it has to give.
-    let all = report.peers.iter().all(|peer| peer.acknowledged);
-    let synced = match (report.synced && all, report.peers.is_empty()) {
+    let synced = match (report.synced, report.peers.is_empty()) {
         (true, _) => ui.paint(Style::Green, "synced"),
         (false, true) => "no other device; add one with `aios pair`".into(),
         (false, false) => ui.paint(Style::Yellow, "not synced"),

@@ -51,7 +51,7 @@ pub fn finish(
             "records": done.records,
             "changed": done.changed,
             "left": done.left,
-            "problems": report::round_json(&round),
+            "problems": round.problems().collect::<Vec<_>>(),
         }))?;
     }
     match done.records.last() {

@@ -3,8 +3,8 @@
 //! - [`scan`] lists what is there and never mistakes an unreadable folder for a deleted one (I12).
 //! - [`read`] reads one file whole, or says that it keeps changing.
 //! - [`mod@write`] puts content at a path by exchange and hands back what it displaced (I2).
-//! - [`durable`] and [`folder`] hold every call that changes a disk, but for those in `.git`; each passes a [`fault`] point, and in
-//!   a crash test the `journal` drops what was not synced (I9).
+//! - [`durable`] and [`folder`] hold every call that changes a disk, but for those in `.git` (`git::durable`);
+//!   each passes a [`fault`] point, and in a crash test the `journal` drops what was not synced (I9).
 //!
 //! Paths inside the vault are UTF-8, relative, with `/` between components. The layer needs a Unix.
 

@@ -37,8 +37,7 @@ fn sync_all(git: &Path) -> Result<(), Error> {
             *all = rest;
             below
         };
-        let taken: (BTreeSet<PathBuf>, BTreeSet<PathBuf>) = (take(files), take(folders));
-        taken
+        (take(files), take(folders))
     };
     let synced = sync_these(&files, folders.clone());
     if synced.is_err() {
