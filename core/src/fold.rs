@@ -47,6 +47,9 @@ pub enum Text {
         epoch: Epoch,
         /// The item.
         head: Head,
+        /// Items of the same Automerge document that made the same file at once, least rank first: an edit of it rests on
+        /// their changes too, lest what one of them deleted come back.
+        twins: Vec<Head>,
     },
     /// The Automerge document of an epoch at these items.
     Characters {
@@ -156,14 +159,19 @@ fn text(kept: &[&Touch]) -> Option<Text> {
     // So are all heads, if they are the same file: two who made the same edit. With another head beside them they are not,
     // for what they rest on may differ.
     let file = |touch: &Touch| touch.act.content().map(|made| (made.hash, kind_of(&content, touch).0));
+    let mut twins = Vec::new();
     if heads.windows(2).all(|pair| file(pair[0]) == file(pair[1])) {
-        heads.truncate(1);
+        twins = heads.split_off(1.min(heads.len()));
     }
     let last = heads.last()?;
     let kind_at = |touch: &Touch| kind_of(&content, touch);
     if let [only] = heads[..] {
         let (kind, epoch) = kind_at(only);
-        return Some(Text::One { kind, epoch, head: head(only) });
+        if !twins.is_empty() && one_document(&content).is_none() {
+            twins.clear();
+        }
+        let twins = twins.into_iter().map(head).collect();
+        return Some(Text::One { kind, epoch, head: head(only), twins });
     }
     let shown: Vec<Head> = heads.iter().map(|touch| head(touch)).collect();
     if let Some((kind, epoch)) = one_document(&content) {

@@ -266,7 +266,7 @@ impl Vault {
     ) -> Result<Reading, Error> {
         let mut conflicts = Vec::new();
         let content = match text {
-            Text::One { kind, epoch, head } => {
+            Text::One { kind, epoch, head, .. } => {
                 if kind.by_character() && !linear(touches, view) {
                     self.registers(
                         doc,

@@ -110,10 +110,23 @@ impl Document {
 fn target(base: &Parts, old: &str, fresh: Parts, new: &str) -> Parts {
     let has_block = old.len() > base.body.len();
     match fresh.has_front() {
-        true if is_same_block(base, old, &fresh, new) => fresh,
+        true if is_same_block(base, old, &fresh, new) => keep_untouched(base, fresh),
         false if !has_block => fresh,
         _ => by_range(base, old, new),
     }
+}
+
+/// `fresh`, with each entry whose text is that of `base` as `base` holds it: a list that a merge emptied reads as a scalar,
+/// and an edit beside it must not make it one.
+fn keep_untouched(base: &Parts, mut fresh: Parts) -> Parts {
+    let held: BTreeMap<&str, &Value> =
+        base.entries.iter().map(|entry| (entry.name.as_str(), &entry.value)).collect();
+    for Entry { name, value } in &mut fresh.entries {
+        if let Some(held) = held.get(name.as_str()).filter(|held| held.raw() == value.raw()) {
+            *value = (*held).clone();
+        }
+    }
+    fresh
 }
 
 /// Whether the frontmatter of `fresh` is that of `base` edited, or put in front of a text without any.
@@ -134,14 +147,20 @@ fn is_same_block(base: &Parts, old: &str, fresh: &Parts, new: &str) -> bool {
 /// Gives each object what the edit from `old` to `new` left of its range. A list that is touched becomes a scalar.
 ///
 /// From the entry on of which, and of all after it in the frontmatter, nothing but spaces is left, all is body: there no
-/// text gives way to another's.
+/// text gives way to another's. So it is from the first entry on that is touched, where no fence is left: what stands
+/// there is no frontmatter any more.
 fn by_range(base: &Parts, old: &str, new: &str) -> Parts {
     let patch = patch::diff(old, new);
     let pieces = Pieces::of(base);
     let left = pieces.left(old, &patch);
     let body = pieces.texts.len() - 1;
     let front = left[..body].iter().rposition(|left| !left.trim().is_empty()).map_or(0, |last| last + 1);
-    let split = if front + 1 < body { pieces.starts[front] } else { usize::MAX };
+    let touched = patch.0.first().map_or(body, |hunk| pieces.owner(hunk));
+    let split = match base.open.is_empty() && base.close.is_empty() {
+        true if touched < body => pieces.starts[touched],
+        false if front + 1 < body => pieces.starts[front],
+        _ => usize::MAX,
+    };
 
     let mut texts = vec![String::new(); pieces.texts.len()];
     let (mut done, mut written) = (0, 0);
@@ -257,7 +276,8 @@ impl Work<'_> {
             write_items(tx, &objects.items, &mut items, name, &[])?;
         }
         for Entry { name, value } in &target.entries {
-            let held = state.front.get(name).map(Values::winner);
+            let values = state.front.get(name);
+            let held = values.map(Values::winner);
             let items_changed = match value {
                 Value::List { items: wanted, .. } => {
                     write_items(tx, &objects.items, &mut items, name, wanted)?
@@ -268,14 +288,16 @@ impl Work<'_> {
             };
             let register = value.register();
             let is_held = held == Some(register.as_str());
-            if is_held && items_changed {
-                // Automerge takes no second put of an equal value. The list must outlive a removal of its key made
-                // at the same time, so its register is written anew.
+            if is_held && !items_changed {
+                continue;
+            }
+            if is_held || values.is_some_and(Values::contested) {
+                // Automerge takes no second put of an equal value, and of one that is among several it only drops the
+                // others: the register is written anew. So a list outlives a removal of its key made at the same time, and
+                // a value that was chosen has the rank of the choice.
                 tx.delete(&objects.front, name.as_str())?;
             }
-            if !is_held || items_changed {
-                tx.put(&objects.front, name.as_str(), register)?;
-            }
+            tx.put(&objects.front, name.as_str(), register)?;
         }
         write_order(tx, &objects.order, state, target)?;
         write_body(tx, &objects.body, &state.body, body)
@@ -292,6 +314,11 @@ fn write_fence(
         Some(_) if wanted.is_empty() => tx.delete(ROOT, key),
         Some(held) if held.winner() == wanted => Ok(()),
         None if wanted.is_empty() => Ok(()),
+        Some(held) if held.contested() => {
+            // As in the frontmatter: what was chosen is written anew.
+            tx.delete(ROOT, key)?;
+            tx.put(ROOT, key, wanted)
+        }
         _ => tx.put(ROOT, key, wanted),
     }
 }

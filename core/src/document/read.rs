@@ -64,6 +64,11 @@ impl Values {
         self.0.first().map_or("", |(value, _)| value)
     }
 
+    /// Whether there are several.
+    pub(super) fn contested(&self) -> bool {
+        self.0.len() > 1
+    }
+
     fn conflict(&self, register: Register, source: impl Fn(&str) -> String) -> Option<RegisterConflict> {
         let winner = self.winner();
         let losers: Vec<_> = self.0.iter().filter(|(value, _)| value != winner).collect();

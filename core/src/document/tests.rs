@@ -145,6 +145,26 @@ fn a_later_edit_settles_a_key() {
 }
 
 #[test]
+fn a_chosen_value_has_the_rank_of_the_choice() {
+    let text = |value: &str| format!("---\nowner: {value}\n---\n");
+    let base = text("none");
+    let mut mine = md(&[&base]);
+    let start = [head(&mine, &base)];
+    let order = Ranks::default();
+    let mut edit = |heads: &[ChangeHash], value: &str, rank: u64, by: u8| {
+        let hash = mine.edit(heads, &order.rank(), &text(value), &actor(by)).unwrap().unwrap().hash;
+        order.set(hash, rank);
+        (hash, mine.clone())
+    };
+    let (ann, _) = edit(&start, "ann", 3, 1);
+    let (bob, _) = edit(&start, "bob", 1, 2);
+    let (other, _) = edit(&start, "eve", 4, 3);
+    // Of ann and bob ann stands; bob is chosen after all, later than eve.
+    let (chosen, merged) = edit(&[ann, bob], "bob", 5, 1);
+    assert_eq!(merged.read(&[chosen, other], &order.rank()).unwrap().text, text("bob"));
+}
+
+#[test]
 fn list_items_merge() {
     let flow = |items: &str| format!("---\ntags: [{items}]\n---\n");
     let merged = |a: &str, b: &str| clean(merge(&flow("a, b, c"), &flow(a), &flow(b)));
@@ -218,6 +238,49 @@ fn an_edit_outlives_the_removal_of_its_key() {
     assert_eq!(clean(scalar), "---\na: 2\nb: [x]\nc: 3\n---\n");
     let list = merge(base, "---\na: 1\nc: 3\n---\n", "---\na: 1\nb: [x, y]\nc: 3\n---\n");
     assert_eq!(clean(list), "---\na: 1\nb: [y]\nc: 3\n---\n");
+}
+
+#[test]
+fn an_edit_beside_a_list_that_a_merge_emptied_leaves_it_a_list() {
+    let text = |list: &str, body: &str| format!("---\ntitle: t\n{list}---\n{body}");
+    let base = text("links:\n  - a\n  - b\n", "body\n");
+    let (mut mine, mut other) = (md(&[&base]), md(&[&base]));
+    let start = [head(&mine, &base)];
+    let order = Ranks::default();
+    let drop =
+        mine.edit(&start, &order.rank(), &text("links:\n  - a\n", "body\n"), &actor(1)).unwrap().unwrap();
+    let clear = other.edit(&start, &order.rank(), &text("", "body\n"), &actor(2)).unwrap().unwrap();
+    mine.apply(&[clear.change]).unwrap();
+    other.apply(&[drop.change]).unwrap();
+    let heads = [drop.hash, clear.hash];
+    assert_eq!(clean(mine.read(&heads, &order.rank()).unwrap()), text("links:\n", "body\n"));
+    let add =
+        other.edit(&heads, &order.rank(), &text("links:\n  - c\n", "body\n"), &actor(2)).unwrap().unwrap();
+    let body = mine.edit(&heads, &order.rank(), &text("links:\n", "more\n"), &actor(1)).unwrap().unwrap();
+    order.set(add.hash, 1);
+    order.set(body.hash, 2);
+    mine.apply(&[add.change]).unwrap();
+    let merged = mine.read(&[add.hash, body.hash], &order.rank()).unwrap();
+    assert_eq!(clean(merged), text("links:\n  - c\n", "more\n"));
+}
+
+#[test]
+fn lines_typed_at_an_entry_that_outlived_its_fences_all_stand() {
+    let base = "---\ntitle: t\n---\n";
+    let (mut mine, mut other) = (md(&[base]), md(&[base]));
+    let start = [head(&mine, base)];
+    let order = Ranks::default();
+    let clear = mine.edit(&start, &order.rank(), "", &actor(1)).unwrap().unwrap();
+    let add = other.edit(&start, &order.rank(), "---\ntitle: t\nprio: 1\n---\n", &actor(2)).unwrap().unwrap();
+    mine.apply(&[add.change]).unwrap();
+    other.apply(&[clear.change]).unwrap();
+    let heads = [clear.hash, add.hash];
+    assert_eq!(clean(mine.read(&heads, &order.rank()).unwrap()), "prio: 1\n");
+    let above = mine.edit(&heads, &order.rank(), "above\nprio: 1\n", &actor(1)).unwrap().unwrap();
+    let below = other.edit(&heads, &order.rank(), "prio: 1\nbelow\n", &actor(2)).unwrap().unwrap();
+    mine.apply(&[below.change]).unwrap();
+    let merged = clean(mine.read(&[above.hash, below.hash], &order.rank()).unwrap());
+    assert!(["above\n", "below\n", "prio: 1\n"].iter().all(|line| merged.contains(line)), "{merged:?}");
 }
 
 #[test]

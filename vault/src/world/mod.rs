@@ -400,6 +400,33 @@ mod tests {
     }
 
     #[test]
+    fn what_one_of_two_who_made_the_same_file_deleted_stays_deleted() {
+        let mut world = World::new(2);
+        write(&world, 0, "a.md", "first\n");
+        world.sync();
+        write(&world, 0, "a.md", "");
+        world.commit(0);
+        write(&world, 1, "a.md", "first\nsecond\n");
+        world.commit(1);
+        world.deliver(1, 0, 1 << 20);
+        world.commit(0);
+        write(&world, 0, "a.md", "second\nthird\n");
+        world.commit(0);
+        write(&world, 1, "a.md", "");
+        world.commit(1);
+        // The first record of 0, but not the second.
+        world.deliver(0, 1, 1);
+        world.commit(1);
+        assert_eq!(read(&world, 1, "a.md"), "");
+        write(&world, 1, "a.md", "fourth\n");
+        world.sync();
+        world.assert_equal();
+        let mut lines: Vec<_> = read(&world, 0, "a.md").lines().map(str::to_owned).collect();
+        lines.sort();
+        assert_eq!(lines, ["fourth", "third"]);
+    }
+
+    #[test]
     fn a_rename_to_a_taken_name_goes_back() {
         let mut world = World::new(2);
         write(&world, 0, "a.md", "one and only\n");
