@@ -241,7 +241,11 @@ pub struct VerifyArgs {
 
 /// `aios rebuild`
 #[derive(Debug, ClapArgs)]
-pub struct RebuildArgs {}
+pub struct RebuildArgs {
+    /// Which device this folder was, where `.aios/replica.json` is gone [default: the one whose key is here]
+    #[arg(long, value_name = "NAME")]
+    pub device: Option<String>,
+}
 
 /// `aios doctor`
 #[derive(Debug, ClapArgs)]

@@ -38,6 +38,9 @@ impl Vault {
         if own.join("replica.json").exists() {
             return Self::resume(layout, new, progress);
         }
+        if crate::mirror::exists(root) {
+            return Err(Error::LostReplica(root.clone()));
+        }
         let repo = git::open_or_init(root)?;
         take_main(&repo)?;
         std::fs::create_dir_all(&own).map_err(|e| Error::io("make", &own, e))?;
@@ -185,7 +188,8 @@ fn take_main(repo: &git2::Repository) -> Result<(), Error> {
     }
 }
 
-fn folder_name(root: &Path) -> String {
+/// What a vault is called that was given no name.
+pub(crate) fn folder_name(root: &Path) -> String {
     root.file_name().map_or_else(|| "vault".into(), |name| name.to_string_lossy().into_owned())
 }
 

@@ -193,7 +193,7 @@ impl Ward {
             Err(e @ (Error::Database(_) | Error::Damaged(_) | Error::Segment { .. } | Error::Git(_)))
                 if self.fix =>
             {
-                let done = rebuild::rebuild(self.layout.root(), progress)?;
+                let done = rebuild::rebuild(self.layout.root(), None, progress)?;
                 self.fixed("database", format!("{e}; made again from {} records", done.records));
                 for what in done.mended {
                     self.fixed("mended", what);

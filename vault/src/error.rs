@@ -19,6 +19,20 @@ pub enum Error {
     /// A vault already.
     #[error("{0} is a vault already")]
     AlreadyAVault(PathBuf),
+    /// A vault that has lost the name of its replica.
+    #[error("{0} holds the log of a vault, but `.aios/replica.json`, which says of which, is gone")]
+    LostReplica(PathBuf),
+    /// The replica's name cannot be found again.
+    #[error("{root} was the replica of {}, whose key is not on this machine", match .device {
+        Some(name) => format!("no device `{name}`, or of one"),
+        None => "a device".into(),
+    })]
+    NoReplica {
+        /// The folder.
+        root: PathBuf,
+        /// The device it was said to be.
+        device: Option<String>,
+    },
     /// A newer program made it.
     #[error("{path} has format {format}, newer than this program knows")]
     NewerFormat {
@@ -218,6 +232,8 @@ impl Error {
     pub fn hint(&self) -> Option<String> {
         Some(match self {
             Error::NotAVault(_) => "run `aios init` in the folder of your notes, or name a vault with -C DIR".into(),
+            Error::LostReplica(_) => "run `aios rebuild`: it takes the vault up again from git".into(),
+            Error::NoReplica { .. } => "keys never lie in the vault: move `.git` away and join again from another device; the files stay".into(),
             Error::AlreadyAVault(_) => "run `aios status` there".into(),
             Error::NewerFormat { .. } | Error::Upgrade(_) => "upgrade aios on this device".into(),
             Error::NoDataDir => "set AIOS_DATA_DIR to a folder that only you can read".into(),

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::disk::durable;
 use crate::error::Error;
+use crate::mirror;
 
 /// The format of a vault's folder that this program writes.
 pub const FORMAT: u32 = 1;
@@ -37,12 +38,18 @@ impl Layout {
     }
 
     /// The nearest folder at or above `from` that is a vault.
+    ///
+    /// # Errors
+    /// [`Error::LostReplica`] for one that was, and whose log git still holds.
     pub fn find(from: &Path) -> Result<Self, Error> {
         let start = std::path::absolute(from).map_err(|e| Error::io("find", from, e))?;
         let found = start.ancestors().find(|folder| folder.join(".aios/replica.json").is_file());
         match found {
             Some(root) => Ok(Self::new(root)),
-            None => Err(Error::NotAVault(start)),
+            None => match start.ancestors().find(|folder| mirror::exists(folder)) {
+                Some(root) => Err(Error::LostReplica(root.to_owned())),
+                None => Err(Error::NotAVault(start)),
+            },
         }
     }
 

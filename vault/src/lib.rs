@@ -36,6 +36,7 @@ mod members;
 mod mirror;
 mod project;
 mod publish;
+mod recall;
 mod recent;
 pub mod settle;
 pub mod share;

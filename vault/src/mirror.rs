@@ -1,5 +1,7 @@
 //! Reading the mirror of the log that lies in git: entries without payloads, whose bytes are blobs by git id.
 
+use std::path::Path;
+
 use aios_core::id::{DeviceId, GitId, VaultId};
 use aios_core::record::Record;
 use git2::{Oid, Repository};
@@ -35,12 +37,46 @@ pub(crate) struct Mirrored {
     pub record: Record,
 }
 
+/// Whether git at `root` holds the mirror of any log.
+pub(crate) fn exists(root: &Path) -> bool {
+    let devices = Repository::open(root).ok().and_then(|repo| devices(&repo).ok());
+    devices.is_some_and(|devices| !devices.is_empty())
+}
+
 /// What the mirror of `device` holds that is sound, and what is wrong with the rest.
 pub(crate) fn read(
     repo: &Repository,
     vault: &VaultId,
     device: &DeviceId,
 ) -> Result<(Vec<Mirrored>, Vec<String>), Error> {
+    let (found, mut wrong) = chunks(repo, device)?;
+    let mut out = Vec::new();
+    for (chunk, record) in found {
+        let fits = record.header.vault == *vault && record.header.device == *device;
+        match fits && record.verify_signature().is_ok() {
+            true => out.push(Mirrored { record }),
+            false if record.header.vault != *vault => {
+                wrong.push(format!("record {} in {chunk} belongs to another vault", record.header.place()))
+            }
+            false => wrong.push(format!("record {} in {chunk} is forged", record.header.place())),
+        }
+    }
+    out.sort_by_key(|mirrored| mirrored.record.header.seq);
+    Ok((out, wrong))
+}
+
+/// The vault that the mirror of `device` is of: the first sound record tells.
+pub(crate) fn vault(repo: &Repository, device: &DeviceId) -> Result<Option<VaultId>, Error> {
+    let (found, _) = chunks(repo, device)?;
+    let sound = |record: &Record| record.header.device == *device && record.verify_signature().is_ok();
+    Ok(found.iter().find(|(_, record)| sound(record)).map(|(_, record)| record.header.vault))
+}
+
+/// A record, after the name of the chunk it lies in.
+type Found = (String, Record);
+
+/// Every entry that can be read of the mirror of `device`, and what cannot.
+fn chunks(repo: &Repository, device: &DeviceId) -> Result<(Vec<Found>, Vec<String>), Error> {
     let name = format!("{}{device}", git::LOG_PREFIX);
     let (mut out, mut wrong) = (Vec::new(), Vec::new());
     let tip = match git::read_ref(repo, &name) {
@@ -72,11 +108,7 @@ pub(crate) fn read(
             match Record::read_entry(&bytes[at..]) {
                 Ok((record, taken)) => {
                     at += taken;
-                    let fits = record.header.vault == *vault && record.header.device == *device;
-                    match fits && record.verify_signature().is_ok() {
-                        true => out.push(Mirrored { record }),
-                        false => wrong.push(format!("record {} in {chunk} is forged", record.header.place())),
-                    }
+                    out.push((chunk.clone(), record));
                 }
                 Err(e) => {
                     wrong.push(format!("blob {} ({chunk}) at byte {at}: {e}", entry.oid));
@@ -85,7 +117,6 @@ pub(crate) fn read(
             }
         }
     }
-    out.sort_by_key(|mirrored| mirrored.record.header.seq);
     Ok((out, wrong))
 }
 

@@ -20,6 +20,7 @@ use crate::keys::Keys;
 use crate::layout::{Layout, Replica};
 use crate::log::Log;
 use crate::project::oid;
+use crate::recall::recall;
 use crate::show::Placement;
 use crate::survey::Saved;
 use crate::tape::{Next, Step, Tape, Tapes};
@@ -43,12 +44,28 @@ pub struct Rebuilt {
     pub lost: Vec<String>,
 }
 
-/// Makes the database of the vault that `from` lies in again.
-pub fn rebuild(from: &Path, progress: Progress<'_>) -> Result<Rebuilt, Error> {
-    let layout = Layout::find(from)?;
-    let replica = layout.replica()?;
+/// Makes the database of the vault that `from` lies in again. Where the replica's name is gone it is found by the keys on
+/// this machine; `device` says which of them, by name or id, where there are several.
+pub fn rebuild(from: &Path, device: Option<&str>, progress: Progress<'_>) -> Result<Rebuilt, Error> {
+    let (layout, replica, recalled) = match Layout::find(from) {
+        Ok(layout) => {
+            let replica = layout.replica()?;
+            (layout, replica, false)
+        }
+        Err(Error::LostReplica(root)) => {
+            let layout = Layout::new(&root);
+            let replica = recall(&layout, device)?;
+            (layout, replica, true)
+        }
+        Err(e) => return Err(e),
+    };
     let lock = Lock::take(&layout.lock(), PATIENCE)?;
-    Ok(run(layout, replica, lock, progress)?.1)
+    let name = format!("the replica's name: device {} of vault {}", replica.device.short(8), replica.name);
+    let mut out = run(layout, replica, lock, progress)?.1;
+    if recalled {
+        out.mended.insert(0, name);
+    }
+    Ok(out)
 }
 
 /// Whether the folder holds records: in logs or in their mirror.
@@ -341,7 +358,7 @@ impl Mend<'_> {
         Ok(())
     }
 
-    /// Drops mirrors that do not hold what the logs hold, and a `main` whose commit is gone: both are made again.
+    /// Sets aside mirrors that do not hold what the logs hold, and a `main` whose commit is gone: both are made again.
     fn refs(&mut self) -> Result<(), Error> {
         for device in mirror::devices(&self.repo)? {
             let (_, wrong) = mirror::read(&self.repo, &self.replica.vault, &device)?;
@@ -367,9 +384,18 @@ impl Mend<'_> {
         Ok(())
     }
 
+    /// Takes a ref out of the way, under `refs/aios/aside` where what it names is an object that is here.
     fn drop_ref(&self, name: &str) -> Result<(), Error> {
         match self.repo.find_reference(name) {
-            Ok(mut found) => Ok(found.delete().map_err(git::Error::git(format!("removing {name}")))?),
+            Ok(mut found) => {
+                let tip = found.target().filter(|tip| mirror::proven(&self.repo, *tip).is_ok());
+                if let (Some(tip), Some(rest)) = (tip, name.strip_prefix("refs/")) {
+                    let kept = format!("{}{}/{rest}", git::ASIDE_PREFIX, now_ms());
+                    let by = git::Signature::new("aios", "aios@localhost", 0);
+                    git::set_ref(&self.repo, &kept, tip, None, &by, "aios")?;
+                }
+                Ok(found.delete().map_err(git::Error::git(format!("removing {name}")))?)
+            }
             // Its file holds no ref: set aside as a file.
             Err(_) => {
                 let path = self.repo.commondir().join(name);

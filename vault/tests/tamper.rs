@@ -151,7 +151,7 @@ fn answers(root: &Path) -> Result<Answers, Error> {
 }
 
 fn rebuilt(root: &Path) -> Rebuilt {
-    let out = rebuild(root, &mut quiet()).unwrap();
+    let out = rebuild(root, None, &mut quiet()).unwrap();
     let report = check(root, true);
     assert!(report.ok, "after the rebuild: {report:#?}\n{out:#?}");
     out
@@ -386,12 +386,51 @@ fn what_can_be_rebuilt_may_be_deleted() {
 }
 
 #[test]
+fn a_vault_that_lost_its_own_folder_is_taken_up_again_from_git() {
+    let sample = Sample::new();
+    let root = sample.copy();
+    let want = answers(&root).unwrap();
+    std::fs::remove_dir_all(root.join(".aios")).unwrap();
+    assert!(matches!(Vault::create(&root, &NewVault::default(), &mut quiet()), Err(Error::LostReplica(_))));
+    assert!(matches!(Vault::open(&root.join("sub")), Err(Error::LostReplica(found)) if found == root));
+    // The keys of both devices are on this machine.
+    let several = rebuild(&root, None, &mut quiet()).unwrap_err();
+    assert!(several.to_string().contains("d0 ("), "{several}");
+    assert!(matches!(rebuild(&root, Some("nobody"), &mut quiet()), Err(Error::NoReplica { .. })));
+    let out = rebuild(&root, Some("d0"), &mut quiet()).unwrap();
+    assert!(out.mended[0].contains("vault w"), "{out:?}");
+    assert!(check(&root, true).ok);
+    assert_eq!(answers(&root).unwrap(), want);
+}
+
+#[test]
+fn the_log_of_another_vault_is_set_aside_and_kept() {
+    let (sample, other) = (Sample::new(), Sample::new());
+    let root = sample.copy();
+    let want = answers(&root).unwrap();
+    let from = other.root();
+    git(&root, &["fetch", "-q", &from.to_string_lossy(), "refs/aios/log/*:refs/aios/log/*"]);
+    let theirs = git(&from, &["for-each-ref", "--format=%(objectname)", "refs/aios/log"]);
+    let report = check(&root, false);
+    assert!(report.findings.iter().any(|finding| finding.what.contains("another vault")), "{report:#?}");
+    rebuilt(&root);
+    let mut kept: Vec<_> = git(&root, &["for-each-ref", "--format=%(objectname)", "refs/aios/aside"])
+        .split(|b| *b == b'\n')
+        .map(<[u8]>::to_vec)
+        .collect();
+    let mut theirs: Vec<_> = theirs.split(|b| *b == b'\n').map(<[u8]>::to_vec).collect();
+    (kept.sort(), theirs.sort());
+    assert_eq!(kept, theirs);
+    assert_eq!(answers(&root).unwrap(), want);
+}
+
+#[test]
 fn a_file_that_differs_when_rebuilt_is_a_later_save() {
     let sample = Sample::new();
     let root = sample.copy();
     std::fs::remove_file(root.join(".aios/cache.sqlite")).unwrap();
     std::fs::write(root.join("new.md"), "new and newer\n").unwrap();
-    rebuild(&root, &mut quiet()).unwrap();
+    rebuild(&root, None, &mut quiet()).unwrap();
     let mut vault = Vault::open(&root).unwrap();
     let round = vault.commit(&AbsorbOptions::default(), &mut quiet()).unwrap();
     assert_eq!(round.absorbed.changed.len(), 1, "{:?}", round.absorbed);

@@ -7,8 +7,8 @@ use crate::exit::Exit;
 use crate::ui::Ui;
 
 /// Makes the database again from the log, and mends what follows from it.
-pub fn run(_args: &RebuildArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliError> {
-    let done = aios_vault::rebuild::rebuild(cx.dir(), &mut ui.progress())?;
+pub fn run(args: &RebuildArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliError> {
+    let done = aios_vault::rebuild::rebuild(cx.dir(), args.device.as_deref(), &mut ui.progress())?;
     if ui.json() {
         ui.value(&done)?;
     }

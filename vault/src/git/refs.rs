@@ -11,6 +11,9 @@ pub const MAIN: &str = "refs/heads/main";
 /// What a device's log ref starts with; its device id in hex follows.
 pub const LOG_PREFIX: &str = "refs/aios/log/";
 
+/// What a ref starts with that a repair took out of the way: the time in ms and the old name without `refs/` follow.
+pub const ASIDE_PREFIX: &str = "refs/aios/aside/";
+
 /// Whether the work tree is at `main` and free for aios to read and write.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum State {

@@ -1,0 +1,99 @@
+//! Which vault and device a folder is when `.aios/replica.json` is gone: git still holds the mirror of the log, and the
+//! keys lie outside the vault.
+
+use aios_core::event::Event;
+use aios_core::id::{DeviceId, VaultId};
+use aios_core::item::Item;
+use aios_core::record::Record;
+use git2::Repository;
+
+use crate::create::folder_name;
+use crate::error::Error;
+use crate::git;
+use crate::keys::Keys;
+use crate::layout::{FORMAT, Layout, Replica};
+use crate::mirror;
+
+/// Writes the replica's name again. Of the devices whose log is here it is the one whose key is on this machine; where
+/// there are several, the one called `device`.
+pub(crate) fn recall(layout: &Layout, device: Option<&str>) -> Result<Replica, Error> {
+    let repo = git::open_or_init(layout.root())?;
+    let mut names = Names::default();
+    let mut mine: Vec<(DeviceId, VaultId)> = Vec::new();
+    for id in mirror::devices(&repo)? {
+        let Some(vault) = mirror::vault(&repo, &id)? else { continue };
+        names.learn(&repo, &vault, &id)?;
+        if Keys::load(&id).is_ok() {
+            mine.push((id, vault));
+        }
+    }
+    if let Some(wanted) = device {
+        mine.retain(|(id, _)| {
+            names.device(id) == Some(wanted) || id.hex().starts_with(&wanted.to_lowercase())
+        });
+    }
+    match mine[..] {
+        [(device, vault)] => {
+            let name = names.vault(&vault).map_or_else(|| folder_name(layout.root()), str::to_owned);
+            let replica = Replica { format: FORMAT, vault, device, name };
+            std::fs::create_dir_all(layout.own()).map_err(|e| Error::io("make", &layout.own(), e))?;
+            layout.write_replica(&replica)?;
+            Ok(replica)
+        }
+        [] => Err(Error::NoReplica { root: layout.root().to_owned(), device: device.map(str::to_owned) }),
+        _ => {
+            let shown = mine.iter().map(|(id, _)| match names.device(id) {
+                Some(name) => format!("{name} ({})", id.short(8)),
+                None => id.short(8),
+            });
+            Err(Error::Usage(format!(
+                "this machine has the keys of several devices whose logs are here: {}; say which of them this folder \
+                 was with `aios rebuild --device NAME`",
+                shown.collect::<Vec<_>>().join(", ")
+            )))
+        }
+    }
+}
+
+/// What the first records say vaults and devices are called.
+#[derive(Default)]
+struct Names {
+    vaults: Vec<(VaultId, String)>,
+    devices: Vec<(DeviceId, String)>,
+}
+
+impl Names {
+    fn learn(&mut self, repo: &Repository, vault: &VaultId, device: &DeviceId) -> Result<(), Error> {
+        for mirrored in mirror::read(repo, vault, device)?.0 {
+            for event in events(&mirrored.record) {
+                match event {
+                    Event::VaultCreated { name, device_name, .. } => {
+                        self.vaults.push((*vault, name));
+                        self.devices.push((*device, device_name));
+                    }
+                    Event::DeviceAdded { device, name, .. } | Event::DeviceRenamed { device, name } => {
+                        self.devices.push((device, name));
+                    }
+                    _ => {}
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn vault(&self, vault: &VaultId) -> Option<&str> {
+        self.vaults.iter().find(|(id, _)| id == vault).map(|(_, name)| name.as_str())
+    }
+
+    fn device(&self, device: &DeviceId) -> Option<&str> {
+        self.devices.iter().rev().find(|(id, _)| id == device).map(|(_, name)| name.as_str())
+    }
+}
+
+fn events(record: &Record) -> Vec<Event> {
+    let items = record.body().map(|body| body.items).unwrap_or_default();
+    items
+        .into_iter()
+        .filter_map(|item| if let Item::Event(event) = item { Some(event) } else { None })
+        .collect()
+}
