@@ -90,9 +90,9 @@ pub enum Command {
     Join(JoinArgs),
     /// Take in, exchange with every reachable member, write
     Sync(SyncArgs),
-    /// Run the daemon: watch, sync live, serve the dashboard
+    /// Keep the folder in sync while it runs, and answer the other devices
     Up(UpArgs),
-    /// Run the daemon as a headless worker
+    /// The same on a machine without a screen
     Worker(WorkerArgs),
     /// List the members
     Devices(DevicesArgs),
@@ -341,13 +341,13 @@ pub struct UpArgs {
     #[arg(long, value_name = "ADDR")]
     pub listen: Option<String>,
     /// Serve no dashboard
-    #[arg(long)]
+    #[arg(long, hide = true)]
     pub no_ui: bool,
     /// Serve the dashboard at this address
-    #[arg(long, value_name = "ADDR", conflicts_with = "no_ui")]
+    #[arg(long, value_name = "ADDR", conflicts_with = "no_ui", hide = true)]
     pub ui: Option<String>,
     /// What to do on this device
-    #[arg(long, value_enum, default_value = "laptop")]
+    #[arg(long, value_enum, default_value = "laptop", hide = true)]
     pub profile: Profile,
 }
 

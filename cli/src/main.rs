@@ -72,10 +72,14 @@ fn refused(e: &clap::Error) -> Exit {
             let text = e.to_string();
             let mut parts = text.split("\n\n");
             let what = parts.next().unwrap_or_default();
-            let what = what.strip_prefix("error: ").unwrap_or(what);
-            let tip = parts.map(str::trim).find_map(|part| part.strip_prefix("tip: "));
-            eprintln!("error: {}", ui::one_line(what));
-            eprintln!("hint: {}", tip.map_or_else(|| "see `aios --help`".to_owned(), ui::one_line));
+            // What is missing stands below the line that says so.
+            let what = what.strip_prefix("error: ").unwrap_or(what).split_whitespace();
+            let what = what.collect::<Vec<_>>().join(" ");
+            let rest: Vec<&str> = parts.map(str::trim).collect();
+            let tip = rest.iter().find_map(|part| part.strip_prefix("tip: "));
+            let usage = rest.iter().find_map(|part| part.strip_prefix("Usage: "));
+            eprintln!("error: {}", ui::one_line(&what));
+            eprintln!("hint: {}", ui::one_line(tip.or(usage).unwrap_or("see `aios --help`")));
             Exit::Usage
         }
     }

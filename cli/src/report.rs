@@ -10,6 +10,14 @@ use crate::error::CliError;
 use crate::exit::Exit;
 use crate::ui::{Style, Ui, one_line};
 
+/// So many of a thing.
+pub fn count(n: impl TryInto<u64>, thing: &str) -> String {
+    match n.try_into().unwrap_or(u64::MAX) {
+        1 => format!("1 {thing}"),
+        n => format!("{n} {thing}s"),
+    }
+}
+
 /// Warns of problems, on stderr.
 pub fn problems<'p>(ui: &mut Ui, problems: impl IntoIterator<Item = &'p Problem>) {
     for Problem { path, problem, hint } in problems {

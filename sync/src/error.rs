@@ -109,6 +109,14 @@ pub enum SyncError {
         /// What was tried, and what happened.
         why: String,
     },
+    /// Nobody answers for a ticket.
+    #[error(
+        "the device that made the ticket does not answer ({why}); `aios pair` must still wait there, on one network with this device"
+    )]
+    NobodyWaits {
+        /// What was tried, and what happened.
+        why: String,
+    },
     /// The connection ended before the work did.
     #[error("the connection to {peer} broke ({why}); what arrived before is kept, sync again to continue")]
     Broken {
@@ -323,7 +331,9 @@ impl SyncError {
     pub fn fault(&self) -> Fault {
         use SyncError::*;
         match self {
-            Unreachable { .. } | Broken { .. } | Stalled { .. } | Timeout { .. } => Fault::Unreachable,
+            Unreachable { .. } | NobodyWaits { .. } | Broken { .. } | Stalled { .. } | Timeout { .. } => {
+                Fault::Unreachable
+            }
             Refused { .. } | NotMember { .. } | Version { .. } | Held { .. } | Unapplied { .. } => {
                 Fault::Refused
             }
@@ -364,7 +374,7 @@ impl SyncError {
     pub fn code(&self) -> Option<Code> {
         use SyncError::*;
         match self {
-            Unreachable { .. } | Broken { .. } | Refused { .. } | Network(_) => None,
+            Unreachable { .. } | NobodyWaits { .. } | Broken { .. } | Refused { .. } | Network(_) => None,
             Stalled { .. } | Timeout { .. } => Some(Code::Trouble),
             NotMember { .. } => Some(Code::NotMember),
             OtherVault { .. } => Some(Code::OtherVault),

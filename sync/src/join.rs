@@ -21,7 +21,7 @@ use crate::node::{self, Node, Report, Settings};
 use crate::replica::{Replica, ReplicaError};
 use crate::session::{Trouble, blocking, finish, merged, round};
 use crate::site::{Site, said};
-use crate::ticket::{Ticket, TicketId};
+use crate::ticket::{Ticket, TicketError, TicketId};
 
 /// How often a connection that breaks is taken up again.
 const TRIES: usize = 3;
@@ -95,12 +95,14 @@ pub async fn join(
     let ticket: Ticket = text.parse()?;
     let layout = Layout::new(dir);
     let here = match layout.replica() {
+        Ok(here) if here.device == ticket.inviter => return Err(TicketError::Own.into()),
         Ok(here) if here.vault == ticket.vault => true,
         Ok(_) => return Err(Error::AlreadyAVault(dir.to_owned()).into()),
         Err(Error::NotAVault(_)) => false,
         Err(e) => return Err(e.into()),
     };
     let pending = Pending::of(&ticket.secret.id())?;
+    let unused = here && !pending.0.is_file();
     let (site, node, report) = match here {
         true => {
             let site = Site::find(dir)?;
@@ -111,7 +113,13 @@ pub async fn join(
         }
         false => begin(&ticket, dir, name, &pending, settings).await?,
     };
-    let done = complete(&site, &node, &ticket, report).await;
+    let mut done = complete(&site, &node, &ticket, report).await;
+    if let (true, Ok(done)) = (unused, &mut done) {
+        let dir = dir.display();
+        done.warnings.push(format!(
+            "{dir} was a replica of this vault already, so it only synced: the ticket is unused, and good for another folder"
+        ));
+    }
     node.close().await;
     if done.is_ok() {
         pending.done();
@@ -143,7 +151,11 @@ async fn begin(
         Ok(joined) => joined,
         Err(error) => {
             net.close().await;
-            return Err(error.into());
+            return Err(match error {
+                SyncError::Unreachable { why, .. } => SyncError::NobodyWaits { why },
+                error => error,
+            }
+            .into());
         }
     };
     let site = Site::find(dir)?;

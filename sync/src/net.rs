@@ -134,7 +134,7 @@ impl Net {
             }
             Ok(Err(error)) => Err(unreachable(format!("tried {tried}: {error}"))),
             Err(_) => {
-                Err(unreachable(format!("no answer from {tried} in {} s", limits.connect.as_secs_f32())))
+                Err(unreachable(format!("no answer from {tried} in {:.0} s", limits.connect.as_secs_f32())))
             }
         }
     }

@@ -38,6 +38,11 @@ pub enum TicketError {
         /// How long ago, in ms.
         ago: u64,
     },
+    /// It was made in the folder that is to join.
+    #[error(
+        "the ticket was made in this very vault; use it on the device that is to join, or for another folder"
+    )]
+    Own,
     /// It has more in it than a ticket holds.
     #[error("the ticket would be too long: {0}")]
     TooLong(&'static str),

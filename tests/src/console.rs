@@ -62,6 +62,7 @@ pub fn run(steps: &[Step], folder: &Path, bin: &Path) -> Result<(), String> {
         .current_dir(folder)
         .env("PATH", format!("{}:{path}", bin.display()))
         .env("AIOS_NET", "loopback")
+        .env("TMPDIR", folder)
         .env("AIOS_DATA_DIR", folder.join(".keys"))
         .env("NO_COLOR", "1")
         .env("GIT_CONFIG_GLOBAL", "/dev/null")

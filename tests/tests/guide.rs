@@ -17,16 +17,21 @@ fn check(page: &str) {
     if let Err(difference) = console::run(&steps, dir.path(), bin.path()) {
         panic!("{page}, {difference}");
     }
-    vaults(dir.path()).iter().for_each(|vault| reader::check(vault));
+    let vaults = vaults(dir.path());
+    assert!(!vaults.is_empty(), "{page} makes no vault");
+    vaults.iter().for_each(|vault| reader::check(vault));
 }
 
 /// The vaults that a page has made in its folder.
 fn vaults(folder: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(folder).expect("the page's folder");
     let paths = entries.map(|entry| entry.expect("an entry").path());
-    let vaults: Vec<PathBuf> = paths.filter(|path| path.join(".aios").is_dir()).collect();
-    assert!(!vaults.is_empty(), "the page makes no vault");
-    vaults
+    let folders: Vec<PathBuf> = paths.filter(|path| path.is_dir()).collect();
+    let is_vault = |path: &PathBuf| path.join(".aios").is_dir();
+    match folders.iter().any(is_vault) {
+        true => folders.into_iter().filter(is_vault).collect(),
+        false => folders.iter().flat_map(|folder| vaults(folder)).collect(),
+    }
 }
 
 #[test]

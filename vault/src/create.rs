@@ -28,6 +28,17 @@ pub struct NewVault {
     pub device: Option<String>,
 }
 
+/// The branch of the repository at `root` that goes on as `main` when it becomes a vault, if it is another one.
+pub fn branch_before(root: &Path) -> Option<String> {
+    let repo = git2::Repository::open(root).ok()?;
+    match git::state(&repo).ok()? {
+        git::State::OtherBranch(name) if git::read_ref(&repo, &name).ok()?.is_some() => {
+            Some(name.strip_prefix("refs/heads/").unwrap_or(&name).to_owned())
+        }
+        _ => None,
+    }
+}
+
 impl Vault {
     /// Makes `root` a vault, importing the files and the git history in it.
     pub fn create(root: &Path, new: &NewVault, progress: Progress<'_>) -> Result<(Vault, Absorbed), Error> {

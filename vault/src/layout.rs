@@ -43,6 +43,10 @@ impl Layout {
     /// [`Error::LostReplica`] for one that was, and whose log git still holds.
     pub fn find(from: &Path) -> Result<Self, Error> {
         let start = std::path::absolute(from).map_err(|e| Error::io("find", from, e))?;
+        if !start.is_dir() {
+            let missing = std::io::Error::from(std::io::ErrorKind::NotFound);
+            return Err(Error::io("find the folder", &start, missing));
+        }
         let found = start.ancestors().find(|folder| folder.join(".aios/replica.json").is_file());
         match found {
             Some(root) => Ok(Self::new(root)),

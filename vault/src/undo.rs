@@ -22,12 +22,31 @@ use crate::vault::{RecordRow, Vault};
 /// What undoing or restoring did.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Undone {
+    /// What was reversed, newest first.
+    pub reversed: Vec<Reversed>,
     /// The new records, in order; none if everything was so already.
     pub records: Vec<RecordId>,
     /// What changed.
     pub changed: Vec<PathChange>,
     /// What was left as it is, and why.
     pub left: Vec<String>,
+}
+
+/// A record that was reversed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Reversed {
+    /// The record.
+    pub record: RecordId,
+    /// The name of the device that wrote it.
+    pub device: String,
+    /// The first line of its message.
+    pub message: String,
+}
+
+impl Reversed {
+    fn undo_message(&self) -> String {
+        format!("Undo {}: {}", self.record.short(12), self.message)
+    }
 }
 
 /// A reversal in the making.
@@ -276,7 +295,9 @@ impl Vault {
         for doc in &docs {
             self.reverse(doc, row.place, &before, &after, back.contains(doc), &mut reversal)?;
         }
-        reversal.draft.message = self.undo_message(&row)?;
+        let reversed = self.reversed(&row)?;
+        reversal.draft.message = reversed.undo_message();
+        out.reversed.push(reversed);
         self.write_reversal(reversal, out)
     }
 
@@ -289,16 +310,21 @@ impl Vault {
         if let Some(left) = reversal.left.first() {
             return Err(Error::Usage(format!("{left}; edit the file as it should be, then keep value 0")));
         }
-        reversal.draft.message = self.undo_message(&row)?;
-        let mut out = Undone::default();
+        let reversed = self.reversed(&row)?;
+        reversal.draft.message = reversed.undo_message();
+        let mut out = Undone { reversed: vec![reversed], ..Undone::default() };
         self.write_reversal(reversal, &mut out)?;
         Ok(out)
     }
 
-    fn undo_message(&mut self, row: &RecordRow) -> Result<String, Error> {
+    fn reversed(&mut self, row: &RecordRow) -> Result<Reversed, Error> {
         let message = self.log.record(&row.place.device, row.spot)?.body()?.message;
-        let first = message.lines().next().unwrap_or_default();
-        Ok(format!("Undo {}: {first}", row.id.short(12)))
+        let name = self.members.0.get(&row.place.device).map(|member| member.name.clone());
+        Ok(Reversed {
+            record: row.id,
+            device: name.unwrap_or_else(|| row.place.device.short(8)),
+            message: message.lines().next().unwrap_or_default().to_owned(),
+        })
     }
 
     /// The documents that a folder's move carried, with their claim after it.

@@ -419,7 +419,8 @@ fn the_log_of_another_vault_is_set_aside_and_kept() {
         .map(<[u8]>::to_vec)
         .collect();
     let mut theirs: Vec<_> = theirs.split(|b| *b == b'\n').map(<[u8]>::to_vec).collect();
-    (kept.sort(), theirs.sort());
+    kept.sort();
+    theirs.sort();
     assert_eq!(kept, theirs);
     assert_eq!(answers(&root).unwrap(), want);
 }

@@ -8,7 +8,7 @@ use crate::args::AcceptArgs;
 use crate::context::Context;
 use crate::error::CliError;
 use crate::exit::Exit;
-use crate::report;
+use crate::report::{self, count};
 use crate::ui::Ui;
 
 /// Puts the present version of gated files in force, showing what that changes first.
@@ -32,7 +32,7 @@ pub fn run(args: &AcceptArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliErro
     }
     match accepted.is_empty() {
         true => ui.line("everything is in force already")?,
-        false => ui.line(format!("{} files are in force now", accepted.len()))?,
+        false => ui.line(format!("{} in force now", count(accepted.len(), "file")))?,
     }
     report::round(ui, &mut vault, &round)
 }

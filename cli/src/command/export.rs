@@ -14,10 +14,10 @@ pub fn run(args: &ExportArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliErro
         ui.value(&done)?;
     }
     ui.line(format!(
-        "{} files, {} records, {} Automerge documents in {}",
-        done.files,
-        done.records,
-        done.documents,
+        "{}, {}, {} in {}",
+        report::count(done.files, "file"),
+        report::count(done.records, "record"),
+        report::count(done.documents, "Automerge document"),
         args.dir.display()
     ))?;
     report::problems(ui, &done.problems);

@@ -4,7 +4,7 @@ use crate::args::ImportArgs;
 use crate::context::Context;
 use crate::error::CliError;
 use crate::exit::Exit;
-use crate::report;
+use crate::report::{self, count};
 use crate::ui::Ui;
 
 /// Takes in what an export of this vault has and this replica lacks. A folder that is no vault becomes a replica with
@@ -21,7 +21,12 @@ pub fn run(args: &ImportArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliErro
     if ui.json() {
         ui.value(&done)?;
     }
-    ui.line(format!("{} new records; {} files, {} documents", done.records, done.files, done.documents))?;
+    ui.line(format!(
+        "{}; {}, {}",
+        count(done.records, "new record"),
+        count(done.files, "file"),
+        count(done.documents, "document")
+    ))?;
     report::problems(ui, &done.problems);
     Ok(if done.problems.is_empty() { Exit::Done } else { Exit::Unconfirmed })
 }

@@ -10,6 +10,7 @@ use crate::command::sync::{runtime, settings};
 use crate::context::Context;
 use crate::error::CliError;
 use crate::exit::Exit;
+use crate::report::count;
 use crate::ui::Ui;
 
 /// Makes a folder a replica of a vault on another device, and returns when the first sync is complete.
@@ -42,6 +43,6 @@ fn show(report: &JoinReport, dir: &Path, ui: &mut Ui) -> Result<(), CliError> {
             "head": head, "state": state, "files": files, "problems": problems,
         }));
     }
-    ui.line(format!("{} is now {name}'s replica of {vault_name}: {files} files", dir.display()))?;
+    ui.line(format!("{} is now {name}'s replica of {vault_name}: {}", dir.display(), count(*files, "file")))?;
     ui.line(format!("at {}", head.as_deref().map_or("-", |head| head.get(..12).unwrap_or(head))))
 }

@@ -4,6 +4,7 @@ use crate::args::RebuildArgs;
 use crate::context::Context;
 use crate::error::CliError;
 use crate::exit::Exit;
+use crate::report::count;
 use crate::ui::Ui;
 
 /// Makes the database again from the log, and mends what follows from it.
@@ -22,9 +23,9 @@ pub fn run(args: &RebuildArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliErr
         );
     }
     ui.line(format!(
-        "{} records, {} documents; head {}",
-        done.records,
-        done.documents,
+        "{}, {}; head {}",
+        count(done.records, "record"),
+        count(done.documents, "document"),
         done.head.as_deref().unwrap_or("none")
     ))?;
     Ok(if done.lost.is_empty() { Exit::Done } else { Exit::Unconfirmed })

@@ -17,10 +17,10 @@ pub fn run(_args: &StatusArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliErr
     }
     let name = ui.paint(Style::Bold, one_line(&status.name));
     ui.line(format!(
-        "{name} on {} ({}), {} files",
+        "{name} on {} ({}), {}",
         one_line(&status.device.name),
         status.device.roles.join(", "),
-        status.files
+        report::count(status.files, "file")
     ))?;
     ui.line(format!("head {}", status.head.as_deref().unwrap_or("not computed yet")))?;
     if let Some(why) = &status.paused {
@@ -30,16 +30,16 @@ pub fn run(_args: &StatusArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliErr
     } else if status.pending.is_empty() {
         ui.line("nothing to take in")?;
     } else {
-        ui.line(format!("{} changes to take in (`aios commit`):", status.pending.len()))?;
+        ui.line(format!("{} to take in (`aios commit`):", report::count(status.pending.len(), "change")))?;
         report::changes(ui, &status.pending)?;
     }
     if status.conflicts > 0 {
-        ui.line(format!("{} conflicts (`aios conflicts`)", status.conflicts))?;
+        ui.line(format!("{} (`aios conflicts`)", report::count(status.conflicts, "conflict")))?;
     }
     if status.inbox > status.conflicts {
         ui.line(format!(
-            "{} files wait to be put in force (`aios accept`)",
-            status.inbox - status.conflicts
+            "{} to be put in force (`aios accept`)",
+            report::count(status.inbox - status.conflicts, "file")
         ))?;
     }
     for peer in &status.peers {

@@ -123,7 +123,8 @@ fn show(report: &SyncReport, ui: &mut Ui) -> Result<(), CliError> {
         (false, true) => "no other device; add one with `aios pair`".into(),
         (false, false) => ui.paint(Style::Yellow, "not synced"),
     };
-    ui.line(format!("{synced} at {head}"))?;
+    let at = if report.peers.is_empty() { "; head" } else { " at" };
+    ui.line(format!("{synced}{at} {head}"))?;
     match ui.json() {
         true => ui.value(report),
         false => Ok(()),

@@ -3,7 +3,7 @@
 use aios_vault::Vault;
 use aios_vault::absorb::{AbsorbOptions, Absorbed};
 use aios_vault::survey::Problem;
-use aios_vault::undo::Undone;
+use aios_vault::undo::{Reversed, Undone};
 use serde_json::json;
 
 use crate::args::UndoArgs;
@@ -49,10 +49,14 @@ pub fn finish(
             "head": head,
             "record": done.records.last(),
             "records": done.records,
+            "reversed": done.reversed,
             "changed": done.changed,
             "left": done.left,
             "problems": round.problems().collect::<Vec<_>>(),
         }))?;
+    }
+    for Reversed { record, device, message } in &done.reversed {
+        ui.line(format!("undid {} of {device}: {message}", record.short(12)))?;
     }
     match done.records.last() {
         Some(record) => ui.line(format!("record {}", record.short(12)))?,

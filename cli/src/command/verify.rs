@@ -4,6 +4,7 @@ use crate::args::VerifyArgs;
 use crate::context::Context;
 use crate::error::CliError;
 use crate::exit::Exit;
+use crate::report::count;
 use crate::ui::Ui;
 
 /// Checks that what lies here is what the members signed.
@@ -17,15 +18,18 @@ pub fn run(args: &VerifyArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliErro
     }
     let checked = report.checked;
     let counts = format!(
-        "{} records, {} documents, {} commits, {} files",
-        checked.records, checked.documents, checked.commits, checked.files
+        "{}, {}, {}, {}",
+        count(checked.records, "record"),
+        count(checked.documents, "document"),
+        count(checked.commits, "commit"),
+        count(checked.files, "file")
     );
     if report.ok {
         ui.line(format!("sound: {counts}"))?;
         return Ok(Exit::Done);
     }
     ui.warn(
-        format!("{} findings in {counts}", report.findings.len()),
+        format!("{} in {counts}", count(report.findings.len(), "finding")),
         Some("`aios rebuild` makes again what follows from the log"),
     );
     Ok(Exit::Findings)

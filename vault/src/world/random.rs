@@ -774,7 +774,6 @@ impl Run {
             panic!("paths at {n}: have {have:?}, want {want:?}\n{stories}");
         }
         let conflicts = self.world.replicas[n].conflict_rows().unwrap();
-        for (path, doc) in &places {}
         for (path, doc) in &places {
             let text = &files[path];
             let found = oracle::read(text);
