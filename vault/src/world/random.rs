@@ -408,7 +408,9 @@ impl Run {
             Kind::LookAlike => {
                 let Some(path) = self.desks[n].calm(x) else { return };
                 let text = String::from_utf8(self.desks[n].disk[&path].clone()).unwrap();
-                let Some(at) = text.find("title: v") else { return };
+                // Only in frontmatter does a title tell one from another.
+                let titled = oracle::read(text.as_bytes()).fields.contains_key("title");
+                let Some(at) = text.find("title: v").filter(|_| titled) else { return };
                 let other = format!("{}title: v{:05}{}", &text[..at], self.next(), &text[at + 13..]);
                 let to = format!("{}like{}.md", FOLDERS[pick(FOLDERS.len(), y)], self.next());
                 if path.ends_with(".md") && path_free(&self.desks[n].disk, &[&self.desks[n].locked], &to) {
@@ -425,7 +427,10 @@ impl Run {
                     std::fs::Permissions::from_mode(if exec { 0o755 } else { 0o644 }),
                 )
                 .unwrap();
-                self.desks[n].modes.insert(path, exec);
+                // Twice is not at all.
+                if self.desks[n].modes.remove(&path).is_none() {
+                    self.desks[n].modes.insert(path, exec);
+                }
             }
             Kind::StaleSave | Kind::OldSave => {
                 let Some(path) = self.desks[n].calm_of(&self.desks[n].before, x) else { return };
