@@ -83,6 +83,15 @@ impl Text {
         }
     }
 
+    /// The heads, and those that count as one with them: what an edit of it rests on.
+    pub fn all_heads(&self) -> impl Iterator<Item = &Head> {
+        let twins = match self {
+            Text::One { twins, .. } => twins.as_slice(),
+            _ => &[],
+        };
+        self.heads().iter().chain(twins)
+    }
+
     /// How it is held now.
     pub fn kind(&self) -> Kind {
         match self {

@@ -454,9 +454,8 @@ impl Vault {
             return Ok(Some(replace(bytes)));
         }
         let from = ContentHash::of(old.as_bytes());
-        let (epoch, heads) = match &found.text {
-            Text::One { epoch, head, twins, .. } => (*epoch, [std::slice::from_ref(head), twins].concat()),
-            Text::Characters { epoch, heads, .. } => (*epoch, heads.clone()),
+        let epoch = match &found.text {
+            Text::One { epoch, .. } | Text::Characters { epoch, .. } => *epoch,
             _ => return Ok(Some(replace(bytes))),
         };
         let change = match old_kind.by_character() {
@@ -464,7 +463,7 @@ impl Vault {
             true => {
                 let actor = self.actor;
                 let mut loaded = self.load(doc, epoch, old_kind, &touches, &view)?;
-                let changes = loaded.heads(doc, &heads)?;
+                let changes = loaded.heads(doc, found.text.all_heads())?;
                 let ranks = loaded.ranks().clone();
                 let edit = loaded.document.edit(&changes, &|change| ranks.get(change).copied(), new, &actor);
                 match edit {

@@ -97,7 +97,7 @@ impl Vault {
 
     /// Packs git's objects when many lie loose.
     fn tidy(&mut self) -> Result<(), Error> {
-        if git::loose_count(&self.repo)? < LOOSE {
+        if !git::loose_at_least(&self.repo, LOOSE)? {
             return Ok(());
         }
         self.repack()

@@ -48,7 +48,11 @@ pub(crate) struct Loaded {
 
 impl Loaded {
     /// The changes that stand for some content items.
-    pub fn heads(&self, doc: &DocId, heads: &[Head]) -> Result<Vec<ChangeHash>, Error> {
+    pub fn heads<'h>(
+        &self,
+        doc: &DocId,
+        heads: impl IntoIterator<Item = &'h Head>,
+    ) -> Result<Vec<ChangeHash>, Error> {
         let find = |head: &Head| {
             let edit = self.changes.get(&(head.place, head.index)).copied();
             edit.or_else(|| self.document.content_head(&head.content.hash)).ok_or_else(|| Error::Document {
@@ -56,7 +60,7 @@ impl Loaded {
                 why: format!("the change of record {} is missing", head.place),
             })
         };
-        heads.iter().map(find).collect()
+        heads.into_iter().map(find).collect()
     }
 
     /// The rank of every change that an item made.
@@ -241,7 +245,7 @@ impl Vault {
         view: &View,
         text: &Text,
     ) -> Result<Reading, Error> {
-        let heads = text.heads().iter().map(|head| (head.place, head.index)).collect();
+        let heads = text.all_heads().map(|head| (head.place, head.index)).collect();
         let known = (*doc, heads);
         if let Some(reading) = self.readings.get(&known) {
             return Ok(reading.clone());
@@ -268,14 +272,10 @@ impl Vault {
         let content = match text {
             Text::One { kind, epoch, head, .. } => {
                 if kind.by_character() && !linear(touches, view) {
-                    self.registers(
-                        doc,
-                        touches,
-                        view,
-                        (*kind, *epoch),
-                        std::slice::from_ref(head),
-                        &mut conflicts,
-                    )?;
+                    let heads: Vec<Head> = text.all_heads().cloned().collect();
+                    self.registers(doc, touches, view, (*kind, *epoch), &heads, &mut conflicts)?;
+                    // Several who made one file broke nothing.
+                    conflicts.retain(|conflict| conflict.kind != ConflictKind::Front);
                 }
                 head.content
             }
