@@ -2,6 +2,8 @@
 //!
 //! See `docs/formats.md`, Documents and Content.
 
+use std::sync::Arc;
+
 use crate::frontier::{Place, View};
 use crate::history::{Act, FolderMove, Touch};
 use crate::item::{Content, Epoch, Kind, Mode};
@@ -33,7 +35,7 @@ pub struct Head {
     pub content: Content,
     /// What its author had seen. Not the item itself: a stale save's own number would pull in records of its author that
     /// it had not seen.
-    pub seen: View,
+    pub seen: Arc<View>,
 }
 
 /// Where the content of a document in a view comes from.

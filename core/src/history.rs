@@ -1,5 +1,7 @@
 //! What the log says about documents, indexed for folding: touches of a document and moves of folders.
 
+use std::sync::Arc;
+
 use crate::clock::Stamp;
 use crate::frontier::{Place, View};
 use crate::id::DocId;
@@ -13,7 +15,7 @@ pub struct Touch {
     /// Its position among the items of the transaction.
     pub index: u32,
     /// What its author had seen of this vault: its past, or the base of a stale save (I6).
-    pub seen: View,
+    pub seen: Arc<View>,
     /// Its rank among concurrent values.
     pub rank: Stamp,
     /// What it does.

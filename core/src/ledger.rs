@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::convert::Infallible;
+use std::sync::Arc;
 
 use crate::clock::Stamp;
 use crate::frontier::{Place, View};
@@ -26,6 +27,7 @@ impl Ledger {
 
     /// Adds the items of a transaction that ends with the record at `place`, whose past is `past`.
     pub fn add(&mut self, place: Place, stamp: Stamp, past: &View, items: &[Item]) {
+        let past = Arc::new(past.clone());
         for (index, item) in items.iter().enumerate() {
             let index = index as u32;
             if let Item::MoveDir { from, to } = item {
@@ -33,7 +35,7 @@ impl Ledger {
                 self.moves.sort_by_key(|step| (step.stamp, step.index));
             }
             if let Some((doc, act, base)) = Act::of(item) {
-                let seen = base.base.unwrap_or_else(|| past.clone());
+                let seen = base.base.map_or_else(|| past.clone(), Arc::new);
                 self.push(doc, Touch { place, index, seen, rank: base.rank.unwrap_or(stamp), act });
             }
         }

@@ -4,6 +4,7 @@
 //! at hand, so the cost follows the change and not the vault (I13).
 
 use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
 
 use crate::fold::{Doc, fold};
 use crate::frontier::{Place, View};
@@ -15,7 +16,7 @@ use crate::path;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Placed {
     /// The folded document.
-    pub doc: Doc,
+    pub doc: Arc<Doc>,
     /// Its path: its claim, or its claim with a suffix.
     pub path: String,
 }
@@ -25,7 +26,7 @@ pub struct Namespace<'h, H: History> {
     history: &'h H,
     view: View,
     moves: Vec<FolderMove>,
-    folded: HashMap<DocId, Option<Doc>>,
+    folded: HashMap<DocId, Option<Arc<Doc>>>,
     claimed: HashMap<String, Vec<DocId>>,
 }
 
@@ -43,10 +44,10 @@ impl<'h, H: History> Namespace<'h, H> {
     }
 
     /// The document, if it lives in this view.
-    pub fn doc(&mut self, id: &DocId) -> Result<Option<&Doc>, H::Error> {
+    pub fn doc(&mut self, id: &DocId) -> Result<Option<&Arc<Doc>>, H::Error> {
         if !self.folded.contains_key(id) {
             let doc = fold(&self.history.touches(id)?, &self.moves, &self.view);
-            self.folded.insert(*id, doc);
+            self.folded.insert(*id, doc.map(Arc::new));
         }
         Ok(self.folded.get(id).and_then(Option::as_ref))
     }

@@ -1,7 +1,7 @@
 //! Whole commands against git, as ratios in one run on this machine: `cargo bench -p aios-tests --bench against_git`.
 //!
 //! `AIOS_BENCH_FILES=1000,10000` sets the sizes (default 10000), `AIOS_BENCH_FLAT=1` puts all files in one folder,
-//! `AIOS_BENCH_RUNS=3` how often each command is timed (the median counts). `AIOS_BIN` is the binary
+//! `AIOS_BENCH_RUNS=3` how often each command is timed (the median counts), `AIOS_BENCH_EDITS=5000` adds a file with so many past edits. `AIOS_BIN` is the binary
 //! (default: the release build beside this one). Prints a Markdown table.
 
 use std::path::{Path, PathBuf};
@@ -190,6 +190,26 @@ impl Bench {
             "1 MB rewritten whole / limit of 0.3 s",
             ours,
             Took { wall: Duration::from_millis(300), memory: 0.0 },
+            "1",
+        );
+        let Some(edits) = std::env::var("AIOS_BENCH_EDITS").ok().and_then(|n| n.parse::<usize>().ok()) else {
+            return;
+        };
+        let old = self.dir.join("old");
+        std::fs::create_dir_all(&old).expect("a folder");
+        let note = old.join("note.md");
+        std::fs::write(&note, "# Note\n").expect("a note");
+        self.aios(&["init", &text(&old), "--device", "old"]);
+        for n in 0..edits {
+            append(&note, &format!("line {n}\n"));
+            self.aios(&["-C", &text(&old), "commit", "-q"]);
+        }
+        append(&note, "one more\n");
+        let ours = self.aios(&["-C", &text(&old), "commit", "-q"]);
+        row(
+            &format!("commit of a file with {edits} past edits / limit of 0.1 s"),
+            ours,
+            Took { wall: Duration::from_millis(100), memory: 0.0 },
             "1",
         );
     }

@@ -84,6 +84,11 @@ pub fn open(path: &Path) -> Result<Connection, Error> {
     Ok(db)
 }
 
+/// Whether no record is in the database.
+pub fn is_empty(db: &Connection) -> bool {
+    db.query_row("SELECT NOT EXISTS (SELECT 1 FROM record)", [], |row| row.get(0)).unwrap_or(false)
+}
+
 /// Removes the database and what SQLite keeps beside it.
 pub fn remove(path: &Path) -> Result<(), Error> {
     for suffix in ["", "-wal", "-shm"] {

@@ -1,5 +1,7 @@
 //! The items of the log, indexed in the database: the [`History`] that folding reads.
 
+use std::sync::Arc;
+
 use aios_core::clock::{Hlc, Stamp};
 use aios_core::frontier::{Place, View};
 use aios_core::history::{Act, FolderMove, History, Touch};
@@ -117,9 +119,9 @@ impl SqlHistory<'_> {
     pub fn all(&self) -> Result<Vec<(DocId, Touch)>, Error> {
         let mut get = self.0.prepare_cached(&TOUCH.replacen(" FROM", ", i.doc FROM", 1))?;
         let mut rows = get.query([])?;
-        let mut out = Vec::new();
+        let (mut out, mut last) = (Vec::new(), Last::default());
         while let Some(row) = rows.next()? {
-            out.push((db::id(row.get(17)?, DocId::from_slice)?, touch(row)?));
+            out.push((db::id(row.get(17)?, DocId::from_slice)?, touch(row, &mut last)?));
         }
         Ok(out)
     }
@@ -135,7 +137,23 @@ impl SqlHistory<'_> {
     }
 }
 
-fn touch(row: &Row<'_>) -> Result<Touch, Error> {
+/// The view of the row before: items of one record share it.
+#[derive(Default)]
+struct Last {
+    bytes: Vec<u8>,
+    view: Arc<View>,
+}
+
+impl Last {
+    fn read(&mut self, bytes: &[u8]) -> Result<Arc<View>, Error> {
+        if self.bytes != bytes {
+            *self = Last { bytes: bytes.to_vec(), view: Arc::new(db::read_view(bytes)?) };
+        }
+        Ok(self.view.clone())
+    }
+}
+
+fn touch(row: &Row<'_>, last: &mut Last) -> Result<Touch, Error> {
     let content = || -> Result<Content, Error> {
         Ok(Content {
             hash: db::id(row.get(4)?, ContentHash::from_slice)?,
@@ -165,12 +183,13 @@ fn touch(row: &Row<'_>) -> Result<Touch, Error> {
     };
     let place =
         Place { device: db::id(row.get(12)?, DeviceId::from_slice)?, seq: row.get::<_, i64>(13)? as u64 };
-    let seen = match row.get::<_, Option<Vec<u8>>>(9)? {
-        Some(base) => db::read_view(&base)?,
-        None => {
-            // The row holds the record's own view; what it has seen ends before its transaction.
-            db::read_view(&row.get::<_, Vec<u8>>(16)?)?
-        }
+    let blob = |column: usize| {
+        Ok::<_, Error>(row.get_ref(column)?.as_blob_or_null().map_err(rusqlite::Error::from)?)
+    };
+    let seen = match blob(9)? {
+        Some(base) => last.read(base)?,
+        // The row holds the record's own view; what it has seen ends before its transaction.
+        None => last.read(blob(16)?.unwrap_or_default())?,
     };
     let rank = match row.get::<_, Option<String>>(10)? {
         Some(text) => serde_json::from_str(&text).map_err(|e| Error::Damaged(e.to_string()))?,
@@ -197,9 +216,9 @@ impl History for SqlHistory<'_> {
     fn touches(&self, doc: &DocId) -> Result<Vec<Touch>, Error> {
         let mut get = self.0.prepare_cached(&format!("{TOUCH} WHERE i.doc = ?"))?;
         let mut rows = get.query([doc.as_bytes()])?;
-        let mut out = Vec::new();
+        let (mut out, mut last) = (Vec::new(), Last::default());
         while let Some(row) = rows.next()? {
-            out.push(touch(row)?);
+            out.push(touch(row, &mut last)?);
         }
         Ok(out)
     }

@@ -213,7 +213,7 @@ impl Vault {
                 let mut view = touches
                     .iter()
                     .find(|touch| touch.index == index)
-                    .map(|touch| touch.seen.clone())
+                    .map(|touch| (*touch.seen).clone())
                     .unwrap_or_default();
                 view.add(place);
                 let kind =

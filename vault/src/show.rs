@@ -136,7 +136,7 @@ impl Vault {
         }
         let placement = Placement {
             path,
-            claim: found.claim,
+            claim: found.claim.clone(),
             kind: found.text.kind(),
             mode: found.mode,
             content: reading.content,

@@ -125,12 +125,8 @@ impl Vault {
             }
             Item::Edit { patch, from, .. } => {
                 let touches = SqlHistory(&self.db).touches(doc)?;
-                let mut seen = touches
-                    .iter()
-                    .find(|t| t.place == head.place && t.index == head.index)
-                    .map(|t| t.seen.clone())
-                    .unwrap_or_default();
-                seen = without(&seen, &head.place);
+                let own = touches.iter().find(|t| t.place == head.place && t.index == head.index);
+                let seen = own.map(|touch| without(&touch.seen, &head.place)).unwrap_or_default();
                 let base = self.bytes_in(doc, &touches, &seen)?.ok_or_else(|| fail("its base is missing"))?;
                 if ContentHash::of(&base) != from {
                     return Err(fail("its base is not the one its author saw"));
@@ -225,7 +221,7 @@ impl Vault {
         for head in heads {
             let text = String::from_utf8_lossy(&self.bytes_of_head(doc, head)?).into_owned();
             merged = Some(match merged {
-                None => (text, head.seen.clone()),
+                None => (text, View::clone(&head.seen)),
                 Some((so_far, taken)) => {
                     let base = self.bytes_in(doc, touches, &taken.meet(&head.seen))?;
                     let base =

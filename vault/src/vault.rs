@@ -66,11 +66,18 @@ impl Vault {
     pub(crate) fn open_layout(layout: Layout, patience: Duration) -> Result<Self, Error> {
         let replica = layout.replica()?;
         let lock = Lock::take(&layout.lock(), patience)?;
-        if !layout.database().exists() && crate::rebuild::has_history(&layout)? {
-            // Without the database the files on disk would look like new ones: they are adopted first.
-            return Ok(crate::rebuild::run(layout, replica, lock, &mut |_, _, _| {})?.0);
-        }
-        let db = db::open(&layout.database())?;
+        // Gone, or empty after a power cut: the files on disk would look like new ones, so they are adopted first.
+        let db = match layout.database().exists() {
+            true => Some(db::open(&layout.database())?).filter(|db| !db::is_empty(db)),
+            false => None,
+        };
+        let db = match db {
+            Some(db) => db,
+            None if crate::rebuild::has_history(&layout)? => {
+                return Ok(crate::rebuild::run(layout, replica, lock, &mut |_, _, _| {})?.0);
+            }
+            None => db::open(&layout.database())?,
+        };
         let keys = Keys::load(&replica.device)?;
         Self::assemble(layout, replica, keys, db, lock)
     }

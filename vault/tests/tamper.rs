@@ -307,6 +307,25 @@ fn a_file_changed_behind_its_time_is_named() {
 }
 
 #[test]
+fn a_database_that_is_empty_again_is_made_again() {
+    let sample = Sample::new();
+    let root = sample.copy();
+    let want = answers(&root).unwrap();
+    let path = root.join(".aios/cache.sqlite");
+    for suffix in ["-wal", "-shm"] {
+        let _ = std::fs::remove_file(root.join(format!(".aios/cache.sqlite{suffix}")));
+    }
+    overwrite(&path, b"");
+    assert_eq!(answers(&root).unwrap(), want);
+    // As a power cut leaves it that took the journal with the tables.
+    std::fs::remove_file(&path).unwrap();
+    let db = rusqlite::Connection::open(&path).unwrap();
+    db.query_row("PRAGMA journal_mode=WAL", [], |_| Ok(())).unwrap();
+    drop(db);
+    assert_eq!(answers(&root).unwrap(), want);
+}
+
+#[test]
 fn a_flip_in_the_database_shows_or_changes_nothing() {
     let sample = Sample::new();
     // A copy's files have other inodes: let the database know them first.
