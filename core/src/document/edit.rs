@@ -110,17 +110,17 @@ impl Document {
 fn target(base: &Parts, old: &str, fresh: Parts, new: &str) -> Parts {
     let has_block = old.len() > base.body.len();
     match fresh.has_front() {
-        true if is_same_block(base, old, &fresh, new) => keep_untouched(base, fresh),
+        true if is_same_block(base, old, &fresh, new) => keep_lists(base, fresh),
         false if !has_block => fresh,
         _ => by_range(base, old, new),
     }
 }
 
-/// `fresh`, with each entry whose text is that of `base` as `base` holds it: a list that a merge emptied reads as a scalar,
-/// and an edit beside it must not make it one.
-fn keep_untouched(base: &Parts, mut fresh: Parts) -> Parts {
-    let held: BTreeMap<&str, &Value> =
-        base.entries.iter().map(|entry| (entry.name.as_str(), &entry.value)).collect();
+/// `fresh`, with each list of `base` whose text is the same as `base` holds it: one that a merge emptied reads as a scalar, and
+/// an edit beside it must not make it one.
+fn keep_lists(base: &Parts, mut fresh: Parts) -> Parts {
+    let lists = base.entries.iter().filter(|entry| matches!(entry.value, Value::List { .. }));
+    let held: BTreeMap<&str, &Value> = lists.map(|entry| (entry.name.as_str(), &entry.value)).collect();
     for Entry { name, value } in &mut fresh.entries {
         if let Some(held) = held.get(name.as_str()).filter(|held| held.raw() == value.raw()) {
             *value = (*held).clone();
