@@ -175,13 +175,19 @@ fn tickets_that_cannot_be_used() {
     // A name that is taken can be chosen anew with the same ticket.
     let taken = phone.fails(&["join", &ticket, phone.root.to_str().unwrap(), "--device", "Laptop"], 1);
     assert!(taken.contains("Laptop") && taken.contains("--device"), "{taken}");
+    // The vault that made it is no device that could join, and one that has joined needs none.
+    assert!(laptop.fails(&["join", &ticket, laptop.root.to_str().unwrap()], 1).contains("another folder"));
     phone.join(&ticket, "phone");
     assert_eq!(pairing.end().0, 0);
+    let again = phone.run(&["join", &ticket, phone.root.to_str().unwrap()]);
+    assert!(String::from_utf8_lossy(&again.stderr).contains("the ticket is unused"), "{again:?}");
     assert!(try_to_join(&thief, &ticket, 1).contains("used"));
     assert!(!thief.root.join(".aios").exists());
     assert_eq!(daemon.terminate(), 0);
     // Nobody is there any more.
-    assert!(try_to_join(&Device::new(dir.path(), "late"), &ticket, 3).contains("not reachable"));
+    assert!(
+        try_to_join(&Device::new(dir.path(), "late"), &ticket, 3).contains("`aios pair` must still wait")
+    );
 }
 
 #[test]
