@@ -65,11 +65,11 @@ pub(crate) fn read(
     Ok((out, wrong))
 }
 
-/// The vault that the mirror of `device` is of: the first sound record tells.
-pub(crate) fn vault(repo: &Repository, device: &DeviceId) -> Result<Option<VaultId>, Error> {
-    let (found, _) = chunks(repo, device)?;
-    let sound = |record: &Record| record.header.device == *device && record.verify_signature().is_ok();
-    Ok(found.iter().find(|(_, record)| sound(record)).map(|(_, record)| record.header.vault))
+/// What the mirror of `device` holds that is sound, of whatever vault.
+pub(crate) fn sound(repo: &Repository, device: &DeviceId) -> Result<Vec<Record>, Error> {
+    let records = chunks(repo, device)?.0.into_iter().map(|(_, record)| record);
+    let is_sound = |record: &Record| record.header.device == *device && record.verify_signature().is_ok();
+    Ok(records.filter(is_sound).collect())
 }
 
 /// A record, after the name of the chunk it lies in.

@@ -5,7 +5,6 @@ use aios_core::event::Event;
 use aios_core::id::{DeviceId, VaultId};
 use aios_core::item::Item;
 use aios_core::record::Record;
-use git2::Repository;
 
 use crate::create::folder_name;
 use crate::error::Error;
@@ -21,8 +20,9 @@ pub(crate) fn recall(layout: &Layout, device: Option<&str>) -> Result<Replica, E
     let mut names = Names::default();
     let mut mine: Vec<(DeviceId, VaultId)> = Vec::new();
     for id in mirror::devices(&repo)? {
-        let Some(vault) = mirror::vault(&repo, &id)? else { continue };
-        names.learn(&repo, &vault, &id)?;
+        let records = mirror::sound(&repo, &id)?;
+        let Some(vault) = records.first().map(|record| record.header.vault) else { continue };
+        records.iter().for_each(|record| names.learn(record));
         if Keys::load(&id).is_ok() {
             mine.push((id, vault));
         }
@@ -55,7 +55,7 @@ pub(crate) fn recall(layout: &Layout, device: Option<&str>) -> Result<Replica, E
     }
 }
 
-/// What the first records say vaults and devices are called.
+/// What records say vaults and devices are called.
 #[derive(Default)]
 struct Names {
     vaults: Vec<(VaultId, String)>,
@@ -63,22 +63,19 @@ struct Names {
 }
 
 impl Names {
-    fn learn(&mut self, repo: &Repository, vault: &VaultId, device: &DeviceId) -> Result<(), Error> {
-        for mirrored in mirror::read(repo, vault, device)?.0 {
-            for event in events(&mirrored.record) {
-                match event {
-                    Event::VaultCreated { name, device_name, .. } => {
-                        self.vaults.push((*vault, name));
-                        self.devices.push((*device, device_name));
-                    }
-                    Event::DeviceAdded { device, name, .. } | Event::DeviceRenamed { device, name } => {
-                        self.devices.push((device, name));
-                    }
-                    _ => {}
+    fn learn(&mut self, record: &Record) {
+        for item in record.body().map(|body| body.items).unwrap_or_default() {
+            match item {
+                Item::Event(Event::VaultCreated { name, device_name, .. }) => {
+                    self.vaults.push((record.header.vault, name));
+                    self.devices.push((record.header.device, device_name));
                 }
+                Item::Event(
+                    Event::DeviceAdded { device, name, .. } | Event::DeviceRenamed { device, name },
+                ) => self.devices.push((device, name)),
+                _ => {}
             }
         }
-        Ok(())
     }
 
     fn vault(&self, vault: &VaultId) -> Option<&str> {
@@ -88,12 +85,4 @@ impl Names {
     fn device(&self, device: &DeviceId) -> Option<&str> {
         self.devices.iter().rev().find(|(id, _)| id == device).map(|(_, name)| name.as_str())
     }
-}
-
-fn events(record: &Record) -> Vec<Event> {
-    let items = record.body().map(|body| body.items).unwrap_or_default();
-    items
-        .into_iter()
-        .filter_map(|item| if let Item::Event(event) = item { Some(event) } else { None })
-        .collect()
 }

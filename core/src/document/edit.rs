@@ -287,17 +287,9 @@ impl Work<'_> {
                 Value::Scalar(_) => write_items(tx, &objects.items, &mut items, name, &[])?,
             };
             let register = value.register();
-            let is_held = held == Some(register.as_str());
-            if is_held && !items_changed {
-                continue;
+            if items_changed || held != Some(register.as_str()) {
+                put(tx, &objects.front, name, values, &register)?;
             }
-            if is_held || values.is_some_and(Values::contested) {
-                // Automerge takes no second put of an equal value, and of one that is among several it only drops the
-                // others: the register is written anew. So a list outlives a removal of its key made at the same time, and
-                // a value that was chosen has the rank of the choice.
-                tx.delete(&objects.front, name.as_str())?;
-            }
-            tx.put(&objects.front, name.as_str(), register)?;
         }
         write_order(tx, &objects.order, state, target)?;
         write_body(tx, &objects.body, &state.body, body)
@@ -314,13 +306,26 @@ fn write_fence(
         Some(_) if wanted.is_empty() => tx.delete(ROOT, key),
         Some(held) if held.winner() == wanted => Ok(()),
         None if wanted.is_empty() => Ok(()),
-        Some(held) if held.contested() => {
-            // As in the frontmatter: what was chosen is written anew.
-            tx.delete(ROOT, key)?;
-            tx.put(ROOT, key, wanted)
-        }
-        _ => tx.put(ROOT, key, wanted),
+        _ => put(tx, &ROOT, key, held, wanted),
     }
+}
+
+/// Writes a register that holds `held`.
+///
+/// Automerge takes no second put of an equal value, and of one that is among several it only drops the others: then the
+/// register is written anew. So a list outlives a removal of its key made at the same time, and a value that was chosen
+/// has the rank of the choice.
+fn put(
+    tx: &mut Transaction<'_>,
+    map: &ObjId,
+    key: &str,
+    held: Option<&Values>,
+    value: &str,
+) -> Result<(), AutomergeError> {
+    if held.is_some_and(|held| held.contested() || held.winner() == value) {
+        tx.delete(map, key)?;
+    }
+    tx.put(map, key, value)
 }
 
 /// Makes `wanted` the items shown of the entry `name`; tells whether anything changed.

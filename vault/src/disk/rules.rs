@@ -70,7 +70,7 @@ static LEFT_BEHIND: LazyLock<Gitignore> = LazyLock::new(|| {
 });
 
 /// Whether a built-in rule may hold for the last component of `path`: what this says no to matches none of them.
-fn odd(path: &str) -> bool {
+fn may_be_left_behind(path: &str) -> bool {
     let name = super::folder::split(path).1;
     path.contains(".obsidian")
         || name.starts_with(['.', '#'])
@@ -185,7 +185,7 @@ impl Rules {
                 }
             }
             if folder.is_empty() {
-                return odd(path) && LEFT_BEHIND.matched(Path::new(path), is_dir).is_ignore();
+                return may_be_left_behind(path) && LEFT_BEHIND.matched(Path::new(path), is_dir).is_ignore();
             }
             folder = super::folder::split(folder).0;
         }
@@ -249,7 +249,7 @@ mod tests {
             let path = format!("{folder}{start}{middle}{end}");
             proptest::prop_assume!(!path.ends_with('/') && !path.is_empty());
             let left_behind = LEFT_BEHIND.matched(Path::new(&path), is_dir).is_ignore();
-            proptest::prop_assert!(odd(&path) || !left_behind, "{path}");
+            proptest::prop_assert!(may_be_left_behind(&path) || !left_behind, "{path}");
         }
     }
 
