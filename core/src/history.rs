@@ -149,7 +149,7 @@ pub trait History {
     /// What can go wrong reading it.
     type Error;
     /// Every touch of a document, in any order.
-    fn touches(&self, doc: &DocId) -> Result<Vec<Touch>, Self::Error>;
+    fn touches(&self, doc: &DocId) -> Result<Arc<Vec<Touch>>, Self::Error>;
     /// Documents that some item ever made claim exactly this folded path.
     fn claimants(&self, folded: &str) -> Result<Vec<DocId>, Self::Error>;
     /// Documents that some item ever made claim a path below this folded folder.

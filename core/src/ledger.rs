@@ -14,7 +14,7 @@ use crate::path;
 /// Items by document and by claimed path.
 #[derive(Debug, Clone, Default)]
 pub struct Ledger {
-    touches: HashMap<DocId, Vec<Touch>>,
+    touches: HashMap<DocId, Arc<Vec<Touch>>>,
     claims: BTreeMap<String, BTreeSet<DocId>>,
     moves: Vec<FolderMove>,
 }
@@ -46,7 +46,7 @@ impl Ledger {
         if let Some(claim) = touch.act.claim() {
             self.claims.entry(path::fold(claim)).or_default().insert(doc);
         }
-        self.touches.entry(doc).or_default().push(touch);
+        Arc::make_mut(self.touches.entry(doc).or_default()).push(touch);
     }
 
     /// Adds a folder move.
@@ -64,7 +64,7 @@ impl Ledger {
 impl History for Ledger {
     type Error = Infallible;
 
-    fn touches(&self, doc: &DocId) -> Result<Vec<Touch>, Infallible> {
+    fn touches(&self, doc: &DocId) -> Result<Arc<Vec<Touch>>, Infallible> {
         Ok(self.touches.get(doc).cloned().unwrap_or_default())
     }
 

@@ -142,7 +142,7 @@ impl<'h, H: History> Namespace<'h, H> {
         let mut vacated = None;
         for origin in self.origins(&folded) {
             for id in self.history.claimants(&origin)? {
-                for touch in self.history.touches(&id)? {
+                for touch in self.history.touches(&id)?.iter() {
                     if self.view.has(&touch.place) && matches!(touch.act, Act::Delete | Act::Move { .. }) {
                         vacated = vacated.max(Some((touch.rank, touch.place)));
                     }

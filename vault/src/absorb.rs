@@ -20,7 +20,7 @@ use crate::disk;
 use crate::error::Error;
 use crate::file::{By, FileRow, Shown};
 use crate::git;
-use crate::index::SqlHistory;
+use crate::open::AHEAD;
 use crate::survey::{Problem, Saved, Survey};
 use crate::vault::{Progress, Vault};
 
@@ -175,8 +175,13 @@ impl Vault {
                 false => self.absorb_save(&row, to, index.as_ref(), &mut draft, &mut after, out)?,
             }
         }
-        for (row, saved) in survey.modified {
-            self.absorb_save(&row, saved, index.as_ref(), &mut draft, &mut after, out)?;
+        let mut modified = survey.modified.into_iter().peekable();
+        while modified.peek().is_some() {
+            let some: Vec<_> = modified.by_ref().take(AHEAD).collect();
+            self.load_ahead_now(&some.iter().map(|(row, _)| row.doc).collect::<Vec<_>>())?;
+            for (row, saved) in some {
+                self.absorb_save(&row, saved, index.as_ref(), &mut draft, &mut after, out)?;
+            }
         }
         for (row, found) in survey.touched {
             self.mode_change(&row, &found, &mut draft, out)?;
@@ -410,7 +415,7 @@ impl Vault {
         bytes: Option<Vec<u8>>,
         at: Option<View>,
     ) -> Result<Option<Edited>, Error> {
-        let touches = SqlHistory(&self.db).touches(doc)?;
+        let touches = self.history().touches(doc)?;
         let view = at.clone().unwrap_or_else(|| self.view.clone());
         // Deleted in the meantime: the save brings it back, from its last content (I5).
         let living: Vec<Touch> = touches.iter().filter(|touch| touch.act != Act::Delete).cloned().collect();
@@ -467,8 +472,14 @@ impl Vault {
                 let ranks = loaded.ranks().clone();
                 let edit = loaded.document.edit(&changes, &|change| ranks.get(change).copied(), new, &actor);
                 match edit {
-                    Ok(Some(edit)) => Some(Bytes(edit.change)),
-                    Ok(None) => return Ok(None),
+                    Ok(Some(edit)) => {
+                        self.open.draft(loaded);
+                        Some(Bytes(edit.change))
+                    }
+                    Ok(None) => {
+                        self.open.keep(loaded);
+                        return Ok(None);
+                    }
                     Err(DocumentError::Unfaithful) => return Ok(Some(replace(bytes))),
                     Err(e) => return Err(crate::text::document_error(doc, e)),
                 }
@@ -482,7 +493,7 @@ impl Vault {
 
     /// The item that made a document, if it was made at this very path.
     fn made_at(&mut self, doc: &DocId, claim: &str) -> Result<Option<Item>, Error> {
-        let touches = SqlHistory(&self.db).touches(doc)?;
+        let touches = self.history().touches(doc)?;
         let Some(create) = touches.iter().find(|touch| matches!(touch.act, Act::Create { .. })) else {
             return Ok(None);
         };
@@ -577,7 +588,7 @@ impl Vault {
                     }
                 }
                 (false, false) => {
-                    let history = SqlHistory(&self.db);
+                    let history = self.history();
                     let mut space = Namespace::new(&history, self.view.clone())?;
                     let name = space.after(&claim, author, 0)?;
                     if name == author.to_string() {

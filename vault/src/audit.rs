@@ -21,7 +21,6 @@ use serde::Serialize;
 
 use crate::absorb::PathChange;
 use crate::error::Error;
-use crate::index::SqlHistory;
 use crate::vault::{RecordRow, Vault};
 
 /// One transaction, as the audit trail shows it.
@@ -153,7 +152,7 @@ impl Vault {
 
     /// What the items of a transaction did to paths, as its author saw them.
     fn changed_by(&self, row: &RecordRow, items: &[Item]) -> Result<Vec<PathChange>, Error> {
-        let history = SqlHistory(&self.db);
+        let history = self.history();
         let mut before = Namespace::new(&history, self.past(row)?)?;
         let mut after = Namespace::new(&history, row.view.clone())?;
         let mut out = Vec::new();
@@ -199,7 +198,7 @@ impl Vault {
     /// The documents that are, or if none is were, at a path or below it.
     pub(crate) fn docs_at(&self, path: &str) -> Result<BTreeSet<DocId>, Error> {
         let folded = path::fold(path);
-        let history = SqlHistory(&self.db);
+        let history = self.history();
         let mut space = Namespace::new(&history, self.view.clone())?;
         let mut out: BTreeSet<DocId> = self.doc_at(path)?.into_iter().collect();
         out.extend(space.below(&folded)?);
@@ -220,7 +219,7 @@ impl Vault {
         if docs.is_empty() {
             return Err(Error::Unknown { what: "path", name: path.to_owned() });
         }
-        let history = SqlHistory(&self.db);
+        let history = self.history();
         let moves = history.folder_moves()?;
         let mut places: BTreeSet<Place> = BTreeSet::new();
         for doc in docs {
@@ -247,7 +246,7 @@ impl Vault {
 
     /// A document as it was in a set of records; `None` if it did not live there.
     pub(crate) fn version(&mut self, doc: &DocId, view: &View) -> Result<Option<Version>, Error> {
-        let history = SqlHistory(&self.db);
+        let history = self.history();
         let placed = Namespace::new(&history, view.clone())?.place(doc)?;
         let touches = history.touches(doc)?;
         let Some(placed) = placed else { return Ok(None) };
@@ -266,8 +265,8 @@ impl Vault {
 
     /// The touches of a document made by one transaction, in order.
     pub(crate) fn touches_of(&self, doc: &DocId, place: &Place) -> Result<Vec<Touch>, Error> {
-        let mut out = SqlHistory(&self.db).touches(doc)?;
-        out.retain(|touch| touch.place == *place);
+        let touches = self.history().touches(doc)?;
+        let mut out: Vec<Touch> = touches.iter().filter(|touch| touch.place == *place).cloned().collect();
         out.sort_by_key(|touch| touch.index);
         Ok(out)
     }

@@ -70,6 +70,11 @@ impl Vault {
         }
         let (mut seq, mut prev) = tip.map_or((0, None), |(seq, id, _)| (seq, Some(id)));
         let lengths = parts(&draft.items);
+        let edits = draft.items.iter().filter_map(|(item, _)| match item {
+            Item::Edit { doc, epoch, .. } => Some((*doc, *epoch)),
+            _ => None,
+        });
+        let edited = edits.collect();
         let mut items = draft.items.into_iter();
         let mut records = Vec::with_capacity(lengths.len());
         for (n, length) in lengths.iter().enumerate() {
@@ -103,7 +108,9 @@ impl Vault {
             prev = Some(record.id);
             records.push(record);
         }
-        self.write_own(&records)
+        let id = self.write_own(&records)?;
+        self.open.confirm(edited);
+        Ok(id)
     }
 
     /// Cancels a transaction that a crash left open: its parts have no effect.

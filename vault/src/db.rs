@@ -11,7 +11,7 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
 use crate::error::Error;
 
 /// Bumped whenever the tables change; another number means "make it again".
-const SCHEMA: i64 = 1;
+const SCHEMA: i64 = 2;
 
 const TABLES: &str = "
 CREATE TABLE meta(key TEXT PRIMARY KEY, value BLOB) WITHOUT ROWID;
@@ -52,7 +52,7 @@ CREATE TABLE shown(
   by INTEGER NOT NULL, PRIMARY KEY(doc, n)) WITHOUT ROWID;
 CREATE TABLE merge(heads TEXT PRIMARY KEY, git BLOB NOT NULL, root BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE automerge(
-  doc BLOB NOT NULL, epoch TEXT NOT NULL, bytes BLOB NOT NULL, changes TEXT NOT NULL,
+  doc BLOB NOT NULL, epoch TEXT NOT NULL, bytes BLOB NOT NULL, changes BLOB NOT NULL,
   PRIMARY KEY(doc, epoch)) WITHOUT ROWID;
 CREATE TABLE accepted(path TEXT PRIMARY KEY, hash BLOB NOT NULL, ms INTEGER NOT NULL, n INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE peer(device BLOB PRIMARY KEY, addrs TEXT NOT NULL, seen INTEGER, acked BLOB) WITHOUT ROWID;

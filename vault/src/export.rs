@@ -17,7 +17,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::absorb::Absorbed;
 use crate::error::Error;
-use crate::index::SqlHistory;
 use crate::survey::Problem;
 use crate::tape::{Step, Tape};
 use crate::vault::{Progress, Vault};
@@ -249,7 +248,7 @@ impl Vault {
     /// The Automerge document of the epoch a document is in, at the version its file reads, as Automerge itself saves it.
     fn export_document(&mut self, folder: &Path, doc: &DocId) -> Result<(), Error> {
         use aios_core::fold::{Text, fold};
-        let touches = SqlHistory(&self.db).touches(doc)?;
+        let touches = self.history().touches(doc)?;
         let view = self.shown.clone();
         let Some(found) = fold(&touches, &[], &view) else { return Ok(()) };
         let (kind, epoch) = match &found.text {

@@ -14,7 +14,6 @@ use crate::author::Draft;
 use crate::db;
 use crate::error::Error;
 use crate::git;
-use crate::index::SqlHistory;
 use crate::vault::{Progress, Vault, git_error};
 
 impl Vault {
@@ -205,7 +204,7 @@ impl Vault {
                 None => {
                     let author =
                         aios_core::frontier::Place { device: self.replica.device, seq: self.next_seq()? };
-                    let history = SqlHistory(&self.db);
+                    let history = self.history();
                     let after =
                         Namespace::new(&history, self.view.clone())?.after(&at, author, draft.items.len())?;
                     let doc = DocId::of(&self.replica.vault, &path::fold(&at), &after);

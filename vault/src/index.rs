@@ -1,5 +1,7 @@
 //! The items of the log, indexed in the database: the [`History`] that folding reads.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use aios_core::clock::{Hlc, Stamp};
@@ -57,17 +59,52 @@ pub struct Source {
     pub payload: Option<u64>,
 }
 
+/// From this many items on a document's touches are kept in memory.
+const LONG: usize = 64;
+/// How many such documents are kept.
+const KEPT: usize = 256;
+
+/// The touches of documents that have many: within one command they are asked for again and again, and only new ones are
+/// read then (I13). To be forgotten when rows are taken back or change.
+#[derive(Debug, Default)]
+pub struct Long(RefCell<HashMap<DocId, Kept>>);
+
+#[derive(Debug)]
+struct Kept {
+    /// The number of the record and the index of the newest.
+    newest: (i64, i64),
+    touches: Arc<Vec<Touch>>,
+}
+
+impl Long {
+    /// Drops all.
+    pub fn forget(&self) {
+        self.0.borrow_mut().clear();
+    }
+}
+
 /// The [`History`] in a database.
 #[derive(Debug, Clone, Copy)]
-pub struct SqlHistory<'d>(pub &'d Connection);
+pub struct SqlHistory<'d> {
+    /// The database.
+    pub db: &'d Connection,
+    /// What is remembered of it.
+    pub long: &'d Long,
+}
 
 const TOUCH: &str = "SELECT i.act, i.path, i.kind, i.mode, i.hash, i.git, i.size, i.epoch, i.character, i.base, i.rank, i.idx,
     r.device, r.seq, r.ms, r.count, r.view FROM item i JOIN record r ON r.n = i.record";
 
+/// In order of the primary key, so that what follows the newest known is a range of it.
+const TOUCHES_AFTER: &str =
+    "SELECT i.act, i.path, i.kind, i.mode, i.hash, i.git, i.size, i.epoch, i.character, i.base, i.rank, i.idx,
+    r.device, r.seq, r.ms, r.count, r.view, i.record FROM item i JOIN record r ON r.n = i.record
+    WHERE i.doc = ? AND (i.record, i.idx) > (?, ?) ORDER BY i.record, i.idx";
+
 impl SqlHistory<'_> {
     /// Where an item lies in the log.
     pub fn source(&self, doc: &DocId, place: &Place, index: u32) -> Result<Source, Error> {
-        let mut get = self.0.prepare_cached(
+        let mut get = self.db.prepare_cached(
             "SELECT p.device, p.segment, i.at, i.len, i.payload FROM record r JOIN item i ON i.record = r.n
              JOIN record p ON p.n = i.part WHERE r.device = ? AND r.seq = ? AND i.doc = ? AND i.idx = ?",
         )?;
@@ -97,7 +134,7 @@ impl SqlHistory<'_> {
         view: &View,
     ) -> Result<(std::collections::BTreeSet<DocId>, Vec<FolderMove>), Error> {
         let mut docs = std::collections::BTreeSet::new();
-        let mut get = self.0.prepare_cached(
+        let mut get = self.db.prepare_cached(
             "SELECT DISTINCT i.doc FROM record r JOIN item i ON i.record = r.n WHERE r.device = ? AND r.seq > ? AND r.seq <= ?",
         )?;
         for end in view.iter() {
@@ -117,7 +154,7 @@ impl SqlHistory<'_> {
 
     /// Every touch of every document.
     pub fn all(&self) -> Result<Vec<(DocId, Touch)>, Error> {
-        let mut get = self.0.prepare_cached(&TOUCH.replacen(" FROM", ", i.doc FROM", 1))?;
+        let mut get = self.db.prepare_cached(&TOUCH.replacen(" FROM", ", i.doc FROM", 1))?;
         let mut rows = get.query([])?;
         let (mut out, mut last) = (Vec::new(), Last::default());
         while let Some(row) = rows.next()? {
@@ -127,7 +164,7 @@ impl SqlHistory<'_> {
     }
 
     fn ids(&self, sql: &str, args: impl rusqlite::Params) -> Result<Vec<DocId>, Error> {
-        let mut get = self.0.prepare_cached(sql)?;
+        let mut get = self.db.prepare_cached(sql)?;
         let mut rows = get.query(args)?;
         let mut out = Vec::new();
         while let Some(row) = rows.next()? {
@@ -213,14 +250,26 @@ pub fn act_number(act: &Act) -> i64 {
 impl History for SqlHistory<'_> {
     type Error = Error;
 
-    fn touches(&self, doc: &DocId) -> Result<Vec<Touch>, Error> {
-        let mut get = self.0.prepare_cached(&format!("{TOUCH} WHERE i.doc = ?"))?;
-        let mut rows = get.query([doc.as_bytes()])?;
-        let (mut out, mut last) = (Vec::new(), Last::default());
+    fn touches(&self, doc: &DocId) -> Result<Arc<Vec<Touch>>, Error> {
+        let mut long = self.long.0.borrow_mut();
+        let (mut newest, mut touches) = match long.remove(doc) {
+            Some(kept) => (kept.newest, kept.touches),
+            None => ((-1, -1), Arc::default()),
+        };
+        let mut get = self.db.prepare_cached(TOUCHES_AFTER)?;
+        let mut rows = get.query(params![doc.as_bytes(), newest.0, newest.1])?;
+        let mut last = Last::default();
         while let Some(row) = rows.next()? {
-            out.push(touch(row, &mut last)?);
+            Arc::make_mut(&mut touches).push(touch(row, &mut last)?);
+            newest = (row.get(17)?, row.get(11)?);
         }
-        Ok(out)
+        if touches.len() >= LONG {
+            if long.len() >= KEPT {
+                long.clear();
+            }
+            long.insert(*doc, Kept { newest, touches: touches.clone() });
+        }
+        Ok(touches)
     }
 
     fn claimants(&self, folded: &str) -> Result<Vec<DocId>, Error> {
@@ -234,7 +283,7 @@ impl History for SqlHistory<'_> {
     }
 
     fn folder_moves(&self) -> Result<Vec<FolderMove>, Error> {
-        let mut get = self.0.prepare_cached(
+        let mut get = self.db.prepare_cached(
             "SELECT r.device, r.seq, r.ms, r.count, m.idx, m.src, m.dst FROM moved m JOIN record r ON r.n = m.record",
         )?;
         let mut rows = get.query([])?;

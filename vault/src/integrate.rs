@@ -337,6 +337,7 @@ impl Vault {
             self.db.prepare_cached("UPDATE record SET ends = ? WHERE n = ?")?.execute([n, *part])?;
         }
         if !open.is_empty() {
+            self.long.forget();
             let device = self.row(n)?.place.device;
             self.set_open(&device, &[])?;
         }
@@ -344,6 +345,7 @@ impl Vault {
     }
 
     fn drop_part(&self, part: i64) -> Result<(), Error> {
+        self.long.forget();
         self.db.prepare_cached("DELETE FROM item WHERE part = ?")?.execute([part])?;
         self.db.prepare_cached("DELETE FROM moved WHERE record = ?")?.execute([part])?;
         let device = self.row(part)?.place.device;
@@ -479,6 +481,7 @@ impl Vault {
             good += 1;
         }
         self.db.execute_batch("ROLLBACK TO trial; RELEASE trial")?;
+        self.long.forget();
         (self.view, self.members) = (view, members);
         let good = &records[..good];
         let mut spots: BTreeMap<Place, Spot> = BTreeMap::new();

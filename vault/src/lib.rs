@@ -34,6 +34,7 @@ mod foreign;
 mod index;
 mod members;
 mod mirror;
+mod open;
 mod project;
 mod publish;
 mod recall;

@@ -16,7 +16,6 @@ use serde_json::value::RawValue;
 
 use crate::error::Error;
 use crate::git::{self, Objects};
-use crate::index::SqlHistory;
 use crate::show::Change;
 use crate::vault::{Progress, RecordRow, Vault, git_error};
 
@@ -270,7 +269,7 @@ impl Vault {
                 if known {
                     return Ok(());
                 }
-                let touches = SqlHistory(&self.db).touches(doc)?;
+                let touches = self.history().touches(doc)?;
                 match aios_core::fold::fold(&touches, &[], view) {
                     Some(found) => self.bytes_of_text(doc, &touches, view, &found.text)?,
                     None => return Err(Error::Document { doc: *doc, why: "it has no content".into() }),

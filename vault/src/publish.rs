@@ -137,7 +137,7 @@ impl Vault {
             chunks.iter().map(|chunk| (chunk.name().into_bytes(), Some((0o100_644, chunk.oid)))).collect();
         let tree = git::edit_tree(&mut objects, None, &entries)?;
         let by = git::Signature::new("aios", "aios@localhost", (wall / 1000) as i64);
-        let message = format!("Log of device {device} up to record {seq}\n").into_bytes();
+        let message = format!("{}{device} up to record {seq}\n", git::LOG_MESSAGE).into_bytes();
         let commit = git::Commit {
             tree,
             parents: Vec::new(),

@@ -13,7 +13,6 @@ use crate::audit::time;
 use crate::author::Draft;
 use crate::conflict::{Conflict, ConflictKind};
 use crate::error::Error;
-use crate::index::SqlHistory;
 use crate::vault::Vault;
 
 /// One value of a conflict, as listed.
@@ -208,7 +207,7 @@ impl Vault {
                     return Ok(Vec::new());
                 };
                 let (index, content) = head;
-                let history = SqlHistory(&self.db);
+                let history = self.history();
                 let all = history.touches(&doc)?;
                 let mut view = touches
                     .iter()

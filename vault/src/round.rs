@@ -4,6 +4,7 @@
 use git2::Oid;
 
 use crate::absorb::{AbsorbOptions, Absorbed};
+use crate::db;
 use crate::error::Error;
 use crate::git;
 use crate::settle::Settled;
@@ -14,6 +15,8 @@ use crate::vault::{Progress, Vault};
 const TRIES: usize = 8;
 /// From this many objects on, what git keeps one by one is packed.
 const LOOSE: usize = 4_000;
+/// Where it is remembered how many of them the last packing had to leave.
+const LEFT: &str = "loose";
 
 /// What a round did.
 #[derive(Debug, Clone, Default)]
@@ -89,6 +92,7 @@ impl Vault {
             Ok(point)
         })?;
         self.compared = None;
+        self.open.rest();
         // Here and not only where rules are accepted: they come from other devices too, and a joined folder has none yet.
         self.exclude()?;
         self.tidy()?;
@@ -97,15 +101,19 @@ impl Vault {
 
     /// Packs git's objects when many lie loose.
     fn tidy(&mut self) -> Result<(), Error> {
-        if !git::loose_at_least(&self.repo, LOOSE)? {
-            return Ok(());
+        // What the last time had to leave counts for nothing, or each commit would try again.
+        let left =
+            db::meta(&self.db, LEFT)?.and_then(|bytes| bytes.try_into().ok()).map_or(0, u64::from_le_bytes);
+        match git::loose_at_least(&self.repo, LOOSE + left as usize)? {
+            true => self.repack(),
+            false => Ok(()),
         }
-        self.repack()
     }
 
     /// Packs git's objects now.
     pub fn repack(&mut self) -> Result<(), Error> {
-        git::repack(&self.repo, &git::Limits::default())?;
+        let done = git::repack(&self.repo, &git::Limits::default())?;
+        db::set_meta(&self.db, LEFT, &(done.left as u64).to_le_bytes())?;
         self.repo = git::open_or_init(self.root())?;
         Ok(())
     }

@@ -193,7 +193,7 @@ impl Vault {
         if let Some(bytes) = self.blob(&content.git)? {
             return Ok(bytes);
         }
-        let touches = crate::index::SqlHistory(&self.db).touches(doc)?;
+        let touches = self.history().touches(doc)?;
         let view = self.shown.clone();
         match aios_core::fold::fold(&touches, &[], &view) {
             Some(found) => self.bytes_of_text(doc, &touches, &view, &found.text),

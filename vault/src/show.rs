@@ -2,7 +2,9 @@
 //! and which files must be written.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
+use aios_core::fold::Text;
 use aios_core::frontier::{Place, View};
 use aios_core::history::{Act, FolderMove, History, Touch};
 use aios_core::id::{ContentHash, DocId, GitId};
@@ -15,7 +17,8 @@ use rusqlite::{OptionalExtension, params};
 use crate::conflict::{Conflict, ConflictKind, Value};
 use crate::db;
 use crate::error::Error;
-use crate::index::{self, SqlHistory};
+use crate::index;
+use crate::open::AHEAD;
 use crate::vault::Vault;
 
 /// From this many documents at once on, the whole index is read into memory first, if it is not much larger.
@@ -47,7 +50,7 @@ struct Folded {
     doc: DocId,
     old: Option<String>,
     new: Option<Placed>,
-    touches: Vec<Touch>,
+    touches: Arc<Vec<Touch>>,
 }
 
 impl Vault {
@@ -59,7 +62,7 @@ impl Vault {
         {
             return Ok(known.clone());
         }
-        let (touched, moved) = SqlHistory(&self.db).between(from, to)?;
+        let (touched, moved) = self.history().between(from, to)?;
         if touched.is_empty() && moved.is_empty() {
             return Ok(Vec::new());
         }
@@ -69,17 +72,28 @@ impl Vault {
         };
         let folded = match items < touched.len() as i64 * 20 {
             true => folded(&self.ledger()?, from, to, &touched, &moved)?,
-            false => folded(&SqlHistory(&self.db), from, to, &touched, &moved)?,
+            false => folded(&self.history(), from, to, &touched, &moved)?,
         };
         let mut out = Vec::with_capacity(folded.len());
-        for Folded { doc, old, new, touches } in folded {
-            out.push(match new {
-                None => Change { doc, old, new: None, conflicts: Vec::new() },
-                Some(placed) => {
-                    let (new, conflicts) = self.read_placed(&doc, &touches, to, placed)?;
-                    Change { doc, old, new: Some(new), conflicts }
-                }
-            });
+        let mut folded = folded.into_iter().peekable();
+        while folded.peek().is_some() {
+            let some: Vec<Folded> = folded.by_ref().take(AHEAD).collect();
+            let merged =
+                some.iter().filter_map(|Folded { doc, new, touches, .. }| match &new.as_ref()?.doc.text {
+                    Text::Characters { kind, epoch, .. } => Some((*doc, *epoch, *kind, touches.as_slice())),
+                    _ => None,
+                });
+            self.load_ahead(&merged.collect::<Vec<_>>());
+            for Folded { doc, old, new, touches } in some {
+                let (new, conflicts) = match new {
+                    None => (None, Vec::new()),
+                    Some(placed) => {
+                        let (new, conflicts) = self.read_placed(&doc, &touches, to, placed)?;
+                        (Some(new), conflicts)
+                    }
+                };
+                out.push(Change { doc, old, new, conflicts });
+            }
         }
         if out.len() >= BULK {
             self.compared = Some((from.clone(), to.clone(), out.clone()));
@@ -88,7 +102,7 @@ impl Vault {
     }
 
     fn ledger(&self) -> Result<Ledger, Error> {
-        let history = SqlHistory(&self.db);
+        let history = self.history();
         let mut ledger = Ledger::new();
         for (doc, touch) in history.all()? {
             ledger.push(doc, touch);

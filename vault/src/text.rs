@@ -1,29 +1,22 @@
 //! The content of documents in a view: one item's file, an Automerge document read at heads, or a merge by line.
 //! All of it follows from the log; git's objects only save the work (design idea 6).
 
-use std::collections::HashMap;
 use std::rc::Rc;
 
 use aios_core::align::merge_lines;
-use aios_core::clock::Stamp;
-use aios_core::document::{ChangeHash, Document, Register};
+use aios_core::document::{ChangeHash, Register};
 use aios_core::fold::{Head, Text, fold};
 use aios_core::frontier::{Place, View};
 use aios_core::history::{Act, History, Touch};
 use aios_core::id::{ContentHash, DocId, GitId};
 use aios_core::item::{Content, Epoch, Item, Kind};
-use rusqlite::{OptionalExtension, params};
 
 use crate::conflict::{Conflict, ConflictKind, Value};
 use crate::error::Error;
 use crate::file::Shown;
 use crate::git;
-use crate::index::SqlHistory;
 use crate::log::Spot;
 use crate::vault::Vault;
-
-/// After this many changes beyond the saved form an Automerge document is saved again.
-const SAVE_EVERY: usize = 64;
 
 /// How many readings of merged documents are kept.
 const READINGS: usize = 20_000;
@@ -33,45 +26,6 @@ const READINGS: usize = 20_000;
 pub(crate) struct Reading {
     pub content: Content,
     pub conflicts: Vec<Conflict>,
-}
-
-/// The change of each edit, by where the item stands.
-type Changes = HashMap<(Place, u32), ChangeHash>;
-
-/// An Automerge document with what tells its changes' ranks.
-pub(crate) struct Loaded {
-    pub document: Document,
-    /// The change of each edit, by where the item stands.
-    pub changes: HashMap<(Place, u32), ChangeHash>,
-    ranks: HashMap<ChangeHash, Stamp>,
-}
-
-impl Loaded {
-    /// The changes that stand for some content items.
-    pub fn heads<'h>(
-        &self,
-        doc: &DocId,
-        heads: impl IntoIterator<Item = &'h Head>,
-    ) -> Result<Vec<ChangeHash>, Error> {
-        let find = |head: &Head| {
-            let edit = self.changes.get(&(head.place, head.index)).copied();
-            edit.or_else(|| self.document.content_head(&head.content.hash)).ok_or_else(|| Error::Document {
-                doc: *doc,
-                why: format!("the change of record {} is missing", head.place),
-            })
-        };
-        heads.into_iter().map(find).collect()
-    }
-
-    /// The rank of every change that an item made.
-    pub fn ranks(&self) -> &HashMap<ChangeHash, Stamp> {
-        &self.ranks
-    }
-
-    /// The rank of a change.
-    pub fn rank(&self, change: &ChangeHash) -> Option<Stamp> {
-        self.ranks.get(change).copied()
-    }
 }
 
 impl Vault {
@@ -90,7 +44,7 @@ impl Vault {
 
     /// The item at a place, read from the log.
     pub(crate) fn item(&mut self, doc: &DocId, place: &Place, index: u32) -> Result<Item, Error> {
-        let source = SqlHistory(&self.db).source(doc, place, index)?;
+        let source = self.history().source(doc, place, index)?;
         let raw =
             self.log.read(&source.device, Spot { segment: source.segment, at: source.at }, source.len)?;
         serde_json::from_slice(&raw)
@@ -110,7 +64,7 @@ impl Vault {
     /// As [`Vault::bytes_of_head`], from the log alone.
     pub(crate) fn compute_head(&mut self, doc: &DocId, head: &Head) -> Result<Vec<u8>, Error> {
         let fail = |why: &str| Error::Document { doc: *doc, why: format!("record {}: {why}", head.place) };
-        let source = SqlHistory(&self.db).source(doc, &head.place, head.index)?;
+        let source = self.history().source(doc, &head.place, head.index)?;
         let bytes = match self.item(doc, &head.place, head.index)? {
             Item::Create { kind, content, .. } | Item::Replace { kind, content, .. } => {
                 match source.payload {
@@ -124,7 +78,7 @@ impl Vault {
                 }
             }
             Item::Edit { patch, from, .. } => {
-                let touches = SqlHistory(&self.db).touches(doc)?;
+                let touches = self.history().touches(doc)?;
                 let own = touches.iter().find(|t| t.place == head.place && t.index == head.index);
                 let seen = own.map(|touch| without(&touch.seen, &head.place)).unwrap_or_default();
                 let base = self.bytes_in(doc, &touches, &seen)?.ok_or_else(|| fail("its base is missing"))?;
@@ -152,7 +106,7 @@ impl Vault {
         if let Some(bytes) = self.blob(&shown.git)? {
             return Ok(Some(bytes));
         }
-        let touches = SqlHistory(&self.db).touches(doc)?;
+        let touches = self.history().touches(doc)?;
         let saved = touches.iter().find_map(|touch| {
             let content = touch.act.content().filter(|content| content.hash == shown.hash)?;
             Some(Head { place: touch.place, index: touch.index, content, seen: touch.seen.clone() })
@@ -211,6 +165,7 @@ impl Vault {
                     .document
                     .read(&changes, &|c| loaded.rank(c))
                     .map_err(|e| document_error(doc, e))?;
+                self.open.keep(loaded);
                 Ok(Rc::new(reading.text.into_bytes()))
             }
         }
@@ -334,6 +289,7 @@ impl Vault {
                 std::iter::once(Value { value: found.winner.clone(), place: None }).chain(losers).collect();
             conflicts.push(Conflict::new(*doc, ConflictKind::Value, Some(key), values));
         }
+        self.open.keep(loaded);
         if reading.front_conflict {
             let values = heads
                 .iter()
@@ -344,88 +300,7 @@ impl Vault {
         Ok(reading.text)
     }
 
-    /// The Automerge document of an epoch with every change of it that is integrated. Ranks are those in `view`.
-    pub(crate) fn load(
-        &mut self,
-        doc: &DocId,
-        epoch: Epoch,
-        kind: Kind,
-        touches: &[Touch],
-        view: &View,
-    ) -> Result<Loaded, Error> {
-        let mut sorted: Vec<&Touch> = touches.iter().filter(|touch| self.view.has(&touch.place)).collect();
-        sorted.sort_by_key(|touch| (touch.rank, touch.place, touch.index));
-        let starts: Vec<&Touch> = sorted.iter().copied().filter(|touch| starts(touch, epoch)).collect();
-        let edits: Vec<&Touch> = sorted.into_iter().filter(|touch| edits(touch, epoch)).collect();
-
-        let saved: Option<(Vec<u8>, String)> = {
-            let mut get =
-                self.db.prepare_cached("SELECT bytes, changes FROM automerge WHERE doc = ? AND epoch = ?")?;
-            get.query_row(params![doc.as_bytes(), epoch.to_string()], |row| Ok((row.get(0)?, row.get(1)?)))
-                .optional()?
-        };
-        let restored = saved.and_then(|(bytes, changes)| restore(doc, epoch, kind, &bytes, &changes));
-        let (mut document, mut changes) = match restored {
-            Some(found) => found,
-            None => {
-                let texts =
-                    starts.iter().map(|touch| self.start_text(doc, touch)).collect::<Result<Vec<_>, _>>()?;
-                let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
-                let document =
-                    Document::new(*doc, epoch, kind, &texts).map_err(|e| document_error(doc, e))?;
-                (document, HashMap::new())
-            }
-        };
-        for touch in &starts {
-            let known =
-                touch.act.content().is_some_and(|content| document.content_head(&content.hash).is_some());
-            if !known {
-                let text = self.start_text(doc, touch)?;
-                document.add_content(&text).map_err(|e| document_error(doc, e))?;
-            }
-        }
-        let new: Vec<&Touch> = edits
-            .iter()
-            .copied()
-            .filter(|touch| !changes.contains_key(&(touch.place, touch.index)))
-            .collect();
-        let mut raw = Vec::with_capacity(new.len());
-        for touch in &new {
-            match self.item(doc, &touch.place, touch.index)? {
-                Item::Edit { change: Some(change), .. } => raw.push(change.0),
-                _ => {
-                    return Err(Error::Document {
-                        doc: *doc,
-                        why: format!("record {} has no change", touch.place),
-                    });
-                }
-            }
-        }
-        let hashes = document.apply(&raw).map_err(|e| document_error(doc, e))?;
-        changes.extend(new.iter().map(|touch| (touch.place, touch.index)).zip(hashes));
-        if new.len() >= SAVE_EVERY {
-            let list: Vec<(Place, u32, String)> =
-                changes.iter().map(|((place, index), hash)| (*place, *index, hash.to_string())).collect();
-            let list = serde_json::to_string(&list).unwrap_or_default();
-            self.db
-                .prepare_cached("INSERT OR REPLACE INTO automerge VALUES(?, ?, ?, ?)")?
-                .execute(params![doc.as_bytes(), epoch.to_string(), document.save(), list])?;
-        }
-        let mut ranks = HashMap::new();
-        for touch in &edits {
-            if let Some(change) = changes.get(&(touch.place, touch.index)) {
-                ranks.insert(*change, touch.rank);
-            }
-        }
-        // In this view: a later create of the same bytes must not change what an older view reads as (I1).
-        for touch in starts.iter().rev().filter(|touch| view.has(&touch.place)) {
-            let head = touch.act.content().and_then(|content| document.content_head(&content.hash));
-            ranks.extend(head.map(|head| (head, touch.rank)));
-        }
-        Ok(Loaded { document, changes, ranks })
-    }
-
-    fn start_text(&mut self, doc: &DocId, touch: &Touch) -> Result<String, Error> {
+    pub(crate) fn start_text(&mut self, doc: &DocId, touch: &Touch) -> Result<String, Error> {
         let content = touch.act.content().unwrap_or_else(|| Content::of(b""));
         let head = Head { place: touch.place, index: touch.index, content, seen: touch.seen.clone() };
         let bytes = self.bytes_of_head(doc, &head)?;
@@ -434,45 +309,12 @@ impl Vault {
     }
 }
 
-/// Whether a touch is a content the epoch starts from.
-fn starts(touch: &Touch, epoch: Epoch) -> bool {
-    match (&touch.act, epoch.0) {
-        (Act::Create { .. }, None) => true,
-        (Act::Replace { .. }, Some(place)) => touch.place == place,
-        _ => false,
-    }
-}
-
-fn edits(touch: &Touch, epoch: Epoch) -> bool {
-    matches!(touch.act, Act::Edit { epoch: of, by_character: true, .. } if of == epoch)
-}
-
 /// Whether the content items of a view form a chain: nobody ever edited while another did.
 fn linear(touches: &[Touch], view: &View) -> bool {
     let mut content: Vec<&Touch> =
         touches.iter().filter(|t| view.has(&t.place) && t.act.content().is_some()).collect();
     content.sort_by_key(|touch| (touch.rank, touch.place, touch.index));
     content.windows(2).all(|pair| pair[1].covers(pair[0]))
-}
-
-fn restore(
-    doc: &DocId,
-    epoch: Epoch,
-    kind: Kind,
-    bytes: &[u8],
-    changes: &str,
-) -> Option<(Document, Changes)> {
-    let document = Document::load(*doc, epoch, kind, bytes).ok()?;
-    let list: Vec<(Place, u32, String)> = serde_json::from_str(changes).ok()?;
-    let mut out = HashMap::new();
-    for (place, index, hash) in list {
-        let hash: ChangeHash = hash.parse().ok()?;
-        if !document.has(&hash) {
-            return None;
-        }
-        out.insert((place, index), hash);
-    }
-    Some((document, out))
 }
 
 /// A view without the record at `place`.

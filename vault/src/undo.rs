@@ -16,7 +16,6 @@ use crate::absorb::PathChange;
 use crate::audit::{Revision, Version, is_content};
 use crate::author::Draft;
 use crate::error::Error;
-use crate::index::SqlHistory;
 use crate::vault::{RecordRow, Vault};
 
 /// What undoing or restoring did.
@@ -184,7 +183,7 @@ impl Vault {
     }
 
     fn docs_once(&self, path: &str, view: &View) -> Result<BTreeSet<DocId>, Error> {
-        let history = SqlHistory(&self.db);
+        let history = self.history();
         let mut space = aios_core::namespace::Namespace::new(&history, view.clone())?;
         let folded = path::fold(path);
         if path.is_empty() {
@@ -222,11 +221,12 @@ impl Vault {
 
     /// A document that is brought back claims the path it had.
     fn reclaim(&mut self, doc: &DocId, claim: &str, out: &mut Reversal) -> Result<(), Error> {
-        let history = SqlHistory(&self.db);
+        let history = self.history();
         let kept: Vec<_> = history
             .touches(doc)?
-            .into_iter()
+            .iter()
             .filter(|touch| touch.act != aios_core::history::Act::Delete)
+            .cloned()
             .collect();
         let now = fold(&kept, &history.folder_moves()?, &self.view).map(|found| found.claim);
         if now.as_deref() != Some(claim) {
@@ -275,7 +275,7 @@ impl Vault {
         let before = self.past(&row)?;
         let mut reversal = Reversal::default();
         let moves: Vec<FolderMove> = {
-            let mut moves = SqlHistory(&self.db).folder_moves()?;
+            let mut moves = self.history().folder_moves()?;
             moves.retain(|step| step.place == row.place);
             moves
         };
@@ -334,7 +334,7 @@ impl Vault {
         before: &View,
         after: &View,
     ) -> Result<BTreeMap<DocId, String>, Error> {
-        let history = SqlHistory(&self.db);
+        let history = self.history();
         let mut old = aios_core::namespace::Namespace::new(&history, before.clone())?;
         let mut new = aios_core::namespace::Namespace::new(&history, after.clone())?;
         let mut out = BTreeMap::new();
@@ -358,7 +358,7 @@ impl Vault {
         let mut back = BTreeSet::new();
         for step in moves.iter().rev() {
             let inside: Vec<DocId> = {
-                let history = SqlHistory(&self.db);
+                let history = self.history();
                 let mut space = aios_core::namespace::Namespace::new(&history, self.view.clone())?;
                 if !space.below(&path::fold(&step.from))?.is_empty()
                     || !space.claiming(&path::fold(&step.from))?.is_empty()
@@ -397,7 +397,7 @@ impl Vault {
         let old = self.version(doc, before)?;
         let new = self.version(doc, after)?;
         let now = self.version(doc, &self.view.clone())?;
-        let touches = SqlHistory(&self.db).touches(doc)?;
+        let touches = self.history().touches(doc)?;
         match (old, new, now) {
             // It did nothing here, or that is reversed already.
             (None, None, _) | (None, Some(_), None) | (Some(_), None, Some(_)) => Ok(()),

@@ -14,9 +14,11 @@ use rusqlite::{Connection, OptionalExtension, params};
 use crate::chance::now_ms;
 use crate::disk::{Lock, Writer};
 use crate::error::Error;
+use crate::index::{Long, SqlHistory};
 use crate::keys::{Keys, Memory, new_actor};
 use crate::layout::{Layout, Replica};
 use crate::log::{Log, Spot};
+use crate::open::Open;
 use crate::recent::Recent;
 use crate::{db, git};
 
@@ -32,12 +34,14 @@ pub struct Vault {
     pub(crate) replica: Replica,
     pub(crate) keys: Keys,
     pub(crate) db: Connection,
+    pub(crate) long: Long,
     pub(crate) log: Log,
     pub(crate) repo: git2::Repository,
     pub(crate) writer: Writer,
     pub(crate) members: Members,
     pub(crate) actor: [u8; 16],
     pub(crate) recent: Recent,
+    pub(crate) open: Open,
     /// What merged documents read as, by their heads.
     pub(crate) readings:
         std::collections::HashMap<(aios_core::id::DocId, Vec<(Place, u32)>), crate::text::Reading>,
@@ -127,11 +131,13 @@ impl Vault {
             replica,
             keys,
             db,
+            long: Long::default(),
             repo,
             writer,
             members,
             actor: [0; 16],
             recent: Recent::default(),
+            open: Open::default(),
             compared: None,
             readings: std::collections::HashMap::new(),
             view: View::new(),
@@ -140,6 +146,11 @@ impl Vault {
         };
         vault.view = vault.frontier()?.view();
         Ok(vault)
+    }
+
+    /// The items of the log.
+    pub(crate) fn history(&self) -> SqlHistory<'_> {
+        SqlHistory { db: &self.db, long: &self.long }
     }
 
     /// Takes up the Automerge actor of this incarnation, or a new one if the log is not the one remembered:
@@ -295,6 +306,8 @@ impl Vault {
         if done.is_err() {
             // The first error is the one to tell.
             let _ = self.db.execute_batch("ROLLBACK");
+            self.long.forget();
+            self.open.forget();
             (self.view, self.shown, self.members) = (view, shown, members);
         }
         done

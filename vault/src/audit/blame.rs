@@ -11,7 +11,6 @@ use serde::Serialize;
 
 use super::time;
 use crate::error::Error;
-use crate::index::SqlHistory;
 use crate::vault::Vault;
 
 /// One line of a file and who wrote it.
@@ -49,7 +48,7 @@ impl Vault {
         let Some(doc) = self.doc_at(path)? else {
             return Err(Error::Unknown { what: "file", name: path.to_owned() });
         };
-        let touches = SqlHistory(&self.db).touches(&doc)?;
+        let touches = self.history().touches(&doc)?;
         let view = self.view.clone();
         let Some(now) = self.base(&doc, &touches, &view)? else {
             return Err(Error::Usage(format!("`{path}` is no text, so it has no lines")));

@@ -14,7 +14,6 @@ use super::{Revision, Version};
 use crate::disk::Kind;
 use crate::error::Error;
 use crate::git;
-use crate::index::SqlHistory;
 use crate::survey::Saved;
 use crate::vault::{Progress, Vault, git_error};
 
@@ -78,7 +77,7 @@ impl Vault {
 
     fn sides(&mut self, a: &View, b: &View) -> Result<BTreeMap<DocId, Sides>, Error> {
         let docs = {
-            let history = SqlHistory(&self.db);
+            let history = self.history();
             let (mut touched, mut moved) = history.between(a, b)?;
             let (more, others) = history.between(b, a)?;
             touched.extend(more);

@@ -19,7 +19,7 @@ pub use commit::{Commit, Signature};
 pub use index::{Index, Stat, Update, update_index};
 pub use objects::{Bulk, Loose, Objects, commit, object_id, read};
 pub use pack::{Pack, PackWriter};
-pub use refs::{ASIDE_PREFIX, LOG_PREFIX, MAIN, State, read_ref, set_ref, state};
+pub use refs::{ASIDE_PREFIX, LOG_MESSAGE, LOG_PREFIX, MAIN, State, read_ref, set_ref, state};
 pub use repack::{Limits, Repacked, loose_at_least, repack};
 pub use repo::{open_or_init, write_excludes};
 pub use tree::{Change, Diff, Entry, TREE, diff_trees, edit_tree, entries, lookup};

@@ -10,6 +10,8 @@ pub const MAIN: &str = "refs/heads/main";
 
 /// What a device's log ref starts with; its device id in hex follows.
 pub const LOG_PREFIX: &str = "refs/aios/log/";
+/// What the message of a mirror of a log begins with; the device follows.
+pub const LOG_MESSAGE: &str = "Log of device ";
 
 /// What a ref starts with that a repair took out of the way: the time in ms and the old name without `refs/` follow.
 pub const ASIDE_PREFIX: &str = "refs/aios/aside/";

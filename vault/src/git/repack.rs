@@ -1,7 +1,7 @@
 //! Housekeeping: loose objects and small packs into one pack with deltas, and objects nothing reaches removed.
 
 use super::pack::PackIndex;
-use super::{Commit, Entry, Error, Index, TREE, durable, entries, objects};
+use super::{Commit, Entry, Error, Index, LOG_MESSAGE, TREE, durable, entries, objects};
 use git2::{ObjectType, Oid, Repository};
 use std::collections::{BinaryHeap, HashMap, HashSet};
 use std::fs;
@@ -13,6 +13,8 @@ use std::time::{Duration, SystemTime};
 pub struct Limits {
     /// An object that nothing reaches is removed once its file is older than this.
     pub unreached: Duration,
+    /// So is, older than this, what only mirrors of logs held that later ones took the place of: each record leaves some.
+    pub replaced: Duration,
     /// With more packs than this, all but one that holds over half of the bytes become one.
     pub packs: usize,
     /// A loose file of more bytes than this stays loose: deltas would not help it and would hold it in memory.
@@ -20,9 +22,14 @@ pub struct Limits {
 }
 
 impl Default for Limits {
-    /// Two weeks, as `git gc`; 20 packs; 32 MiB.
+    /// Two weeks, as `git gc`; an hour; 20 packs; 32 MiB.
     fn default() -> Self {
-        Limits { unreached: Duration::from_secs(14 * 24 * 3600), packs: 20, largest: 32 << 20 }
+        Limits {
+            unreached: Duration::from_secs(14 * 24 * 3600),
+            replaced: Duration::from_secs(3600),
+            packs: 20,
+            largest: 32 << 20,
+        }
     }
 }
 
@@ -37,6 +44,8 @@ pub struct Repacked {
     pub loose: usize,
     /// Objects removed because nothing reaches them.
     pub unreached: usize,
+    /// Loose files that stay.
+    pub left: usize,
 }
 
 /// What the name of an unfinished folder of housekeeping starts with.
@@ -130,7 +139,8 @@ pub fn repack(repo: &Repository, limits: &Limits) -> Result<Repacked, Error> {
     let folder = repo.commondir().join("objects");
     let pack_folder = folder.join("pack");
     let now = SystemTime::now();
-    let old = |modified: SystemTime| now.duration_since(modified).is_ok_and(|age| age > limits.unreached);
+    let older = |modified: SystemTime, limit| now.duration_since(modified).is_ok_and(|age| age > limit);
+    let old = |modified: SystemTime| older(modified, limits.unreached);
     remove_leftovers(&folder, now)?;
     remove_leftovers(&pack_folder, now)?;
 
@@ -168,7 +178,12 @@ pub fn repack(repo: &Repository, limits: &Limits) -> Result<Repacked, Error> {
         doomed = walk.wanted.clone();
         let young = merged.iter().filter(|pack| !old(pack.modified)).flat_map(|pack| pack.index.ids());
         young.for_each(|oid| _ = doomed.remove(&oid));
-        doomed.retain(|oid| loose.get(oid).is_none_or(|(_, modified)| old(*modified)));
+        let replaced = walk.replaced()?;
+        doomed.retain(|oid| {
+            loose.get(oid).is_none_or(|(_, modified)| {
+                old(*modified) || replaced.contains(oid) && older(*modified, limits.replaced)
+            })
+        });
     }
     let carried: Vec<Oid> =
         merged.iter().flat_map(|pack| pack.index.ids()).filter(|oid| walk.wanted.contains(oid)).collect();
@@ -197,6 +212,8 @@ pub fn repack(repo: &Repository, limits: &Limits) -> Result<Repacked, Error> {
             done.loose += 1;
         } else if doomed.contains(oid) {
             durable::remove(path)?;
+        } else {
+            done.left += 1;
         }
     }
     done.unreached = doomed.len();
@@ -325,6 +342,26 @@ impl<'r> Walk<'r> {
             }
         }
         Ok(())
+    }
+
+    /// Of what was not found, the mirrors of logs, with what they held.
+    fn replaced(&self) -> Result<HashSet<Oid>, Error> {
+        let odb = self.repo.odb().map_err(Error::git("opening the object database"))?;
+        let mut out = HashSet::new();
+        for oid in &self.wanted {
+            if !odb.read_header(*oid).is_ok_and(|(_, kind)| kind == ObjectType::Commit) {
+                continue;
+            }
+            let commit = Commit::parse(*oid, &objects::read(self.repo, *oid)?.1)?;
+            if !commit.parents.is_empty() || !commit.message.starts_with(LOG_MESSAGE.as_bytes()) {
+                continue;
+            }
+            out.extend([*oid, commit.tree]);
+            if let Ok((ObjectType::Tree, raw)) = objects::read(self.repo, commit.tree) {
+                out.extend(entries(commit.tree, &raw)?.into_iter().map(|entry| entry.oid));
+            }
+        }
+        Ok(out)
     }
 
     fn find(&mut self, oid: Oid, name: &str) {
@@ -493,11 +530,53 @@ mod tests {
         git(dir.path(), &["fsck", "--strict", "--connectivity-only"]);
         git(dir.path(), &["fsck", "--strict"]);
         let now = Limits { unreached: Duration::ZERO, ..Limits::default() };
-        assert_eq!(repack(&repo, &now).unwrap(), Repacked { unreached: 1, ..Repacked::default() });
+        let unreached = Repacked { unreached: 1, ..Repacked::default() };
+        assert_eq!(repack(&repo, &now).unwrap(), unreached);
         let odb = repo.odb().unwrap();
         assert!(!odb.exists(young) && odb.exists(head));
         assert!(staged.is_none_or(|staged| odb.exists(staged)));
         git(dir.path(), &["fsck", "--strict"]);
+    }
+
+    #[test]
+    fn replaced_mirrors_of_logs_go_before_other_things_that_nothing_reaches() {
+        let (dir, repo) = repository();
+        let mut objects = Loose::new(&repo, false).unwrap();
+        let mut mirror = |text: &[u8]| {
+            let blob = objects.write(ObjectType::Blob, text).unwrap();
+            let shared = objects.write(ObjectType::Blob, b"in both").unwrap();
+            let entries = [("1-1", shared), ("2-2", blob)];
+            let entries = entries.map(|(name, oid)| (name.as_bytes().to_vec(), Some((FILE, oid))));
+            let tree = edit_tree(&mut objects, None, &entries).unwrap();
+            let by = Signature::new("aios", "", 0);
+            let message = [LOG_MESSAGE.as_bytes(), text].concat();
+            let (author, committer) = (by.clone(), by.clone());
+            let commit = Commit { tree, parents: Vec::new(), author, committer, encoding: None, message };
+            let commit = objects.write(ObjectType::Commit, &commit.to_bytes()).unwrap();
+            set_ref(&repo, "refs/aios/log/x", commit, git_ref(&repo), &by, "x").unwrap();
+            (commit, blob)
+        };
+        let first = mirror(b"one");
+        let second = mirror(b"two");
+        // A user's file may hold the very bytes.
+        let third = mirror(b"three");
+        let tree = edit_tree(&mut objects, None, &[(b"a".to_vec(), Some((FILE, second.1)))]).unwrap();
+        let head = commit_tree(&mut objects, tree, &[], 0);
+        set_ref(&repo, MAIN, head, None, &Signature::new("t", "", 0), "x").unwrap();
+        let other = objects.write(ObjectType::Blob, b"nobody has me").unwrap();
+        let young = repack(&repo, &Limits::default()).unwrap();
+        assert_eq!((young.unreached, young.left), (0, 6));
+        let limits = Limits { replaced: Duration::ZERO, ..Limits::default() };
+        let done = repack(&repo, &limits).unwrap();
+        assert_eq!((done.unreached, done.left), (5, 1));
+        let odb = repo.odb().unwrap();
+        assert!(!odb.exists(first.0) && !odb.exists(first.1) && !odb.exists(second.0));
+        assert!([second.1, third.0, third.1, other].into_iter().all(|oid| odb.exists(oid)));
+        git(dir.path(), &["fsck", "--strict"]);
+    }
+
+    fn git_ref(repo: &Repository) -> Option<Oid> {
+        crate::git::read_ref(repo, "refs/aios/log/x").unwrap()
     }
 
     #[test]

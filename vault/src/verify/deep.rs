@@ -12,7 +12,6 @@ use crate::db;
 use crate::disk::Lock;
 use crate::error::Error;
 use crate::git;
-use crate::index::SqlHistory;
 use crate::layout::Layout;
 use crate::vault::{PATIENCE, Progress, Vault};
 
@@ -283,7 +282,7 @@ impl Vault {
 
     /// Computes the content after every item from the log alone; each must have the hash its author signed.
     fn compute_contents(&mut self, report: &mut Report, progress: Progress<'_>) -> Result<(), Error> {
-        let mut all = SqlHistory(&self.db).all()?;
+        let mut all = self.history().all()?;
         all.retain(|(_, touch)| touch.act.content().is_some());
         all.sort_by_key(|(doc, touch)| (*doc, touch.rank, touch.place, touch.index));
         let total = all.len() as u64;
@@ -313,7 +312,7 @@ impl Vault {
             let at = format!("document {}", doc.short(12));
             let epoch: aios_core::item::Epoch = serde_json::from_value(epoch.into())
                 .map_err(|_| Error::Damaged("an epoch is malformed".into()))?;
-            let touches = SqlHistory(&fresh.db).touches(&doc)?;
+            let touches = fresh.history().touches(&doc)?;
             let kind = touches.iter().find_map(|touch| match (&touch.act, epoch.0) {
                 (Act::Create { kind, .. }, None) => Some(*kind),
                 (Act::Replace { kind, .. }, Some(place)) if place == touch.place => Some(*kind),
@@ -328,12 +327,13 @@ impl Vault {
                 continue;
             };
             let view = self.view.clone();
+            self.open.forget();
             let (here, there) = (
                 self.load(&doc, epoch, kind, &touches, &view)?,
                 fresh.load(&doc, epoch, kind, &touches, &view)?,
             );
             let heads = there.document.heads();
-            let text = |loaded: &crate::text::Loaded| {
+            let text = |loaded: &crate::open::Loaded| {
                 let reading = loaded.document.read(&heads, &|change| loaded.rank(change));
                 reading.map(|reading| reading.text).map_err(|e| crate::text::document_error(&doc, e))
             };

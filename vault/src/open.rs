@@ -1,0 +1,365 @@
+//! The Automerge documents of epochs: kept at hand, read from the saved form in the database, or derived from the log.
+//! Neither memory nor the saved form holds what the log does not (I8).
+
+use std::collections::HashMap;
+use std::sync::Mutex;
+
+use aios_core::clock::Stamp;
+use aios_core::document::{ChangeHash, Document};
+use aios_core::fold::{self, Head};
+use aios_core::frontier::{Place, View};
+use aios_core::history::{Act, History, Touch};
+use aios_core::id::{DeviceId, DocId};
+use aios_core::item::{Epoch, Item, Kind};
+use rusqlite::{OptionalExtension, params};
+
+use crate::error::Error;
+use crate::text::document_error;
+use crate::vault::Vault;
+
+/// After this many changes beyond the saved form a document is saved again: saving costs what a hundred changes cost to apply.
+const SAVE_EVERY: usize = 16;
+/// What is kept at hand weighs at most so much, roughly in bytes.
+const MOST: usize = 48 << 20;
+/// A document weighs this much, and more for each byte it began with and each change.
+const WEIGHT: (usize, usize, usize) = (8 << 10, 12, 600);
+/// How many documents stay at hand from one round to the next.
+const BETWEEN: usize = 16;
+/// So many are derived ahead at once.
+pub(crate) const AHEAD: usize = 256;
+
+/// The change of each edit, by where the item stands.
+type Changes = HashMap<(Place, u32), ChangeHash>;
+
+/// A document of the log with the change of each of its edits.
+#[derive(Debug)]
+struct Known {
+    document: Document,
+    changes: Changes,
+    weight: usize,
+}
+
+/// Automerge documents at hand.
+#[derive(Debug, Default)]
+pub(crate) struct Open {
+    known: HashMap<(DocId, Epoch), Known>,
+    /// With an edit that is not in the log yet.
+    drafted: HashMap<(DocId, Epoch), Known>,
+    weight: usize,
+}
+
+impl Open {
+    fn take(&mut self, key: &(DocId, Epoch)) -> Option<Known> {
+        let known = self.known.remove(key)?;
+        self.weight -= known.weight;
+        Some(known)
+    }
+
+    fn put(&mut self, key: (DocId, Epoch), known: Known) {
+        self.take(&key);
+        if self.weight + known.weight <= MOST {
+            self.weight += known.weight;
+            self.known.insert(key, known);
+        }
+    }
+
+    /// Gives back what was not changed.
+    pub fn keep(&mut self, loaded: Loaded) {
+        let Loaded { document, changes, weight, .. } = loaded;
+        self.put((document.id(), document.epoch()), Known { document, changes, weight });
+    }
+
+    /// Gives back what was edited: at hand once the edit is in the log.
+    pub fn draft(&mut self, loaded: Loaded) {
+        let Loaded { document, changes, weight, .. } = loaded;
+        self.drafted.insert((document.id(), document.epoch()), Known { document, changes, weight });
+    }
+
+    /// Edits of these documents are in the log now, and no others that were drafted.
+    pub fn confirm(&mut self, edited: Vec<(DocId, Epoch)>) {
+        for key in edited {
+            if let Some(known) = self.drafted.remove(&key) {
+                self.put(key, known);
+            }
+        }
+        self.drafted.clear();
+    }
+
+    /// Drops all.
+    pub fn forget(&mut self) {
+        *self = Self::default();
+    }
+
+    /// Drops all if that is many: the next round is of other documents.
+    pub fn rest(&mut self) {
+        if self.known.len() > BETWEEN {
+            self.forget();
+        }
+    }
+}
+
+/// An Automerge document with what tells its changes' ranks.
+pub(crate) struct Loaded {
+    pub document: Document,
+    /// The change of each edit, by where the item stands.
+    pub changes: Changes,
+    ranks: HashMap<ChangeHash, Stamp>,
+    weight: usize,
+}
+
+impl Loaded {
+    /// The changes that stand for some content items.
+    pub fn heads<'h>(
+        &self,
+        doc: &DocId,
+        heads: impl IntoIterator<Item = &'h Head>,
+    ) -> Result<Vec<ChangeHash>, Error> {
+        let find = |head: &Head| {
+            let edit = self.changes.get(&(head.place, head.index)).copied();
+            edit.or_else(|| self.document.content_head(&head.content.hash)).ok_or_else(|| Error::Document {
+                doc: *doc,
+                why: format!("the change of record {} is missing", head.place),
+            })
+        };
+        heads.into_iter().map(find).collect()
+    }
+
+    /// The rank of every change that an item made.
+    pub fn ranks(&self) -> &HashMap<ChangeHash, Stamp> {
+        &self.ranks
+    }
+
+    /// The rank of a change.
+    pub fn rank(&self, change: &ChangeHash) -> Option<Stamp> {
+        self.ranks.get(change).copied()
+    }
+}
+
+/// What a document is derived from.
+struct Origin {
+    doc: DocId,
+    epoch: Epoch,
+    kind: Kind,
+    texts: Vec<String>,
+}
+
+impl Origin {
+    fn derive(&self) -> Result<Document, Error> {
+        let texts: Vec<&str> = self.texts.iter().map(String::as_str).collect();
+        Document::new(self.doc, self.epoch, self.kind, &texts).map_err(|e| document_error(&self.doc, e))
+    }
+
+    fn weight(&self) -> usize {
+        WEIGHT.0 + WEIGHT.1 * self.texts.iter().map(String::len).sum::<usize>()
+    }
+}
+
+impl Vault {
+    /// The Automerge document of an epoch with every change of it that is integrated. Ranks are those in `view`.
+    pub(crate) fn load(
+        &mut self,
+        doc: &DocId,
+        epoch: Epoch,
+        kind: Kind,
+        touches: &[Touch],
+        view: &View,
+    ) -> Result<Loaded, Error> {
+        let mut sorted: Vec<&Touch> = touches.iter().filter(|touch| self.view.has(&touch.place)).collect();
+        sorted.sort_by_key(|touch| (touch.rank, touch.place, touch.index));
+        let starts: Vec<&Touch> = sorted.iter().copied().filter(|touch| starts(touch, epoch)).collect();
+        let edits: Vec<&Touch> = sorted.into_iter().filter(|touch| edits(touch, epoch)).collect();
+
+        let at_hand = match self.open.take(&(*doc, epoch)) {
+            Some(known) => Some(known),
+            None => self.saved(doc, epoch, kind)?,
+        };
+        let Known { mut document, mut changes, mut weight } = match at_hand {
+            Some(known) => known,
+            None => {
+                let origin = self.origin(doc, epoch, kind, &starts)?;
+                Known { document: origin.derive()?, changes: HashMap::new(), weight: origin.weight() }
+            }
+        };
+        for touch in &starts {
+            let known =
+                touch.act.content().is_some_and(|content| document.content_head(&content.hash).is_some());
+            if !known {
+                let text = self.start_text(doc, touch)?;
+                document.add_content(&text).map_err(|e| document_error(doc, e))?;
+            }
+        }
+        let new: Vec<&Touch> = edits
+            .iter()
+            .copied()
+            .filter(|touch| !changes.contains_key(&(touch.place, touch.index)))
+            .collect();
+        let mut raw = Vec::with_capacity(new.len());
+        for touch in &new {
+            match self.item(doc, &touch.place, touch.index)? {
+                Item::Edit { change: Some(change), .. } => raw.push(change.0),
+                _ => {
+                    return Err(Error::Document {
+                        doc: *doc,
+                        why: format!("record {} has no change", touch.place),
+                    });
+                }
+            }
+        }
+        let before = changes.len();
+        let hashes = document.apply(&raw).map_err(|e| document_error(doc, e))?;
+        changes.extend(new.iter().map(|touch| (touch.place, touch.index)).zip(hashes));
+        weight += WEIGHT.2 * new.len();
+        // Counted over all that it ever took in, whether from the saved form on or at hand.
+        if before / SAVE_EVERY < changes.len() / SAVE_EVERY {
+            self.save(doc, epoch, &document, &changes)?;
+        }
+        let mut ranks = HashMap::new();
+        for touch in &edits {
+            if let Some(change) = changes.get(&(touch.place, touch.index)) {
+                ranks.insert(*change, touch.rank);
+            }
+        }
+        // In this view: a later create of the same bytes must not change what an older view reads as (I1).
+        for touch in starts.iter().rev().filter(|touch| view.has(&touch.place)) {
+            let head = touch.act.content().and_then(|content| document.content_head(&content.hash));
+            ranks.extend(head.map(|head| (head, touch.rank)));
+        }
+        Ok(Loaded { document, changes, ranks, weight })
+    }
+
+    fn origin(&mut self, doc: &DocId, epoch: Epoch, kind: Kind, starts: &[&Touch]) -> Result<Origin, Error> {
+        let texts = starts.iter().map(|touch| self.start_text(doc, touch)).collect::<Result<_, _>>()?;
+        Ok(Origin { doc: *doc, epoch, kind, texts })
+    }
+
+    /// Derives the documents of these epochs on all processors, as far as there is room: what [`Vault::load`] would do one by one
+    /// for each that has few changes. What fails here fails there too, and is told there.
+    pub(crate) fn load_ahead(&mut self, wanted: &[(DocId, Epoch, Kind, &[Touch])]) {
+        let threads = std::thread::available_parallelism().map_or(1, usize::from).min(wanted.len());
+        if threads < 2 {
+            return;
+        }
+        let mut origins = Vec::new();
+        for (doc, epoch, kind, touches) in wanted {
+            let few = touches.len() < SAVE_EVERY && !self.open.known.contains_key(&(*doc, *epoch));
+            let mut sorted: Vec<&Touch> = touches
+                .iter()
+                .filter(|touch| few && starts(touch, *epoch) && self.view.has(&touch.place))
+                .collect();
+            sorted.sort_by_key(|touch| (touch.rank, touch.place, touch.index));
+            if !sorted.is_empty() && kind.by_character() {
+                origins.extend(self.origin(doc, *epoch, *kind, &sorted));
+            }
+        }
+        let queue = Mutex::new(origins.into_iter());
+        let next = || queue.lock().ok().and_then(|mut queue| queue.next());
+        let work = || {
+            let mut out = Vec::new();
+            while let Some(origin) = next() {
+                out.extend(origin.derive().map(|document| (origin.weight(), document)));
+            }
+            out
+        };
+        let derived: Vec<(usize, Document)> = std::thread::scope(|scope| {
+            let others: Vec<_> = (1..threads).map(|_| scope.spawn(work)).collect();
+            let mut out = work();
+            out.extend(others.into_iter().filter_map(|other| other.join().ok()).flatten());
+            out
+        });
+        for (weight, document) in derived {
+            let key = (document.id(), document.epoch());
+            self.open.put(key, Known { document, changes: HashMap::new(), weight });
+        }
+    }
+
+    /// As [`Vault::load_ahead`], for the documents as they are now.
+    pub(crate) fn load_ahead_now(&mut self, docs: &[DocId]) -> Result<(), Error> {
+        let mut wanted = Vec::with_capacity(docs.len());
+        for doc in docs {
+            let touches = self.history().touches(doc)?;
+            let found = fold::fold(&touches, &[], &self.view);
+            if let Some(fold::Text::One { kind, epoch, .. } | fold::Text::Characters { kind, epoch, .. }) =
+                found.map(|found| found.text)
+            {
+                wanted.push((*doc, epoch, kind, touches));
+            }
+        }
+        let wanted: Vec<_> = wanted
+            .iter()
+            .map(|(doc, epoch, kind, touches)| (*doc, *epoch, *kind, touches.as_slice()))
+            .collect();
+        self.load_ahead(&wanted);
+        Ok(())
+    }
+
+    fn saved(&self, doc: &DocId, epoch: Epoch, kind: Kind) -> Result<Option<Known>, Error> {
+        let mut get =
+            self.db.prepare_cached("SELECT bytes, changes FROM automerge WHERE doc = ? AND epoch = ?")?;
+        let saved: Option<(Vec<u8>, Vec<u8>)> = get
+            .query_row(params![doc.as_bytes(), epoch.to_string()], |row| Ok((row.get(0)?, row.get(1)?)))
+            .optional()?;
+        Ok(saved.and_then(|(bytes, changes)| {
+            let changes = read_changes(&changes)?;
+            let document = Document::load(*doc, epoch, kind, &bytes).ok()?;
+            let weight = WEIGHT.0 + WEIGHT.1 * bytes.len() + WEIGHT.2 * changes.len();
+            Some(Known { document, changes, weight })
+        }))
+    }
+
+    fn save(&self, doc: &DocId, epoch: Epoch, document: &Document, changes: &Changes) -> Result<(), Error> {
+        self.db.prepare_cached("INSERT OR REPLACE INTO automerge VALUES(?, ?, ?, ?)")?.execute(params![
+            doc.as_bytes(),
+            epoch.to_string(),
+            document.save(),
+            write_changes(changes)
+        ])?;
+        Ok(())
+    }
+}
+
+/// Whether a touch is a content the epoch starts from.
+fn starts(touch: &Touch, epoch: Epoch) -> bool {
+    match (&touch.act, epoch.0) {
+        (Act::Create { .. }, None) => true,
+        (Act::Replace { .. }, Some(place)) => touch.place == place,
+        _ => false,
+    }
+}
+
+fn edits(touch: &Touch, epoch: Epoch) -> bool {
+    matches!(touch.act, Act::Edit { epoch: of, by_character: true, .. } if of == epoch)
+}
+
+/// Device, number of the record, index and change of each edit, one after the other, then the BLAKE3 hash of all that: a
+/// list with a flipped bit names no change that the document lacks, but is none.
+fn write_changes(changes: &Changes) -> Vec<u8> {
+    let mut out = Vec::with_capacity(changes.len() * ENTRY + blake3::OUT_LEN);
+    for ((place, index), change) in changes {
+        out.extend_from_slice(place.device.as_bytes());
+        out.extend_from_slice(&place.seq.to_le_bytes());
+        out.extend_from_slice(&index.to_le_bytes());
+        out.extend_from_slice(&change.0);
+    }
+    let hash = blake3::hash(&out);
+    out.extend_from_slice(hash.as_bytes());
+    out
+}
+
+/// The length of an entry of [`write_changes`].
+const ENTRY: usize = 32 + 8 + 4 + 32;
+
+fn read_changes(bytes: &[u8]) -> Option<Changes> {
+    let (list, hash) = bytes.split_last_chunk::<{ blake3::OUT_LEN }>()?;
+    if blake3::hash(list) != *hash {
+        return None;
+    }
+    let mut out = HashMap::with_capacity(list.len() / ENTRY);
+    for entry in list.chunks(ENTRY) {
+        let (device, rest) = entry.split_first_chunk::<32>()?;
+        let (seq, rest) = rest.split_first_chunk::<8>()?;
+        let (index, rest) = rest.split_first_chunk::<4>()?;
+        let place = Place { device: DeviceId(*device), seq: u64::from_le_bytes(*seq) };
+        out.insert((place, u32::from_le_bytes(*index)), ChangeHash(rest.try_into().ok()?));
+    }
+    Some(out)
+}
