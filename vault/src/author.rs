@@ -109,7 +109,7 @@ impl Vault {
             records.push(record);
         }
         let id = self.write_own(&records)?;
-        self.open.confirm(edited);
+        self.confirm(edited)?;
         Ok(id)
     }
 

@@ -11,14 +11,19 @@ use aios_core::frontier::{Place, View};
 use aios_core::history::{Act, History, Touch};
 use aios_core::id::{DeviceId, DocId};
 use aios_core::item::{Epoch, Item, Kind};
-use rusqlite::{OptionalExtension, params};
+use rusqlite::params;
 
 use crate::error::Error;
 use crate::text::document_error;
 use crate::vault::Vault;
 
-/// After this many changes beyond the saved form a document is saved again: saving costs what a hundred changes cost to apply.
+/// A document of fewer edits is not saved: deriving it costs less than reading it.
+const LONG: usize = 32;
+/// After this many edits beyond the saved form a document at hand is saved again. One read from its saved form is saved after
+/// its next edit: another process will want it, and a single change costs ten times as much to apply as all of it to save.
 const SAVE_EVERY: usize = 16;
+/// After this many edits beyond the saved list of changes that is written again.
+const LIST_EVERY: usize = 64;
 /// What is kept at hand weighs at most so much, roughly in bytes.
 const MOST: usize = 48 << 20;
 /// A document weighs this much, and more for each byte it began with and each change.
@@ -27,6 +32,10 @@ const WEIGHT: (usize, usize, usize) = (8 << 10, 12, 600);
 const BETWEEN: usize = 16;
 /// So many are derived ahead at once.
 pub(crate) const AHEAD: usize = 256;
+
+/// The parts of a saved form: the document, and the list of its changes, which is larger and may end earlier.
+const DOCUMENT: i64 = 0;
+const CHANGES: i64 = 1;
 
 /// The change of each edit, by where the item stands.
 type Changes = HashMap<(Place, u32), ChangeHash>;
@@ -37,6 +46,18 @@ struct Known {
     document: Document,
     changes: Changes,
     weight: usize,
+    saved: Saved,
+}
+
+/// How far the saved form of a document goes.
+#[derive(Debug, Clone, Copy, Default)]
+struct Saved {
+    /// Whether this process read it and has not written it.
+    read: bool,
+    /// Edits beyond it.
+    beyond: usize,
+    /// Changes in its list.
+    listed: usize,
 }
 
 /// Automerge documents at hand.
@@ -65,24 +86,14 @@ impl Open {
 
     /// Gives back what was not changed.
     pub fn keep(&mut self, loaded: Loaded) {
-        let Loaded { document, changes, weight, .. } = loaded;
-        self.put((document.id(), document.epoch()), Known { document, changes, weight });
+        let Loaded { document, changes, weight, saved, .. } = loaded;
+        self.put((document.id(), document.epoch()), Known { document, changes, weight, saved });
     }
 
     /// Gives back what was edited: at hand once the edit is in the log.
     pub fn draft(&mut self, loaded: Loaded) {
-        let Loaded { document, changes, weight, .. } = loaded;
-        self.drafted.insert((document.id(), document.epoch()), Known { document, changes, weight });
-    }
-
-    /// Edits of these documents are in the log now, and no others that were drafted.
-    pub fn confirm(&mut self, edited: Vec<(DocId, Epoch)>) {
-        for key in edited {
-            if let Some(known) = self.drafted.remove(&key) {
-                self.put(key, known);
-            }
-        }
-        self.drafted.clear();
+        let Loaded { document, changes, weight, saved, .. } = loaded;
+        self.drafted.insert((document.id(), document.epoch()), Known { document, changes, weight, saved });
     }
 
     /// Drops all.
@@ -105,6 +116,7 @@ pub(crate) struct Loaded {
     pub changes: Changes,
     ranks: HashMap<ChangeHash, Stamp>,
     weight: usize,
+    saved: Saved,
 }
 
 impl Loaded {
@@ -144,13 +156,12 @@ struct Origin {
 }
 
 impl Origin {
-    fn derive(&self) -> Result<Document, Error> {
+    fn derive(&self) -> Result<Known, Error> {
         let texts: Vec<&str> = self.texts.iter().map(String::as_str).collect();
-        Document::new(self.doc, self.epoch, self.kind, &texts).map_err(|e| document_error(&self.doc, e))
-    }
-
-    fn weight(&self) -> usize {
-        WEIGHT.0 + WEIGHT.1 * self.texts.iter().map(String::len).sum::<usize>()
+        let document = Document::new(self.doc, self.epoch, self.kind, &texts)
+            .map_err(|e| document_error(&self.doc, e))?;
+        let weight = WEIGHT.0 + WEIGHT.1 * texts.iter().map(|text| text.len()).sum::<usize>();
+        Ok(Known { document, changes: HashMap::new(), weight, saved: Saved::default() })
     }
 }
 
@@ -173,13 +184,11 @@ impl Vault {
             Some(known) => Some(known),
             None => self.saved(doc, epoch, kind)?,
         };
-        let Known { mut document, mut changes, mut weight } = match at_hand {
+        let mut known = match at_hand {
             Some(known) => known,
-            None => {
-                let origin = self.origin(doc, epoch, kind, &starts)?;
-                Known { document: origin.derive()?, changes: HashMap::new(), weight: origin.weight() }
-            }
+            None => self.origin(doc, epoch, kind, &starts)?.derive()?,
         };
+        let Known { document, changes, .. } = &mut known;
         for touch in &starts {
             let known =
                 touch.act.content().is_some_and(|content| document.content_head(&content.hash).is_some());
@@ -205,14 +214,16 @@ impl Vault {
                 }
             }
         }
-        let before = changes.len();
+        let before = document.heads();
         let hashes = document.apply(&raw).map_err(|e| document_error(doc, e))?;
+        let grown = document.heads() != before;
         changes.extend(new.iter().map(|touch| (touch.place, touch.index)).zip(hashes));
-        weight += WEIGHT.2 * new.len();
-        // Counted over all that it ever took in, whether from the saved form on or at hand.
-        if before / SAVE_EVERY < changes.len() / SAVE_EVERY {
-            self.save(doc, epoch, &document, &changes)?;
+        known.weight += WEIGHT.2 * new.len();
+        if grown {
+            known.saved.beyond += new.len();
+            self.save(doc, epoch, &mut known)?;
         }
+        let Known { document, changes, weight, saved } = known;
         let mut ranks = HashMap::new();
         for touch in &edits {
             if let Some(change) = changes.get(&(touch.place, touch.index)) {
@@ -224,7 +235,7 @@ impl Vault {
             let head = touch.act.content().and_then(|content| document.content_head(&content.hash));
             ranks.extend(head.map(|head| (head, touch.rank)));
         }
-        Ok(Loaded { document, changes, ranks, weight })
+        Ok(Loaded { document, changes, ranks, weight, saved })
     }
 
     fn origin(&mut self, doc: &DocId, epoch: Epoch, kind: Kind, starts: &[&Touch]) -> Result<Origin, Error> {
@@ -241,7 +252,7 @@ impl Vault {
         }
         let mut origins = Vec::new();
         for (doc, epoch, kind, touches) in wanted {
-            let few = touches.len() < SAVE_EVERY && !self.open.known.contains_key(&(*doc, *epoch));
+            let few = touches.len() < LONG && !self.open.known.contains_key(&(*doc, *epoch));
             let mut sorted: Vec<&Touch> = touches
                 .iter()
                 .filter(|touch| few && starts(touch, *epoch) && self.view.has(&touch.place))
@@ -256,19 +267,18 @@ impl Vault {
         let work = || {
             let mut out = Vec::new();
             while let Some(origin) = next() {
-                out.extend(origin.derive().map(|document| (origin.weight(), document)));
+                out.extend(origin.derive());
             }
             out
         };
-        let derived: Vec<(usize, Document)> = std::thread::scope(|scope| {
+        let derived: Vec<Known> = std::thread::scope(|scope| {
             let others: Vec<_> = (1..threads).map(|_| scope.spawn(work)).collect();
             let mut out = work();
             out.extend(others.into_iter().filter_map(|other| other.join().ok()).flatten());
             out
         });
-        for (weight, document) in derived {
-            let key = (document.id(), document.epoch());
-            self.open.put(key, Known { document, changes: HashMap::new(), weight });
+        for known in derived {
+            self.open.put((known.document.id(), known.document.epoch()), known);
         }
     }
 
@@ -292,27 +302,55 @@ impl Vault {
         Ok(())
     }
 
-    fn saved(&self, doc: &DocId, epoch: Epoch, kind: Kind) -> Result<Option<Known>, Error> {
-        let mut get =
-            self.db.prepare_cached("SELECT bytes, changes FROM automerge WHERE doc = ? AND epoch = ?")?;
-        let saved: Option<(Vec<u8>, Vec<u8>)> = get
-            .query_row(params![doc.as_bytes(), epoch.to_string()], |row| Ok((row.get(0)?, row.get(1)?)))
-            .optional()?;
-        Ok(saved.and_then(|(bytes, changes)| {
-            let changes = read_changes(&changes)?;
-            let document = Document::load(*doc, epoch, kind, &bytes).ok()?;
-            let weight = WEIGHT.0 + WEIGHT.1 * bytes.len() + WEIGHT.2 * changes.len();
-            Some(Known { document, changes, weight })
-        }))
+    /// The log has edits of these documents now, and no others that were drafted.
+    pub(crate) fn confirm(&mut self, edited: Vec<(DocId, Epoch)>) -> Result<(), Error> {
+        let mut drafted = std::mem::take(&mut self.open.drafted);
+        for key in edited {
+            if let Some(mut known) = drafted.remove(&key) {
+                known.saved.beyond += 1;
+                self.save(&key.0, key.1, &mut known)?;
+                self.open.put(key, known);
+            }
+        }
+        Ok(())
     }
 
-    fn save(&self, doc: &DocId, epoch: Epoch, document: &Document, changes: &Changes) -> Result<(), Error> {
-        self.db.prepare_cached("INSERT OR REPLACE INTO automerge VALUES(?, ?, ?, ?)")?.execute(params![
-            doc.as_bytes(),
-            epoch.to_string(),
-            document.save(),
-            write_changes(changes)
-        ])?;
+    fn saved(&self, doc: &DocId, epoch: Epoch, kind: Kind) -> Result<Option<Known>, Error> {
+        let mut get = self
+            .db
+            .prepare_cached("SELECT part, bytes FROM automerge WHERE doc = ? AND epoch = ? ORDER BY part")?;
+        let mut rows = get.query(params![doc.as_bytes(), epoch.to_string()])?;
+        let (mut document, mut changes, mut length) = (None, None, 0);
+        while let Some(row) = rows.next()? {
+            let bytes = row.get_ref(1)?.as_blob().map_err(rusqlite::Error::from)?;
+            match row.get(0)? {
+                DOCUMENT => document = Document::load(*doc, epoch, kind, bytes).ok(),
+                _ => changes = read_changes(bytes),
+            }
+            length += bytes.len();
+        }
+        let (Some(document), Some(changes)) = (document, changes) else { return Ok(None) };
+        let weight = WEIGHT.0 + WEIGHT.1 * length + WEIGHT.2 * changes.len();
+        let saved = Saved { read: true, beyond: 0, listed: changes.len() };
+        Ok(Some(Known { document, changes, weight, saved }))
+    }
+
+    /// Saves a document where that is due.
+    fn save(&self, doc: &DocId, epoch: Epoch, known: &mut Known) -> Result<(), Error> {
+        let Known { document, changes, saved, .. } = known;
+        if changes.len() < LONG || !saved.read && saved.beyond < SAVE_EVERY {
+            return Ok(());
+        }
+        let put = |part: i64, bytes: Vec<u8>| {
+            let mut put = self.db.prepare_cached("INSERT OR REPLACE INTO automerge VALUES(?, ?, ?, ?)")?;
+            put.execute(params![doc.as_bytes(), epoch.to_string(), part, bytes])
+        };
+        put(DOCUMENT, document.save())?;
+        if saved.listed == 0 || changes.len() >= saved.listed + LIST_EVERY {
+            put(CHANGES, write_changes(changes))?;
+            saved.listed = changes.len();
+        }
+        (saved.read, saved.beyond) = (false, 0);
         Ok(())
     }
 }

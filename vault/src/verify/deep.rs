@@ -303,7 +303,7 @@ impl Vault {
     /// Compares the saved Automerge documents with ones made from the log.
     fn compare_renders(&mut self, fresh: &mut Vault, report: &mut Report) -> Result<(), Error> {
         let saved: Vec<(Vec<u8>, String)> = {
-            let mut get = self.db.prepare("SELECT doc, epoch FROM automerge")?;
+            let mut get = self.db.prepare("SELECT DISTINCT doc, epoch FROM automerge")?;
             let rows = get.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
             rows.collect::<Result<_, _>>()?
         };
