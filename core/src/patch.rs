@@ -274,9 +274,14 @@ impl Differ {
         self.each(at, old, new, runs, Self::word);
     }
 
-    /// Changes words; where that is only to put something between them, or to take it away, they stay as they are.
+    /// Changes words; where that is only to put something between them, or to take it away, they stay as they are. So does a
+    /// word that a line now begins or ends with, or no longer does: retyped, it would be apart from the rest of its line, and
+    /// what another writes there could come between.
     fn word(&mut self, at: usize, old: &[&str], new: &[&str]) {
         let (before, after) = (old.concat(), new.concat());
+        let (head, tail) = beside_line_ends(&before, &after);
+        let at = at + head;
+        let (before, after) = (&before[head..before.len() - tail], &after[head..after.len() - tail]);
         let prefix = common(before.chars(), after.chars());
         let (rest_before, rest_after) = (&before[prefix..], &after[prefix..]);
         let suffix = common(rest_before.chars().rev(), rest_after.chars().rev());
@@ -288,7 +293,7 @@ impl Differ {
         if divides && (gone.is_empty() && is_between(fresh) || fresh.is_empty() && is_between(gone)) {
             return self.push(at + prefix, &[gone], &[fresh]);
         }
-        self.push(at, old, new);
+        self.push(at, &[before], &[after]);
     }
 
     /// Appends a hunk; one that begins where the last ends is part of it.
@@ -304,6 +309,28 @@ impl Differ {
             _ => self.hunks.push(Hunk { at, delete: text_len(old), insert: new.concat() }),
         }
     }
+}
+
+/// How many bytes two texts share at their start and at their end, where that is all of a line's part in one of them that has
+/// line ends.
+fn beside_line_ends(a: &str, b: &str) -> (usize, usize) {
+    let line_ends =
+        |text: &str| Some((text.find(['\r', '\n'])?, text.rfind('\n').map_or(text.len(), |at| at + 1)));
+    let mut shared = (0, 0);
+    for (with, other) in [(a, b), (b, a)] {
+        let Some((first, last)) = line_ends(with) else { continue };
+        let (head, tail) = (&with[..first], &with[last..]);
+        if other.starts_with(head) && !other[head.len()..].starts_with(extends) {
+            shared.0 = shared.0.max(head.len());
+        }
+        if other.ends_with(tail) && !tail.starts_with(extends) {
+            shared.1 = shared.1.max(tail.len());
+        }
+    }
+    if shared.0 + shared.1 > a.len().min(b.len()) {
+        shared.1 = 0;
+    }
+    shared
 }
 
 /// How many bytes of characters two texts have in common at their start.
@@ -411,6 +438,15 @@ mod tests {
         assert_eq!(hunks("a\nnaïve x\n", "a\nnaive x\n"), [(2, 6, "naive".into())]);
         assert_eq!(hunks("e\u{301}tat", "e\u{300}tat"), [(0, 6, "e\u{300}tat".into())]);
         assert_eq!(hunks("xe\u{301}tat", "xe\u{301}tats"), [(0, 7, "xe\u{301}tats".into())]);
+    }
+
+    #[test]
+    fn a_word_beside_a_new_or_lost_line_end_stays() {
+        assert_eq!(hunks("a onetwo b\n", "a three\ntwo b\n"), [(2, 3, "three\n".into())]);
+        assert_eq!(hunks("a three\ntwo b\n", "a onetwo b\n"), [(2, 6, "one".into())]);
+        assert_eq!(hunks("a onetwo b\n", "a one\nthree b\n"), [(5, 3, "\nthree".into())]);
+        assert_eq!(hunks("one", "one\none"), [(0, 0, "one\n".into())]);
+        assert_eq!(hunks("one\r\none", "one"), [(0, 5, String::new())]);
     }
 
     #[test]

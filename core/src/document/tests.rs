@@ -681,3 +681,25 @@ fn text_written_over_the_frontmatter_gives_way_to_no_key() {
         assert!(reading.text.contains(mine), "{reading:?}");
     }
 }
+
+#[test]
+fn a_line_parted_again_from_one_it_was_glued_to_is_not_torn() {
+    let line = |n: u32| format!("k{n} lorem{n} ipsum{n}\n");
+    let rank = |_: &ChangeHash| None;
+    let mut document = Document::new(DOC, Epoch::default(), Kind::Text, &[&line(1)]).unwrap();
+    let start = document.heads();
+    let mut edit = |heads: &[ChangeHash], text: &str, by: u8| {
+        document.edit(heads, &rank, text, &actor(by)).unwrap().unwrap().hash
+    };
+    let emptied = edit(&start, "", 1);
+    let replaced = edit(&start, &line(2), 2);
+    let both = line(1) + &line(3);
+    let added = edit(&start, &both, 3);
+    let fresh = edit(&[emptied], &line(4), 1);
+    // The line end went with the line; whoever added a line saves what they had once more.
+    let insisted = edit(&[emptied, replaced, added], &both, 3);
+    let text = document.read(&[insisted, fresh], &rank).unwrap().text;
+    for n in [1, 3, 4] {
+        assert!(text.contains(&line(n)), "{text:?}");
+    }
+}
