@@ -7,6 +7,9 @@ use crate::frontier::{Place, View};
 use crate::id::{DeviceId, VaultId};
 use crate::key::MemberStatement;
 
+/// The role whose holder may change who is a member.
+pub const ADMINISTER: &str = "administer";
+
 /// One member.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Member {
@@ -16,6 +19,9 @@ pub struct Member {
     pub roles: Vec<String>,
     /// The operator key kept on it.
     pub operator: Option<DeviceId>,
+    /// Whether it was added with the role `administer`: only then does its operator key change who is a member. What became of
+    /// its roles later may come in another order elsewhere, and decides nothing here (I7).
+    pub administers: bool,
     /// The record that added it.
     pub added: Place,
     /// When, ms since the Unix epoch.
@@ -28,8 +34,8 @@ pub enum MemberError {
     /// The vault's first record is not by the device in the vault id.
     #[error("the first record of device {0} says it made the vault, but the vault id says otherwise")]
     Maker(DeviceId),
-    /// The signature is not by an operator key known at that point.
-    #[error("record {0} adds or changes a member without a valid signature of an operator")]
+    /// The signature is not by an operator key known at that point, or by one that may not administer.
+    #[error("record {0} adds or changes a member without a valid signature of an operator who may")]
     Unsigned(Place),
     /// The record's device was not a member in its past.
     #[error("record {0} is by a device that was not a member when it was made")]
@@ -68,6 +74,7 @@ impl Members {
                     name: device_name.clone(),
                     roles: roles.clone(),
                     operator: Some(*operator),
+                    administers: true,
                     added: place,
                     time: wall,
                 };
@@ -76,8 +83,9 @@ impl Members {
             Event::DeviceAdded { device, name, roles, operator, sig, by } => {
                 let statement = MemberStatement { vault, device, name, roles, operator: operator.as_ref() };
                 self.signed(&statement, by, &sig.0, place, past)?;
-                let (roles, operator) = (roles.clone(), *operator);
-                let member = Member { name: name.clone(), roles, operator, added: place, time: wall };
+                let administers = roles.iter().any(|role| role == ADMINISTER);
+                let (name, roles, operator) = (name.clone(), roles.clone(), *operator);
+                let member = Member { name, roles, operator, administers, added: place, time: wall };
                 // Added twice, by two members at once: the earlier record stands, so that its past stays enough.
                 self.0.entry(*device).or_insert(member);
             }
@@ -104,6 +112,12 @@ impl Members {
         self.0.values().any(|member| member.operator == Some(*key) && past.has(&member.added))
     }
 
+    /// Whether `key` is an operator key known in `past` that may change who is a member.
+    pub fn is_administrator(&self, key: &DeviceId, past: &View) -> bool {
+        let mut members = self.0.values();
+        members.any(|member| member.administers && member.operator == Some(*key) && past.has(&member.added))
+    }
+
     fn signed(
         &self,
         statement: &MemberStatement<'_>,
@@ -113,7 +127,7 @@ impl Members {
         past: &View,
     ) -> Result<(), MemberError> {
         let valid = signature.try_into().is_ok_and(|signature| statement.verify(by, &signature));
-        match valid && self.is_operator(by, past) {
+        match valid && self.is_administrator(by, past) {
             true => Ok(()),
             false => Err(MemberError::Unsigned(place)),
         }

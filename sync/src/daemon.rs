@@ -1,35 +1,29 @@
 //! The daemon of one device: serves members and those who come with a ticket, takes in what changes on disk, and brings
 //! it to the others.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use aios_core::id::DeviceId;
 use aios_vault::Error;
 use aios_vault::disk::Lock;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Notify, mpsc};
-use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, timeout};
 
 use crate::control::{self, Answer, Request};
-use crate::error::{Code, Fault, Peer, SyncError};
+use crate::live::Live;
 use crate::net::Net;
-use crate::node::{Event, Node, OnEvent, OnServed, Report, Settings, joined};
+use crate::node::{Event, Node, OnEvent, OnServed, Settings, joined};
 use crate::session::{Trouble, blocking, finish, round, sync};
 use crate::site::{Site, said};
 use crate::ticket::TicketError;
+use crate::upkeep::{Signals, Upkeep};
 
-/// How often the folder is looked through, at least so long apart and at most.
-const SCAN: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(30));
-/// Looking takes at most this fraction of the time.
-const SCAN_SHARE: u32 = 30;
-/// How long a member that was not reached is left alone, at first and at most.
-const RETRY: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(60));
+/// How long no command is taken after one could not connect.
+const PAUSE: Duration = Duration::from_secs(2);
 /// How long the daemon has to end.
 const END: Duration = Duration::from_secs(5);
 /// How long a device that has joined is waited for, should it not come again.
@@ -52,18 +46,6 @@ impl Listeners {
     fn tell(&self, event: &Event) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).retain(|tell| tell.send(event.clone()).is_ok());
     }
-}
-
-/// When a member is to be called again.
-#[derive(Debug, Clone, Copy)]
-struct Retry {
-    at: Instant,
-    wait: Duration,
-}
-
-/// Whether a member may say so because it has not heard yet that this device is one, which passes by itself.
-fn unheard(error: &SyncError) -> bool {
-    matches!(error, SyncError::Refused { code: Code::NotMember, .. })
 }
 
 /// What the parts of the daemon share.
@@ -98,31 +80,39 @@ pub async fn run(
     let addrs = net.own_addrs();
     let (listener, socket) = control::listen(site.folder())?;
 
-    let server = Settings { on_served: Some(on_served(&site, notice.clone())), ..settings.clone() };
+    let (live, came) = Live::new();
+    let lasting = Settings { live: Some(live.clone()), ..settings.clone() };
+    let server = Settings { on_served: Some(on_served(&site, notice.clone())), ..lasting.clone() };
     let server = Node::on(net.clone(), site.absorbing_opener(), server);
+    let dialer = Node::on(net.clone(), site.opener(), lasting);
     let daemon = Daemon {
         caller: Node::on(net, site.opener(), settings),
-        site,
+        site: site.clone(),
         listeners: Listeners::default(),
         changed: Arc::new(Notify::new()),
-        notice,
+        notice: notice.clone(),
     };
-    let told = daemon.listeners.add();
+    let signals = Signals { told: daemon.listeners.add(), came, changed: daemon.changed.clone() };
+    let mut upkeep = Upkeep::new(site.clone(), dialer, live.clone(), notice);
+    let saves = upkeep.watch().await;
     let listeners = daemon.listeners.clone();
     let on_event: OnEvent = Arc::new(move |event| listeners.tell(&event));
     let serving = server.serve(on_event);
     let answering = tokio::spawn(daemon.clone().answer(listener, server.clone()));
     ready(&addrs);
     let ended = tokio::select! {
-        ended = daemon.watch(told) => ended,
+        ended = upkeep.run(signals, saves) => ended,
         _ = terminate.recv() => Ok(()),
         _ = interrupt.recv() => Ok(()),
     };
+    live.stop();
     answering.abort();
     // A socket that stays is replaced by the next daemon.
     let _ = std::fs::remove_file(&socket);
     let _ = timeout(END, serving.stop()).await;
     server.close().await;
+    // Git follows files: what was taken in last may wait for it.
+    finish(&site).await?;
     ended
 }
 
@@ -141,106 +131,6 @@ fn on_served(site: &Site, notice: Notice) -> OnServed {
 }
 
 impl Daemon {
-    /// Looks for changes on disk, and calls the members who lack something.
-    async fn watch(&self, mut told: mpsc::UnboundedReceiver<Event>) -> Result<(), Trouble> {
-        let mut calls: JoinSet<Report> = JoinSet::new();
-        let mut called: BTreeSet<DeviceId> = BTreeSet::new();
-        let mut greeted: BTreeSet<DeviceId> = BTreeSet::new();
-        let mut retries: BTreeMap<DeviceId, Retry> = BTreeMap::new();
-        let mut warned: Vec<String> = Vec::new();
-        let mut scan = Instant::now() + SCAN.0;
-        loop {
-            for (peer, addrs) in self.due(&called, &greeted, &retries).await {
-                called.insert(peer.device());
-                let node = self.caller.clone();
-                calls.spawn(async move { node.sync_with(peer, &addrs).await });
-            }
-            tokio::select! {
-                () = sleep_until(scan) => {
-                    let began = Instant::now();
-                    match round(&self.site).await {
-                        // What stands is said once.
-                        Ok(stand) if stand.warnings != warned => {
-                            stand.warnings.iter().for_each(|warning| (self.notice)(warning));
-                            warned = stand.warnings;
-                        }
-                        Ok(_) => {}
-                        Err(error) => (self.notice)(&format!("the working files were not taken in: {error}")),
-                    }
-                    scan = Instant::now() + (began.elapsed() * SCAN_SHARE).clamp(SCAN.0, SCAN.1);
-                }
-                () = self.changed.notified() => {}
-                Some(event) = told.recv() => {
-                    if let Event::Exchanged(report) = event {
-                        // It is there now, whatever was thought of it.
-                        retries.remove(&report.peer.device());
-                    }
-                }
-                Some(done) = calls.join_next(), if !calls.is_empty() => {
-                    let Ok(report) = done else { continue };
-                    let device = report.peer.device();
-                    called.remove(&device);
-                    self.heard(&report).await;
-                    match &report.error {
-                        None => {
-                            greeted.insert(device);
-                            retries.remove(&device);
-                        }
-                        Some(error) => {
-                            let wait = retries.get(&device).map_or(RETRY.0, |retry| (retry.wait * 2).min(RETRY.1));
-                            retries.insert(device, Retry { at: Instant::now() + wait, wait });
-                            match error.fault() {
-                                Fault::Refused if unheard(error) && wait < RETRY.1 => {
-                                    tracing::debug!(%error, "not synced");
-                                }
-                                Fault::Unreachable => tracing::debug!(%error, "not synced"),
-                                _ => (self.notice)(&error.to_string()),
-                            }
-                        }
-                    }
-                }
-            }
-        }
-    }
-
-    /// Writes what an exchange has brought.
-    async fn heard(&self, report: &Report) {
-        if report.outcome.integrated == 0 && report.outcome.apart_received == 0 {
-            return;
-        }
-        match finish(&self.site).await {
-            Ok(stand) => stand.warnings.iter().for_each(|warning| (self.notice)(warning)),
-            Err(error) => (self.notice)(&format!("what came was not written: {error}")),
-        }
-    }
-
-    /// The members to be called: those who lack something, and at the beginning all.
-    async fn due(
-        &self,
-        called: &BTreeSet<DeviceId>,
-        greeted: &BTreeSet<DeviceId>,
-        retries: &BTreeMap<DeviceId, Retry>,
-    ) -> Vec<(Peer, Vec<SocketAddr>)> {
-        let site = self.site.clone();
-        let company = match blocking(move || site.company()).await {
-            Ok(company) => company,
-            Err(error) => {
-                (self.notice)(&format!("the vault cannot be opened: {error}"));
-                return Vec::new();
-            }
-        };
-        let behind: BTreeSet<DeviceId> = company.behind().map(|(peer, _)| peer.device()).collect();
-        let now = Instant::now();
-        let due = company.others.into_iter().filter(|(peer, known)| {
-            let device = peer.device();
-            (behind.contains(&device) || !greeted.contains(&device))
-                && !called.contains(&device)
-                && !known.addrs.is_empty()
-                && retries.get(&device).is_none_or(|retry| retry.at <= now)
-        });
-        due.map(|(peer, known)| (peer, known.addrs)).collect()
-    }
-
     /// Answers commands.
     async fn answer(self, listener: UnixListener, server: Node) {
         loop {
@@ -255,7 +145,7 @@ impl Daemon {
                 }
                 Err(error) => {
                     (self.notice)(&format!("a command could not connect: {error}"));
-                    tokio::time::sleep(RETRY.0).await;
+                    tokio::time::sleep(PAUSE).await;
                 }
             }
         }

@@ -385,6 +385,11 @@ impl Exchange {
         self.done_sent && self.done_received
     }
 
+    /// How many records, blobs and histories it has brought that were not here.
+    pub fn brought(&self) -> u64 {
+        self.outcome.integrated + self.outcome.apart_received
+    }
+
     /// Ends a live exchange in good order.
     pub fn close(&mut self) {
         if self.ended.is_none() && self.complete() {

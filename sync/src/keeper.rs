@@ -5,25 +5,47 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Receiver, Sender, channel, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use aios_vault::vault::Resting;
 use aios_vault::{Error, Vault};
 
-/// How long the vault stays open for the next piece of work.
+/// How long the lock is kept for the next piece of work.
 const IDLE: Duration = Duration::from_millis(25);
 /// After this long it is let go of even if there is more work.
 const SLICE: Duration = Duration::from_millis(500);
 /// For so long then: other processes look for the lock every 10 ms.
 const PAUSE: Duration = Duration::from_millis(20);
+/// How long what was read is kept without the lock.
+const REST: Duration = Duration::from_secs(30);
 
 type Job = Box<dyn FnOnce(Result<&mut Vault, Error>) + Send>;
 
-/// Runs work on a vault, one piece after the other. Clones share one open vault.
+/// Runs work on a vault, one piece after the other. Clones share one open vault, which is closed when the last is dropped.
 #[derive(Clone)]
 pub struct Keeper {
     root: PathBuf,
-    jobs: Sender<Job>,
+    thread: Arc<Thread>,
+}
+
+/// The thread that works, and how it is told.
+struct Thread {
+    jobs: Mutex<Option<Sender<Job>>>,
+    handle: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Drop for Thread {
+    fn drop(&mut self) {
+        self.jobs.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let handle = self.handle.lock().unwrap_or_else(PoisonError::into_inner).take();
+        // A database that is not closed leaves its journal behind. The last clone may be dropped by work itself.
+        if let Some(handle) = handle.filter(|handle| handle.thread().id() != std::thread::current().id()) {
+            let _ = handle.join();
+        }
+    }
 }
 
 impl std::fmt::Debug for Keeper {
@@ -41,8 +63,11 @@ impl Keeper {
         let (jobs, inbox) = channel();
         let path = root.to_owned();
         let thread = std::thread::Builder::new().name("vault".into());
-        thread.spawn(move || keep(&path, &inbox)).map_err(|e| Error::io("start a thread for", root, e))?;
-        Ok(Keeper { root: root.to_owned(), jobs })
+        let handle = thread
+            .spawn(move || keep(&path, &inbox))
+            .map_err(|e| Error::io("start a thread for", root, e))?;
+        let thread = Thread { jobs: Mutex::new(Some(jobs)), handle: Mutex::new(Some(handle)) };
+        Ok(Keeper { root: root.to_owned(), thread: Arc::new(thread) })
     }
 
     /// The vault's folder.
@@ -66,14 +91,32 @@ impl Keeper {
         });
         let lost =
             || Error::io("work on", &self.root, std::io::Error::other("the work on the vault was cut short"));
-        self.jobs.send(job).map_err(|_| lost())?;
+        let jobs = self.thread.jobs.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        jobs.and_then(|jobs| jobs.send(job).ok()).ok_or_else(lost)?;
         told.recv().map_err(|_| lost())?
     }
 }
 
 fn keep(root: &Path, jobs: &Receiver<Job>) {
-    while let Ok(first) = jobs.recv() {
-        let mut vault = match Vault::open(root) {
+    let mut resting: Option<Resting> = None;
+    loop {
+        let first = match &resting {
+            None => jobs.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            Some(_) => jobs.recv_timeout(REST),
+        };
+        let first = match first {
+            Ok(first) => first,
+            Err(RecvTimeoutError::Timeout) => {
+                resting = None;
+                continue;
+            }
+            Err(RecvTimeoutError::Disconnected) => return,
+        };
+        let opened = match resting.take() {
+            Some(resting) => resting.wake(),
+            None => Vault::open(root),
+        };
+        let mut vault = match opened {
             Ok(vault) => vault,
             Err(e) => {
                 first(Err(e));
@@ -81,15 +124,16 @@ fn keep(root: &Path, jobs: &Receiver<Job>) {
             }
         };
         let since = Instant::now();
-        let mut next = Some(first);
+        let (mut next, mut whole) = (Some(first), true);
         while let Some(job) = next.take() {
-            // A vault that work left by a panic is not used again; the next piece of work opens it anew.
-            if catch_unwind(AssertUnwindSafe(|| job(Ok(&mut vault)))).is_err() || since.elapsed() > SLICE {
+            whole = catch_unwind(AssertUnwindSafe(|| job(Ok(&mut vault)))).is_ok();
+            if !whole || since.elapsed() > SLICE {
                 break;
             }
             next = jobs.recv_timeout(IDLE).ok();
         }
-        drop(vault);
+        // A vault that work left by a panic is not used again; the next piece of work opens it anew.
+        resting = if whole { vault.rest().ok() } else { None };
         if since.elapsed() > SLICE {
             std::thread::sleep(PAUSE);
         }

@@ -16,6 +16,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use crate::drive::{Handle, Limits, Streams, drive};
 use crate::error::{Fault, Peer, SyncError};
 use crate::exchange::{Exchange, Mode, Outcome, Progress};
+use crate::live::Live;
 use crate::machine::{Machine, Wire};
 use crate::net::{Net, PAIR, SYNC, Scope};
 pub use crate::pairing::Welcomed;
@@ -51,6 +52,8 @@ pub struct Settings {
     pub on_progress: Option<OnProgress>,
     /// Run after every exchange that was served.
     pub on_served: Option<OnServed>,
+    /// Where connections are to last, if the peer wants that too.
+    pub live: Option<Live>,
 }
 
 impl Settings {
@@ -63,6 +66,7 @@ impl Settings {
             app: app.into(),
             on_progress: None,
             on_served: None,
+            live: None,
         }
     }
 }
@@ -154,20 +158,39 @@ struct Talk<'a> {
 
 impl Talk<'_> {
     async fn run(self, replica: &mut Handle, streams: &mut QuicStreams) -> Report {
-        let mut exchange =
-            Exchange::new(self.peer.clone(), self.vault, Mode::OneShot, self.own, &self.settings.app);
+        let connection = self.settings.live.as_ref().map(|live| live.begin(self.peer.device()));
+        let mode = if connection.is_some() { Mode::Live } else { Mode::OneShot };
+        let mut exchange = Exchange::new(self.peer.clone(), self.vault, mode, self.own, &self.settings.app);
         if !self.rest.is_empty() {
             exchange.receive(&self.rest);
         }
-        let mut last = Progress::default();
+        let (mut last, mut brought) = (Progress::default(), 0);
         let see = |exchange: &Exchange| {
+            // What comes in bulk at first is told of once.
+            if let Some(connection) = &connection
+                && exchange.complete()
+                && exchange.brought() != brought
+            {
+                brought = exchange.brought();
+                connection.came();
+            }
             let progress = exchange.progress();
             if let Some(on_progress) = self.settings.on_progress.as_ref().filter(|_| progress != last) {
                 on_progress(exchange.peer(), progress);
                 last = progress;
             }
         };
-        drive(&mut exchange, replica, streams, &self.peer, &self.limits, None, see).await;
+        let changed = connection.as_ref().map(|connection| &*connection.changed);
+        let over = async {
+            match &connection {
+                Some(connection) => connection.over().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = drive(&mut exchange, replica, streams, &self.peer, &self.limits, changed, see) => {}
+            () = over => exchange.close(),
+        }
         let (outcome, peer) = (exchange.outcome(), exchange.peer().clone());
         let error = match exchange.result() {
             Some(Err(error)) => Some(error.clone()),

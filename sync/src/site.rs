@@ -1,7 +1,8 @@
 //! One vault on this machine, with what sync keeps beside its keys.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use aios_core::frontier::View;
 use aios_core::id::{DeviceId, VaultId};
@@ -12,6 +13,7 @@ use aios_vault::keys::Keys;
 use aios_vault::layout::Layout;
 use aios_vault::peer;
 use aios_vault::survey::Problem;
+use aios_vault::watch::{Seen, Watcher};
 use aios_vault::{Error, Vault};
 
 use crate::error::Peer;
@@ -43,6 +45,20 @@ pub struct Stand {
     pub unwritten: Vec<Problem>,
     /// What a person should know: all of that, and rules that wait to be accepted.
     pub warnings: Vec<String>,
+}
+
+/// What came of taking in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Taken {
+    /// All that was asked for is in.
+    Done {
+        /// All integrated records.
+        view: View,
+        /// What a person should know.
+        warnings: Vec<String>,
+    },
+    /// Something came or went: only a look at all tells what.
+    Unclear,
 }
 
 /// What the vault knows of the other members.
@@ -152,6 +168,62 @@ impl Site {
                 stand.untaken.push(left);
             }
             Ok(stand)
+        })
+    }
+
+    /// Takes in what was saved at `paths`, or else all that changed, and writes what merged; git follows with [`Site::finish`].
+    ///
+    /// # Errors
+    /// What the vault answers.
+    pub fn take_in(&self, paths: Option<BTreeSet<String>>) -> Result<Taken, Error> {
+        self.keeper().work(move |vault| {
+            let absorbed = match &paths {
+                Some(paths) => vault.absorb_at(paths, &mut |_, _, _| {}),
+                None => vault.absorb(&AbsorbOptions::default(), &mut |_, _, _| {}).map(Some),
+            };
+            let (absorbed, mut warnings) = match absorbed {
+                Ok(Some(absorbed)) => (absorbed, Vec::new()),
+                Ok(None) => return Ok(Taken::Unclear),
+                Err(e @ (Error::Paused(_) | Error::MassDeletion { .. } | Error::Root(_))) => {
+                    (Absorbed::default(), vec![Problem::of_all(&e).to_string()])
+                }
+                Err(e) => return Err(e),
+            };
+            let round = vault.show_on_disk(absorbed, &mut |_, _, _| {})?;
+            warnings.extend(round.problems().map(Problem::to_string));
+            Ok(Taken::Done { view: vault.view().clone(), warnings })
+        })
+    }
+
+    /// Writes what merged; git follows with [`Site::finish`].
+    ///
+    /// # Errors
+    /// What the vault answers.
+    pub fn write(&self) -> Result<Taken, Error> {
+        self.keeper().work(|vault| {
+            let round = vault.show_on_disk(Absorbed::default(), &mut |_, _, _| {})?;
+            let warnings = round.problems().map(Problem::to_string).collect();
+            Ok(Taken::Done { view: vault.view().clone(), warnings })
+        })
+    }
+
+    /// Begins to watch the working files.
+    ///
+    /// # Errors
+    /// As [`Watcher::start`].
+    pub fn watch(&self, see: impl Fn(Seen) + Send + 'static) -> Result<Watcher, Error> {
+        self.keeper().work(|vault| vault.watch(see))
+    }
+
+    /// Has folders that came watched too.
+    ///
+    /// # Errors
+    /// As [`Watcher::start`].
+    pub fn watch_also(&self, watcher: &Arc<Mutex<Watcher>>, folders: BTreeSet<String>) -> Result<(), Error> {
+        let watcher = watcher.clone();
+        self.keeper().work(move |vault| {
+            let mut watcher = watcher.lock().unwrap_or_else(PoisonError::into_inner);
+            vault.watch_also(&mut watcher, &folders)
         })
     }
 

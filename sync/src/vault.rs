@@ -84,7 +84,9 @@ fn failed(e: Error) -> ReplicaError {
         None => e.to_string(),
     };
     match e {
-        Error::NameTaken(_) | Error::NoOperator(_) | Error::Usage(_) => ReplicaError::Denied(text),
+        Error::NameTaken(_) | Error::NoOperator(_) | Error::MayNot { .. } | Error::Usage(_) => {
+            ReplicaError::Denied(text)
+        }
         _ => ReplicaError::Storage(text),
     }
 }

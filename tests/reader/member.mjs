@@ -58,7 +58,7 @@ export function integrated(records, found) {
       }
       if (event.type !== "device.added") continue;
       added.push({ ...event, record });
-      if (event.operator) keys.push({ key: event.operator, record });
+      if (event.operator && event.roles.includes("administer")) keys.push({ key: event.operator, record });
     }
     kept.push(record);
     known.add(record.id);

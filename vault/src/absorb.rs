@@ -1,7 +1,7 @@
 //! Turning what is on disk into records. A save is an edit of the version its writer had in front of them (I6);
 //! nothing is overwritten before it is in the log (I2).
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use aios_core::clock::Stamp;
 use aios_core::document::DocumentError;
@@ -88,6 +88,15 @@ struct SavedFile {
     git: aios_core::id::GitId,
 }
 
+/// A save that stood aside, as it was taken in.
+pub(crate) struct Aside {
+    content: Content,
+    /// The older version it was made from.
+    stale: Option<View>,
+    /// Whether it made a record.
+    news: bool,
+}
+
 impl Vault {
     /// Whether git's state lets aios read and write the working files; says why not.
     pub fn paused(&self) -> Result<Option<String>, Error> {
@@ -125,6 +134,32 @@ impl Vault {
             vault.refresh(progress)
         })?;
         Ok(out)
+    }
+
+    /// As [`Vault::absorb`], looking only at `paths`, where something is said to have been saved. `None`: something came or
+    /// went, and only a look at all tells what became of it.
+    pub fn absorb_at(
+        &mut self,
+        paths: &BTreeSet<String>,
+        progress: Progress<'_>,
+    ) -> Result<Option<Absorbed>, Error> {
+        if let Some(why) = self.paused()? {
+            return Err(Error::Paused(why));
+        }
+        let mut out = Absorbed::default();
+        if self.shown != self.view {
+            self.transaction(|vault| vault.refresh(progress))?;
+        }
+        self.absorb_commits(&mut out, progress)?;
+        let Some(survey) = self.survey_at(paths)? else { return Ok(None) };
+        if survey.is_empty() {
+            return Ok(Some(out));
+        }
+        self.transaction(|vault| {
+            vault.absorb_survey(survey, &AbsorbOptions::default(), &mut out)?;
+            vault.refresh(progress)
+        })?;
+        Ok(Some(out))
     }
 
     fn absorb_survey(
@@ -221,6 +256,28 @@ impl Vault {
         self.note(after)
     }
 
+    /// The user saved what was displaced: that is what they have in front of them, until they look at what was written.
+    pub(crate) fn note_aside(&self, doc: &DocId, aside: Aside) -> Result<(), Error> {
+        let Aside { content, stale, news } = aside;
+        if !news {
+            return Ok(());
+        }
+        let (view, by) = self.saved_from(stale);
+        self.user_saved(doc, &content.hash, &content.git, &view, by)
+    }
+
+    /// What a save of this device's newest record stands for, given the older version it was made from.
+    fn saved_from(&self, stale: Option<View>) -> (View, By) {
+        match stale {
+            None => (self.view.clone(), By::User),
+            Some(mut view) => {
+                let device = self.replica.device;
+                view.add(Place { device, seq: self.view.get(&device) });
+                (view, By::Insisting)
+            }
+        }
+    }
+
     fn note(&mut self, after: Vec<After>) -> Result<(), Error> {
         // Paths are freed first, so that a swap of names ends with both.
         for step in &after {
@@ -228,21 +285,13 @@ impl Vault {
                 self.drop_file(path)?;
             }
         }
-        let place = Place { device: self.replica.device, seq: self.view.get(&self.replica.device) };
         for step in after {
             match step {
                 After::Gone { .. } => {}
                 After::Same { doc, saved } => self.set_file(&doc, &saved.found, &saved.hash, &saved.git)?,
                 After::Saved { doc, saved, stale } => {
                     self.set_file(&doc, &saved.found, &saved.hash, &saved.git)?;
-                    let (view, by) = match stale {
-                        None => (self.view.clone(), By::User),
-                        Some(base) => {
-                            let mut view = base;
-                            view.add(place);
-                            (view, By::Insisting)
-                        }
-                    };
+                    let (view, by) = self.saved_from(stale);
                     self.user_saved(&doc, &saved.hash, &saved.git, &view, by)?;
                     self.db
                         .prepare_cached("INSERT OR IGNORE INTO dirty VALUES(?)")?
@@ -538,14 +587,18 @@ impl Vault {
     }
 
     /// Takes in content that was displaced or left over, as a save of a document.
-    pub(crate) fn absorb_aside(&mut self, doc: &DocId, path: &str, saved: Saved) -> Result<(), Error> {
+    pub(crate) fn absorb_aside(&mut self, doc: &DocId, path: &str, saved: Saved) -> Result<Aside, Error> {
         let (content, bytes) = self.take_content(saved)?;
-        let Some(edited) = self.edit(doc, path, content, bytes, false)? else { return Ok(()) };
+        let Some(edited) = self.edit(doc, path, content, bytes, false)? else {
+            return Ok(Aside { content, stale: None, news: false });
+        };
+        let stale = edited.stale;
         let mut draft = Draft::operator(format!("Keep what was saved to {path} while it was written"));
         draft.items.push((edited.item, edited.payload));
         self.author_records(draft)?;
         self.db.prepare_cached("INSERT OR IGNORE INTO dirty VALUES(?)")?.execute([doc.as_bytes()])?;
-        self.refresh(&mut |_, _, _| {})
+        self.refresh(&mut |_, _, _| {})?;
+        Ok(Aside { content, stale, news: true })
     }
 
     fn absorb_added(

@@ -3,7 +3,8 @@
 use aios_core::event::Event;
 use aios_core::id::DeviceId;
 use aios_core::item::{Bytes, Item};
-use aios_core::key::MemberStatement;
+use aios_core::key::{MemberStatement, SecretKey};
+use aios_core::member::ADMINISTER;
 
 use crate::author::Draft;
 use crate::create::MAKER_ROLES;
@@ -45,7 +46,7 @@ impl Vault {
     /// Makes `device` a member; does nothing when it is one. Durable when it returns.
     ///
     /// # Errors
-    /// [`Error::NoOperator`]; [`Error::NameTaken`]; [`Error::Usage`] for a name nobody could use.
+    /// [`Error::NoOperator`]; [`Error::MayNot`]; [`Error::NameTaken`]; [`Error::Usage`] for a name nobody could use.
     pub fn admit(
         &mut self,
         device: &DeviceId,
@@ -82,7 +83,7 @@ impl Vault {
     /// Gives a member other roles.
     ///
     /// # Errors
-    /// [`Error::NoOperator`]; [`Error::Unknown`] when it is no member.
+    /// [`Error::NoOperator`]; [`Error::MayNot`]; [`Error::Unknown`] when it is no member.
     pub fn change_roles(&mut self, device: &DeviceId, roles: &[String]) -> Result<(), Error> {
         let Some(member) = self.members.0.get(device).cloned() else {
             return Err(Error::Unknown { what: "device", name: device.short(8) });
@@ -130,6 +131,18 @@ impl Vault {
         }
     }
 
+    /// The operator key of this device, if it may change who is a member.
+    ///
+    /// # Errors
+    /// [`Error::NoOperator`]; [`Error::MayNot`].
+    pub fn administrator(&self, what: &'static str) -> Result<SecretKey, Error> {
+        let Some(key) = self.operator()? else { return Err(Error::NoOperator(what)) };
+        match self.members.is_administrator(&key.public(), &self.view) {
+            true => Ok(key),
+            false => Err(Error::MayNot { what, role: ADMINISTER }),
+        }
+    }
+
     fn sign_member(
         &self,
         what: &'static str,
@@ -138,7 +151,7 @@ impl Vault {
         roles: &[String],
         operator: Option<&DeviceId>,
     ) -> Result<(Bytes, DeviceId), Error> {
-        let Some(key) = self.operator()? else { return Err(Error::NoOperator(what)) };
+        let key = self.administrator(what)?;
         let statement = MemberStatement { vault: &self.replica.vault, device, name, roles, operator };
         Ok((Bytes(key.sign_member(&statement).to_vec()), key.public()))
     }

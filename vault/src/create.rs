@@ -178,10 +178,27 @@ impl Vault {
         layout.write_replica(&replica)?;
         let db = db::open(&layout.database())?;
         if let Some(tip) = git::read_ref(&repo, git::MAIN)? {
+            // `main` will be the vault's: what the folder had committed is kept beside it.
+            let by = git::Signature::new("aios", "aios@localhost", (crate::chance::now_ms() / 1000) as i64);
+            if git::read_ref(&repo, &set_aside(&tip))?.is_none() {
+                git::set_ref(&repo, &set_aside(&tip), tip, None, &by, "aios")?;
+            }
             db::set_meta(&db, "main", tip.as_bytes())?;
         }
         Vault::assemble(layout, replica, keys, db, lock)
     }
+}
+
+/// The ref that keeps the commits of a folder that becomes a replica.
+fn set_aside(tip: &git2::Oid) -> String {
+    format!("{}{tip}", git::ASIDE_PREFIX)
+}
+
+/// Where the commits of a folder will be kept that is to become a replica, if it has any on the branch that HEAD is on.
+pub fn kept_aside(root: &Path) -> Option<String> {
+    let repo = git2::Repository::open(root).ok()?;
+    let tip = repo.head().ok()?.target()?;
+    Some(set_aside(&tip))
 }
 
 /// Sees to it that HEAD is on `main`: a repository on a branch of another name goes on from there under that name.

@@ -71,6 +71,14 @@ pub enum Error {
     /// No operator key here.
     #[error("this device holds no operator key, so it cannot {0}")]
     NoOperator(&'static str),
+    /// This device's roles do not allow it.
+    #[error("this device may not {what}: it was added without the role `{role}`")]
+    MayNot {
+        /// What it would do.
+        what: &'static str,
+        /// The role it takes.
+        role: &'static str,
+    },
     /// The system's random source failed.
     #[error("no random bytes from the system: {0}")]
     Random(String),
@@ -246,6 +254,7 @@ impl Error {
             Error::Paused(_) => "finish or abort it with git and go back with `git switch main`".into(),
             Error::Disk(e) => e.hint().into(),
             Error::NoOperator(_) => "do it on the device where the vault was made".into(),
+            Error::MayNot { role, .. } => format!("do it on a device that has it: `aios devices` shows who has `{role}`"),
             Error::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => "free some space; nothing acknowledged is lost".into(),
             Error::Document { .. } => "run `aios verify --deep`, then `aios rebuild`".into(),
             Error::NameTaken(_) => "choose another name with `--device NAME`, or see `aios devices`".into(),

@@ -27,6 +27,7 @@ pub mod survey;
 pub mod undo;
 pub mod vault;
 pub mod verify;
+pub mod watch;
 
 mod db;
 mod file;

@@ -13,6 +13,7 @@ struct Row {
     name: String,
     roles: Vec<String>,
     operator: Option<DeviceId>,
+    administers: bool,
     added: Place,
     time: u64,
 }
@@ -21,8 +22,8 @@ struct Row {
 pub fn read(text: &[u8]) -> Result<Members, Error> {
     let rows: Vec<Row> = serde_json::from_slice(text).map_err(|e| Error::Damaged(format!("members: {e}")))?;
     let members = rows.into_iter().map(|row| {
-        let Row { device, name, roles, operator, added, time } = row;
-        (device, Member { name, roles, operator, added, time })
+        let Row { device, name, roles, operator, administers, added, time } = row;
+        (device, Member { name, roles, operator, administers, added, time })
     });
     Ok(Members(members.collect()))
 }
@@ -33,8 +34,8 @@ pub fn write(members: &Members) -> Result<Vec<u8>, Error> {
         .0
         .iter()
         .map(|(device, member)| {
-            let Member { name, roles, operator, added, time } = member.clone();
-            Row { device: *device, name, roles, operator, added, time }
+            let Member { name, roles, operator, administers, added, time } = member.clone();
+            Row { device: *device, name, roles, operator, administers, added, time }
         })
         .collect();
     serde_json::to_vec(&rows).map_err(|e| Error::Damaged(format!("members: {e}")))

@@ -62,6 +62,13 @@ impl Vault {
 
     /// Writes what merged and projects to git, after something was taken in or integrated.
     pub fn finish(&mut self, absorbed: Absorbed, progress: Progress<'_>) -> Result<Round, Error> {
+        let mut out = self.show_on_disk(absorbed, progress)?;
+        out.head = self.show_in_git(progress)?;
+        Ok(out)
+    }
+
+    /// As [`Vault::finish`], leaving git for later: no head is reported before that.
+    pub fn show_on_disk(&mut self, absorbed: Absorbed, progress: Progress<'_>) -> Result<Round, Error> {
         let mut out = Round { absorbed, ..Round::default() };
         for _ in 0..TRIES {
             let settled = self.transaction(|vault| {
@@ -77,7 +84,6 @@ impl Vault {
             out.absorbed.changed.extend(more.changed);
             out.absorbed.record = more.record.or(out.absorbed.record);
         }
-        out.head = self.show_in_git(progress)?;
         Ok(out)
     }
 

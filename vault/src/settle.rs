@@ -295,19 +295,20 @@ impl Vault {
             None => out.absorb = true,
         }
         let view = self.shown.clone();
-        self.aios_wrote(doc, &content.hash, &content.git, &view)?;
         self.clean(&[*doc])?;
+        // What was displaced was saved before this was written: nobody had it in front of them.
         if let Some(displaced) = displaced {
             out.absorb = true;
             self.absorb_displaced(doc, &displaced)?;
         }
-        Ok(())
+        self.aios_wrote(doc, &content.hash, &content.git, &view)
     }
 
     /// Takes in what a write displaced, as a save of that document, then lets go of it.
     fn absorb_displaced(&mut self, doc: &DocId, displaced: &Displaced) -> Result<(), Error> {
         let read = displaced.read(&self.writer, LARGE)?;
-        self.absorb_aside(doc, &displaced.path, Saved::of(read))?;
+        let aside = self.absorb_aside(doc, &displaced.path, Saved::of(read))?;
+        self.note_aside(doc, aside)?;
         Ok(self.writer.discard(&displaced.name)?)
     }
 

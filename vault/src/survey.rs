@@ -101,6 +101,18 @@ pub(crate) struct Survey {
 }
 
 impl Survey {
+    /// Whether nothing differs and nothing is to be said.
+    pub fn is_empty(&self) -> bool {
+        let Survey { modified, added, moved, folders: _, missing, touched, problems, known: _, unread: _ } =
+            self;
+        modified.is_empty()
+            && added.is_empty()
+            && moved.is_empty()
+            && missing.is_empty()
+            && touched.is_empty()
+            && problems.is_empty()
+    }
+
     /// Whether so much is gone that it may be an accident.
     pub fn mass_deletion(&self) -> bool {
         self.known >= MASS && self.missing.len() * 2 > self.known
@@ -148,6 +160,32 @@ impl Vault {
         let (rules, problems) = self.rules()?;
         let scan = disk::scan::scan(self.root(), &rules);
         self.survey_scan(scan, problems, progress)
+    }
+
+    /// As [`Vault::survey`], of some paths only: `None` where that does not tell what happened to a document.
+    pub(crate) fn survey_at(&mut self, paths: &BTreeSet<String>) -> Result<Option<Survey>, Error> {
+        let mut out = Survey::default();
+        let mut rules = None;
+        for path in paths {
+            match (self.file(path)?, disk::scan::look(self.writer.root(), path)) {
+                (Some(row), Ok(Some(found))) => self.compare(Some(&row), &found, &mut out)?,
+                // An editor's own file, come and gone.
+                (None, Ok(None)) => {}
+                (None, _) => {
+                    let rules = match &rules {
+                        Some(rules) => rules,
+                        None => rules.insert(self.rules()?.0),
+                    };
+                    if !rules.ignored(path, false) {
+                        return Ok(None);
+                    }
+                }
+                (Some(_), _) => return Ok(None),
+            }
+        }
+        find_exchanged(&mut out);
+        let plain = out.missing.is_empty() && out.added.is_empty() && out.moved.is_empty();
+        Ok(plain.then_some(out))
     }
 
     pub(crate) fn survey_scan(

@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use aios_core::fold::fold;
 use aios_core::frontier::{Place, View};
-use aios_core::history::{FolderMove, History};
+use aios_core::history::{FolderMove, History, Touch};
 use aios_core::id::{DocId, RecordId};
 use aios_core::item::{Base, Content, Item, Kind, Mode};
 use aios_core::patch;
@@ -424,7 +424,10 @@ impl Vault {
                 Ok(())
             }
             (Some(old), Some(new), Some(now)) => {
-                self.reverse_content(doc, &old, &new, &now, out)?;
+                match self.without(doc, place, &touches, &now)? {
+                    Some(rest) => self.put_content(doc, &rest, Some(&now), out)?,
+                    None => self.reverse_content(doc, &old, &new, &now, out)?,
+                }
                 if old.claim != now.claim && old.claim != new.claim && !moved {
                     match now.claim == new.claim {
                         true => out.push(
@@ -450,6 +453,34 @@ impl Vault {
                 }
                 Ok(())
             }
+        }
+    }
+
+    /// What a document reads as without the edit of one transaction, where nobody built on that and somebody edited at the
+    /// same time: the value that lost to it stands then, and of two words at one place the other.
+    fn without(
+        &mut self,
+        doc: &DocId,
+        place: Place,
+        touches: &[Touch],
+        now: &Version,
+    ) -> Result<Option<Version>, Error> {
+        let view = self.view.clone();
+        let (own, rest): (Vec<&Touch>, Vec<&Touch>) =
+            touches.iter().partition(|touch| touch.place == place && is_content(touch));
+        let later = rest.iter().filter(|touch| is_content(touch) && view.has(&touch.place));
+        let built_on = later.clone().any(|touch| own.iter().any(|own| touch.covers(own)));
+        let beside = later.clone().any(|touch| own.iter().all(|own| !own.covers(touch)));
+        if own.is_empty() || built_on || !beside {
+            return Ok(None);
+        }
+        let rest: Vec<Touch> = rest.into_iter().cloned().collect();
+        match fold(&rest, &[], &view) {
+            Some(found) if found.text.kind().is_text() && now.kind.is_text() => {
+                let bytes = self.bytes_of_text(doc, &rest, &view, &found.text)?;
+                Ok(Some(Version { content: Content::of(&bytes), bytes: Some(bytes), ..now.clone() }))
+            }
+            _ => Ok(None),
         }
     }
 

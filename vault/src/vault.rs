@@ -51,7 +51,53 @@ pub struct Vault {
     pub(crate) view: View,
     /// The records the document tables show.
     pub(crate) shown: View,
-    _lock: Lock,
+    /// Absent only while it rests.
+    lock: Option<Lock>,
+}
+
+/// What tells that nobody else worked on the vault.
+#[derive(Debug, PartialEq, Eq)]
+struct Mark {
+    /// SQLite's count of what other connections wrote.
+    version: i64,
+    /// The database and the folder of git's packs: another inode, or another time.
+    files: [Option<(u64, i64, i64)>; 2],
+}
+
+impl Mark {
+    fn of(vault: &Vault) -> Result<Self, Error> {
+        use std::os::unix::fs::MetadataExt;
+        let version = vault.db.query_row("PRAGMA data_version", [], |row| row.get(0))?;
+        let database = vault.layout.database().metadata().ok().map(|file| (file.ino(), 0, 0));
+        let packs = vault.repo.commondir().join("objects/pack").metadata().ok();
+        let packs = packs.map(|folder| (folder.ino(), folder.mtime(), folder.mtime_nsec()));
+        Ok(Mark { version, files: [database, packs] })
+    }
+}
+
+/// A vault that was open and is not locked: other processes may work on it.
+#[derive(Debug)]
+pub struct Resting {
+    vault: Vault,
+    mark: Mark,
+}
+
+impl Resting {
+    /// Takes the lock again. What was read is good for as long as nobody else has worked on the vault; else it is opened anew.
+    ///
+    /// # Errors
+    /// As [`Vault::open`].
+    pub fn wake(self) -> Result<Vault, Error> {
+        let Resting { mut vault, mark } = self;
+        let lock = Lock::take(&vault.layout.lock(), PATIENCE)?;
+        if Mark::of(&vault)? == mark {
+            vault.lock = Some(lock);
+            return Ok(vault);
+        }
+        let layout = vault.layout.clone();
+        drop(vault);
+        Vault::open_locked(layout, lock)
+    }
 }
 
 impl std::fmt::Debug for Vault {
@@ -68,8 +114,12 @@ impl Vault {
     }
 
     pub(crate) fn open_layout(layout: Layout, patience: Duration) -> Result<Self, Error> {
-        let replica = layout.replica()?;
         let lock = Lock::take(&layout.lock(), patience)?;
+        Self::open_locked(layout, lock)
+    }
+
+    fn open_locked(layout: Layout, lock: Lock) -> Result<Self, Error> {
+        let replica = layout.replica()?;
         // Gone, or empty after a power cut: the files on disk would look like new ones, so they are adopted first.
         let db = match layout.database().exists() {
             true => Some(db::open(&layout.database())?).filter(|db| !db::is_empty(db)),
@@ -98,6 +148,17 @@ impl Vault {
         vault.catch_up()?;
         vault.ready()?;
         Ok(vault)
+    }
+
+    /// Lets go of the lock, and keeps what was read for when it is taken again.
+    ///
+    /// # Errors
+    /// What the disk answers.
+    pub fn rest(self) -> Result<Resting, Error> {
+        let mark = Mark::of(&self)?;
+        let mut vault = self;
+        vault.lock = None;
+        Ok(Resting { vault, mark })
     }
 
     /// What is done once the database holds all of the log.
@@ -142,7 +203,7 @@ impl Vault {
             readings: std::collections::HashMap::new(),
             view: View::new(),
             shown,
-            _lock: lock,
+            lock: Some(lock),
         };
         vault.view = vault.frontier()?.view();
         Ok(vault)

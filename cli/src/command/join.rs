@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use aios_sync::join::{JoinReport, join};
+use aios_vault::create::kept_aside;
 use serde_json::json;
 
 use crate::args::JoinArgs;
@@ -27,8 +28,15 @@ pub fn run(args: &JoinArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliError>
         });
     }
     let settings = settings(ui);
+    let aside = if dir.join(".aios").exists() { None } else { kept_aside(&dir) };
     let report = runtime()?.block_on(join(&args.ticket, &dir, args.device.clone(), &settings))?;
     show(&report, &dir, ui)?;
+    if let Some(kept) = aside {
+        ui.warn(
+            format!("the commits that this folder had are not part of the vault: they are kept as {kept}"),
+            Some("see them with `git log REF`; their files as they were on disk are in"),
+        );
+    }
     Ok(if report.problems.is_empty() { Exit::Done } else { Exit::Unconfirmed })
 }
 

@@ -55,8 +55,9 @@ pub fn finish(
             "problems": round.problems().collect::<Vec<_>>(),
         }))?;
     }
+    let verb = if done.records.is_empty() { "did not undo" } else { "undid" };
     for Reversed { record, device, message } in &done.reversed {
-        ui.line(format!("undid {} of {device}: {message}", record.short(12)))?;
+        ui.line(format!("{verb} {} of {device}: {message}", record.short(12)))?;
     }
     match done.records.last() {
         Some(record) => ui.line(format!("record {}", record.short(12)))?,

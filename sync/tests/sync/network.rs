@@ -23,6 +23,7 @@ fn settings() -> Settings {
         app: "aios test".into(),
         on_progress: None,
         on_served: None,
+        live: None,
     }
 }
 

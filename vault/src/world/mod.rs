@@ -209,6 +209,7 @@ pub(crate) fn files_of(root: &std::path::Path) -> std::collections::BTreeMap<Str
 #[cfg(test)]
 mod tests {
     use super::*;
+    use aios_core::frontier::Place;
 
     fn write(world: &World, n: usize, path: &str, text: &str) {
         let path = world.root(n).join(path);
@@ -278,6 +279,53 @@ mod tests {
         world.sync();
         world.assert_equal();
         assert_eq!(read(&world, 1, "a.md"), "one from a\ntwo\nthree\n");
+    }
+
+    #[test]
+    fn a_save_that_a_write_displaced_is_insisted_on_by_the_next() {
+        let mut world = World::new(2);
+        write(&world, 0, "a.md", "alpha\nbeta\ngamma\n");
+        world.sync();
+        write(&world, 1, "a.md", "alpha\nBETA\ngamma\n");
+        world.commit(1);
+        world.deliver(1, 0, u64::MAX);
+        // Saved after the change came in and before it was written.
+        let old = "alpha\nbeta\ngamma delta\n";
+        write(&world, 0, "a.md", old);
+        world.replicas[0].finish(crate::absorb::Absorbed::default(), &mut quiet()).unwrap();
+        assert_eq!(read(&world, 0, "a.md"), "alpha\nBETA\ngamma delta\n");
+        write(&world, 0, "a.md", old);
+        world.commit(0);
+        assert_eq!(read(&world, 0, "a.md"), old);
+        // What is on disk now is what the next save is made from.
+        write(&world, 0, "a.md", "alpha\nbeta\ngamma delta\nmore\n");
+        world.sync();
+        world.assert_equal();
+        assert_eq!(read(&world, 1, "a.md"), "alpha\nbeta\ngamma delta\nmore\n");
+    }
+
+    #[test]
+    fn what_lost_or_stood_beside_stands_when_the_other_is_undone() {
+        let mut world = World::new(2);
+        write(&world, 0, "a.md", "---\nrate: 880\n---\nThe fee is 100 euros.\n");
+        world.sync();
+        write(&world, 0, "a.md", "---\nrate: 900\n---\nThe fee is 120 euros.\n");
+        write(&world, 1, "a.md", "---\nrate: 920\n---\nThe fee is 150 euros.\n");
+        world.commit(0);
+        world.commit(1);
+        world.sync();
+        let place = Place {
+            device: world.replicas[1].device(),
+            seq: world.replicas[1].view().get(&world.replicas[1].device()),
+        };
+        let vault = &mut world.replicas[0];
+        let record = vault.row(vault.number(&place).unwrap().unwrap()).unwrap().id;
+        let revision = vault.revision(&record.to_string()).unwrap();
+        assert!(vault.undo(&revision).unwrap().left.is_empty());
+        world.commit(0);
+        assert_eq!(read(&world, 0, "a.md"), "---\nrate: 900\n---\nThe fee is 120 euros.\n");
+        world.sync();
+        world.assert_equal();
     }
 
     #[test]

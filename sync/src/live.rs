@@ -1,0 +1,93 @@
+//! Lasting connections: each is told when there is something new here, and tells when something came.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use aios_core::id::DeviceId;
+use tokio::sync::{Notify, mpsc, watch};
+
+/// The lasting connections of one device. Clones are the same.
+#[derive(Debug, Clone)]
+pub struct Live(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    connected: Mutex<Connected>,
+    came: mpsc::UnboundedSender<DeviceId>,
+    over: watch::Sender<bool>,
+}
+
+#[derive(Debug, Default)]
+struct Connected {
+    next: u64,
+    changed: HashMap<u64, (DeviceId, Arc<Notify>)>,
+}
+
+impl Live {
+    /// None yet; the other end hears from whom something came.
+    pub fn new() -> (Live, mpsc::UnboundedReceiver<DeviceId>) {
+        let (came, heard) = mpsc::unbounded_channel();
+        let shared = Shared { connected: Mutex::default(), came, over: watch::Sender::new(false) };
+        (Live(Arc::new(shared)), heard)
+    }
+
+    fn connected(&self) -> std::sync::MutexGuard<'_, Connected> {
+        self.0.connected.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A connection begins; it ends when the answer is dropped.
+    pub fn begin(&self, device: DeviceId) -> Connection {
+        let changed = Arc::new(Notify::new());
+        let mut connected = self.connected();
+        connected.next += 1;
+        let number = connected.next;
+        connected.changed.insert(number, (device, changed.clone()));
+        drop(connected);
+        Connection { live: self.clone(), number, device, changed }
+    }
+
+    /// Whether there is a connection with this device.
+    pub fn with(&self, device: &DeviceId) -> bool {
+        self.connected().changed.values().any(|(other, _)| other == device)
+    }
+
+    /// There is something new here.
+    pub fn changed(&self) {
+        self.connected().changed.values().for_each(|(_, changed)| changed.notify_one());
+    }
+
+    /// Ends all connections in good order, those that begin later too.
+    pub fn stop(&self) {
+        self.0.over.send_replace(true);
+    }
+}
+
+/// One lasting connection.
+#[derive(Debug)]
+pub struct Connection {
+    live: Live,
+    number: u64,
+    device: DeviceId,
+    /// There is something new here.
+    pub changed: Arc<Notify>,
+}
+
+impl Connection {
+    /// Something came from the peer and is durable here.
+    pub fn came(&self) {
+        // Nobody listens any more only when all ends.
+        let _ = self.live.0.came.send(self.device);
+    }
+
+    /// Waits until it is to end.
+    pub async fn over(&self) {
+        // The sender is gone only when all ends.
+        let _ = self.live.0.over.subscribe().wait_for(|over| *over).await;
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.live.connected().changed.remove(&self.number);
+    }
+}

@@ -1,0 +1,175 @@
+//! Two daemons at work: saves arrive by themselves, both sides' merge, and whoever reads never sees half of one.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use aios_tests::device::{Device, Running, agree, eventually, pair};
+
+/// Two paired devices whose daemons have found each other.
+fn live(dir: &Path, files: &[(&str, &[u8])]) -> (Device, Device, Vec<Running>) {
+    let laptop = Device::first(dir, files);
+    let phone = Device::new(dir, "phone");
+    pair(&laptop, &phone, "phone", "phone");
+    let daemons = vec![laptop.up(), phone.up()];
+    let both = [(&laptop, &phone), (&phone, &laptop)];
+    for (n, (from, to)) in both.into_iter().enumerate() {
+        let name = format!("hello {n}.md");
+        from.write(&[(&name, b"hello\n")]);
+        eventually("the daemons have found each other", || to.read(&name) == "hello\n");
+    }
+    (laptop, phone, daemons)
+}
+
+fn end(daemons: Vec<Running>) {
+    daemons.into_iter().for_each(|daemon| assert_eq!(daemon.terminate(), 0));
+}
+
+/// How an editor saves.
+#[derive(Debug, Clone, Copy)]
+enum Save {
+    InPlace,
+    Atomic,
+    Halves,
+}
+
+fn save(path: &Path, text: &str, how: Save) {
+    use std::io::Write as _;
+    match how {
+        Save::InPlace => fs::write(path, text).unwrap(),
+        Save::Atomic => {
+            let beside = path.with_extension("tmp");
+            fs::write(&beside, text).unwrap();
+            fs::rename(&beside, path).unwrap();
+        }
+        Save::Halves => {
+            let mut file = fs::OpenOptions::new().write(true).truncate(true).open(path).unwrap();
+            let half = text.len() / 2;
+            file.write_all(&text.as_bytes()[..half]).unwrap();
+            std::thread::sleep(Duration::from_millis(3));
+            file.write_all(&text.as_bytes()[half..]).unwrap();
+        }
+    }
+}
+
+#[test]
+fn what_is_saved_created_renamed_and_deleted_arrives_by_itself() {
+    let dir = tempfile::tempdir().unwrap();
+    let (laptop, phone, daemons) = live(dir.path(), &[("a.md", b"one\ntwo\n")]);
+    laptop.write(&[("a.md", b"one\ntwo!\n")]);
+    eventually("the save is there", || phone.read("a.md") == "one\ntwo!\n");
+    phone.write(&[("new folder/sub/b.md", b"b\n")]);
+    eventually("the new file is there", || laptop.read("new folder/sub/b.md") == "b\n");
+    // In a folder that this device's watcher has seen appear, and in one that sync has made.
+    phone.write(&[("new folder/sub/b.md", b"b, edited\n")]);
+    eventually("a save in a new folder is there", || laptop.read("new folder/sub/b.md") == "b, edited\n");
+    laptop.write(&[("new folder/sub/b.md", b"b, edited here\n")]);
+    eventually("and back", || phone.read("new folder/sub/b.md") == "b, edited here\n");
+    fs::rename(laptop.root.join("new folder"), laptop.root.join("folder")).unwrap();
+    eventually("the folder is renamed", || {
+        phone.read("folder/sub/b.md") == "b, edited here\n" && !phone.root.join("new folder").exists()
+    });
+    fs::remove_file(phone.root.join("a.md")).unwrap();
+    eventually("the file is gone", || !laptop.root.join("a.md").exists());
+    // A command of another process works beside the daemon, and the daemon goes on from there.
+    laptop.write(&[("c.md", b"c\n")]);
+    laptop.json(&["commit", "-m", "by hand"]);
+    eventually("what was committed by hand is there", || phone.read("c.md") == "c\n");
+    phone.write(&[("c.md", b"c, again\n")]);
+    eventually("and what came after", || laptop.read("c.md") == "c, again\n");
+    eventually("git has it all", || laptop.stand() == phone.stand());
+    end(daemons);
+    agree(&[&laptop, &phone]);
+    let renamed = laptop.json(&["log", "folder/sub/b.md"]);
+    assert_eq!(renamed.as_array().unwrap().len(), 4, "{renamed}");
+}
+
+/// Whether a text holds both lines, each once.
+fn whole(text: &str) -> bool {
+    let line = |start: &str| text.lines().filter(|line| line.starts_with(start)).count() == 1;
+    line("first: ") && line("last: ") && text.ends_with('\n')
+}
+
+#[test]
+fn both_sides_save_lines_of_one_file_at_all_gaps() {
+    let rounds: u32 = std::env::var("AIOS_LIVE_SAVES").ok().and_then(|n| n.parse().ok()).unwrap_or(40);
+    let dir = tempfile::tempdir().unwrap();
+    let middle: String = (0..20).map(|n| format!("line {n} stays as it is\n")).collect();
+    let text = |first: u32, last: u32| format!("first: {first}\n{middle}last: {last}\n");
+    let start = text(0, 0);
+    let (laptop, phone, daemons) = live(dir.path(), &[("a.md", start.as_bytes())]);
+    eventually("the file is there", || phone.read("a.md") == start);
+    let (over, seen) = (AtomicBool::new(false), std::sync::Mutex::new(BTreeMap::<String, u32>::new()));
+    let path = |device: &Device| device.root.join("a.md");
+    std::thread::scope(|scope| {
+        // On the phone nobody saves in place: a reader there never sees anything but whole files.
+        scope.spawn(|| {
+            while !over.load(Ordering::Relaxed) {
+                let now = fs::read_to_string(path(&phone)).unwrap_or_else(|e| format!("<{e}>"));
+                if !whole(&now) {
+                    *seen.lock().unwrap().entry(now).or_default() += 1;
+                }
+                std::thread::sleep(Duration::from_micros(200));
+            }
+        });
+        let writer = |device: Device, line: &'static str, styles: &'static [Save]| {
+            move || {
+                for n in 1..=rounds {
+                    // An editor that reads the file again before each change, as most do when it changes under them.
+                    let now = device.read("a.md");
+                    let new: String = now
+                        .split_inclusive('\n')
+                        .map(
+                            |old| if old.starts_with(line) { format!("{line}{n}\n") } else { old.to_owned() },
+                        )
+                        .collect();
+                    save(&device.root.join("a.md"), &new, styles[n as usize % styles.len()]);
+                    let gaps = [0, 5, 20, 50, 100, 200, 500];
+                    std::thread::sleep(Duration::from_millis(gaps[n as usize % gaps.len()]));
+                }
+            }
+        };
+        let twin = |device: &Device| {
+            Device::new(
+                device.root.parent().unwrap(),
+                if device.root.ends_with("phone") { "phone" } else { "laptop" },
+            )
+        };
+        let one = scope.spawn(writer(twin(&laptop), "first: ", &[Save::InPlace, Save::Atomic, Save::Halves]));
+        let two = scope.spawn(writer(twin(&phone), "last: ", &[Save::Atomic]));
+        one.join().unwrap();
+        two.join().unwrap();
+        let until = Instant::now() + Duration::from_secs(30);
+        while laptop.read("a.md") != text(rounds, rounds) || phone.read("a.md") != text(rounds, rounds) {
+            let (a, b) = (laptop.read("a.md"), phone.read("a.md"));
+            assert!(Instant::now() < until, "never the last of both:\n{a}\n{b}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        over.store(true, Ordering::Relaxed);
+    });
+    assert_eq!(seen.into_inner().unwrap(), BTreeMap::new(), "seen on the phone and not whole");
+    eventually("git has it all", || laptop.stand() == phone.stand());
+    end(daemons);
+    agree(&[&laptop, &phone]);
+    assert_eq!(laptop.read("a.md"), text(rounds, rounds));
+}
+
+#[test]
+fn who_was_away_has_all_soon_after_coming_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let (laptop, phone, mut daemons) = live(dir.path(), &[("a.md", b"one\n")]);
+    assert_eq!(daemons.pop().unwrap().terminate(), 0);
+    laptop.write(&[("a.md", b"one\ntwo\n")]);
+    phone.write(&[("a.md", b"zero\none\n")]);
+    let back = Instant::now();
+    daemons.push(phone.up());
+    eventually("both have both", || {
+        laptop.read("a.md") == "zero\none\ntwo\n" && phone.read("a.md") == "zero\none\ntwo\n"
+    });
+    println!("in sync {:?} after it began again", back.elapsed());
+    eventually("git has it all", || laptop.stand() == phone.stand());
+    end(daemons);
+    agree(&[&laptop, &phone]);
+}
