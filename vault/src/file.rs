@@ -37,6 +37,11 @@ impl FileRow {
     }
 }
 
+/// How long a version that was written may be taken for what the user has in front of them although two newer ones were, ms.
+const MOMENT: u64 = 5_000;
+/// At most so many are.
+const MOST_SHOWN: i64 = 16;
+
 /// How a version came to be in front of the user.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum By {
@@ -185,7 +190,8 @@ impl Vault {
         self.push_shown(doc, hash, git, view, by)
     }
 
-    /// aios wrote a version: the user may still have the last one they saved, or one of the last two written.
+    /// aios wrote a version: the user may still have the last one they saved, or one of the last two written; or, where others
+    /// write as they do, one that was there a moment ago when they read it.
     pub(crate) fn aios_wrote(
         &self,
         doc: &DocId,
@@ -196,10 +202,11 @@ impl Vault {
         self.push_shown(doc, hash, git, view, By::Aios)?;
         self.db
             .prepare_cached(
-                "DELETE FROM shown WHERE doc = ?1 AND by = 0 AND n NOT IN
-                 (SELECT n FROM shown WHERE doc = ?1 AND by = 0 ORDER BY n DESC LIMIT 2)",
+                "DELETE FROM shown WHERE doc = ?1 AND by = 0
+                 AND n NOT IN (SELECT n FROM shown WHERE doc = ?1 AND by = 0 ORDER BY n DESC LIMIT 2)
+                 AND (at < ?2 OR n NOT IN (SELECT n FROM shown WHERE doc = ?1 AND by = 0 ORDER BY n DESC LIMIT ?3))",
             )?
-            .execute([doc.as_bytes()])?;
+            .execute(params![doc.as_bytes(), now_ms().saturating_sub(MOMENT) as i64, MOST_SHOWN])?;
         Ok(())
     }
 
@@ -217,13 +224,14 @@ impl Vault {
             .query_row([doc.as_bytes()], |row| row.get(0))
             .optional()?
             .flatten();
-        self.db.prepare_cached("INSERT INTO shown VALUES(?, ?, ?, ?, ?, ?)")?.execute(params![
+        self.db.prepare_cached("INSERT INTO shown VALUES(?, ?, ?, ?, ?, ?, ?)")?.execute(params![
             doc.as_bytes(),
             last.unwrap_or(0) + 1,
             hash.as_bytes(),
             git.as_bytes(),
             db::view_bytes(view),
-            by as i64
+            by as i64,
+            now_ms() as i64
         ])?;
         Ok(())
     }

@@ -15,6 +15,7 @@ pub mod error;
 pub mod fault;
 pub mod folder;
 pub(crate) mod journal;
+mod lease;
 pub mod lock;
 pub mod read;
 pub mod rules;

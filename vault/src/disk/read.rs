@@ -1,6 +1,6 @@
 //! A stable read: the whole of one file as it was at one moment, or the news that it keeps changing.
 
-use super::{DiskError, Folder, FolderError, Found, Kind, fault, folder};
+use super::{DiskError, Folder, FolderError, Found, Kind, fault, folder, lease};
 use blake3::Hash;
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -37,6 +37,10 @@ pub struct Read {
     /// What the file was, before and after.
     pub found: Found,
 }
+
+/// A file written this recently may still be being written, and for so long that is waited for.
+const YOUNG_NS: i64 = 1_000_000_000;
+const WRITERS: std::time::Duration = std::time::Duration::from_millis(500);
 
 /// Why there is no content.
 #[derive(Debug, thiserror::Error)]
@@ -93,6 +97,11 @@ pub(super) fn read_in(folder: &Folder, name: &str, path: &str, cap: u64) -> Resu
                 (Content::Bytes(target), hash)
             }),
             Kind::File => folder.open_file(name).and_then(|mut file| {
+                // Half of a save in place is no save.
+                let age = crate::file::now_ns().saturating_sub(before.mtime_ns);
+                if age < YOUNG_NS {
+                    lease::until_written(&file, WRITERS);
+                }
                 let opened = rustix::fs::fstat(&file)?;
                 match Found::of(path, &opened) {
                     Some(found) if found.same(&before) => content(&mut file, before.size, cap),

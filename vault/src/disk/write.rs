@@ -8,6 +8,7 @@
 //!
 //! Of the old file only the mode is kept: owner, times, attributes and further hard links are not.
 
+use super::lease;
 use super::read::{copy, read_in};
 use super::temp::{self, Leftover};
 use super::{DiskError, Folder, FolderError, Found, Read, ReadError, durable, fault, folder};
@@ -18,6 +19,9 @@ use std::fs::{File, Permissions};
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+
+/// How long whoever writes into a file that was taken away is waited for.
+const WRITERS: std::time::Duration = std::time::Duration::from_secs(2);
 
 /// New content.
 #[derive(Clone, Copy, Debug)]
@@ -436,6 +440,10 @@ impl Writer {
     fn displaced(&self, name: &str, path: &str) -> Result<Option<Hash>, WriteError> {
         let stat = self.tmp.stat(name)?.ok_or_else(|| ReadError::Missing(path.to_owned()))?;
         replaceable(path, &stat)?;
+        // Whoever opened it before it was taken writes into it still.
+        if let Ok(file) = self.tmp.open_file(name) {
+            lease::until_written(&file, WRITERS);
+        }
         match read_in(&self.tmp, name, path, 0) {
             Ok(read) => Ok(Some(read.hash)),
             Err(ReadError::Changing(_)) => Ok(None),
