@@ -385,6 +385,11 @@ impl Exchange {
         self.done_sent && self.done_received
     }
 
+    /// Whether it goes on after both sides have all: so both want.
+    pub fn is_live(&self) -> bool {
+        self.mode == Mode::Live
+    }
+
     /// How many records, blobs and histories it has brought that were not here.
     pub fn brought(&self) -> u64 {
         self.outcome.integrated + self.outcome.apart_received

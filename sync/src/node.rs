@@ -194,6 +194,8 @@ impl Talk<'_> {
         let (outcome, peer) = (exchange.outcome(), exchange.peer().clone());
         let error = match exchange.result() {
             Some(Err(error)) => Some(error.clone()),
+            // It may end between a record and its answer; the next one tells.
+            Some(Ok(())) if exchange.is_live() => None,
             Some(Ok(())) => exchange.frontier().and_then(|mine| outcome.problem(&peer, mine)),
             None => Some(SyncError::Broken { peer: peer.clone(), why: "the stream closed".into() }),
         };
