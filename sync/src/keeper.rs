@@ -133,7 +133,7 @@ fn keep(root: &Path, jobs: &Receiver<Job>) {
             next = jobs.recv_timeout(IDLE).ok();
         }
         // A vault that work left by a panic is not used again; the next piece of work opens it anew.
-        resting = if whole { vault.rest().ok() } else { None };
+        resting = if whole { vault.rest() } else { None };
         if since.elapsed() > SLICE {
             std::thread::sleep(PAUSE);
         }

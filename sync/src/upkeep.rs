@@ -219,6 +219,9 @@ impl Upkeep {
         let (site, began) = (self.site.clone(), Instant::now());
         let taken = blocking(move || site.take_in(None)).await;
         self.scan = Instant::now() + (began.elapsed() * SCAN_SHARE).clamp(SCAN.0, SCAN.1);
+        if let Ok(Taken::Done { warnings, .. }) = &taken {
+            self.warned.retain(|warning| warnings.contains(warning));
+        }
         self.took(taken);
     }
 
@@ -262,11 +265,14 @@ impl Upkeep {
         self.git = Due::after(self.git, GIT.0, GIT.1);
     }
 
-    /// What stands is said once.
+    /// What stands is said once; a look at all tells what no longer stands.
     fn warn(&mut self, warnings: Vec<String>) {
-        let warnings: BTreeSet<String> = warnings.into_iter().collect();
-        warnings.difference(&self.warned).for_each(|warning| (self.notice)(warning));
-        self.warned = warnings;
+        for warning in warnings {
+            if !self.warned.contains(&warning) {
+                (self.notice)(&warning);
+                self.warned.insert(warning);
+            }
+        }
     }
 
     fn failed(&mut self, what: &str, error: &Trouble) {

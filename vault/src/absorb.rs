@@ -116,15 +116,7 @@ impl Vault {
 
     /// Takes in what changed on disk as one record.
     pub fn absorb(&mut self, options: &AbsorbOptions, progress: Progress<'_>) -> Result<Absorbed, Error> {
-        if let Some(why) = self.paused()? {
-            return Err(Error::Paused(why));
-        }
-        let mut out = Absorbed::default();
-        if self.shown != self.view {
-            // The log was ahead of the database: a crash between the two.
-            self.transaction(|vault| vault.refresh(progress))?;
-        }
-        self.absorb_commits(&mut out, progress)?;
+        let mut out = self.absorb_before(progress)?;
         let survey = self.survey(progress)?;
         if survey.mass_deletion() && !options.deletions {
             return Err(Error::MassDeletion { missing: survey.missing.len(), tracked: survey.known });
@@ -143,14 +135,7 @@ impl Vault {
         paths: &BTreeSet<String>,
         progress: Progress<'_>,
     ) -> Result<Option<Absorbed>, Error> {
-        if let Some(why) = self.paused()? {
-            return Err(Error::Paused(why));
-        }
-        let mut out = Absorbed::default();
-        if self.shown != self.view {
-            self.transaction(|vault| vault.refresh(progress))?;
-        }
-        self.absorb_commits(&mut out, progress)?;
+        let mut out = self.absorb_before(progress)?;
         let Some(survey) = self.survey_at(paths)? else { return Ok(None) };
         if survey.is_empty() {
             return Ok(Some(out));
@@ -160,6 +145,20 @@ impl Vault {
             vault.refresh(progress)
         })?;
         Ok(Some(out))
+    }
+
+    /// What comes before a look at files: the log is shown, and what was committed with git is in.
+    fn absorb_before(&mut self, progress: Progress<'_>) -> Result<Absorbed, Error> {
+        if let Some(why) = self.paused()? {
+            return Err(Error::Paused(why));
+        }
+        let mut out = Absorbed::default();
+        if self.shown != self.view {
+            // The log was ahead of the database: a crash between the two.
+            self.transaction(|vault| vault.refresh(progress))?;
+        }
+        self.absorb_commits(&mut out, progress)?;
+        Ok(out)
     }
 
     fn absorb_survey(

@@ -56,22 +56,25 @@ pub struct Vault {
 }
 
 /// What tells that nobody else worked on the vault.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 struct Mark {
-    /// SQLite's count of what other connections wrote.
-    version: i64,
-    /// The database and the folder of git's packs: another inode, or another time.
+    /// The holding of the lock. One who was killed may have left a log that is ahead of the database (I9).
+    lock: String,
+    /// The database and the folder of git's packs, which others change without the lock: another inode, or another time.
     files: [Option<(u64, i64, i64)>; 2],
 }
 
 impl Mark {
-    fn of(vault: &Vault) -> Result<Self, Error> {
+    fn of(vault: &Vault, lock: &Lock) -> Self {
+        Mark { lock: lock.token().to_owned(), files: Self::files(vault) }
+    }
+
+    fn files(vault: &Vault) -> [Option<(u64, i64, i64)>; 2] {
         use std::os::unix::fs::MetadataExt;
-        let version = vault.db.query_row("PRAGMA data_version", [], |row| row.get(0))?;
         let database = vault.layout.database().metadata().ok().map(|file| (file.ino(), 0, 0));
         let packs = vault.repo.commondir().join("objects/pack").metadata().ok();
         let packs = packs.map(|folder| (folder.ino(), folder.mtime(), folder.mtime_nsec()));
-        Ok(Mark { version, files: [database, packs] })
+        [database, packs]
     }
 }
 
@@ -90,7 +93,7 @@ impl Resting {
     pub fn wake(self) -> Result<Vault, Error> {
         let Resting { mut vault, mark } = self;
         let lock = Lock::take(&vault.layout.lock(), PATIENCE)?;
-        if Mark::of(&vault)? == mark {
+        if lock.follows(&mark.lock) && Mark::files(&vault) == mark.files {
             vault.lock = Some(lock);
             return Ok(vault);
         }
@@ -150,15 +153,11 @@ impl Vault {
         Ok(vault)
     }
 
-    /// Lets go of the lock, and keeps what was read for when it is taken again.
-    ///
-    /// # Errors
-    /// What the disk answers.
-    pub fn rest(self) -> Result<Resting, Error> {
-        let mark = Mark::of(&self)?;
-        let mut vault = self;
-        vault.lock = None;
-        Ok(Resting { vault, mark })
+    /// Lets go of the lock, and keeps what was read for when it is taken again; `None` without a lock.
+    pub fn rest(mut self) -> Option<Resting> {
+        let lock = self.lock.take()?;
+        let mark = Mark::of(&self, &lock);
+        Some(Resting { vault: self, mark })
     }
 
     /// What is done once the database holds all of the log.

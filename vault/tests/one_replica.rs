@@ -22,6 +22,30 @@ fn git(root: &Path, args: &[&str]) -> String {
 }
 
 #[test]
+fn a_vault_that_rests_wakes_to_what_a_killed_process_left_in_the_log() {
+    data();
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path();
+    std::fs::write(root.join("a.md"), "one\n").unwrap();
+    let (mut vault, absorbed) = Vault::create(root, &NewVault::default(), &mut quiet()).unwrap();
+    vault.finish(absorbed, &mut quiet()).unwrap();
+    let vault = vault.rest().unwrap().wake().unwrap();
+    let device = vault.device();
+    let before = vault.view().get(&device);
+    let resting = vault.rest().unwrap();
+    std::fs::write(root.join("a.md"), "one\ntwo\n").unwrap();
+    {
+        let mut other = Vault::open(root).unwrap();
+        let _armed = aios_vault::disk::fault::arm("database.commit=eio").unwrap();
+        assert!(other.commit(&AbsorbOptions::default(), &mut quiet()).is_err());
+    }
+    let mut vault = resting.wake().unwrap();
+    assert_eq!(vault.view().get(&device), before + 1, "the record that is in the log only");
+    vault.commit(&AbsorbOptions::default(), &mut quiet()).unwrap();
+    assert_eq!(std::fs::read_to_string(root.join("a.md")).unwrap(), "one\ntwo\n");
+}
+
+#[test]
 fn init_edit_commit() {
     data();
     let dir = tempfile::tempdir().unwrap();

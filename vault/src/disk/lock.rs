@@ -37,6 +37,10 @@ fn holder(pid: Option<u32>) -> String {
 #[derive(Debug)]
 pub struct Lock {
     _file: File,
+    /// What the one who held it before left in the file.
+    before: String,
+    /// What this one left: no two are the same.
+    own: String,
 }
 
 impl Lock {
@@ -62,16 +66,30 @@ impl Lock {
                     let left = wait.saturating_sub(started.elapsed());
                     if left.is_zero() {
                         let mut text = String::new();
-                        let pid = file.read_to_string(&mut text).ok().and_then(|_| text.trim().parse().ok());
+                        let read = file.read_to_string(&mut text).ok();
+                        let pid = read.and_then(|_| text.split_whitespace().next()?.parse().ok());
                         return Err(LockError::Held { path: path.to_path_buf(), pid });
                     }
                     std::thread::sleep(POLL.min(left));
                 }
             }
         }
+        let mut before = String::new();
+        file.rewind().and_then(|()| file.read_to_string(&mut before)).map_err(wrap)?;
         // In place and always as long: ext4 makes the one who empties a file wait for the disk.
-        file.rewind().and_then(|()| writeln!(file, "{:10}", std::process::id())).map_err(wrap)?;
-        Ok(Self { _file: file })
+        let own = format!("{:10} {:<44}\n", std::process::id(), super::temp::nonce());
+        file.rewind().and_then(|()| file.write_all(own.as_bytes())).map_err(wrap)?;
+        Ok(Self { _file: file, before, own })
+    }
+
+    /// What tells this holding from every other.
+    pub fn token(&self) -> &str {
+        &self.own
+    }
+
+    /// Whether nobody else held it since the holding with this token.
+    pub fn follows(&self, token: &str) -> bool {
+        self.before == token
     }
 }
 
