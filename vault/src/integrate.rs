@@ -7,7 +7,7 @@ use aios_core::clock::Hlc;
 use aios_core::event::Event;
 use aios_core::frontier::{Place, View};
 use aios_core::history::Act;
-use aios_core::id::{DeviceId, DocId};
+use aios_core::id::{ContentHash, DeviceId, DocId, GitId};
 use aios_core::item::Item;
 use aios_core::path;
 use aios_core::record::Record;
@@ -548,7 +548,31 @@ impl Vault {
         if waiting.iter().all(|(_, found)| found.is_empty()) {
             return Ok(());
         }
-        self.transaction(|vault| vault.index_all(waiting))
+        let known = self.view.get(&self.replica.device);
+        self.transaction(|vault| {
+            vault.index_all(waiting)?;
+            vault.recall_saves(known)
+        })
+    }
+
+    /// What this device's records beyond number `known` saved may be what its user has in front of them: the database that a
+    /// crash left behind does not know that it was taken in (I6). Of a database that knew nothing the files tell.
+    fn recall_saves(&self, known: u64) -> Result<(), Error> {
+        if known == 0 {
+            return Ok(());
+        }
+        let mut get = self.db.prepare_cached(
+            "SELECT i.doc, i.hash, i.git, r.n FROM record r JOIN item i ON i.record = r.n
+             WHERE r.device = ? AND r.seq > ? AND i.hash IS NOT NULL AND i.base IS NULL ORDER BY r.n",
+        )?;
+        let mut rows = get.query(params![self.replica.device.as_bytes(), known as i64])?;
+        while let Some(row) = rows.next()? {
+            let doc = db::id(row.get(0)?, DocId::from_slice)?;
+            let hash = db::id(row.get(1)?, ContentHash::from_slice)?;
+            let git = db::id(row.get(2)?, GitId::from_slice)?;
+            self.aios_wrote(&doc, &hash, &git, &self.row(row.get(3)?)?.view)?;
+        }
+        Ok(())
     }
 
     /// Indexes logs in causal order: whoever can go on does, until none can.

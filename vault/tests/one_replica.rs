@@ -41,8 +41,9 @@ fn a_vault_that_rests_wakes_to_what_a_killed_process_left_in_the_log() {
     }
     let mut vault = resting.wake().unwrap();
     assert_eq!(vault.view().get(&device), before + 1, "the record that is in the log only");
+    std::fs::write(root.join("a.md"), "one\ntwo\nthree\n").unwrap();
     vault.commit(&AbsorbOptions::default(), &mut quiet()).unwrap();
-    assert_eq!(std::fs::read_to_string(root.join("a.md")).unwrap(), "one\ntwo\n");
+    assert_eq!(std::fs::read_to_string(root.join("a.md")).unwrap(), "one\ntwo\nthree\n");
 }
 
 #[test]
