@@ -116,6 +116,9 @@ pub struct InitArgs {
     /// This device's name [default: the machine's]
     #[arg(long, value_name = "NAME")]
     pub device: Option<String>,
+    /// Take the folder's files out of the vault around it, on all its devices; that vault's history keeps them
+    #[arg(long)]
+    pub hand_over: bool,
 }
 
 /// `aios status`

@@ -2,6 +2,7 @@
 //!
 //! The daemon owns the device's network, so what needs the network goes through it while it runs.
 
+use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
@@ -28,6 +29,8 @@ pub enum Request {
         /// How long to try, ms.
         timeout: u64,
     },
+    /// Bring git up to date with the files, and say who is connected.
+    Settle,
     /// Let one device join.
     Pair {
         /// Its roles.
@@ -45,6 +48,11 @@ pub enum Request {
 pub enum Answer {
     /// The sync is over.
     Synced(SyncReport),
+    /// Git has followed.
+    Settled {
+        /// The members there is a lasting connection with.
+        online: BTreeSet<DeviceId>,
+    },
     /// The ticket; a [`Answer::Joined`] or [`Answer::Failed`] follows.
     Ticket {
         /// Its text.

@@ -55,6 +55,7 @@ struct Daemon {
     /// For exchanges that this device begins.
     caller: Node,
     listeners: Listeners,
+    live: Live,
     /// Something is here that others may lack.
     changed: Arc<Notify>,
     notice: Notice,
@@ -89,6 +90,7 @@ pub async fn run(
         caller: Node::on(net, site.opener(), settings),
         site: site.clone(),
         listeners: Listeners::default(),
+        live: live.clone(),
         changed: Arc::new(Notify::new()),
         notice: notice.clone(),
     };
@@ -166,6 +168,10 @@ impl Daemon {
                 self.changed.notify_one();
                 synced.map_or_else(|trouble| Answer::failed(&trouble), Answer::Synced)
             }
+            Ok(Request::Settle) => match finish(&self.site).await {
+                Ok(_) => Answer::Settled { online: self.live.devices() },
+                Err(trouble) => Answer::failed(&trouble),
+            },
             Ok(Request::Pair { roles, name, lifetime }) => {
                 let lifetime = Duration::from_millis(lifetime);
                 let told = self.listeners.add();

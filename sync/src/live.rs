@@ -1,6 +1,6 @@
 //! Lasting connections: each is told when there is something new here, and tells when something came.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use aios_core::id::DeviceId;
@@ -49,6 +49,11 @@ impl Live {
     /// Whether there is a connection with this device.
     pub fn with(&self, device: &DeviceId) -> bool {
         self.connected().changed.values().any(|(other, _)| other == device)
+    }
+
+    /// The devices there is a connection with.
+    pub fn devices(&self) -> BTreeSet<DeviceId> {
+        self.connected().changed.values().map(|(device, _)| *device).collect()
     }
 
     /// There is something new here.

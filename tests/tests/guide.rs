@@ -55,6 +55,11 @@ fn repair() {
 }
 
 #[test]
+fn private() {
+    check("docs/guide/private.md");
+}
+
+#[test]
 fn readme() {
     check("README.md");
 }

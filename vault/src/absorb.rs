@@ -38,6 +38,8 @@ pub struct Absorbed {
     pub changed: Vec<PathChange>,
     /// What stood in the way; the rest went on.
     pub problems: Vec<Problem>,
+    /// What is to be known of what was taken in.
+    pub notes: Vec<Problem>,
 }
 
 /// One changed path, for people.
@@ -122,6 +124,7 @@ impl Vault {
             return Err(Error::MassDeletion { missing: survey.missing.len(), tracked: survey.known });
         }
         self.transaction(|vault| {
+            vault.note_nested(&survey.nested)?;
             vault.absorb_survey(survey, options, &mut out)?;
             vault.refresh(progress)
         })?;
@@ -167,7 +170,9 @@ impl Vault {
         options: &AbsorbOptions,
         out: &mut Absorbed,
     ) -> Result<(), Error> {
-        self.absorb_into(Draft::operator(String::new()), survey, options, out)
+        self.absorb_into(Draft::operator(String::new()), survey, options, out)?;
+        out.notes.extend(self.kept_around(&out.changed)?);
+        Ok(())
     }
 
     /// Adds what a survey found to a transaction and writes it.

@@ -145,7 +145,8 @@ impl Vault {
     /// Mirrors the ignore rules in force to `.git/info/exclude`.
     pub(crate) fn exclude(&mut self) -> Result<(), Error> {
         let (rules, _) = self.rules()?;
-        let patterns = rules.exclude().to_vec();
+        let mut patterns = rules.exclude().to_vec();
+        patterns.extend(self.nested_patterns()?);
         Ok(crate::git::write_excludes(&self.repo, &patterns)?)
     }
 }

@@ -9,7 +9,7 @@ use aios_core::item::Item;
 use crate::absorb::{AbsorbOptions, Absorbed};
 use crate::accept::is_gated;
 use crate::author::Draft;
-use crate::disk::{self, Lock, RuleSource, Rules};
+use crate::disk::{self, Lock, RuleSource, Rules, Scan};
 use crate::error::Error;
 use crate::keys::Keys;
 use crate::layout::{FORMAT, Layout, Replica};
@@ -93,7 +93,7 @@ impl Vault {
             operator: operator.public(),
             roles: MAKER_ROLES.map(str::to_owned).to_vec(),
         }));
-        let (rules, texts) = self.rules_on_disk()?;
+        let (rules, texts, mut scan) = self.rules_on_disk()?;
         for (path, text) in &texts {
             draft.push(self.acceptance(path, &aios_core::id::ContentHash::of(text.as_bytes()))?);
         }
@@ -103,7 +103,6 @@ impl Vault {
             draft.push(Item::History { tip: crate::project::git_id(&tip) });
             db::set_meta(&self.db, "main", tip.as_bytes())?;
         }
-        let mut scan = disk::scan::scan(self.root(), &rules);
         self.add_tracked(&mut scan)?;
         let survey = self.survey_scan(scan, Vec::new(), progress)?;
         let mut out = Absorbed::default();
@@ -114,8 +113,8 @@ impl Vault {
         Ok(out)
     }
 
-    /// The ignore rules as the files on disk have them, for the import: whoever makes a vault accepts what is there.
-    fn rules_on_disk(&self) -> Result<(Rules, Vec<(String, String)>), Error> {
+    /// The ignore rules as the files on disk have them, and what there is under them, for the import: whoever makes a vault accepts what is there.
+    fn rules_on_disk(&self) -> Result<(Rules, Vec<(String, String)>, Scan), Error> {
         let mut texts: Vec<(String, String)> = Vec::new();
         loop {
             let sources: Vec<RuleSource<'_>> =
@@ -135,7 +134,8 @@ impl Vault {
                 more.push((found.path.clone(), String::from_utf8_lossy(&bytes).into_owned()));
             }
             if more.is_empty() {
-                return Ok((rules, texts));
+                // What this scan could not see it says; another might see it, and import what rules in it would hide.
+                return Ok((rules, texts, scan));
             }
             texts.extend(more);
         }

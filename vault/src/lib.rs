@@ -18,6 +18,7 @@ pub mod integrate;
 pub mod keys;
 pub mod layout;
 pub mod log;
+pub mod nested;
 pub mod peer;
 pub mod rebuild;
 pub mod resolve;

@@ -30,9 +30,9 @@ pub struct Round {
 }
 
 impl Round {
-    /// All that stood in the way.
+    /// All that stood in the way, and what else is to be known.
     pub fn problems(&self) -> impl Iterator<Item = &Problem> {
-        self.absorbed.problems.iter().chain(&self.settled.problems)
+        self.absorbed.problems.iter().chain(&self.settled.problems).chain(&self.absorbed.notes)
     }
 }
 
@@ -82,6 +82,7 @@ impl Vault {
             }
             let more = self.absorb(&AbsorbOptions::default(), progress)?;
             out.absorbed.changed.extend(more.changed);
+            out.absorbed.notes.extend(more.notes);
             out.absorbed.record = more.record.or(out.absorbed.record);
         }
         Ok(out)

@@ -70,6 +70,7 @@ impl Vault {
             }
         }
         self.clean(&done)?;
+        self.leave_nested(&mut targets, &mut leave, &mut out)?;
         let total = (targets.len() + leave.len()) as u64;
         self.move_files(&mut targets, &mut leave, &mut out)?;
         for path in leave.iter().filter(|path| !targets.contains_key(*path)) {
@@ -88,6 +89,27 @@ impl Vault {
             }
         }
         Ok(out)
+    }
+
+    /// What lies in a vault of its own is that vault's: neither written nor removed.
+    fn leave_nested(
+        &self,
+        targets: &mut BTreeMap<String, Target>,
+        leave: &mut BTreeSet<String>,
+        out: &mut Settled,
+    ) -> Result<(), Error> {
+        for path in leave.iter().filter(|path| self.nested_at(path).is_some()).cloned().collect::<Vec<_>>() {
+            self.drop_file(&path)?;
+            leave.remove(&path);
+        }
+        for path in targets.keys().cloned().collect::<Vec<_>>() {
+            if let Some(folder) = self.nested_at(&path) {
+                targets.remove(&path);
+                let what = format!("not written: {folder} is a vault of its own on this device");
+                out.problems.push(problem(&path, &what));
+            }
+        }
+        Ok(())
     }
 
     fn clean(&self, docs: &[DocId]) -> Result<(), Error> {

@@ -8,6 +8,7 @@ use serde::Serialize;
 use crate::absorb::PathChange;
 use crate::audit::time;
 use crate::db;
+use crate::disk::{self, ReadError};
 use crate::error::Error;
 use crate::git;
 use crate::survey::{Problem, Saved, Survey};
@@ -231,10 +232,15 @@ impl Vault {
     pub fn front_problems(&self, changed: &[PathChange]) -> Vec<Problem> {
         let mut out = Vec::new();
         for change in changed.iter().filter(|change| change.change != "deleted") {
-            if let Ok(read) =
-                crate::disk::read::read(self.writer.root(), &change.path, crate::disk::read::LARGE)
-            {
-                out.extend(front_problem(&Saved::of(read)));
+            match disk::read::read(self.writer.root(), &change.path, disk::read::LARGE) {
+                Ok(read) => out.extend(front_problem(&Saved::of(read))),
+                // Gone since: then it has no frontmatter to look at.
+                Err(ReadError::Missing(_) | ReadError::NotAFile(_)) => {}
+                Err(e) => out.push(Problem {
+                    path: change.path.clone(),
+                    problem: format!("taken in, but not looked at for mistakes: {e}"),
+                    hint: "`aios status` looks again once it is changed".into(),
+                }),
             }
         }
         out.sort();

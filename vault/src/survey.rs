@@ -94,6 +94,8 @@ pub(crate) struct Survey {
     pub touched: Vec<(FileRow, Found)>,
     /// What stands in the way.
     pub problems: Vec<Problem>,
+    /// Folders that are vaults of their own.
+    pub nested: BTreeSet<String>,
     /// How many files are known.
     pub known: usize,
     /// Whether a file that is not known could not be read: it may be what a missing one was renamed to.
@@ -103,8 +105,7 @@ pub(crate) struct Survey {
 impl Survey {
     /// Whether nothing differs and nothing is to be said.
     pub fn is_empty(&self) -> bool {
-        let Survey { modified, added, moved, folders: _, missing, touched, problems, known: _, unread: _ } =
-            self;
+        let Survey { modified, added, moved, missing, touched, problems, .. } = self;
         modified.is_empty()
             && added.is_empty()
             && moved.is_empty()
@@ -202,7 +203,18 @@ impl Vault {
             Root::Missing => return Err(Error::Root("is gone".into())),
             Root::Unreadable => return Err(Error::Root("cannot be read".into())),
         }
-        let mut out = Survey { problems, known: files.len(), ..Survey::default() };
+        let mut out =
+            Survey { problems, known: files.len(), nested: scan.nested.clone(), ..Survey::default() };
+        for folder in &out.nested {
+            let held = files.iter().filter(|row| path::below(&row.path, folder).is_some()).count();
+            if held > 0 {
+                out.problems.push(Problem {
+                    path: folder.clone(),
+                    problem: format!("is a vault of its own, and {held} files in it are this one's too: here they are neither read nor written"),
+                    hint: format!("`aios init {folder} --hand-over` takes them out of this vault, on all its devices"),
+                });
+            }
+        }
         for problem in &scan.problems {
             out.problems.push(Problem {
                 path: problem.path.clone(),

@@ -9,9 +9,10 @@ use aios_core::id::{DeviceId, RecordId, VaultId};
 use aios_core::key::SecretKey;
 use aios_core::member::Members;
 use aios_core::record::Author;
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{OptionalExtension, params};
 
 use crate::chance::now_ms;
+use crate::db::Database;
 use crate::disk::{Lock, Writer};
 use crate::error::Error;
 use crate::index::{Long, SqlHistory};
@@ -33,7 +34,7 @@ pub struct Vault {
     pub(crate) layout: Layout,
     pub(crate) replica: Replica,
     pub(crate) keys: Keys,
-    pub(crate) db: Connection,
+    pub(crate) db: Database,
     pub(crate) long: Long,
     pub(crate) log: Log,
     pub(crate) repo: git2::Repository,
@@ -143,7 +144,7 @@ impl Vault {
         layout: Layout,
         replica: Replica,
         keys: Keys,
-        db: Connection,
+        db: Database,
         lock: Lock,
     ) -> Result<Self, Error> {
         let logs = layout.logs();
@@ -171,7 +172,7 @@ impl Vault {
         layout: Layout,
         replica: Replica,
         keys: Keys,
-        db: Connection,
+        db: Database,
         logs: std::path::PathBuf,
         lock: Lock,
     ) -> Result<Self, Error> {

@@ -1,8 +1,10 @@
 //! `aios init`
 
+use std::path::{Path, PathBuf};
+
 use aios_vault::Vault;
 use aios_vault::create::{NewVault, branch_before};
-use aios_vault::layout::Layout;
+use aios_vault::nested;
 use serde_json::json;
 
 use crate::args::InitArgs;
@@ -19,6 +21,10 @@ pub fn run(args: &InitArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliError>
         None => args.dir.clone(),
     };
     let new = NewVault { name: args.name.clone(), device: args.device.clone() };
+    let outer = around(&dir, args.hand_over)?;
+    if args.hand_over && dir.join(".aios/replica.json").is_file() {
+        return hand_over(&dir, outer, ui);
+    }
     let branch = branch_before(&dir);
     let (mut vault, absorbed) = Vault::create(&dir, &new, &mut ui.progress())?;
     let round = vault.finish(absorbed, &mut ui.progress())?;
@@ -35,13 +41,57 @@ pub fn run(args: &InitArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliError>
         }))?;
     }
     ui.line(format!("{} is a vault, {}", vault.root().display(), report::count(files, "file")))?;
+    ui.flush()?;
     if let Some(branch) = branch {
         ui.note(format!("git goes on from branch {branch} on branch main; {branch} stays as it was"));
     }
-    if let Some(outer) = vault.root().parent().and_then(|above| Layout::find(above).ok()) {
-        let outer = outer.root().display();
+    if let Some((outer, _)) = &outer {
+        let outer = outer.display();
         ui.note(format!("it lies in the vault {outer}, which does not take in what is in it"));
     }
     ui.note("hint: `aios pair` lets another device join");
+    drop(vault);
+    if args.hand_over {
+        hand_over(&dir, outer, ui)?;
+    }
     Ok(exit)
+}
+
+/// The vault around a folder that is to be one, and the folder's path in it. One that holds documents is made a vault of its
+/// own only where that is asked for: they are on other devices, too.
+fn around(dir: &Path, hand_over: bool) -> Result<Option<(PathBuf, String)>, CliError> {
+    let at = std::path::absolute(dir).map_err(|e| CliError::io("find the folder", e))?;
+    // What does not exist yet has no links to resolve.
+    let at = at.canonicalize().unwrap_or(at);
+    let Some(outer) = nested::around(&at) else { return Ok(None) };
+    let folder = match at.strip_prefix(&outer).ok().and_then(Path::to_str) {
+        Some(folder) => folder.to_owned(),
+        None => return Ok(None),
+    };
+    if at.is_dir() && !hand_over && !at.join(".aios").exists() {
+        let held = Vault::open(&outer)?.documents_in(&folder)?.len();
+        if held > 0 {
+            return Err(CliError::failed(
+                format!("{folder} holds {} of the vault {}", report::count(held, "file"), outer.display()),
+                "`--hand-over` makes it a vault of its own all the same: they go from the other vault and its devices, but not from its history",
+            ));
+        }
+    }
+    Ok(Some((outer, folder)))
+}
+
+/// Takes the documents in a folder that is a vault by now out of the vault around it.
+fn hand_over(dir: &Path, outer: Option<(PathBuf, String)>, ui: &mut Ui) -> Result<Exit, CliError> {
+    let Some((outer, folder)) = outer else {
+        return Err(CliError::usage(format!("{} does not lie in a vault: there is nothing to hand over", dir.display())));
+    };
+    let mut vault = Vault::open(&outer)?;
+    let gone = vault.hand_over(&folder, &mut ui.progress())?;
+    let round = vault.finish(Default::default(), &mut ui.progress())?;
+    ui.note(format!(
+        "handed over from the vault {}, whose history keeps it: {}",
+        outer.display(),
+        report::count(gone.len(), "file")
+    ));
+    report::round(ui, &mut vault, &round)
 }

@@ -1,5 +1,13 @@
 //! `aios status`
 
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use aios_core::id::DeviceId;
+use aios_sync::control::{Answer, Client, Request};
+use aios_vault::keys::Keys;
+use aios_vault::layout::Layout;
+
 use crate::args::StatusArgs;
 use crate::context::Context;
 use crate::error::CliError;
@@ -7,10 +15,15 @@ use crate::exit::Exit;
 use crate::report;
 use crate::ui::{Style, Ui, one_line};
 
+/// How long the daemon is waited for: it may be at work on the vault.
+const PATIENCE: Duration = Duration::from_secs(5);
+
 /// Shows where things stand; changes nothing.
 pub fn run(_args: &StatusArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliError> {
+    let online = online(cx);
     let mut vault = cx.open()?;
-    let status = vault.status(&mut ui.progress())?;
+    let mut status = vault.status(&mut ui.progress())?;
+    status.peers.iter_mut().for_each(|peer| peer.online = online.contains(&peer.id));
     if ui.json() {
         ui.value(&status)?;
         return Ok(Exit::Done);
@@ -48,8 +61,8 @@ pub fn run(_args: &StatusArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliErr
         } else {
             ui.paint(Style::Yellow, "lacks some, or has not said")
         };
-        let seen =
-            peer.last_seen.as_deref().map_or("never heard of".to_owned(), |at| format!("last heard of {at}"));
+        let seen = peer.online.then(|| "connected".to_owned());
+        let seen = seen.unwrap_or_else(|| heard(peer.last_seen.as_deref()));
         ui.line(format!("{} {how}, {seen}", one_line(&peer.name)))?;
     }
     match status.synced {
@@ -59,4 +72,23 @@ pub fn run(_args: &StatusArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliErr
     }
     report::problems(ui, &status.problems);
     Ok(Exit::Done)
+}
+
+fn heard(at: Option<&str>) -> String {
+    at.map_or("never heard of".to_owned(), |at| format!("last heard of {at}"))
+}
+
+/// Whom the daemon, if one runs, is connected with. It brings git up to date before it answers, so that a head is reported.
+fn online(cx: &Context) -> BTreeSet<DeviceId> {
+    let ask = || {
+        let replica = Layout::find(cx.dir()).and_then(|layout| layout.replica()).ok()?;
+        let mut client = Client::connect(Keys::load(&replica.device).ok()?.folder())?;
+        client.ask(&Request::Settle, Some(PATIENCE)).ok()?;
+        match client.answer() {
+            Ok(Answer::Settled { online }) => Some(online),
+            // What stands in the way of it stands in the way of status too, which says so.
+            _ => None,
+        }
+    };
+    ask().unwrap_or_default()
 }

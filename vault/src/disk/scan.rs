@@ -116,7 +116,7 @@ pub enum Problem {
     Special,
     /// A git repository inside the vault.
     Repository,
-    /// Another vault inside the vault.
+    /// What is left of another vault inside the vault.
     Vault,
     /// It cannot be listed or looked at, for this reason.
     Unreadable(io::ErrorKind),
@@ -129,7 +129,7 @@ impl Problem {
             Self::Name => "its name is not UTF-8".to_owned(),
             Self::Special => "it is a pipe, socket or device".to_owned(),
             Self::Repository => "it is a git repository of its own".to_owned(),
-            Self::Vault => "it is a vault of its own".to_owned(),
+            Self::Vault => "it was a vault of its own: its `.aios` names none any more".to_owned(),
             Self::Unreadable(kind) => format!("it cannot be read: {kind}"),
         }
     }
@@ -140,7 +140,7 @@ impl Problem {
             Self::Name => "rename it (for instance with `convmv`); until then it stays on this device only",
             Self::Special => "move it out of the vault or ignore it",
             Self::Repository => "remove its `.git` to take its files in, or ignore the folder",
-            Self::Vault => "it is synced by itself: ignore the folder here",
+            Self::Vault => "`aios rebuild` there makes it one again; or remove its `.aios` and `.git` to take its files in",
             Self::Unreadable(io::ErrorKind::PermissionDenied) => "check its owner and permissions",
             Self::Unreadable(_) => "check the disk; its files are taken for unchanged",
         }
@@ -156,6 +156,8 @@ pub struct Scan {
     pub problems: Vec<ScanProblem>,
     /// Paths at or below which nothing is known: whatever was there must not be taken for deleted (I12).
     pub unreadable: BTreeSet<String>,
+    /// Folders that are vaults of their own: nothing in them belongs to this one.
+    pub nested: BTreeSet<String>,
     /// How the root looks.
     pub root: Root,
 }
@@ -192,6 +194,7 @@ struct Part {
     entries: Vec<Found>,
     problems: Vec<ScanProblem>,
     unreadable: BTreeSet<String>,
+    nested: BTreeSet<String>,
 }
 
 impl Part {
@@ -238,7 +241,7 @@ pub fn scan_below(root: &Folder, path: &str, rules: &Rules) -> Scan {
     walk(root, rules, folders, &mut part);
     part.entries.sort_unstable_by(|a, b| a.path.cmp(&b.path));
     part.problems.sort_unstable_by(|a, b| a.path.cmp(&b.path));
-    Scan { entries: part.entries, problems: part.problems, unreadable: part.unreadable, root: state }
+    Scan { entries: part.entries, problems: part.problems, unreadable: part.unreadable, nested: part.nested, root: state }
 }
 
 /// The scan of a folder that cannot be opened.
@@ -246,7 +249,7 @@ fn unseen(path: &str, kind: io::ErrorKind) -> Scan {
     let mut part = Part::default();
     part.problem(path.to_owned(), Problem::Unreadable(kind));
     let root = if kind == io::ErrorKind::NotFound { Root::Missing } else { Root::Unreadable };
-    Scan { entries: part.entries, problems: part.problems, unreadable: part.unreadable, root }
+    Scan { entries: part.entries, problems: part.problems, unreadable: part.unreadable, nested: part.nested, root }
 }
 
 fn walk(root: &Folder, rules: &Rules, folders: Vec<String>, part: &mut Part) {
@@ -302,6 +305,7 @@ fn walk(root: &Folder, rules: &Rules, folders: Vec<String>, part: &mut Part) {
     part.entries.append(&mut other.entries);
     part.problems.append(&mut other.problems);
     part.unreadable.append(&mut other.unreadable);
+    part.nested.append(&mut other.nested);
 }
 
 /// Lists `folder`, which is `path` in the vault: files into `part`, folders into `below`. `None` if it cannot
@@ -322,8 +326,15 @@ fn list(
     };
     let has = |wanted: &[u8]| names.iter().any(|(name, _)| name == wanted);
     if !path.is_empty() && (has(b".git") || has(b".aios")) {
-        let problem = if has(b".aios") { Problem::Vault } else { Problem::Repository };
-        part.problem(path.to_owned(), problem);
+        let replica = rustix::fs::statat(folder.fd(), ".aios/replica.json", AtFlags::SYMLINK_NOFOLLOW);
+        match (has(b".aios"), replica) {
+            (true, Ok(_)) => {
+                part.unreadable.insert(path.to_owned());
+                part.nested.insert(path.to_owned());
+            }
+            (true, Err(_)) => part.problem(path.to_owned(), Problem::Vault),
+            (false, _) => part.problem(path.to_owned(), Problem::Repository),
+        }
         return Some(true);
     }
     let mut any = false;

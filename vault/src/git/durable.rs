@@ -306,8 +306,9 @@ impl Lock {
         sync_file(&self.file, &self.lock)?;
         rename(&self.lock, &self.target)?;
         self.held = false;
-        remove(&self.owner)?;
-        self.target.parent().map_or(Ok(()), sync_folder)
+        // Were the rename lost and not this removal, nothing would tell whose the lock is (I9).
+        self.target.parent().map_or(Ok(()), sync_folder)?;
+        remove(&self.owner)
     }
 }
 

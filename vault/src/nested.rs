@@ -1,0 +1,204 @@
+//! Vaults in the vault: what lies in one is its own, and the vault around it neither reads nor writes it.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use aios_core::item::Item;
+use aios_core::path;
+
+use crate::absorb::PathChange;
+use crate::author::Draft;
+use crate::db;
+use crate::error::Error;
+use crate::layout::Layout;
+use crate::survey::Problem;
+use crate::vault::{Progress, Vault};
+
+/// Where it is remembered which folders are vaults.
+const META: &str = "nested";
+
+/// The vault around the folder `root`, if there is one.
+pub fn around(root: &Path) -> Option<PathBuf> {
+    let above = root.ancestors().skip(1);
+    above.into_iter().find(|folder| is_vault(folder)).map(Path::to_owned)
+}
+
+fn is_vault(folder: &Path) -> bool {
+    folder.join(".aios/replica.json").is_file()
+}
+
+/// A gitignore line for the folder at `path`.
+fn ignoring(path: &str) -> String {
+    let mut line = String::from("/");
+    for c in path.chars() {
+        if matches!(c, '\\' | '*' | '?' | '[') {
+            line.push('\\');
+        }
+        line.push(c);
+    }
+    line.push('/');
+    line
+}
+
+impl Vault {
+    /// The vault in which a path of this one lies, if it is another: its folder.
+    pub(crate) fn nested_at(&self, path: &str) -> Option<String> {
+        let folders = path.match_indices('/').map(|(at, _)| &path[..at]);
+        folders.into_iter().find(|folder| is_vault(&self.root().join(folder))).map(str::to_owned)
+    }
+
+    /// Remembers which folders are vaults, for git to ignore them.
+    pub(crate) fn note_nested(&self, nested: &BTreeSet<String>) -> Result<(), Error> {
+        let bytes = serde_json::to_vec(nested).unwrap_or_default();
+        match db::meta(&self.db, META)?.unwrap_or_else(|| b"[]".to_vec()) == bytes {
+            true => Ok(()),
+            false => db::set_meta(&self.db, META, &bytes),
+        }
+    }
+
+    /// The lines that make git ignore the vaults in this one.
+    pub(crate) fn nested_patterns(&self) -> Result<Vec<String>, Error> {
+        let known = db::meta(&self.db, META)?;
+        let nested: BTreeSet<String> =
+            known.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default();
+        Ok(nested.iter().map(|path| ignoring(path)).collect())
+    }
+
+    /// The documents of this vault in `folder`.
+    ///
+    /// # Errors
+    /// What the database answers.
+    pub fn documents_in(&self, folder: &str) -> Result<Vec<String>, Error> {
+        let mut get = self.db.prepare_cached("SELECT path FROM doc ORDER BY path")?;
+        let paths = get.query_map([], |row| row.get::<_, String>(0))?.collect::<Result<Vec<_>, _>>()?;
+        Ok(paths.into_iter().filter(|at| path::below(at, folder).is_some()).collect())
+    }
+
+    /// Deletes the documents in `folder`, which is a vault of its own by now: the files stay, and are that vault's. On other
+    /// devices they are removed. The history keeps them.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] when `folder` is no vault; what the vault answers.
+    pub fn hand_over(&mut self, folder: &str, progress: Progress<'_>) -> Result<Vec<PathChange>, Error> {
+        if !is_vault(&self.root().join(folder)) {
+            return Err(Error::Usage(format!("{folder} is no vault of its own, so nothing is handed over to it")));
+        }
+        let paths = self.documents_in(folder)?;
+        let mut draft = Draft::operator(format!("Hand {folder} over to a vault of its own"));
+        for path in &paths {
+            if let Some(doc) = self.doc_at(path)? {
+                draft.push(Item::Delete { doc });
+            }
+        }
+        if !draft.items.is_empty() {
+            self.transaction(|vault| {
+                vault.author_records(draft)?;
+                vault.refresh(progress)
+            })?;
+        }
+        Ok(paths.iter().map(|path| PathChange::new(path, "deleted")).collect())
+    }
+
+    /// Of files that came into this vault, those whose content the history of the vault around it keeps.
+    pub(crate) fn kept_around(&self, changed: &[PathChange]) -> Result<Vec<Problem>, Error> {
+        let added: Vec<&PathChange> = changed.iter().filter(|change| change.change == "added").collect();
+        let Some(outer) = around(self.root()).filter(|_| !added.is_empty()) else { return Ok(Vec::new()) };
+        // A vault around this one whose git cannot be read says so itself.
+        let Ok(repo) = git2::Repository::open(Layout::new(&outer).root()) else { return Ok(Vec::new()) };
+        let Ok(objects) = repo.odb() else { return Ok(Vec::new()) };
+        let mut out = Vec::new();
+        for change in added {
+            let Some(row) = self.file(&change.path)? else { continue };
+            let known = git2::Oid::from_bytes(&row.git.0).is_ok_and(|oid| objects.exists(oid));
+            if known && row.found.size > 0 {
+                out.push(Problem {
+                    path: change.path.clone(),
+                    problem: format!("the history of the vault {} keeps what is in it", outer.display()),
+                    hint: "it is on every device of that vault; nothing takes it out of there".into(),
+                });
+            }
+        }
+        Ok(out)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::world::World;
+
+    #[test]
+    fn patterns_name_one_folder() {
+        assert_eq!(ignoring("a b/[x]*"), "/a b/\\[x]\\*/");
+    }
+
+    /// A vault in the folder `private` of the world's first replica.
+    fn within(world: &World) -> Vault {
+        let inner = world.root(0).join("private");
+        let (mut vault, absorbed) = Vault::create(&inner, &Default::default(), &mut |_, _, _| {}).unwrap();
+        vault.finish(absorbed, &mut |_, _, _| {}).unwrap();
+        vault
+    }
+
+    fn git_status(root: &Path) -> usize {
+        let repo = git2::Repository::open(root).unwrap();
+        let mut options = git2::StatusOptions::new();
+        options.include_untracked(true);
+        let found = repo.statuses(Some(&mut options)).unwrap();
+        found.iter().filter(|entry| !entry.status().is_ignored()).count()
+    }
+
+    #[test]
+    fn the_vault_around_takes_nothing_in_and_git_ignores_it() {
+        let mut world = World::new(2);
+        std::fs::create_dir(world.root(0).join("private")).unwrap();
+        std::fs::write(world.root(0).join("private/a.md"), "mine\n").unwrap();
+        drop(within(&world));
+        let round = world.commit(0);
+        assert!(round.absorbed.changed.is_empty() && round.problems().next().is_none(), "{round:?}");
+        assert_eq!(git_status(&world.root(0)), 0);
+        world.sync();
+        assert!(!world.root(1).join("private").exists());
+    }
+
+    #[test]
+    fn documents_are_handed_over_and_stay_where_the_vault_is() {
+        let mut world = World::new(2);
+        std::fs::create_dir(world.root(0).join("private")).unwrap();
+        std::fs::write(world.root(0).join("private/a.md"), "was everybody's\n").unwrap();
+        std::fs::write(world.root(0).join("b.md"), "everybody's\n").unwrap();
+        world.sync();
+        assert!(world.root(1).join("private/a.md").exists());
+        drop(within(&world));
+        // Not handed over yet: said, and neither read nor written.
+        std::fs::write(world.root(1).join("private/a.md"), "edited there\n").unwrap();
+        world.sync();
+        let round = world.commit(0);
+        assert!(round.problems().any(|problem| problem.path == "private"), "{round:?}");
+        assert_eq!(std::fs::read(world.root(0).join("private/a.md")).unwrap(), b"was everybody's\n");
+        let gone = world.replicas[0].hand_over("private", &mut |_, _, _| {}).unwrap();
+        assert_eq!(gone.len(), 1);
+        world.sync();
+        assert_eq!(std::fs::read(world.root(0).join("private/a.md")).unwrap(), b"was everybody's\n");
+        assert!(!world.root(1).join("private/a.md").exists());
+        assert!(world.root(1).join("b.md").exists());
+        assert!(world.commit(0).problems().next().is_none());
+        assert_eq!(git_status(&world.root(0)), 0);
+    }
+
+    #[test]
+    fn what_the_history_around_keeps_is_said() {
+        let mut world = World::new(1);
+        std::fs::create_dir(world.root(0).join("private")).unwrap();
+        drop(within(&world));
+        std::fs::write(world.root(0).join("a.md"), "a secret\n").unwrap();
+        world.commit(0);
+        std::fs::rename(world.root(0).join("a.md"), world.root(0).join("private/a.md")).unwrap();
+        std::fs::write(world.root(0).join("private/new.md"), "never seen\n").unwrap();
+        let mut inner = Vault::open(&world.root(0).join("private")).unwrap();
+        let round = inner.commit(&Default::default(), &mut |_, _, _| {}).unwrap();
+        let told: Vec<&str> = round.problems().map(|problem| problem.path.as_str()).collect();
+        assert_eq!(told, ["a.md"]);
+        assert!(inner.untaken(&round).unwrap().is_empty());
+    }
+}
