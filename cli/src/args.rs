@@ -94,6 +94,8 @@ pub enum Command {
     Up(UpArgs),
     /// The same on a machine without a screen
     Worker(WorkerArgs),
+    /// Pass on what devices send to each other that cannot reach each other directly
+    Relay(RelayArgs),
     /// List the members
     Devices(DevicesArgs),
     /// Play the main job on a sample company, three devices on this machine
@@ -331,7 +333,7 @@ pub struct SyncArgs {
 pub enum Profile {
     /// Everything.
     Laptop,
-    /// Little memory, blobs on demand.
+    /// Looks and calls more seldom.
     Phone,
     /// Headless.
     Worker,
@@ -350,8 +352,14 @@ pub struct UpArgs {
     #[arg(long, value_name = "ADDR", conflicts_with = "no_ui", hide = true)]
     pub ui: Option<String>,
     /// What to do on this device
-    #[arg(long, value_enum, default_value = "laptop", hide = true)]
+    #[arg(long, value_enum, default_value = "laptop")]
     pub profile: Profile,
+    /// Keep off the network while this shell command ends with 0, or the file `.aios/pause` is there
+    #[arg(long, value_name = "COMMAND")]
+    pub pause_if: Option<String>,
+    /// Write what has the system start this daemon at log-in (systemd or launchd), and end
+    #[arg(long)]
+    pub install: bool,
 }
 
 /// `aios worker`
@@ -360,6 +368,17 @@ pub struct WorkerArgs {
     /// Bind to this address [default: any free port]
     #[arg(long, value_name = "ADDR")]
     pub listen: Option<String>,
+}
+
+/// `aios relay`
+#[derive(Debug, ClapArgs)]
+pub struct RelayArgs {
+    /// Serve plain HTTP at this address; for the Internet, behind a program that adds TLS
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:3340")]
+    pub listen: std::net::SocketAddr,
+    /// Let anybody use it, not only the members of this vault
+    #[arg(long)]
+    pub anyone: bool,
 }
 
 /// `aios devices`

@@ -7,6 +7,7 @@ mod error;
 mod exit;
 mod moment;
 mod report;
+mod service;
 mod ui;
 
 use std::process::ExitCode;

@@ -17,6 +17,7 @@ use crate::control::{self, Answer, Request};
 use crate::live::Live;
 use crate::net::Net;
 use crate::node::{Event, Node, OnEvent, OnServed, Settings, joined};
+use crate::profile::{Pause, Profile};
 use crate::session::{Trouble, blocking, finish, round, sync};
 use crate::site::{Site, said};
 use crate::ticket::TicketError;
@@ -68,6 +69,7 @@ struct Daemon {
 pub async fn run(
     site: Site,
     settings: Settings,
+    habits: (Profile, Pause),
     notice: Notice,
     ready: impl FnOnce(&[SocketAddr]),
 ) -> Result<(), Trouble> {
@@ -76,7 +78,8 @@ pub async fn run(
     let (mut terminate, mut interrupt) = (on(SignalKind::terminate())?, on(SignalKind::interrupt())?);
     let stand = round(&site).await?;
     stand.warnings.iter().for_each(|warning| notice(warning));
-    let net = Net::bind(site.key(), settings.scope, site.port()).await.map_err(Trouble::from)?;
+    let net =
+        Net::bind(site.key(), settings.scope, &settings.reach, site.port()).await.map_err(Trouble::from)?;
     site.keep_port(net.port())?;
     let addrs = net.own_addrs();
     let (listener, socket) = control::listen(site.folder())?;
@@ -95,7 +98,7 @@ pub async fn run(
         notice: notice.clone(),
     };
     let signals = Signals { told: daemon.listeners.add(), came, changed: daemon.changed.clone() };
-    let mut upkeep = Upkeep::new(site.clone(), dialer, live.clone(), notice);
+    let mut upkeep = Upkeep::new(site.clone(), dialer, live.clone(), habits, notice);
     let saves = upkeep.watch().await;
     let listeners = daemon.listeners.clone();
     let on_event: OnEvent = Arc::new(move |event| listeners.tell(&event));

@@ -324,6 +324,16 @@ pub enum SyncError {
     /// This device's network.
     #[error("this device cannot open its network ({0})")]
     Network(String),
+    /// An environment variable that says something else than it may.
+    #[error("{name} is `{value}`: it takes {takes}")]
+    Setting {
+        /// Its name.
+        name: &'static str,
+        /// What it says.
+        value: String,
+        /// What it may say.
+        takes: &'static str,
+    },
 }
 
 impl SyncError {
@@ -337,7 +347,7 @@ impl SyncError {
             Refused { .. } | NotMember { .. } | Version { .. } | Held { .. } | Unapplied { .. } => {
                 Fault::Refused
             }
-            Ticket(_) => Fault::Input,
+            Ticket(_) | Setting { .. } => Fault::Input,
             Replica(_) | Network(_) => Fault::Local,
             Impostor { .. }
             | OtherVault { .. }
@@ -374,7 +384,12 @@ impl SyncError {
     pub fn code(&self) -> Option<Code> {
         use SyncError::*;
         match self {
-            Unreachable { .. } | NobodyWaits { .. } | Broken { .. } | Refused { .. } | Network(_) => None,
+            Unreachable { .. }
+            | NobodyWaits { .. }
+            | Broken { .. }
+            | Refused { .. }
+            | Network(_)
+            | Setting { .. } => None,
             Stalled { .. } | Timeout { .. } => Some(Code::Trouble),
             NotMember { .. } => Some(Code::NotMember),
             OtherVault { .. } => Some(Code::OtherVault),

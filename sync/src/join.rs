@@ -137,7 +137,7 @@ async fn begin(
 ) -> Result<(Site, Node, Report), Trouble> {
     ticket.check_time(now_ms())?;
     let keys = pending.keys(admit::holds_operator(&ticket.roles))?;
-    let net = Net::bind(&keys.device, settings.scope, settings.port).await?;
+    let net = Net::bind(&keys.device, settings.scope, &settings.reach, settings.port).await?;
     let operator = keys.operator()?.map(|key| key.public());
     let (root, made) = (dir.to_owned(), keys.clone());
     let make = move |welcomed: &node::Welcomed| {

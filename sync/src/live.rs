@@ -65,6 +65,11 @@ impl Live {
     pub fn stop(&self) {
         self.0.over.send_replace(true);
     }
+
+    /// Lets connections begin again.
+    pub fn resume(&self) {
+        self.0.over.send_replace(false);
+    }
 }
 
 /// One lasting connection.

@@ -5,14 +5,13 @@ use std::time::Duration;
 
 use aios_core::id::DeviceId;
 use aios_core::key::SecretKey;
-use iroh::endpoint::{
-    BindOpts, Builder, ConnectError, ConnectingError, Connection, ConnectionError, presets,
-};
-use iroh::{Endpoint, EndpointAddr, EndpointId, RelayMode, TransportAddr};
+use iroh::endpoint::{BindOpts, ConnectError, ConnectingError, Connection, ConnectionError, presets};
+use iroh::{Endpoint, EndpointAddr, EndpointId, TransportAddr};
 use tokio::time::timeout;
 
 use crate::drive::Limits;
 use crate::error::{Code, Peer, SyncError};
+use crate::reach::Reach;
 
 /// The protocol between members.
 pub const SYNC: &[u8] = b"aios/sync/1";
@@ -47,6 +46,7 @@ impl Scope {
 pub struct Net {
     endpoint: Endpoint,
     scope: Scope,
+    reach: Reach,
 }
 
 impl Net {
@@ -54,22 +54,28 @@ impl Net {
     ///
     /// # Errors
     /// [`SyncError::Network`] when no socket can be had.
-    pub async fn bind(key: &SecretKey, scope: Scope, port: Option<u16>) -> Result<Net, SyncError> {
+    pub async fn bind(
+        key: &SecretKey,
+        scope: Scope,
+        reach: &Reach,
+        port: Option<u16>,
+    ) -> Result<Net, SyncError> {
+        let reach = reach.clone().within(scope);
         if let Scope::At(addr) = scope
             && addr.port() != 0
         {
-            return Self::bind_at(key, scope, addr.port()).await;
+            return Self::bind_at(key, scope, reach, addr.port()).await;
         }
         if let Some(port) = port.filter(|port| *port != 0) {
-            match Self::bind_at(key, scope, port).await {
+            match Self::bind_at(key, scope, reach.clone(), port).await {
                 Ok(net) => return Ok(net),
                 Err(error) => tracing::info!(port, %error, "port not free, taking another"),
             }
         }
-        Self::bind_at(key, scope, 0).await
+        Self::bind_at(key, scope, reach, 0).await
     }
 
-    async fn bind_at(key: &SecretKey, scope: Scope, port: u16) -> Result<Net, SyncError> {
+    async fn bind_at(key: &SecretKey, scope: Scope, reach: Reach, port: u16) -> Result<Net, SyncError> {
         let network = |e: &dyn std::fmt::Display| SyncError::Network(e.to_string());
         let builder = Endpoint::builder(presets::Minimal)
             .secret_key(iroh::SecretKey::from_bytes(&key.to_bytes()))
@@ -83,9 +89,14 @@ impl Net {
                 builder.bind_addr_with_opts((Ipv6Addr::UNSPECIFIED, port), optional)
             }),
         };
-        let builder = routes(builder.map_err(|e| network(&e))?, scope);
+        let builder = reach.apply(builder.map_err(|e| network(&e))?);
         let endpoint = builder.bind().await.map_err(|e| network(&e))?;
-        Ok(Net { endpoint, scope })
+        Ok(Net { endpoint, scope, reach })
+    }
+
+    /// Whether a device may be reached of which no address is known.
+    pub fn finds(&self) -> bool {
+        self.reach.finds()
     }
 
     /// This device.
@@ -119,13 +130,19 @@ impl Net {
         limits: &Limits,
     ) -> Result<Connection, SyncError> {
         let unreachable = |why: String| SyncError::Unreachable { peer: peer.clone(), why };
-        if addrs.is_empty() {
+        if addrs.is_empty() && !self.finds() {
             return Err(unreachable("no address of it is known".into()));
         }
         let id = EndpointId::from_bytes(peer.device().as_bytes())
             .map_err(|_| unreachable("its id is no key".into()))?;
-        let addr = EndpointAddr::from_parts(id, addrs.iter().copied().map(TransportAddr::Ip));
-        let tried = addrs.iter().map(SocketAddr::to_string).collect::<Vec<_>>().join(", ");
+        let direct = addrs.iter().copied().map(TransportAddr::Ip);
+        let relayed = self.reach.own_relay().cloned().map(TransportAddr::Relay);
+        let ways: Vec<TransportAddr> = direct.chain(relayed).collect();
+        let tried = match ways.is_empty() {
+            true => "no address of it is known, and asking for it".into(),
+            false => ways.iter().map(way).collect::<Vec<_>>().join(", "),
+        };
+        let addr = EndpointAddr::from_parts(id, ways);
         match timeout(limits.connect, self.endpoint.connect(addr, alpn)).await {
             Ok(Ok(connection)) => Ok(connection),
             Ok(Err(error)) if is_refusal(&error) => {
@@ -150,10 +167,13 @@ impl Net {
     }
 }
 
-/// How others are found and reached beyond the addresses in the vault: not at all, so nothing is sent to anybody but
-/// members. The one place where relays and discovery are switched on.
-fn routes(builder: Builder, _scope: Scope) -> Builder {
-    builder.relay_mode(RelayMode::Disabled).clear_address_lookup()
+/// A way to a device, for people.
+fn way(way: &TransportAddr) -> String {
+    match way {
+        TransportAddr::Ip(addr) => addr.to_string(),
+        TransportAddr::Relay(url) => url.to_string(),
+        other => format!("{other:?}"),
+    }
 }
 
 fn is_refusal(error: &ConnectError) -> bool {

@@ -21,6 +21,7 @@ use crate::machine::{Machine, Wire};
 use crate::net::{Net, PAIR, SYNC, Scope};
 pub use crate::pairing::Welcomed;
 use crate::pairing::{Applicant, Inviter, Joined, Joiner};
+use crate::reach::Reach;
 use crate::replica::{Replica, ReplicaError};
 use crate::ticket::{Offer, Secret, Ticket, TicketId};
 
@@ -42,6 +43,8 @@ pub type OnProgress = Arc<dyn Fn(&Peer, Progress) + Send + Sync>;
 pub struct Settings {
     /// Where it listens.
     pub scope: Scope,
+    /// What is asked beyond the addresses in the vault.
+    pub reach: Reach,
     /// The UDP port it would like, such as the one it had last time.
     pub port: Option<u16>,
     /// How long it waits.
@@ -58,16 +61,20 @@ pub struct Settings {
 
 impl Settings {
     /// The scope that the environment asks for, any port, default limits.
-    pub fn from_env(app: &str) -> Self {
-        Settings {
+    ///
+    /// # Errors
+    /// As [`Reach::from_env`].
+    pub fn from_env(app: &str) -> Result<Self, SyncError> {
+        Ok(Settings {
             scope: Scope::from_env(),
+            reach: Reach::from_env()?,
             port: None,
             limits: Limits::default(),
             app: app.into(),
             on_progress: None,
             on_served: None,
             live: None,
-        }
+        })
     }
 }
 
@@ -222,7 +229,7 @@ impl Node {
     /// # Errors
     /// [`SyncError::Network`].
     pub async fn start(key: &SecretKey, open: Open, settings: Settings) -> Result<Node, SyncError> {
-        let net = Net::bind(key, settings.scope, settings.port).await?;
+        let net = Net::bind(key, settings.scope, &settings.reach, settings.port).await?;
         Ok(Node { net, open, settings })
     }
 

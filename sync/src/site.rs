@@ -110,6 +110,11 @@ impl Site {
         self.shared.vault
     }
 
+    /// The vault's name.
+    pub fn name(&self) -> &str {
+        &self.shared.name
+    }
+
     /// This device.
     pub fn device(&self) -> DeviceId {
         self.shared.device

@@ -17,11 +17,10 @@ use crate::daemon::Notice;
 use crate::error::{Code, Fault, Peer, SyncError};
 use crate::live::Live;
 use crate::node::{Event, Node, Report};
+use crate::profile::{Pause, Profile};
 use crate::session::{Trouble, blocking, finish};
 use crate::site::{Site, Taken};
 
-/// How often the folder is looked through, at least so long apart and at most: for what a watcher misses.
-const SCAN: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(30));
 /// Looking takes at most this fraction of the time.
 const SCAN_SHARE: u32 = 30;
 /// Where something came or went the rest of it is waited for: a delete before a create, the other half of a rename.
@@ -30,8 +29,8 @@ const QUIET: Duration = Duration::from_millis(100);
 const PATIENCE: Duration = Duration::from_secs(1);
 /// Git follows when nothing happened for so long, or has for so long.
 const GIT: (Duration, Duration) = (Duration::from_millis(150), Duration::from_secs(1));
-/// How long a member that was not reached is left alone, at first and at most.
-const RETRY: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(60));
+/// How often members there is no connection with are thought of.
+const CALL: Duration = Duration::from_secs(2);
 
 /// When a member is to be called again.
 #[derive(Debug, Clone, Copy)]
@@ -77,6 +76,9 @@ pub(crate) struct Upkeep {
     dialer: Node,
     live: Live,
     notice: Notice,
+    profile: Profile,
+    pause: Pause,
+    paused: bool,
     watcher: Option<Arc<Mutex<Watcher>>>,
     /// What was seen and not taken in.
     seen: Seen,
@@ -93,18 +95,27 @@ pub(crate) struct Upkeep {
 }
 
 impl Upkeep {
-    pub fn new(site: Site, dialer: Node, live: Live, notice: Notice) -> Self {
+    pub fn new(
+        site: Site,
+        dialer: Node,
+        live: Live,
+        (profile, pause): (Profile, Pause),
+        notice: Notice,
+    ) -> Self {
         let now = Instant::now();
         Upkeep {
             site,
             dialer,
             live,
             notice,
+            profile,
+            pause,
+            paused: false,
             watcher: None,
             seen: Seen::default(),
             look: None,
             git: None,
-            scan: now + SCAN.0,
+            scan: now + profile.scan.0,
             calls: JoinSet::new(),
             called: BTreeSet::new(),
             retries: BTreeMap::new(),
@@ -120,7 +131,9 @@ impl Upkeep {
         let site = self.site.clone();
         match blocking(move || site.watch(move |seen| _ = tell.send(seen))).await {
             Ok(watcher) => self.watcher = Some(Arc::new(Mutex::new(watcher))),
-            Err(error) => (self.notice)(&format!("{error}; saves are found within {} s", SCAN.1.as_secs())),
+            Err(error) => {
+                (self.notice)(&format!("{error}; saves are found within {} s", self.profile.scan.1.as_secs()))
+            }
         }
         told
     }
@@ -218,7 +231,8 @@ impl Upkeep {
         }
         let (site, began) = (self.site.clone(), Instant::now());
         let taken = blocking(move || site.take_in(None)).await;
-        self.scan = Instant::now() + (began.elapsed() * SCAN_SHARE).clamp(SCAN.0, SCAN.1);
+        self.scan =
+            Instant::now() + (began.elapsed() * SCAN_SHARE).clamp(self.profile.scan.0, self.profile.scan.1);
         if let Ok(Taken::Done { warnings, .. }) = &taken {
             self.warned.retain(|warning| warnings.contains(warning));
         }
@@ -283,7 +297,13 @@ impl Upkeep {
     async fn call_members(&mut self) {
         let site = self.site.clone();
         let now = Instant::now();
-        self.call = now + RETRY.0;
+        self.call = now + CALL;
+        if self.paused != self.pause.holds().await {
+            self.turn();
+        }
+        if self.paused {
+            return;
+        }
         let company = match blocking(move || site.company()).await {
             Ok(company) => company,
             Err(error) => return self.failed("the vault cannot be opened", &error),
@@ -291,10 +311,27 @@ impl Upkeep {
         for (peer, known) in company.others {
             let device = peer.device();
             let waits = self.retries.get(&device).is_some_and(|retry| retry.at > now);
-            if waits || known.addrs.is_empty() || self.called.contains(&device) || self.live.with(&device) {
+            let nowhere = known.addrs.is_empty() && !self.dialer.net().finds();
+            if waits || nowhere || self.called.contains(&device) || self.live.with(&device) {
                 continue;
             }
             self.dial(peer, known.addrs);
+        }
+    }
+
+    /// Keeps off the network from now on, or no longer.
+    fn turn(&mut self) {
+        self.paused = !self.paused;
+        match self.paused {
+            true => {
+                self.live.stop();
+                (self.notice)("paused: keeps off the network, and goes on taking in what is saved here");
+            }
+            false => {
+                self.live.resume();
+                self.retries.clear();
+                (self.notice)("no longer paused");
+            }
         }
     }
 
@@ -312,12 +349,13 @@ impl Upkeep {
             self.write().await;
         }
         let known = self.retries.get(&device).filter(|_| report.error.is_some());
-        let wait = known.map_or(RETRY.0, |retry| (retry.wait * 2).min(RETRY.1));
+        let (first, most) = self.profile.retry;
+        let wait = known.map_or(first, |retry| (retry.wait * 2).min(most));
         self.retries.insert(device, Retry { at: Instant::now() + jitter(wait), wait });
         match &report.error {
             None => {}
             Some(error) => match error.fault() {
-                Fault::Refused if unheard(error) && wait < RETRY.1 => tracing::debug!(%error, "not synced"),
+                Fault::Refused if unheard(error) && wait < most => tracing::debug!(%error, "not synced"),
                 Fault::Unreachable => tracing::debug!(%error, "not synced"),
                 _ => (self.notice)(&error.to_string()),
             },

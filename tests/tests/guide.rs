@@ -60,6 +60,11 @@ fn private() {
 }
 
 #[test]
+fn reach() {
+    check("docs/guide/reach.md");
+}
+
+#[test]
 fn readme() {
     check("README.md");
 }

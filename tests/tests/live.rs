@@ -23,6 +23,12 @@ fn live(dir: &Path, files: &[(&str, &[u8])]) -> (Device, Device, Vec<Running>) {
     (laptop, phone, daemons)
 }
 
+/// Another handle of a device, for another thread.
+fn twin(device: &Device) -> Device {
+    let folder = device.root.parent().unwrap();
+    Device::new(folder, device.root.file_name().unwrap().to_str().unwrap())
+}
+
 fn end(daemons: Vec<Running>) {
     daemons.into_iter().for_each(|daemon| assert_eq!(daemon.terminate(), 0));
 }
@@ -131,12 +137,6 @@ fn both_sides_save_lines_of_one_file_at_all_gaps() {
                 }
             }
         };
-        let twin = |device: &Device| {
-            Device::new(
-                device.root.parent().unwrap(),
-                if device.root.ends_with("phone") { "phone" } else { "laptop" },
-            )
-        };
         let one = scope.spawn(writer(twin(&laptop), "first: ", &[Save::InPlace, Save::Atomic, Save::Halves]));
         let two = scope.spawn(writer(twin(&phone), "last: ", &[Save::Atomic]));
         one.join().unwrap();
@@ -154,6 +154,90 @@ fn both_sides_save_lines_of_one_file_at_all_gaps() {
     end(daemons);
     agree(&[&laptop, &phone]);
     assert_eq!(laptop.read("a.md"), text(rounds, rounds));
+}
+
+/// Numbers from a seed (splitmix64).
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, end: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (z ^ (z >> 31)) % end
+    }
+}
+
+/// `AIOS_LIVE_KILLS` sets how often, `AIOS_SEED` when.
+#[test]
+fn daemons_that_are_killed_or_stopped_while_both_sides_save_lose_nothing() {
+    let number = |name: &str, default| {
+        std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok()).unwrap_or(default)
+    };
+    let (kills, seed) = (number("AIOS_LIVE_KILLS", 6), number("AIOS_SEED", 11));
+    println!("AIOS_LIVE_KILLS={kills} AIOS_SEED={seed}");
+    let mut random = Random(seed);
+    let dir = tempfile::tempdir().unwrap();
+    let middle: String = (0..20).map(|n| format!("line {n} stays as it is\n")).collect();
+    let start = format!("first: 0\n{middle}last: 0\n");
+    let (laptop, phone, mut daemons) = live(dir.path(), &[("a.md", start.as_bytes())]);
+    eventually("the file is there", || phone.read("a.md") == start);
+    let over = AtomicBool::new(false);
+    let writer = |device: Device, line: &'static str| {
+        let over = &over;
+        move || {
+            let mut n = 0;
+            while !over.load(Ordering::Relaxed) {
+                n += 1;
+                let now = device.read("a.md");
+                let change = |old: &str| {
+                    if old.starts_with(line) { format!("{line}{n}\n") } else { old.to_owned() }
+                };
+                save(
+                    &device.root.join("a.md"),
+                    &now.split_inclusive('\n').map(change).collect::<String>(),
+                    Save::Atomic,
+                );
+                save(&device.root.join(format!("{} {n}.md", &line[..line.len() - 2])), line, Save::Atomic);
+                std::thread::sleep(Duration::from_millis(40));
+            }
+            n
+        }
+    };
+    let (first, last) = std::thread::scope(|scope| {
+        let one = scope.spawn(writer(twin(&laptop), "first: "));
+        let two = scope.spawn(writer(twin(&phone), "last: "));
+        for _ in 0..kills {
+            std::thread::sleep(Duration::from_millis(random.below(400)));
+            let n = random.below(2) as usize;
+            if random.below(3) == 0 {
+                let daemon = &daemons[n];
+                daemon.signal("STOP");
+                std::thread::sleep(Duration::from_millis(random.below(400)));
+                daemon.signal("CONT");
+            } else {
+                let device = if n == 0 { &laptop } else { &phone };
+                drop(daemons.remove(n));
+                std::thread::sleep(Duration::from_millis(random.below(200)));
+                daemons.insert(n, device.up());
+            }
+        }
+        over.store(true, Ordering::Relaxed);
+        (one.join().unwrap(), two.join().unwrap())
+    });
+    let text = format!("first: {first}\n{middle}last: {last}\n");
+    let names: Vec<String> = (1..=first)
+        .map(|n| format!("first {n}.md"))
+        .chain((1..=last).map(|n| format!("last {n}.md")))
+        .collect();
+    for device in [&laptop, &phone] {
+        eventually("the last of both is there", || device.read("a.md") == text);
+        eventually("every new file is there", || names.iter().all(|name| !device.read(name).is_empty()));
+    }
+    eventually("git has it all", || laptop.stand() == phone.stand());
+    end(daemons);
+    agree(&[&laptop, &phone]);
 }
 
 #[test]

@@ -27,7 +27,7 @@ pub fn run(args: &JoinArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliError>
             hint: Some("name a folder: aios join TICKET DIR".into()),
         });
     }
-    let settings = settings(ui);
+    let settings = settings(ui)?;
     let aside = if dir.join(".aios").exists() { None } else { kept_aside(&dir) };
     let report = runtime()?.block_on(join(&args.ticket, &dir, args.device.clone(), &settings))?;
     show(&report, &dir, ui)?;

@@ -44,7 +44,7 @@ pub fn run(args: &PairArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliError>
             client.answer()?
         }
         None => {
-            let settings = settings(ui);
+            let settings = settings(ui)?;
             let mut shown = Ok(());
             let show = |ticket: &str| shown = show(ticket, ui);
             let pairing = daemon::pair(&site, settings, roles, args.name.clone(), lifetime, show);

@@ -32,6 +32,7 @@ impl From<Trouble> for CliError {
             Trouble::Sync(SyncError::Ticket(e)) if !matches!(e, TicketError::Expired { .. }) => {
                 CliError::usage(e.to_string())
             }
+            Trouble::Sync(e @ SyncError::Setting { .. }) => CliError::usage(e.to_string()),
             Trouble::Sync(e) => CliError::Sync(e),
             Trouble::Daemon { what, hint, exit } => match exit {
                 2 => CliError::Usage { what, hint },
@@ -49,7 +50,7 @@ pub(super) fn runtime() -> Result<Runtime, CliError> {
 }
 
 /// How this program's nodes behave; progress goes to `ui`.
-pub(super) fn settings(ui: &Ui) -> Settings {
+pub(super) fn settings(ui: &Ui) -> Result<Settings, CliError> {
     let bar = Mutex::new(ui.progress());
     let tell = move |peer: &Peer, at: Progress| {
         let mut bar = bar.lock().unwrap_or_else(PoisonError::into_inner);
@@ -58,9 +59,10 @@ pub(super) fn settings(ui: &Ui) -> Settings {
             false => bar(&format!("records to {peer}"), at.sent, at.to_send),
         }
     };
-    let mut settings = Settings::from_env(concat!("aios ", env!("CARGO_PKG_VERSION")));
+    let mut settings =
+        Settings::from_env(concat!("aios ", env!("CARGO_PKG_VERSION"))).map_err(Trouble::from)?;
     settings.on_progress = Some(Arc::new(tell));
-    settings
+    Ok(settings)
 }
 
 /// Takes in, exchanges with every reachable member, writes.
@@ -91,7 +93,7 @@ fn by_daemon(mut client: Client, args: &SyncArgs, timeout: Duration) -> Result<S
 }
 
 fn here(site: &Site, args: &SyncArgs, timeout: Duration, ui: &Ui) -> Result<SyncReport, CliError> {
-    let settings = Settings { port: site.port(), ..settings(ui) };
+    let settings = Settings { port: site.port(), ..settings(ui)? };
     let report = runtime()?.block_on(async {
         let node = Node::start(site.key(), site.opener(), settings).await?;
         site.keep_port(node.net().port())?;

@@ -1,11 +1,13 @@
 //! `aios up` and `aios worker`
 
 use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
 use std::sync::Arc;
 
 use aios_sync::daemon;
 use aios_sync::net::Scope;
 use aios_sync::node::Settings;
+use aios_sync::profile;
 use aios_sync::site::Site;
 use serde_json::json;
 
@@ -14,12 +16,16 @@ use crate::command::sync::{runtime, settings};
 use crate::context::Context;
 use crate::error::CliError;
 use crate::exit::Exit;
+use crate::service::{Service, Starter};
 use crate::ui::{Ui, one_line};
 
 /// Runs the daemon until it is told to end.
 pub fn run(args: &UpArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliError> {
     let site = Site::find(cx.dir())?;
-    let settings = settings(ui);
+    if args.install {
+        return install(&site, args, ui);
+    }
+    let settings = settings(ui)?;
     let scope = match &args.listen {
         Some(text) => listen(text, settings.scope)?,
         None => settings.scope,
@@ -28,14 +34,65 @@ pub fn run(args: &UpArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliError> {
     let notice = Arc::new(|text: &str| eprintln!("warning: {}", one_line(text)));
     let mut said = Ok(());
     let ready = |addrs: &[SocketAddr]| said = ready(addrs, ui);
-    runtime()?.block_on(daemon::run(site, settings, notice, ready))?;
+    let profile = match args.profile {
+        Profile::Phone => profile::Profile::BATTERY,
+        Profile::Laptop | Profile::Worker => profile::Profile::PLUGGED,
+    };
+    let pause = profile::Pause::new(site.keeper().root().join(".aios/pause"), args.pause_if.clone());
+    runtime()?.block_on(daemon::run(site, settings, (profile, pause), notice, ready))?;
     said?;
+    Ok(Exit::Done)
+}
+
+/// What the environment says of the daemon goes with it.
+const ENVIRONMENT: [&str; 3] = ["AIOS_DATA_DIR", "AIOS_NET", "AIOS_RELAY"];
+
+/// Writes what has the system start the daemon; says how to begin.
+fn install(site: &Site, args: &UpArgs, ui: &mut Ui) -> Result<Exit, CliError> {
+    let program = std::env::current_exe().map_err(|e| CliError::io("find this program", e))?;
+    let root = site.keeper().root().canonicalize().map_err(|e| CliError::io("find the vault", e))?;
+    let text = |path: &Path| {
+        let said = path.to_str().map(str::to_owned);
+        said.ok_or_else(|| CliError::usage(format!("{} is no UTF-8, which a service needs", path.display())))
+    };
+    let mut command = vec![text(&program)?, "-C".into(), text(&root)?, "up".into()];
+    if args.profile == Profile::Phone {
+        command.extend(["--profile".into(), "phone".into()]);
+    }
+    if let Some(pause) = &args.pause_if {
+        command.extend(["--pause-if".into(), pause.clone()]);
+    }
+    if let Some(listen) = &args.listen {
+        command.extend(["--listen".into(), listen.clone()]);
+    }
+    let environment =
+        ENVIRONMENT.iter().filter_map(|name| Some(((*name).to_owned(), std::env::var(name).ok()?)));
+    let name = site.device().hex()[..8].to_owned();
+    let vault = site.name().to_owned();
+    let service = Service { name, vault, command, environment: environment.collect() };
+    let starter = Starter::here();
+    let path = starter
+        .path(&service)
+        .ok_or_else(|| CliError::failed("this user has no home folder", "set HOME and try again"))?;
+    let wrap = |e| CliError::io("write the service", e);
+    std::fs::create_dir_all(path.parent().unwrap_or(Path::new("/"))).map_err(wrap)?;
+    std::fs::write(&path, starter.file(&service)).map_err(wrap)?;
+    let (start, end) = starter.commands(&service, &path);
+    if ui.json() {
+        ui.value(&json!({"path": path, "start": start, "remove": end}))?;
+    }
+    ui.line(format!("{} is written; it starts with", path.display()))?;
+    ui.line(format!("  {start}"))?;
+    ui.line("and is taken away again with")?;
+    ui.line(format!("  {end}"))?;
     Ok(Exit::Done)
 }
 
 /// Runs `aios worker`: the daemon without dashboard.
 pub fn run_worker(args: &WorkerArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliError> {
-    let args = UpArgs { listen: args.listen.clone(), no_ui: true, ui: None, profile: Profile::Worker };
+    let listen = args.listen.clone();
+    let args =
+        UpArgs { listen, no_ui: true, ui: None, profile: Profile::Worker, pause_if: None, install: false };
     run(&args, cx, ui)
 }
 

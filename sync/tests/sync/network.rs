@@ -8,6 +8,8 @@ use aios_sync::drive::Limits;
 use aios_sync::error::{Code, Fault, Peer, SyncError};
 use aios_sync::net::{Net, Scope};
 use aios_sync::node::{Event, Node, Open, Settings, join, joined};
+use aios_sync::reach::{Reach, Relay};
+use aios_sync::relay::{Guests, Relaying};
 use aios_sync::replica::{Apart, Replica};
 use aios_sync::ticket::Ticket;
 use tokio::sync::mpsc;
@@ -18,6 +20,7 @@ use crate::schedule::Random;
 fn settings() -> Settings {
     Settings {
         scope: Scope::Loopback,
+        reach: Reach::NOTHING,
         port: None,
         limits: Limits { connect: Duration::from_secs(5), ..Limits::default() },
         app: "aios test".into(),
@@ -60,7 +63,7 @@ async fn pair_join_and_fetch_a_blob_that_was_begun() {
     let second = Memory::empty(ticket.vault, key(2));
     // A third of the blob came in an attempt before.
     second.state().partial.insert(content.hash.hex(), blob[..1_000_000].to_vec());
-    let net = Net::bind(&key(2), Scope::Loopback, None).await.unwrap();
+    let net = Net::bind(&key(2), Scope::Loopback, &Reach::NOTHING, None).await.unwrap();
     let progress = Arc::new(Mutex::new(Vec::new()));
     let seen = progress.clone();
     let mut settings = settings();
@@ -94,7 +97,7 @@ async fn pair_join_and_fetch_a_blob_that_was_begun() {
     assert!(matches!(events.lock().unwrap()[0], Event::Joined(_)));
 
     // The ticket is used up.
-    let net = Net::bind(&key(3), Scope::Loopback, None).await.unwrap();
+    let net = Net::bind(&key(3), Scope::Loopback, &Reach::NOTHING, None).await.unwrap();
     let thief = Memory::empty(ticket.vault, key(3));
     let make = move |_: &_| Ok(Box::new(thief) as Box<dyn Replica>);
     let error = join(&net, &ticket, "thief", None, make, &self::settings()).await.unwrap_err();
@@ -158,7 +161,7 @@ async fn a_peer_that_goes_silent_is_given_up() {
         Limits { stall: Duration::from_millis(400), linger: Duration::from_millis(200), ..Limits::default() };
     let x = Node::start(&key(1), open(&a), Settings { limits, ..settings() }).await.unwrap();
     // It accepts and says nothing.
-    let y = Net::bind(&key(2), Scope::Loopback, None).await.unwrap();
+    let y = Net::bind(&key(2), Scope::Loopback, &Reach::NOTHING, None).await.unwrap();
     let addrs = y.own_addrs();
     let mute = tokio::spawn(async move {
         let connection = y.accept().await.unwrap().await.unwrap();
@@ -174,16 +177,46 @@ async fn a_peer_that_goes_silent_is_given_up() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_port_is_kept_where_it_is_free() {
-    let first = Net::bind(&key(1), Scope::Loopback, None).await.unwrap();
+    let first = Net::bind(&key(1), Scope::Loopback, &Reach::NOTHING, None).await.unwrap();
     let port = first.port().unwrap();
-    let other = Net::bind(&key(2), Scope::Loopback, Some(port)).await.unwrap();
+    let other = Net::bind(&key(2), Scope::Loopback, &Reach::NOTHING, Some(port)).await.unwrap();
     assert_ne!(other.port(), Some(port), "taken: another");
     first.close().await;
     drop(first);
     other.close().await;
     let free = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let again = Net::bind(&key(1), Scope::Loopback, Some(free)).await.unwrap();
+    let again = Net::bind(&key(1), Scope::Loopback, &Reach::NOTHING, Some(free)).await.unwrap();
     assert_eq!(again.port(), Some(free));
     assert!(again.own_addrs().iter().all(|addr| addr.ip().is_loopback()));
     again.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_relay_of_ones_own_is_enough() {
+    let [a, b] = Memory::company(2).try_into().ok().unwrap();
+    b.clone().integrate(a.state().records.clone()).unwrap();
+    let mut relay = Relaying::start(([127, 0, 0, 1], 0).into(), Guests::Anyone).await.unwrap();
+    let url = format!("http://{}", relay.addr().unwrap());
+    let reach = Reach { relay: Relay::Own(url.parse().unwrap()), ..Reach::NOTHING };
+    let relayed = |replica: &Memory, n: u8| {
+        let settings =
+            Settings { scope: Scope::At(([127, 0, 0, 1], 0).into()), reach: reach.clone(), ..settings() };
+        let (open, key) = (open(replica), key(n));
+        async move { Node::start(&key, open, settings).await.unwrap() }
+    };
+    let (x, y) = (relayed(&a, 1).await, relayed(&b, 2).await);
+    let serving = y.serve(Arc::new(|_| {}));
+    // It takes a moment until the relay knows the other.
+    let began = Instant::now();
+    let report = loop {
+        let report = x.sync_with(key(2).public().into(), &[]).await;
+        if report.error.is_none() || began.elapsed() > Duration::from_secs(60) {
+            break report;
+        }
+    };
+    assert!(report.error.is_none() && report.acknowledged, "{report:?}");
+    serving.stop().await;
+    x.close().await;
+    y.close().await;
+    drop(tokio::time::timeout(Duration::ZERO, relay.run()).await);
 }
