@@ -15,7 +15,7 @@ pub enum Guests {
     /// Anybody who knows of it.
     Anyone,
     /// The members of a vault on this machine. A device that is to join must reach its inviter without it.
-    Members(Site),
+    Members(Box<Site>),
 }
 
 impl AccessControl for Guests {

@@ -39,6 +39,9 @@ pub fn branch_before(root: &Path) -> Option<String> {
     }
 }
 
+/// Ignore files: path and text of each.
+type RuleTexts = Vec<(String, String)>;
+
 impl Vault {
     /// Makes `root` a vault, importing the files and the git history in it.
     pub fn create(root: &Path, new: &NewVault, progress: Progress<'_>) -> Result<(Vault, Absorbed), Error> {
@@ -114,8 +117,8 @@ impl Vault {
     }
 
     /// The ignore rules as the files on disk have them, and what there is under them, for the import: whoever makes a vault accepts what is there.
-    fn rules_on_disk(&self) -> Result<(Rules, Vec<(String, String)>, Scan), Error> {
-        let mut texts: Vec<(String, String)> = Vec::new();
+    fn rules_on_disk(&self) -> Result<(Rules, RuleTexts, Scan), Error> {
+        let mut texts = RuleTexts::new();
         loop {
             let sources: Vec<RuleSource<'_>> =
                 texts.iter().map(|(path, text)| RuleSource { path, text }).collect();

@@ -16,7 +16,7 @@ use crate::ui::Ui;
 pub fn run(args: &RelayArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliError> {
     let guests = match args.anyone {
         true => Guests::Anyone,
-        false => Guests::Members(Site::find(cx.dir())?),
+        false => Guests::Members(Box::new(Site::find(cx.dir())?)),
     };
     runtime()?.block_on(async {
         let mut relay = Relaying::start(args.listen, guests).await.map_err(Trouble::from)?;
