@@ -156,9 +156,12 @@ impl Site {
         self.keeper().work(|vault| {
             let (absorbed, stopped) = match vault.absorb(&AbsorbOptions::default(), &mut |_, _, _| {}) {
                 Ok(absorbed) => (absorbed, None),
-                Err(e @ (Error::Paused(_) | Error::MassDeletion { .. } | Error::Root(_))) => {
-                    (Absorbed::default(), Some(e))
-                }
+                Err(
+                    e @ (Error::Paused(_)
+                    | Error::Revoked { .. }
+                    | Error::MassDeletion { .. }
+                    | Error::Root(_)),
+                ) => (Absorbed::default(), Some(e)),
                 Err(e) => return Err(e),
             };
             let mut stand = stand(vault, absorbed)?;
@@ -184,9 +187,12 @@ impl Site {
             let (absorbed, mut warnings) = match absorbed {
                 Ok(Some(absorbed)) => (absorbed, Vec::new()),
                 Ok(None) => return Ok(Taken::Unclear),
-                Err(e @ (Error::Paused(_) | Error::MassDeletion { .. } | Error::Root(_))) => {
-                    (Absorbed::default(), vec![Problem::of_all(&e).to_string()])
-                }
+                Err(
+                    e @ (Error::Paused(_)
+                    | Error::Revoked { .. }
+                    | Error::MassDeletion { .. }
+                    | Error::Root(_)),
+                ) => (Absorbed::default(), vec![Problem::of_all(&e).to_string()]),
                 Err(e) => return Err(e),
             };
             let round = vault.show_on_disk(absorbed, &mut |_, _, _| {})?;
@@ -242,7 +248,7 @@ impl Site {
     pub fn company(&self) -> Result<Company, Error> {
         self.keeper().work(|vault| {
             let (me, mut known) = (vault.device(), vault.peers()?);
-            let members = vault.members().0.iter().filter(|(device, _)| **device != me);
+            let members = vault.members().present().filter(|(device, _)| **device != me);
             let others = members.map(|(device, member)| {
                 (Peer::new(*device, &member.name), known.remove(device).unwrap_or_default())
             });

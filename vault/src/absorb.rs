@@ -152,6 +152,7 @@ impl Vault {
 
     /// What comes before a look at files: the log is shown, and what was committed with git is in.
     fn absorb_before(&mut self, progress: Progress<'_>) -> Result<Absorbed, Error> {
+        self.check_revoked()?;
         if let Some(why) = self.paused()? {
             return Err(Error::Paused(why));
         }

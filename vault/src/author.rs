@@ -7,7 +7,7 @@ use aios_core::record::{Body, Header, Record, VERSION};
 
 use crate::chance::now_ms;
 use crate::error::Error;
-use crate::vault::Vault;
+use crate::vault::{RecordRow, Vault};
 
 /// A record above this many bytes of payload goes on in another, so that no reader needs much memory.
 const PART_BYTES: u64 = 8 << 20;
@@ -25,6 +25,8 @@ pub struct Draft {
     pub author: Option<aios_core::record::Author>,
     /// The run it belongs to.
     pub run: Option<String>,
+    /// The number in the database of a held record that it builds on besides what is integrated.
+    pub onto: Option<i64>,
     /// The items, each with its payload where it has one.
     pub items: Vec<(Item, Vec<u8>)>,
 }
@@ -49,15 +51,28 @@ impl Vault {
 
     /// Writes a transaction. When it returns, the records are durable and indexed; documents are not refreshed yet.
     pub(crate) fn author_records(&mut self, draft: Draft) -> Result<RecordId, Error> {
+        self.check_revoked()?;
         let author = draft.author.unwrap_or_else(|| self.author());
         let device = self.replica.device;
         let tip = self.tip(&device)?;
-        let onto =
-            self.projected_head()?.map(|oid| GitId::from_slice(oid.as_bytes()).unwrap_or(GitId([0; 20])));
+        // The head is not that of the record's past where it takes in more.
+        let onto = match draft.onto {
+            None => {
+                self.projected_head()?.map(|oid| GitId::from_slice(oid.as_bytes()).unwrap_or(GitId([0; 20])))
+            }
+            Some(_) => None,
+        };
         let mut clock = Hlc::default();
         let mut deps = Vec::new();
-        for n in self.heads()? {
+        let adopted = draft.onto.map(|n| self.row(n)).transpose()?;
+        let known = |row: &RecordRow| {
+            adopted.as_ref().is_some_and(|adopted| adopted.n != row.n && adopted.view.has(&row.place))
+        };
+        for n in self.heads()?.into_iter().chain(draft.onto) {
             let row = self.row(n)?;
+            if known(&row) {
+                continue;
+            }
             clock = clock.max(row.clock);
             if row.place.device != device || tip.is_some_and(|(seq, _, _)| seq != row.place.seq) {
                 deps.push(row.id);

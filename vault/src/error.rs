@@ -79,6 +79,18 @@ pub enum Error {
         /// The role it takes.
         role: &'static str,
     },
+    /// This device is no member any more.
+    #[error(
+        "this device, {name}, was revoked by {by}: its files stay as they are, and nothing of them is taken in or sent"
+    )]
+    Revoked {
+        /// Its name.
+        name: String,
+        /// The name of the device that revoked it.
+        by: String,
+        /// When, ms since the Unix epoch.
+        time: u64,
+    },
     /// The system's random source failed.
     #[error("no random bytes from the system: {0}")]
     Random(String),
@@ -216,6 +228,9 @@ pub enum Refusal {
     /// Not a member.
     #[error("its device is not a member of the vault")]
     Stranger,
+    /// Its device may not do that.
+    #[error("its device does not have the role `{0}`")]
+    Right(&'static str),
     /// An event of it does not hold.
     #[error("{0}")]
     Member(#[from] MemberError),
@@ -253,6 +268,7 @@ impl Error {
             Error::Root(_) => "check that the disk is mounted and the folder is readable".into(),
             Error::Paused(_) => "finish or abort it with git and go back with `git switch main`".into(),
             Error::Disk(e) => e.hint().into(),
+            Error::Revoked { .. } => "copy what you need out of the folder; to come back, take `.aios` and `.git` away and join anew".into(),
             Error::NoOperator(_) => "do it on the device where the vault was made".into(),
             Error::MayNot { role, .. } => format!("do it on a device that has it: `aios devices` shows who has `{role}`"),
             Error::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => "free some space; nothing acknowledged is lost".into(),

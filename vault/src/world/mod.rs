@@ -121,7 +121,8 @@ impl World {
 
     /// Hands what `from` has and `to` lacks over, at most `budget` bytes.
     pub fn deliver(&mut self, from: usize, to: usize, budget: u64) -> u64 {
-        let (have, upto) = (self.replicas[to].view().clone(), self.replicas[from].view().clone());
+        let known = |vault: &Vault| vault.frontier().unwrap().view();
+        let (have, upto) = (known(&self.replicas[to]), known(&self.replicas[from]));
         let entries = self.replicas[from].entries_since(&have, &upto, budget).unwrap();
         let records: Vec<Record> =
             entries.iter().map(|entry| Record::read_entry(&entry.bytes).unwrap().0).collect();
