@@ -121,3 +121,20 @@ impl Drop for Connection {
         self.live.connected().changed.remove(&self.number);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn who_is_not_to_be_connected_is_let_go() {
+        let (live, _heard) = Live::new();
+        let (stays, goes) = (live.begin(DeviceId([1; 32])), live.begin(DeviceId([2; 32])));
+        live.keep(|device| *device == DeviceId([1; 32]));
+        goes.over().await;
+        drop(goes);
+        assert!(live.with(&DeviceId([1; 32])) && !live.with(&DeviceId([2; 32])));
+        live.stop();
+        stays.over().await;
+    }
+}

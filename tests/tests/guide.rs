@@ -60,6 +60,11 @@ fn private() {
 }
 
 #[test]
+fn members() {
+    check("docs/guide/members.md");
+}
+
+#[test]
 fn readme() {
     check("README.md");
 }
