@@ -63,7 +63,7 @@ impl Live {
 
     /// The devices there is a connection with.
     pub fn devices(&self) -> BTreeSet<DeviceId> {
-        self.connected().changed.values().map(|(device, _)| *device).collect()
+        self.connected().changed.values().map(|held| held.device).collect()
     }
 
     /// There is something new here.

@@ -21,6 +21,9 @@ fn a_device_is_revoked() {
     let (worker, tablet) = (Device::new(dir.path(), "worker"), Device::new(dir.path(), "tablet"));
     pair(&laptop, &worker, "worker", "worker");
     pair(&laptop, &tablet, "laptop", "tablet");
+    let serving = laptop.up();
+    worker.json(&["sync", "--peer", "laptop"]);
+    assert_eq!(serving.terminate(), 0);
 
     laptop.json(&["devices", "role", "tablet", "phone"]);
     assert_eq!(device(&laptop.json(&["devices"]), "tablet")["roles"].as_array().unwrap().len(), 3);
