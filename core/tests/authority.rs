@@ -278,7 +278,7 @@ fn who_is_let_in_by_one_who_is_revoked_is_no_member() {
     town.add(1, 4, &ALL);
     town.deliver(1, 4);
     let alone = town.write(4, vec![]);
-    let back = town.revoke(4, 0 + 3);
+    let back = town.revoke(4, 3);
     assert_eq!(town.present(), [0, 2, 3]);
     assert!(!town.counts(&alone) && !town.counts(&back));
     // Somebody who does not know yet builds on it.

@@ -71,3 +71,39 @@ fn a_device_is_revoked() {
     assert_eq!(laptop.json(&["status"])["held"], 0);
     agree(&[&laptop, &tablet]);
 }
+
+#[test]
+fn a_copied_folder_goes_on_as_another_device() {
+    let dir = tempfile::tempdir().unwrap();
+    let laptop = Device::first(dir.path(), &[("a.md", b"one\n")]);
+    let tablet = Device::new(dir.path(), "tablet");
+    pair(&laptop, &tablet, "phone", "tablet");
+    let copy = laptop.copy(dir.path(), "copy");
+    laptop.write(&[("b.md", b"in the first\n")]);
+    laptop.json(&["commit"]);
+    copy.write(&[("c.md", b"in the copy\n")]);
+    let said = copy.run(&["commit"]);
+    let said = String::from_utf8_lossy(&said.stderr).into_owned();
+    assert!(said.contains("goes on as device laptop-2"), "{said}");
+    assert_eq!(copy.json(&["status"])["device"]["name"], "laptop-2");
+    assert_eq!(laptop.json(&["status"])["device"]["name"], "laptop");
+
+    let serving = tablet.up();
+    copy.json(&["sync", "--peer", "tablet"]);
+    laptop.json(&["sync", "--peer", "tablet"]);
+    copy.json(&["sync", "--peer", "tablet"]);
+    assert_eq!(serving.terminate(), 0);
+    assert_eq!((copy.read("b.md"), laptop.read("c.md")), ("in the first\n".into(), "in the copy\n".into()));
+    agree(&[&laptop, &tablet, &copy]);
+
+    // An older state of a folder, brought back.
+    let kept = copy.copy(dir.path(), "kept");
+    copy.write(&[("d.md", b"after the backup\n")]);
+    copy.json(&["commit"]);
+    let serving = tablet.up();
+    copy.json(&["sync", "--peer", "tablet"]);
+    let report = report(&kept, &["sync", "--peer", "tablet"]);
+    assert_eq!(serving.terminate(), 0);
+    assert!(report["warnings"].to_string().contains("goes on as device laptop-3"), "{report}");
+    assert_eq!(kept.read("d.md"), "after the backup\n");
+}

@@ -56,6 +56,7 @@ impl Vault {
         roles: &[String],
         operator: Option<&DeviceId>,
     ) -> Result<(), Error> {
+        self.go_on()?;
         match self.members().0.get(device) {
             None => {}
             Some(member) if member.revoked.is_none() => return Ok(()),
@@ -80,6 +81,7 @@ impl Vault {
     /// # Errors
     /// [`Error::NameTaken`]; [`Error::MayNot`]; [`Error::Usage`] for a name nobody could use.
     pub fn rename_device(&mut self, device: &DeviceId, name: &str) -> Result<(), Error> {
+        self.go_on()?;
         self.check_name(device, name)?;
         let old = self.members().name(device);
         if old == name {
@@ -100,6 +102,7 @@ impl Vault {
     /// # Errors
     /// [`Error::NoOperator`]; [`Error::MayNot`]; [`Error::Unknown`] when it is no member.
     pub fn change_roles(&mut self, device: &DeviceId, roles: &[String]) -> Result<(), Error> {
+        self.go_on()?;
         let member = self.present(device)?;
         if member.roles == roles {
             return Ok(());
@@ -124,6 +127,7 @@ impl Vault {
     /// [`Error::NoOperator`]; [`Error::MayNot`]; [`Error::Unknown`] when it is no member; [`Error::Usage`] when it made the vault and
     /// is not this device, or nobody would be left who may let devices in.
     pub fn revoke_device(&mut self, device: &DeviceId) -> Result<(), Error> {
+        self.go_on()?;
         let name = self.present(device)?.name;
         let own = *device == self.replica.device;
         if self.authority.made_by() == Some(device) && !own {
@@ -146,6 +150,7 @@ impl Vault {
     /// # Errors
     /// What the log answers; [`Error::Revoked`].
     pub fn adopt_device(&mut self, device: &DeviceId) -> Result<Option<RecordId>, Error> {
+        self.go_on()?;
         let Some(held) = self.held()?.into_iter().find(|held| held.device == *device) else {
             return Ok(None);
         };

@@ -52,6 +52,9 @@ impl Vault {
     /// Writes a transaction. When it returns, the records are durable and indexed; documents are not refreshed yet.
     pub(crate) fn author_records(&mut self, draft: Draft) -> Result<RecordId, Error> {
         self.check_revoked()?;
+        if self.is_left_behind()? {
+            return Err(Error::Copied { name: self.members().name(&self.replica.device) });
+        }
         let author = draft.author.unwrap_or_else(|| self.author());
         let device = self.replica.device;
         let tip = self.tip(&device)?;
@@ -131,6 +134,10 @@ impl Vault {
     /// Cancels a transaction that a crash left open: its parts have no effect.
     pub(crate) fn abort_open(&mut self) -> Result<(), Error> {
         let device = self.replica.device;
+        // Whoever has the rest of its records may have gone on with them.
+        if self.is_left_behind()? {
+            return Ok(());
+        }
         let Some((seq, id, _)) = self.tip(&device)? else { return Ok(()) };
         let Some(n) = self.number(&aios_core::frontier::Place { device, seq })? else { return Ok(()) };
         let wall = now_ms();

@@ -91,6 +91,14 @@ pub enum Error {
         /// When, ms since the Unix epoch.
         time: u64,
     },
+    /// A folder that must not write as the device it was.
+    #[error(
+        "this folder is a copy of device {name}, or was restored from an older state of it, and may not let itself in as a device of its own"
+    )]
+    Copied {
+        /// The device it was.
+        name: String,
+    },
     /// The system's random source failed.
     #[error("no random bytes from the system: {0}")]
     Random(String),
@@ -269,6 +277,7 @@ impl Error {
             Error::Paused(_) => "finish or abort it with git and go back with `git switch main`".into(),
             Error::Disk(e) => e.hint().into(),
             Error::Revoked { .. } => "copy what you need out of the folder; to come back, take `.aios` and `.git` away and join anew".into(),
+            Error::Copied { .. } => "sync with a device that has what it wrote since; or take `.aios` and `.git` away and join anew".into(),
             Error::NoOperator(_) => "do it on the device where the vault was made".into(),
             Error::MayNot { role, .. } => format!("do it on a device that has it: `aios devices` shows who has `{role}`"),
             Error::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => "free some space; nothing acknowledged is lost".into(),

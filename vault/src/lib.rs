@@ -14,6 +14,7 @@ pub mod doctor;
 pub mod error;
 pub mod export;
 pub mod git;
+pub mod incarnation;
 pub mod integrate;
 pub mod judge;
 pub mod keys;

@@ -13,12 +13,11 @@ use aios_core::member::Members;
 use aios_core::record::Author;
 use rusqlite::{OptionalExtension, params};
 
-use crate::chance::now_ms;
 use crate::db::Database;
 use crate::disk::{Lock, Writer};
 use crate::error::Error;
 use crate::index::{Long, SqlHistory};
-use crate::keys::{Keys, Memory, new_actor};
+use crate::keys::Keys;
 use crate::layout::{Layout, Replica};
 use crate::log::{Log, Spot};
 use crate::open::Open;
@@ -212,25 +211,6 @@ impl Vault {
     /// The items of the log.
     pub(crate) fn history(&self) -> SqlHistory<'_> {
         SqlHistory { db: &self.db, long: &self.long }
-    }
-
-    /// Takes up the Automerge actor of this incarnation, or a new one if the log is not the one remembered:
-    /// two incarnations of one actor break a document for good.
-    fn recall(&mut self) -> Result<(), Error> {
-        let device = self.replica.device;
-        let tip = self.frontier()?.0.get(&device).copied();
-        let memory = self.keys.memory().filter(|memory| memory.tip == tip);
-        let actor = memory.and_then(|memory| data_encoding::HEXLOWER.decode(memory.actor.as_bytes()).ok());
-        if let Some(actor) = actor.and_then(|bytes| <[u8; 16]>::try_from(bytes).ok()) {
-            self.actor = actor;
-            return Ok(());
-        }
-        self.actor = new_actor(now_ms())?;
-        self.remember(tip)
-    }
-
-    pub(crate) fn remember(&self, tip: Option<(u64, RecordId)>) -> Result<(), Error> {
-        self.keys.remember(&Memory { tip, actor: data_encoding::HEXLOWER.encode(&self.actor) })
     }
 
     /// The vault's folder.

@@ -98,6 +98,9 @@ impl World {
             let found = self.replicas[*n].verify(true, &mut quiet()).unwrap();
             assert!(found.ok, "{n}: {:?}", found.findings);
         }
+        if let Some(read) = read_by_another(&self.root(first)) {
+            assert_eq!(Some(read), head.map(|head| head.to_string()), "a reader that has only the log");
+        }
         for seed in 0..ORDERS {
             let mut stranger = self.bystander_at(&format!("stranger{seed}"));
             self.tell_in_order(first, &mut stranger, seed);
@@ -143,6 +146,19 @@ impl World {
         }
         to.commit(&AbsorbOptions { deletions: true, ..Default::default() }, &mut quiet()).unwrap();
     }
+}
+
+/// The head that the reader in JavaScript finds; `None` where it cannot run.
+fn read_by_another(root: &std::path::Path) -> Option<String> {
+    let reader = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/reader");
+    if !reader.join("node_modules/@automerge/automerge").is_dir() {
+        return None;
+    }
+    let out =
+        std::process::Command::new("node").arg("read.mjs").arg(root).current_dir(reader).output().ok()?;
+    let answer: serde_json::Value = serde_json::from_slice(&out.stdout).unwrap();
+    assert_eq!(answer["ok"], true, "{answer}");
+    answer["head"].as_str().map(str::to_owned)
 }
 
 fn names(list: &[&str]) -> BTreeSet<String> {
@@ -348,4 +364,79 @@ fn a_revoked_device_writes_nothing_more() {
     assert_eq!(read(&world, 1, "a.md").as_deref(), Some("changed\n"));
     let name = id(&world, 1);
     assert!(matches!(world.replicas[1].rename_device(&name, "x"), Err(Error::Revoked { .. })));
+}
+
+/// A copy of a folder, all that lies in it.
+fn copy(from: &std::path::Path, to: &std::path::Path) {
+    let done = std::process::Command::new("cp").arg("-a").arg(from).arg(to).status().unwrap();
+    assert!(done.success());
+}
+
+#[test]
+fn a_copied_folder_goes_on_as_a_device_of_its_own() {
+    let mut world = world(2);
+    let (root, twin) = (world.root(0), world.dir.path().join("twin"));
+    copy(&root, &twin);
+    save(&mut world, 0, "b.md", "in the first\n");
+    world.replicas.push(Vault::open(&twin).unwrap());
+    assert_eq!(id(&world, 2), id(&world, 0), "it has written nothing yet");
+    save(&mut world, 2, "c.md", "in the copy\n");
+    assert_ne!(id(&world, 2), id(&world, 0));
+    save(&mut world, 0, "d.md", "in the first again\n");
+    world.restart(2);
+    save(&mut world, 2, "e.md", "in the copy again\n");
+    world.agree();
+    assert_eq!(world.present(), names(&["d0", "d1", "d0-2"]));
+    assert_eq!(world.files(1).len(), 5);
+}
+
+#[test]
+fn a_folder_from_a_backup_goes_on_as_a_device_of_its_own() {
+    let mut world = world(2);
+    let (root, kept) = (world.root(0), world.dir.path().join("kept"));
+    copy(&root, &kept);
+    save(&mut world, 0, "b.md", "after the backup\n");
+    world.sync();
+    let old = id(&world, 0);
+    drop(world.replicas.remove(0));
+    std::fs::remove_dir_all(&root).unwrap();
+    std::fs::rename(&kept, &root).unwrap();
+    world.replicas.insert(0, Vault::open(&root).unwrap());
+    save(&mut world, 0, "c.md", "after it was brought back\n");
+    assert_ne!(id(&world, 0), old);
+    world.agree();
+    assert_eq!(world.files(0).len(), 3, "what was written since came back");
+}
+
+#[test]
+fn a_backup_that_syncs_first_is_the_device_it_was() {
+    let mut world = world(2);
+    let (root, kept) = (world.root(1), world.dir.path().join("kept"));
+    copy(&root, &kept);
+    save(&mut world, 1, "b.md", "after the backup\n");
+    world.sync();
+    let old = id(&world, 1);
+    drop(world.replicas.remove(1));
+    std::fs::remove_dir_all(&root).unwrap();
+    std::fs::rename(&kept, &root).unwrap();
+    world.replicas.push(Vault::open(&root).unwrap());
+    hand(&mut world, 0, 1);
+    save(&mut world, 1, "c.md", "after it was brought back\n");
+    assert_eq!(id(&world, 1), old);
+    world.agree();
+    assert_eq!(world.files(0).len(), 3);
+}
+
+#[test]
+fn a_copy_that_may_not_let_itself_in_says_so() {
+    let mut world = World::new(2);
+    let twin = world.dir.path().join("twin");
+    copy(&world.root(1), &twin);
+    save(&mut world, 1, "b.md", "in the first\n");
+    let mut copied = Vault::open(&twin).unwrap();
+    std::fs::write(twin.join("c.md"), "in the copy\n").unwrap();
+    let refused = copied.commit(&AbsorbOptions::default(), &mut quiet()).unwrap_err();
+    assert!(matches!(refused, Error::Copied { .. }), "{refused}");
+    assert!(refused.hint().is_some_and(|hint| hint.contains("join anew")));
+    assert_eq!(std::fs::read_to_string(twin.join("c.md")).unwrap(), "in the copy\n");
 }
