@@ -194,6 +194,7 @@ impl Site {
                 Err(
                     e @ (Error::Paused(_)
                     | Error::Revoked { .. }
+                    | Error::NoMember
                     | Error::MassDeletion { .. }
                     | Error::Root(_)),
                 ) => (Absorbed::default(), Some(e)),
@@ -226,6 +227,7 @@ impl Site {
                 Err(
                     e @ (Error::Paused(_)
                     | Error::Revoked { .. }
+                    | Error::NoMember
                     | Error::MassDeletion { .. }
                     | Error::Root(_)),
                 ) => (Absorbed::default(), vec![Problem::of_all(&e).to_string()]),

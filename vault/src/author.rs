@@ -1,12 +1,15 @@
 //! Writing records of this device: signed, appended to its log, synced, then indexed.
 
+use aios_core::authority::Deed;
 use aios_core::clock::Hlc;
 use aios_core::id::{ContentHash, GitId, RecordId};
 use aios_core::item::Item;
+use aios_core::member::WRITE;
 use aios_core::record::{Body, Header, Record, VERSION};
 
 use crate::chance::now_ms;
-use crate::error::Error;
+use crate::error::{Error, Refusal};
+use crate::judge::deeds;
 use crate::vault::{RecordRow, Vault};
 
 /// A record above this many bytes of payload goes on in another, so that no reader needs much memory.
@@ -57,6 +60,11 @@ impl Vault {
         }
         let author = draft.author.unwrap_or_else(|| self.author());
         let device = self.replica.device;
+        let writes = draft.items.iter().any(|(item, _)| item.changes_tree());
+        let known = self.members().0.contains_key(&device);
+        if writes && known && !self.authority.roles(&device, &self.view).iter().any(|role| role == WRITE) {
+            return Err(Error::MayNot { what: "change files", role: WRITE });
+        }
         let tip = self.tip(&device)?;
         // The head is not that of the record's past where it takes in more.
         let onto = match draft.onto {
@@ -167,6 +175,9 @@ impl Vault {
     fn write_own(&mut self, records: &[Record]) -> Result<RecordId, Error> {
         let device = self.replica.device;
         let end = self.tip(&device)?.map(|(_, _, spot)| spot);
+        if let Some(first) = records.first() {
+            self.try_deeds(first)?;
+        }
         let list: Vec<&Record> = records.iter().collect();
         let (spots, _) = self.log.append(&device, end, &list)?;
         for (record, spot) in records.iter().zip(spots) {
@@ -176,6 +187,25 @@ impl Vault {
         let Some(last) = records.last() else { return Err(Error::Usage("an empty transaction".into())) };
         self.remember(Some((last.header.seq, last.id)))?;
         Ok(last.id)
+    }
+}
+
+impl Vault {
+    /// What is in the log must be indexable: an event that does not hold must not get there.
+    fn try_deeds(&self, record: &Record) -> Result<(), Error> {
+        let items = record.body()?.items;
+        if !items.iter().any(|item| matches!(item, Item::Event(event) if Deed::is(event))) {
+            return Ok(());
+        }
+        let mut view = self.fit(record)?.past;
+        view.add(record.header.place());
+        let mut authority = (*self.authority).clone();
+        for deed in deeds(record, &view, &items) {
+            let refused = |why| Error::Refused { place: deed.place, why: Refusal::Member(why) };
+            authority.weigh(&deed).map_err(refused)?;
+            authority.add(deed);
+        }
+        Ok(())
     }
 }
 

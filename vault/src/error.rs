@@ -91,6 +91,11 @@ pub enum Error {
         /// When, ms since the Unix epoch.
         time: u64,
     },
+    /// This device is no member, for what let it in does not count.
+    #[error(
+        "this device was let in by one that was revoked already: its files stay as they are, and nothing of them is taken in or sent"
+    )]
+    NoMember,
     /// A folder that must not write as the device it was.
     #[error(
         "this folder is a copy of device {name}, or was restored from an older state of it, and may not let itself in as a device of its own"
@@ -276,7 +281,7 @@ impl Error {
             Error::Root(_) => "check that the disk is mounted and the folder is readable".into(),
             Error::Paused(_) => "finish or abort it with git and go back with `git switch main`".into(),
             Error::Disk(e) => e.hint().into(),
-            Error::Revoked { .. } => "copy what you need out of the folder; to come back, take `.aios` and `.git` away and join anew".into(),
+            Error::Revoked { .. } | Error::NoMember => "copy what you need out of the folder; to come back, take `.aios` and `.git` away and join anew".into(),
             Error::Copied { .. } => "sync with a device that has what it wrote since; or take `.aios` and `.git` away and join anew".into(),
             Error::NoOperator(_) => "do it on the device where the vault was made".into(),
             Error::MayNot { role, .. } => format!("do it on a device that has it: `aios devices` shows who has `{role}`"),

@@ -39,7 +39,7 @@ struct RawBody<'a> {
 
 /// What checking a record found out about it.
 pub(crate) struct Fit {
-    past: View,
+    pub past: View,
     parents: Vec<i64>,
 }
 

@@ -226,11 +226,13 @@ impl Vault {
     /// Whether this device is a member no more: then it writes neither records nor files.
     ///
     /// # Errors
-    /// [`Error::Revoked`].
+    /// [`Error::Revoked`]; [`Error::NoMember`] where whoever let it in had no say.
     pub(crate) fn check_revoked(&self) -> Result<(), Error> {
-        let members = self.authority.members();
-        match members.revoked(&self.replica.device) {
-            None => Ok(()),
+        let (members, own) = (self.authority.members(), self.replica.device);
+        match members.revoked(&own) {
+            None if members.0.contains_key(&own) || !self.authority.is_contested() => Ok(()),
+            None if self.authority.roles(&own, &self.frontier()?.view()).is_empty() => Ok(()),
+            None => Err(Error::NoMember),
             Some(revoked) => Err(Error::Revoked {
                 name: members.name(&self.replica.device),
                 by: members.name(&revoked.place.device),

@@ -90,7 +90,7 @@ impl Vault {
             id: device,
             name: self.members().name(&device),
             roles: member.map(|member| member.roles.clone()).unwrap_or_default(),
-            revoked: member.is_some_and(|member| member.revoked.is_some()),
+            revoked: self.check_revoked().is_err(),
         };
         let (mut pending, mut problems) = (Vec::new(), Vec::new());
         let paused = match self.check_revoked() {

@@ -50,7 +50,7 @@ impl World {
         match self.replicas[n].commit(&AbsorbOptions::default(), &mut quiet()) {
             Ok(_) => {}
             // Nothing is taken in and nothing written; what counts is shown in the tables all the same.
-            Err(Error::Revoked { .. }) => {
+            Err(Error::Revoked { .. } | Error::NoMember) => {
                 self.replicas[n].finish(Absorbed::default(), &mut quiet()).unwrap();
             }
             Err(e) => panic!("{e}"),
@@ -211,6 +211,9 @@ fn a_device_let_in_by_one_who_was_revoked() {
     assert_eq!(world.present(), names(&["d0", "d2"]));
     assert_eq!(read(&world, 0, "b.md"), None);
     assert_eq!(world.replicas[0].held().unwrap().len(), 2, "what both wrote is held");
+    assert!(read(&world, 3, "b.md").is_some(), "it keeps its files");
+    let refused = world.replicas[3].commit(&AbsorbOptions::default(), &mut quiet()).unwrap_err();
+    assert!(matches!(refused, Error::NoMember), "{refused}");
 }
 
 #[test]
@@ -439,4 +442,72 @@ fn a_copy_that_may_not_let_itself_in_says_so() {
     assert!(matches!(refused, Error::Copied { .. }), "{refused}");
     assert!(refused.hint().is_some_and(|hint| hint.contains("join anew")));
     assert_eq!(std::fs::read_to_string(twin.join("c.md")).unwrap(), "in the copy\n");
+}
+
+/// Numbers that a seed gives.
+struct Chance(u64);
+
+impl Chance {
+    fn below(&mut self, most: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 % most as u64) as usize
+    }
+}
+
+/// One step of somebody who does not know what the others do.
+fn step(world: &mut World, chance: &mut Chance, count: usize) {
+    let (n, other) = (chance.below(world.replicas.len()), chance.below(world.replicas.len()));
+    match chance.below(16) {
+        0..5 => {
+            let path = ["a.md", "b.md", "c.md"][chance.below(3)];
+            let text = read(world, n, path).unwrap_or_default();
+            let mut lines: Vec<&str> = text.lines().collect();
+            let new = format!("line {count} of {n}");
+            let at = chance.below(lines.len() + 1);
+            match chance.below(4) {
+                0 if at < lines.len() => _ = lines.remove(at),
+                _ => lines.insert(at, &new),
+            }
+            write(world, n, path, &format!("{}\n", lines.join("\n")));
+        }
+        5 => {
+            let _ = std::fs::rename(world.root(n).join("c.md"), world.root(n).join("d.md"));
+        }
+        6..8 => world.commit_if_member(n),
+        8..12 if n != other => hand(world, n, other),
+        12 if n != other => _ = world.deliver(n, other, 1 << 20),
+        13 => {
+            let device = id(world, other);
+            let (all, fewer) = (crate::create::MAKER_ROLES.map(str::to_owned), ["write".to_owned()]);
+            let roles: &[String] = if chance.below(2) == 0 { &all } else { &fewer };
+            // Who may not is told so.
+            let _ = world.replicas[n].change_roles(&device, roles);
+        }
+        14 => {
+            let device = id(world, other);
+            let _ = world.replicas[n].revoke_device(&device);
+        }
+        15 if chance.below(3) == 0 => {
+            let device = id(world, other);
+            let _ = world.replicas[n].adopt_device(&device);
+        }
+        _ => world.restart(n),
+    }
+}
+
+#[test]
+fn whatever_happens_all_end_the_same() {
+    let seeds = std::env::var("AIOS_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(3);
+    let first = std::env::var("AIOS_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(1);
+    for seed in first..first + seeds {
+        println!("seed {seed}");
+        let mut chance = Chance((seed as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        let mut world = World::seeded_equals(4, seed as u64);
+        for count in 0..40 {
+            step(&mut world, &mut chance, count);
+        }
+        world.agree();
+    }
 }

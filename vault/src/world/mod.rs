@@ -64,6 +64,13 @@ impl World {
         World::with_roles(dir, count, &MAKER_ROLES)
     }
 
+    /// As [`World::of_equals`], with clock and keys of a seed.
+    pub fn seeded_equals(count: usize, seed: u64) -> World {
+        let dir = tempfile::Builder::new().prefix("aios-world-").tempdir_in(base()).unwrap();
+        seeded::begin(seed, &dir.path().join("keys"));
+        World::with_roles(dir, count, &MAKER_ROLES)
+    }
+
     fn within(dir: tempfile::TempDir, count: usize) -> World {
         World::with_roles(dir, count, &["write", "approve"])
     }
