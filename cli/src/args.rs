@@ -392,8 +392,14 @@ pub struct DevicesArgs {
 /// What to do with devices.
 #[derive(Debug, Subcommand)]
 pub enum DevicesCommand {
-    /// End a device's membership
+    /// End a device's membership: it is served no more, and what it writes from now on counts only where another device builds on
+    /// it that does not know yet
     Revoke {
+        /// The device's name or the start of its id
+        name: String,
+    },
+    /// Make what a revoked device wrote afterwards count after all
+    Adopt {
         /// The device's name or the start of its id
         name: String,
     },

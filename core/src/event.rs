@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::id::{ContentHash, DeviceId};
+use crate::id::{ContentHash, DeviceId, RecordId};
 use crate::item::Bytes;
 
 /// A domain event.
@@ -54,7 +54,19 @@ pub enum Event {
         device: DeviceId,
         /// Its roles from here on.
         roles: Vec<String>,
-        /// Signature over the member statement with the name it has.
+        /// Signature over the roles statement.
+        sig: Bytes,
+        /// The operator key that signed.
+        by: DeviceId,
+    },
+    /// A device is no member any more.
+    #[serde(rename = "device.revoked")]
+    DeviceRevoked {
+        /// The device.
+        device: DeviceId,
+        /// Its last record that the author had integrated: number and id; absent where there was none.
+        last: Option<(u64, RecordId)>,
+        /// Signature over the revocation statement.
         sig: Bytes,
         /// The operator key that signed.
         by: DeviceId,

@@ -2,6 +2,7 @@
 
 use ed25519_dalek::{Signer, SigningKey, VerifyingKey};
 
+use crate::frontier::Place;
 use crate::id::{ContentHash, DeviceId, RecordId, VaultId};
 
 /// A secret ed25519 key: a device's, or an operator's. Its bytes never enter the vault.
@@ -47,6 +48,16 @@ impl SecretKey {
         self.sign(statement.message().as_bytes())
     }
 
+    /// Signs, as operator, what roles a member has from a record on.
+    pub fn sign_roles(&self, statement: &RolesStatement<'_>) -> Signature {
+        self.sign(statement.message().as_bytes())
+    }
+
+    /// Signs, as operator, the end of a membership.
+    pub fn sign_revocation(&self, statement: &RevocationStatement<'_>) -> Signature {
+        self.sign(statement.message().as_bytes())
+    }
+
     /// Signs, as operator, that this version of a file that decides what is gated is in force (I11).
     pub fn sign_acceptance(&self, vault: &VaultId, path: &str, hash: &ContentHash) -> Signature {
         self.sign(acceptance_message(vault, path, hash).as_bytes())
@@ -81,6 +92,55 @@ impl MemberStatement<'_> {
         let operator = self.operator.map(|key| key.hex()).unwrap_or_default();
         let roles = self.roles.join(",");
         format!("aios-member-v1\n{}\n{}\n{}\n{roles}\n{operator}", self.vault, self.device, self.name)
+    }
+
+    /// Whether `signature` is `by`'s over this statement.
+    pub fn verify(&self, by: &DeviceId, signature: &Signature) -> bool {
+        verify(by, self.message().as_bytes(), signature)
+    }
+}
+
+/// What an operator signs when a member gets other roles. It names the record that says so, so that nobody brings older roles back
+/// by saying it again; its name may differ between devices and is not in it.
+#[derive(Debug, Clone, Copy)]
+pub struct RolesStatement<'a> {
+    /// The vault it is a member of.
+    pub vault: &'a VaultId,
+    /// The device.
+    pub device: &'a DeviceId,
+    /// Its roles, in the order written.
+    pub roles: &'a [String],
+    /// The record that holds the event.
+    pub place: Place,
+}
+
+impl RolesStatement<'_> {
+    fn message(&self) -> String {
+        let roles = self.roles.join(",");
+        format!("aios-roles-v1\n{}\n{}\n{roles}\n{}", self.vault, self.device, self.place)
+    }
+
+    /// Whether `signature` is `by`'s over this statement.
+    pub fn verify(&self, by: &DeviceId, signature: &Signature) -> bool {
+        verify(by, self.message().as_bytes(), signature)
+    }
+}
+
+/// What an operator signs when a membership ends.
+#[derive(Debug, Clone, Copy)]
+pub struct RevocationStatement<'a> {
+    /// The vault it was a member of.
+    pub vault: &'a VaultId,
+    /// The device.
+    pub device: &'a DeviceId,
+    /// Its last record that the one who revokes knows; absent where there is none.
+    pub last: Option<(u64, RecordId)>,
+}
+
+impl RevocationStatement<'_> {
+    fn message(&self) -> String {
+        let last = self.last.map(|(seq, id)| format!("{seq}:{id}")).unwrap_or_default();
+        format!("aios-revoke-v1\n{}\n{}\n{last}", self.vault, self.device)
     }
 
     /// Whether `signature` is `by`'s over this statement.

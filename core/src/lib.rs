@@ -2,6 +2,7 @@
 //! and the git projection, without any I/O.
 
 pub mod align;
+pub mod authority;
 pub mod clock;
 pub mod commit;
 pub mod document;

@@ -1,16 +1,18 @@
-//! Members of a vault, folded from events (I7).
+//! Members of a vault: who they are and what they may do (I7). Who is one is decided in [`authority`](crate::authority).
 
 use std::collections::BTreeMap;
 
-use crate::event::Event;
-use crate::frontier::{Place, View};
-use crate::id::{DeviceId, VaultId};
-use crate::key::MemberStatement;
+use crate::frontier::Place;
+use crate::id::DeviceId;
 
 /// The role whose holder may change who is a member.
 pub const ADMINISTER: &str = "administer";
+/// The role whose holder's operator key may consent.
+pub const APPROVE: &str = "approve";
+/// The role whose holder may change documents.
+pub const WRITE: &str = "write";
 
-/// One member.
+/// One member, or one that was.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Member {
     /// Its name.
@@ -19,11 +21,21 @@ pub struct Member {
     pub roles: Vec<String>,
     /// The operator key kept on it.
     pub operator: Option<DeviceId>,
-    /// Whether it was added with the role `administer`: only then does its operator key change who is a member. What became of
-    /// its roles later may come in another order elsewhere, and decides nothing here (I7).
-    pub administers: bool,
     /// The record that added it.
     pub added: Place,
+    /// When, ms since the Unix epoch.
+    pub time: u64,
+    /// The end of its membership.
+    pub revoked: Option<Revoked>,
+}
+
+/// The end of a membership.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Revoked {
+    /// The number of the device's last record that counts by itself.
+    pub last: u64,
+    /// The record that revoked it.
+    pub place: Place,
     /// When, ms since the Unix epoch.
     pub time: u64,
 }
@@ -35,102 +47,37 @@ pub enum MemberError {
     #[error("the first record of device {0} says it made the vault, but the vault id says otherwise")]
     Maker(DeviceId),
     /// The signature is not by an operator key known at that point, or by one that may not administer.
-    #[error("record {0} adds or changes a member without a valid signature of an operator who may")]
+    #[error("record {0} adds, changes or revokes a member without a valid signature of an operator who may")]
     Unsigned(Place),
-    /// The record's device was not a member in its past.
-    #[error("record {0} is by a device that was not a member when it was made")]
-    Stranger(Place),
     /// The event is about a device nobody added.
     #[error("record {0} is about a device that is no member")]
     Unknown(Place),
+    /// A revocation names another last record than its author knew.
+    #[error("record {0} revokes a device and names another last record of it than the one it follows")]
+    CutOff(Place),
+    /// Only the maker itself ends its membership.
+    #[error("record {0} revokes the device that made the vault, which only that device may")]
+    MakerStays(Place),
 }
 
-/// The members.
+/// The members, those that were revoked included.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Members(pub BTreeMap<DeviceId, Member>);
 
 impl Members {
-    /// Whether the record at `place`, with this `past`, is by a member (I7). The vault's first record passes when
-    /// its events prove it.
-    pub fn admits(&self, place: Place, past: &View) -> bool {
-        self.0.get(&place.device).is_some_and(|member| past.has(&member.added) || member.added == place)
+    /// Those that are not revoked.
+    pub fn present(&self) -> impl Iterator<Item = (&DeviceId, &Member)> {
+        self.0.iter().filter(|(_, member)| member.revoked.is_none())
     }
 
-    /// Applies an event of the record at `place`.
-    pub fn apply(
-        &mut self,
-        vault: &VaultId,
-        place: Place,
-        past: &View,
-        wall: u64,
-        event: &Event,
-    ) -> Result<(), MemberError> {
-        match event {
-            Event::VaultCreated { nonce, device_name, operator, roles, .. } => {
-                if place.seq != 1 || VaultId::of(&place.device, nonce) != *vault {
-                    return Err(MemberError::Maker(place.device));
-                }
-                let member = Member {
-                    name: device_name.clone(),
-                    roles: roles.clone(),
-                    operator: Some(*operator),
-                    administers: true,
-                    added: place,
-                    time: wall,
-                };
-                self.0.insert(place.device, member);
-            }
-            Event::DeviceAdded { device, name, roles, operator, sig, by } => {
-                let statement = MemberStatement { vault, device, name, roles, operator: operator.as_ref() };
-                self.signed(&statement, by, &sig.0, place, past)?;
-                let administers = roles.iter().any(|role| role == ADMINISTER);
-                let (name, roles, operator) = (name.clone(), roles.clone(), *operator);
-                let member = Member { name, roles, operator, administers, added: place, time: wall };
-                // Added twice, by two members at once: the earlier record stands, so that its past stays enough.
-                self.0.entry(*device).or_insert(member);
-            }
-            Event::DeviceRenamed { device, name } => {
-                self.0.get_mut(device).ok_or(MemberError::Unknown(place))?.name = name.clone();
-            }
-            Event::DeviceRoles { device, roles, sig, by } => {
-                let member = self.0.get(device).ok_or(MemberError::Unknown(place))?;
-                let (name, operator) = (member.name.clone(), member.operator);
-                let statement =
-                    MemberStatement { vault, device, name: &name, roles, operator: operator.as_ref() };
-                self.signed(&statement, by, &sig.0, place, past)?;
-                if let Some(member) = self.0.get_mut(device) {
-                    member.roles = roles.clone();
-                }
-            }
-            Event::ConflictSettled { .. } | Event::RulesAccepted { .. } | Event::Other(_) => {}
-        }
-        Ok(())
+    /// Whether this device is a member and not revoked.
+    pub fn is_present(&self, device: &DeviceId) -> bool {
+        self.0.get(device).is_some_and(|member| member.revoked.is_none())
     }
 
-    /// Whether `key` is an operator key of a member known in `past`.
-    pub fn is_operator(&self, key: &DeviceId, past: &View) -> bool {
-        self.0.values().any(|member| member.operator == Some(*key) && past.has(&member.added))
-    }
-
-    /// Whether `key` is an operator key known in `past` that may change who is a member.
-    pub fn is_administrator(&self, key: &DeviceId, past: &View) -> bool {
-        let mut members = self.0.values();
-        members.any(|member| member.administers && member.operator == Some(*key) && past.has(&member.added))
-    }
-
-    fn signed(
-        &self,
-        statement: &MemberStatement<'_>,
-        by: &DeviceId,
-        signature: &[u8],
-        place: Place,
-        past: &View,
-    ) -> Result<(), MemberError> {
-        let valid = signature.try_into().is_ok_and(|signature| statement.verify(by, &signature));
-        match valid && self.is_administrator(by, past) {
-            true => Ok(()),
-            false => Err(MemberError::Unsigned(place)),
-        }
+    /// How this device's membership ended, if it has.
+    pub fn revoked(&self, device: &DeviceId) -> Option<&Revoked> {
+        self.0.get(device)?.revoked.as_ref()
     }
 
     /// The name of a device, or the start of its id.

@@ -18,7 +18,7 @@ use crate::live::Live;
 use crate::net::Net;
 use crate::node::{Event, Node, OnEvent, OnServed, Settings, joined};
 use crate::profile::{Pause, Profile};
-use crate::session::{Trouble, blocking, finish, round, sync};
+use crate::session::{Trouble, blocking, finish, introduce, round, sync};
 use crate::site::{Site, said};
 use crate::ticket::TicketError;
 use crate::upkeep::{Signals, Upkeep};
@@ -27,6 +27,8 @@ use crate::upkeep::{Signals, Upkeep};
 const PAUSE: Duration = Duration::from_secs(2);
 /// How long the daemon has to end.
 const END: Duration = Duration::from_secs(5);
+/// How long a copied folder tries to tell the others which device it is, and how long it waits then.
+const INTRODUCE: (Duration, Duration) = (Duration::from_secs(20), Duration::from_secs(30));
 /// How long a device that has joined is waited for, should it not come again.
 const GRACE: Duration = Duration::from_secs(60);
 
@@ -84,6 +86,8 @@ pub async fn run(
     let addrs = net.own_addrs();
     let (listener, socket) = control::listen(site.folder())?;
 
+    let introducing = tokio::spawn(introduce_at_last(site.clone(), settings.clone(), notice.clone()));
+
     let (live, came) = Live::new();
     let lasting = Settings { live: Some(live.clone()), ..settings.clone() };
     let server = Settings { on_served: Some(on_served(&site, notice.clone())), ..lasting.clone() };
@@ -112,6 +116,7 @@ pub async fn run(
     };
     live.stop();
     answering.abort();
+    introducing.abort();
     // A socket that stays is replaced by the next daemon.
     let _ = std::fs::remove_file(&socket);
     let _ = timeout(END, serving.stop()).await;
@@ -119,6 +124,21 @@ pub async fn run(
     // Git follows files: what was taken in last may wait for it.
     finish(&site).await?;
     ended
+}
+
+/// Tells the others which device this is, should its folder be a copy, until one of them has heard.
+async fn introduce_at_last(site: Site, settings: Settings, notice: Notice) {
+    loop {
+        let told = introduce(&site, &settings, INTRODUCE.0).await;
+        if let Err(error) = &told {
+            notice(&format!("the other devices were not told that this folder is a copy: {error}"));
+        }
+        let here = site.clone();
+        if let Ok(None) = blocking(move || here.former()).await {
+            return;
+        }
+        tokio::time::sleep(INTRODUCE.1).await;
+    }
 }
 
 fn on(kind: SignalKind) -> Result<tokio::signal::unix::Signal, Trouble> {

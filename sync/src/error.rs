@@ -54,6 +54,8 @@ impl From<DeviceId> for Peer {
 pub enum Code {
     /// The asking device is not a member.
     NotMember,
+    /// The asking device was a member and was revoked.
+    Revoked,
     /// Another vault.
     OtherVault,
     /// Another version of the protocol.
@@ -156,6 +158,12 @@ pub enum SyncError {
     /// A device that is no member asked.
     #[error("{peer} is not a member of this vault; pair it with `aios pair`")]
     NotMember {
+        /// The peer.
+        peer: Peer,
+    },
+    /// A device that was revoked asked.
+    #[error("{peer} was revoked: it is no member of this vault any more")]
+    Revoked {
         /// The peer.
         peer: Peer,
     },
@@ -344,9 +352,12 @@ impl SyncError {
             Unreachable { .. } | NobodyWaits { .. } | Broken { .. } | Stalled { .. } | Timeout { .. } => {
                 Fault::Unreachable
             }
-            Refused { .. } | NotMember { .. } | Version { .. } | Held { .. } | Unapplied { .. } => {
-                Fault::Refused
-            }
+            Refused { .. }
+            | NotMember { .. }
+            | Revoked { .. }
+            | Version { .. }
+            | Held { .. }
+            | Unapplied { .. } => Fault::Refused,
             Ticket(_) | Setting { .. } => Fault::Input,
             Replica(_) | Network(_) => Fault::Local,
             Impostor { .. }
@@ -392,6 +403,7 @@ impl SyncError {
             | Setting { .. } => None,
             Stalled { .. } | Timeout { .. } => Some(Code::Trouble),
             NotMember { .. } => Some(Code::NotMember),
+            Revoked { .. } => Some(Code::Revoked),
             OtherVault { .. } => Some(Code::OtherVault),
             Version { .. } => Some(Code::Version),
             BadJoin { code, .. } => Some(*code),
@@ -409,6 +421,10 @@ impl SyncError {
         match self {
             SyncError::Replica(ReplicaError::Denied(why)) => why.clone(),
             SyncError::BadJoin { what, .. } => (*what).into(),
+            SyncError::Revoked { .. } => {
+                "this device was revoked: it is no member of the vault any more; its files stay as they are"
+                    .into()
+            }
             SyncError::Replica(_) => "the other device has a problem of its own; look there".into(),
             other => other.to_string(),
         }

@@ -20,7 +20,15 @@ struct Shared {
 #[derive(Debug, Default)]
 struct Connected {
     next: u64,
-    changed: HashMap<u64, (DeviceId, Arc<Notify>)>,
+    changed: HashMap<u64, Held>,
+}
+
+/// What is known of a connection.
+#[derive(Debug)]
+struct Held {
+    device: DeviceId,
+    changed: Arc<Notify>,
+    ended: Arc<Notify>,
 }
 
 impl Live {
@@ -41,24 +49,36 @@ impl Live {
         let mut connected = self.connected();
         connected.next += 1;
         let number = connected.next;
-        connected.changed.insert(number, (device, changed.clone()));
+        let ended = Arc::new(Notify::new());
+        let held = Held { device, changed: changed.clone(), ended: ended.clone() };
+        connected.changed.insert(number, held);
         drop(connected);
-        Connection { live: self.clone(), number, device, changed }
+        Connection { live: self.clone(), number, device, changed, ended }
     }
 
     /// Whether there is a connection with this device.
     pub fn with(&self, device: &DeviceId) -> bool {
-        self.connected().changed.values().any(|(other, _)| other == device)
+        self.connected().changed.values().any(|held| held.device == *device)
     }
 
     /// The devices there is a connection with.
     pub fn devices(&self) -> BTreeSet<DeviceId> {
-        self.connected().changed.values().map(|(device, _)| *device).collect()
+        self.connected().changed.values().map(|held| held.device).collect()
     }
 
     /// There is something new here.
     pub fn changed(&self) {
-        self.connected().changed.values().for_each(|(_, changed)| changed.notify_one());
+        self.connected().changed.values().for_each(|held| held.changed.notify_one());
+    }
+
+    /// Ends the connections with devices that are not to have one any more.
+    pub fn keep(&self, wanted: impl Fn(&DeviceId) -> bool) {
+        let connected = self.connected();
+        connected
+            .changed
+            .values()
+            .filter(|held| !wanted(&held.device))
+            .for_each(|held| held.ended.notify_one());
     }
 
     /// Ends all connections in good order, those that begin later too.
@@ -80,6 +100,7 @@ pub struct Connection {
     device: DeviceId,
     /// There is something new here.
     pub changed: Arc<Notify>,
+    ended: Arc<Notify>,
 }
 
 impl Connection {
@@ -92,12 +113,33 @@ impl Connection {
     /// Waits until it is to end.
     pub async fn over(&self) {
         // The sender is gone only when all ends.
-        let _ = self.live.0.over.subscribe().wait_for(|over| *over).await;
+        let mut over = self.live.0.over.subscribe();
+        tokio::select! {
+            _ = over.wait_for(|over| *over) => {}
+            () = self.ended.notified() => {}
+        }
     }
 }
 
 impl Drop for Connection {
     fn drop(&mut self) {
         self.live.connected().changed.remove(&self.number);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn who_is_not_to_be_connected_is_let_go() {
+        let (live, _heard) = Live::new();
+        let (stays, goes) = (live.begin(DeviceId([1; 32])), live.begin(DeviceId([2; 32])));
+        live.keep(|device| *device == DeviceId([1; 32]));
+        goes.over().await;
+        drop(goes);
+        assert!(live.with(&DeviceId([1; 32])) && !live.with(&DeviceId([2; 32])));
+        live.stop();
+        stays.over().await;
     }
 }

@@ -407,7 +407,10 @@ impl Node {
         };
         if let Err(error) = &result {
             // What the machines refuse they have said themselves; a stranger and a vault that is shut are told here.
-            if matches!(error, SyncError::NotMember { .. } | SyncError::Replica(_)) {
+            if matches!(
+                error,
+                SyncError::NotMember { .. } | SyncError::Revoked { .. } | SyncError::Replica(_)
+            ) {
                 let mut wire = Wire::default();
                 wire.refuse(error);
                 let _ = timeout(limits.linger, streams.write.write_all(wire.outgoing())).await;
@@ -429,12 +432,14 @@ impl Node {
     async fn receive_sync(&self, peer: &Peer, streams: &mut QuicStreams) -> Result<Report, SyncError> {
         let (replica, device) = (self.handle().await?, peer.device());
         let (replica, member) = blocking(move || {
-            let member = replica.is_member(&device)?;
-            Ok((replica, member))
+            let (member, revoked) = (replica.is_member(&device)?, replica.is_revoked(&device)?);
+            Ok((replica, (member, revoked)))
         })
         .await?;
-        if !member {
-            return Err(SyncError::NotMember { peer: peer.clone() });
+        match member {
+            (true, _) => {}
+            (false, true) => return Err(SyncError::Revoked { peer: peer.clone() }),
+            (false, false) => return Err(SyncError::NotMember { peer: peer.clone() }),
         }
         Ok(self.talk(peer.clone(), replica, Vec::new(), streams).await)
     }

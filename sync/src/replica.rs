@@ -183,6 +183,11 @@ pub trait Replica: Send {
         Ok(self.members()?.contains_key(device))
     }
 
+    /// Whether `device` was a member and was revoked.
+    fn is_revoked(&self, _device: &DeviceId) -> Result<bool, ReplicaError> {
+        Ok(false)
+    }
+
     /// Where other members were last known to listen (see [`Replica::learn_addrs`]).
     fn peer_addrs(&self) -> Result<BTreeMap<DeviceId, Vec<SocketAddr>>, ReplicaError>;
 

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use crate::error::{Fault, Peer, SyncError};
-use crate::node::{Node, Report};
+use crate::node::{Node, Report, Settings};
 use crate::replica::ReplicaError;
 use crate::site::{Site, Stand};
 
@@ -221,6 +221,29 @@ pub async fn sync(
         problems,
         warnings: stand.warnings,
     })
+}
+
+/// Tells the others, as the device whose folder this was, which device it is now: where it was copied, they know only that one. Does nothing
+/// once one of them has heard.
+///
+/// # Errors
+/// What opening network or vault answers.
+pub async fn introduce(site: &Site, settings: &Settings, total: Duration) -> Result<(), Trouble> {
+    let here = site.clone();
+    let Some(former) = blocking(move || here.former()).await? else { return Ok(()) };
+    let here = site.clone();
+    let company = blocking(move || here.company()).await?;
+    let others = company.others.into_iter().filter(|(peer, _)| peer.device() != former.device());
+    let peers = others.map(|(peer, known)| (peer, known.addrs)).collect();
+    let settings = Settings { port: None, live: None, on_served: None, ..settings.clone() };
+    let node = Node::start(former.key(), former.opener(), settings).await?;
+    let reports = node.sync_all(peers, Some(total)).await;
+    node.close().await;
+    if reports.iter().any(|report| report.acknowledged) {
+        let here = site.clone();
+        blocking(move || here.introduced()).await?;
+    }
+    Ok(())
 }
 
 /// The warnings of two rounds in a row.

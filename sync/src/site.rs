@@ -28,6 +28,8 @@ use crate::vault::{Shared, VaultReplica};
 pub struct Site {
     shared: Arc<Shared>,
     keys: Keys,
+    /// What was done when it was found that its owner should know.
+    said: Option<String>,
 }
 
 /// Where a vault stands after its files were taken in and written.
@@ -86,6 +88,9 @@ impl Site {
     /// When there is none, or its device's keys are not on this machine.
     pub fn find(from: &Path) -> Result<Site, Error> {
         let layout = Layout::find(from)?;
+        // The network is opened under the device's key: which device this is must be known before. What goes wrong here is told by
+        // whoever works on the vault next.
+        let said = Vault::open(layout.root()).and_then(|mut vault| vault.go_on()).unwrap_or_default();
         let replica = layout.replica()?;
         let keys = Keys::load(&replica.device)?;
         let shared = Shared {
@@ -97,7 +102,36 @@ impl Site {
             partial: layout.partial(),
             fetching: Default::default(),
         };
-        Ok(Site { shared: Arc::new(shared), keys })
+        Ok(Site { shared: Arc::new(shared), keys, said })
+    }
+
+    /// This vault as the device whose folder it was before it was found to be a copy, while none of the others is known to have heard of
+    /// that: they serve only whom they know.
+    ///
+    /// # Errors
+    /// What the disk answers.
+    pub fn former(&self) -> Result<Option<Site>, Error> {
+        let Some(device) = self.keys.was()? else { return Ok(None) };
+        let keys = Keys::load(&device)?;
+        let Shared { keeper, vault, name, partial, .. } = &*self.shared;
+        let shared = Shared {
+            keeper: keeper.clone(),
+            vault: *vault,
+            name: name.clone(),
+            device,
+            offers: Offers::new(&keys.folder().join("offers")),
+            partial: partial.clone(),
+            fetching: Default::default(),
+        };
+        Ok(Some(Site { shared: Arc::new(shared), keys, said: None }))
+    }
+
+    /// Others have heard which device this is.
+    ///
+    /// # Errors
+    /// What the disk answers.
+    pub fn introduced(&self) -> Result<(), Error> {
+        self.keys.set_was(None)
     }
 
     /// Runs work on the vault.
@@ -158,12 +192,17 @@ impl Site {
     /// # Errors
     /// What the vault answers.
     pub fn round(&self) -> Result<Stand, Error> {
+        let said = self.said.clone();
         self.keeper().work(|vault| {
             let (absorbed, stopped) = match vault.absorb(&AbsorbOptions::default(), &mut |_, _, _| {}) {
                 Ok(absorbed) => (absorbed, None),
-                Err(e @ (Error::Paused(_) | Error::MassDeletion { .. } | Error::Root(_))) => {
-                    (Absorbed::default(), Some(e))
-                }
+                Err(
+                    e @ (Error::Paused(_)
+                    | Error::Revoked { .. }
+                    | Error::NoMember
+                    | Error::MassDeletion { .. }
+                    | Error::Root(_)),
+                ) => (Absorbed::default(), Some(e)),
                 Err(e) => return Err(e),
             };
             let mut stand = stand(vault, absorbed)?;
@@ -172,6 +211,7 @@ impl Site {
                 stand.warnings.push(left.to_string());
                 stand.untaken.push(left);
             }
+            stand.warnings.extend(said);
             Ok(stand)
         })
     }
@@ -189,9 +229,13 @@ impl Site {
             let (absorbed, mut warnings) = match absorbed {
                 Ok(Some(absorbed)) => (absorbed, Vec::new()),
                 Ok(None) => return Ok(Taken::Unclear),
-                Err(e @ (Error::Paused(_) | Error::MassDeletion { .. } | Error::Root(_))) => {
-                    (Absorbed::default(), vec![Problem::of_all(&e).to_string()])
-                }
+                Err(
+                    e @ (Error::Paused(_)
+                    | Error::Revoked { .. }
+                    | Error::NoMember
+                    | Error::MassDeletion { .. }
+                    | Error::Root(_)),
+                ) => (Absorbed::default(), vec![Problem::of_all(&e).to_string()]),
                 Err(e) => return Err(e),
             };
             let round = vault.show_on_disk(absorbed, &mut |_, _, _| {})?;
@@ -247,7 +291,7 @@ impl Site {
     pub fn company(&self) -> Result<Company, Error> {
         self.keeper().work(|vault| {
             let (me, mut known) = (vault.device(), vault.peers()?);
-            let members = vault.members().0.iter().filter(|(device, _)| **device != me);
+            let members = vault.members().present().filter(|(device, _)| **device != me);
             let others = members.map(|(device, member)| {
                 (Peer::new(*device, &member.name), known.remove(device).unwrap_or_default())
             });

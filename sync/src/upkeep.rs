@@ -308,6 +308,9 @@ impl Upkeep {
             Ok(company) => company,
             Err(error) => return self.failed("the vault cannot be opened", &error),
         };
+        // Who was revoked is served no more.
+        let members: BTreeSet<DeviceId> = company.others.iter().map(|(peer, _)| peer.device()).collect();
+        self.live.keep(|device| members.contains(device));
         for (peer, known) in company.others {
             let device = peer.device();
             let waits = self.retries.get(&device).is_some_and(|retry| retry.at > now);

@@ -84,9 +84,11 @@ fn failed(e: Error) -> ReplicaError {
         None => e.to_string(),
     };
     match e {
-        Error::NameTaken(_) | Error::NoOperator(_) | Error::MayNot { .. } | Error::Usage(_) => {
-            ReplicaError::Denied(text)
-        }
+        Error::NameTaken(_)
+        | Error::NoOperator(_)
+        | Error::MayNot { .. }
+        | Error::Revoked { .. }
+        | Error::Usage(_) => ReplicaError::Denied(text),
         _ => ReplicaError::Storage(text),
     }
 }
@@ -170,9 +172,9 @@ impl Replica for VaultReplica {
             return Ok(Integrated::default());
         }
         let (done, records) = self.work(move |vault| {
-            let before = vault.view().clone();
+            let before = vault.frontier()?.view();
             let done = vault.integrate(&records);
-            let view = vault.view().clone();
+            let view = vault.frontier()?.view();
             Ok((done.map(|done| (done, before, view)), records))
         })?;
         match done {
@@ -273,8 +275,14 @@ impl Replica for VaultReplica {
 
     fn members(&self) -> Result<BTreeMap<DeviceId, String>, ReplicaError> {
         self.work(|vault| {
-            Ok(vault.members().0.iter().map(|(device, member)| (*device, member.name.clone())).collect())
+            let present = vault.members().present();
+            Ok(present.map(|(device, member)| (*device, member.name.clone())).collect())
         })
+    }
+
+    fn is_revoked(&self, device: &DeviceId) -> Result<bool, ReplicaError> {
+        let device = *device;
+        self.work(move |vault| Ok(vault.members().revoked(&device).is_some()))
     }
 
     fn peer_addrs(&self) -> Result<BTreeMap<DeviceId, Vec<SocketAddr>>, ReplicaError> {

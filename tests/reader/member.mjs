@@ -1,27 +1,62 @@
-// The membership rule: whose records are integrated.
+// The membership rule: whose records are in the log, and which of them count.
 
+import { deciding, rolesIn } from "./authority.mjs";
 import { H } from "./hash.mjs";
-import { verifies } from "./record.mjs";
+import { stamp, verifies } from "./record.mjs";
 import { has, union } from "./view.mjs";
 
 const memberText = (vault, { device, name, roles, operator }) =>
   `aios-member-v1\n${vault}\n${device}\n${name}\n${roles.join(",")}\n${operator ?? ""}`;
 
-/** The records that are integrated, in their order. */
+const rolesText = (vault, { device, roles }, record) =>
+  `aios-roles-v1\n${vault}\n${device}\n${roles.join(",")}\n${record.device}:${record.seq}`;
+
+const revocationText = (vault, { device, last }) =>
+  `aios-revoke-v1\n${vault}\n${device}\n${last ? `${last[0]}:${last[1]}` : ""}`;
+
+const acceptText = (vault, { path, hash }) => `aios-accept-v1\n${vault}\n${path}\n${hash}`;
+
+const KINDS = ["vault.created", "device.added", "device.renamed", "device.roles", "device.revoked", "rules.accepted"];
+
+/** The records that count, in their order. */
 export function integrated(records, found) {
-  const added = [];
-  const named = [];
-  const keys = [];
+  const deeds = [];
   const kept = [];
-  const known = new Set();
+  const known = new Map();
   let maker = null;
-  // A member as it stands in a view: the first that added it, with the last name it was given.
-  const standing = (device, view) => {
-    const of = (one) => one.device === device && has(view, one.record);
-    return { ...added.find(of), ...(named.findLast(of) && { name: named.findLast(of).name }) };
+  const added = (device, view) => deeds.some((deed) => deed.adds === device && has(view, deed.record));
+  // Whether `by` is an operator key that the view knows, of a device that has the role there.
+  const may = (by, role, view) =>
+    deeds.some(
+      (deed) =>
+        deed.adds && deed.operator === by && has(view, deed.record) && rolesIn(deeds, deed.adds, view).includes(role),
+    );
+  const wrong = (event, record) => {
+    const { vault, view } = record;
+    const signed = (text, role) => {
+      const sig = Buffer.from(event.sig, "base64");
+      return may(event.by, role, view) && verifies(sig, event.by, text);
+    };
+    switch (event.type) {
+      case "device.added":
+        return !signed(memberText(vault, event), "administer");
+      case "device.renamed":
+        return !added(event.device, view);
+      case "device.roles":
+        return !added(event.device, view) || !signed(rolesText(vault, event, record), "administer");
+      case "device.revoked": {
+        const seen = (view.get(event.device) ?? 0) - (event.device === record.device ? 1 : 0);
+        const [seq, id] = event.last ?? [0, null];
+        const last = seq === 0 ? id === null : known.get(id)?.device === event.device && known.get(id).seq === seq;
+        const stays = event.device === maker.device && event.by !== deeds[0].operator;
+        return !added(event.device, view) || !signed(revocationText(vault, event), "administer") || seq !== seen || !last || stays;
+      }
+      default:
+        return false;
+    }
   };
   for (const record of records) {
-    const events = record.items.filter((item) => item.t === "event");
+    const events = record.items.filter((item) => item.t === "event" && KINDS.includes(item.type));
     const created = events.find((item) => item.type === "vault.created");
     if (created && record.seq === 1 && H("aios-vault-v1\n", record.device, "\n", created.nonce) === record.vault) {
       maker ??= record;
@@ -31,39 +66,46 @@ export function integrated(records, found) {
       found("vault", record.id, "not of this vault");
       continue;
     }
-    const member =
-      record === maker ||
-      added.some((event) => event.device === record.device && has(record.past, event.record));
-    if (!member) {
-      found("member", record.id, `device ${record.device} was not added in its past`);
-      continue;
-    }
     if ([record.prev, ...record.deps].some((id) => id && !known.has(id))) {
       found("member", record.id, "its past is not integrated");
       continue;
     }
-    if (record === maker) {
-      keys.push({ key: created.operator, record });
-      added.push({ device: record.device, name: created.device_name, operator: created.operator, record });
-    }
-    for (const event of events) {
-      if (event.type === "device.renamed") named.push({ ...event, record });
-      if (event.type !== "device.added" && event.type !== "device.roles") continue;
-      const trusted = keys.some(({ key, record: at }) => key === event.by && has(record.view, at));
-      const statement = event.type === "device.added" ? event : { ...standing(event.device, record.view), roles: event.roles };
-      const sig = Buffer.from(event.sig, "base64");
-      if (!trusted || !statement.device || !verifies(sig, event.by, memberText(record.vault, statement))) {
-        found("member", record.id, `${event.type} of ${event.device} is not signed by a known operator`);
-        continue;
-      }
-      if (event.type !== "device.added") continue;
-      added.push({ ...event, record });
-      if (event.operator && event.roles.includes("administer")) keys.push({ key: event.operator, record });
+    const before = deeds.length;
+    const bad = events.find((event) => {
+      if (wrong(event, record)) return true;
+      const adds = { "vault.created": record.device, "device.added": event.device }[event.type];
+      const consent =
+        event.type !== "rules.accepted" ||
+        (may(event.by, "approve", record.view) &&
+          verifies(Buffer.from(event.sig, "base64"), event.by, acceptText(record.vault, event)));
+      if (consent) deeds.push({ ...event, record, stamp: stamp(record), index: record.items.indexOf(event), adds });
+      return false;
+    });
+    if (bad) found("member", record.id, `${bad.type} of ${bad.device} does not hold`);
+    const writes = record.items.some((item) => item.t !== "event" && KNOWN.has(item.t));
+    const allowed = !writes || rolesIn(deeds, record.device, record.view).includes("write");
+    if (!added(record.device, record.view)) found("member", record.id, `device ${record.device} was not added in its past`);
+    else if (!allowed) found("member", record.id, `device ${record.device} may not write`);
+    if (bad || !allowed || !added(record.device, record.view)) {
+      deeds.length = before;
+      continue;
     }
     kept.push(record);
-    known.add(record.id);
+    known.set(record.id, record);
   }
-  return { vault: maker?.vault ?? null, records: kept };
+  return { vault: maker?.vault ?? null, records: counting(kept, deciding(deeds)) };
+}
+
+const KNOWN = new Set(["create", "edit", "replace", "move", "movedir", "mode", "delete", "history", "commit"]);
+
+/** Of the records in a log those that count: what members wrote up to their end, and all that rests on. */
+function counting(records, bound) {
+  const ends = new Map();
+  for (const record of records) {
+    if (record.seq <= bound(record.device)) ends.set(record.device, record);
+  }
+  const view = whole([...ends.values()]);
+  return records.filter((record) => has(view, record));
 }
 
 /** The view that holds all records given. */

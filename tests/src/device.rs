@@ -91,6 +91,14 @@ impl Device {
         device
     }
 
+    /// A copy of its folder, with the same keys.
+    pub fn copy(&self, dir: &Path, name: &str) -> Device {
+        let root = dir.join(name);
+        let done = Command::new("cp").arg("-a").arg(&self.root).arg(&root).status().expect("cp runs");
+        assert!(done.success());
+        Device { root, keys: self.keys.clone() }
+    }
+
     /// Writes files.
     pub fn write(&self, files: &[(&str, &[u8])]) {
         for (name, bytes) in files {

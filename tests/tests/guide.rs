@@ -65,6 +65,11 @@ fn reach() {
 }
 
 #[test]
+fn members() {
+    check("docs/guide/members.md");
+}
+
+#[test]
 fn readme() {
     check("README.md");
 }

@@ -152,10 +152,13 @@ impl Vault {
 
     /// What comes before a look at files: the log is shown, and what was committed with git is in.
     fn absorb_before(&mut self, progress: Progress<'_>) -> Result<Absorbed, Error> {
+        self.check_revoked()?;
+        let went_on = self.go_on()?;
         if let Some(why) = self.paused()? {
             return Err(Error::Paused(why));
         }
-        let mut out = Absorbed::default();
+        let note = |problem| Problem { path: String::new(), problem, hint: String::new() };
+        let mut out = Absorbed { notes: went_on.into_iter().map(note).collect(), ..Absorbed::default() };
         if self.shown != self.view {
             // The log was ahead of the database: a crash between the two.
             self.transaction(|vault| vault.refresh(progress))?;

@@ -1,9 +1,11 @@
 //! Changing who is a member: records that the operator key on this device signs (I7).
 
+use aios_core::authority::cut_off;
 use aios_core::event::Event;
-use aios_core::id::DeviceId;
+use aios_core::frontier::Place;
+use aios_core::id::{DeviceId, RecordId};
 use aios_core::item::{Bytes, Item};
-use aios_core::key::{MemberStatement, SecretKey};
+use aios_core::key::{MemberStatement, RevocationStatement, RolesStatement, SecretKey};
 use aios_core::member::ADMINISTER;
 
 use crate::author::Draft;
@@ -54,11 +56,21 @@ impl Vault {
         roles: &[String],
         operator: Option<&DeviceId>,
     ) -> Result<(), Error> {
-        if self.members.0.contains_key(device) {
-            return Ok(());
+        self.go_on()?;
+        match self.members().0.get(device) {
+            None => {}
+            Some(member) if member.revoked.is_none() => return Ok(()),
+            Some(member) => {
+                return Err(Error::Usage(format!(
+                    "{} was revoked: it can only come back with new keys",
+                    member.name
+                )));
+            }
         }
         self.check_name(device, name)?;
-        let (sig, by) = self.sign_member("let devices in", device, name, roles, operator)?;
+        let key = self.administrator("let devices in")?;
+        let statement = MemberStatement { vault: &self.replica.vault, device, name, roles, operator };
+        let (sig, by) = (Bytes(key.sign_member(&statement).to_vec()), key.public());
         let (name, roles, operator) = (name.to_owned(), roles.to_vec(), operator.copied());
         let message = format!("Let {name} in");
         self.tell(message, Event::DeviceAdded { device: *device, name, roles, operator, sig, by })
@@ -67,12 +79,17 @@ impl Vault {
     /// Gives a member another name.
     ///
     /// # Errors
-    /// [`Error::NameTaken`]; [`Error::Usage`] for a name nobody could use.
+    /// [`Error::NameTaken`]; [`Error::MayNot`]; [`Error::Usage`] for a name nobody could use.
     pub fn rename_device(&mut self, device: &DeviceId, name: &str) -> Result<(), Error> {
+        self.go_on()?;
         self.check_name(device, name)?;
-        let old = self.members.name(device);
+        let old = self.members().name(device);
         if old == name {
             return Ok(());
+        }
+        let own = self.authority.roles(&self.replica.device, &self.view);
+        if !own.iter().any(|role| role == ADMINISTER) {
+            return Err(Error::MayNot { what: "rename devices", role: ADMINISTER });
         }
         self.tell(
             format!("Rename device {old} to {name}"),
@@ -85,32 +102,115 @@ impl Vault {
     /// # Errors
     /// [`Error::NoOperator`]; [`Error::MayNot`]; [`Error::Unknown`] when it is no member.
     pub fn change_roles(&mut self, device: &DeviceId, roles: &[String]) -> Result<(), Error> {
-        let Some(member) = self.members.0.get(device).cloned() else {
-            return Err(Error::Unknown { what: "device", name: device.short(8) });
-        };
+        self.go_on()?;
+        let member = self.present(device)?;
         if member.roles == roles {
             return Ok(());
         }
-        let (sig, by) =
-            self.sign_member("change roles", device, &member.name, roles, member.operator.as_ref())?;
+        let administers = |roles: &[String]| roles.iter().any(|role| role == ADMINISTER);
+        if administers(&member.roles) && !administers(roles) {
+            self.check_others_administer(device)?;
+        }
+        let key = self.administrator("change roles")?;
+        // The statement names the record it stands in.
+        let place = Place { device: self.replica.device, seq: self.next_seq()? };
+        let statement = RolesStatement { vault: &self.replica.vault, device, roles, place };
+        let (sig, by) = (Bytes(key.sign_roles(&statement).to_vec()), key.public());
         let message = format!("Make {} {}", member.name, roles.join(", "));
         self.tell(message, Event::DeviceRoles { device: *device, roles: roles.to_vec(), sig, by })
     }
 
-    /// The member that goes by this name, or whose id begins with it.
+    /// Ends a member's membership. What it wrote up to now, as far as it is here, counts; what comes later counts only where somebody
+    /// builds on it who does not know yet.
+    ///
+    /// # Errors
+    /// [`Error::NoOperator`]; [`Error::MayNot`]; [`Error::Unknown`] when it is no member; [`Error::Usage`] when it made the vault and
+    /// is not this device, or nobody would be left who may let devices in.
+    pub fn revoke_device(&mut self, device: &DeviceId) -> Result<(), Error> {
+        self.go_on()?;
+        let name = self.present(device)?.name;
+        let own = *device == self.replica.device;
+        if self.authority.made_by() == Some(device) && !own {
+            return Err(Error::Usage(format!(
+                "{name} made the vault: only it can end its membership, with `aios devices revoke {name}` there"
+            )));
+        }
+        self.check_others_administer(device)?;
+        let key = self.administrator("revoke devices")?;
+        let last = Place { device: *device, seq: self.view.get(device) };
+        let last = cut_off(&self.view, device, self.id_at(&last)?);
+        let statement = RevocationStatement { vault: &self.replica.vault, device, last };
+        let (sig, by) = (Bytes(key.sign_revocation(&statement).to_vec()), key.public());
+        self.tell(format!("Revoke {name}"), Event::DeviceRevoked { device: *device, last, sig, by })
+    }
+
+    /// Makes what a revoked device wrote after its end count, by a record that builds on it. Gives that record; `None` when nothing
+    /// of it is held.
+    ///
+    /// # Errors
+    /// What the log answers; [`Error::Revoked`].
+    pub fn adopt_device(&mut self, device: &DeviceId) -> Result<Option<RecordId>, Error> {
+        self.go_on()?;
+        let Some(held) = self.held()?.into_iter().find(|held| held.device == *device) else {
+            return Ok(None);
+        };
+        let last = Place { device: *device, seq: held.last };
+        let name = self.members().name(device);
+        let mut draft = Draft::operator(format!("Adopt what {name} wrote after it was revoked"));
+        draft.onto = self.number(&last)?;
+        let event = serde_json::json!({"type": "device.adopted", "device": device, "first": held.first, "last": held.last});
+        if let serde_json::Value::Object(event) = event {
+            draft.push(Item::Event(Event::Other(event)));
+        }
+        self.transaction(|vault| {
+            let record = vault.author_records(draft)?;
+            vault.refresh(&mut |_, _, _| {})?;
+            Ok(Some(record))
+        })
+    }
+
+    fn present(&self, device: &DeviceId) -> Result<aios_core::member::Member, Error> {
+        match self.members().0.get(device) {
+            Some(member) if member.revoked.is_none() => Ok(member.clone()),
+            Some(member) => Err(Error::Usage(format!("{} is revoked already", member.name))),
+            None => Err(Error::Unknown { what: "device", name: device.short(8) }),
+        }
+    }
+
+    /// Whether somebody but `device` may change who is a member.
+    fn check_others_administer(&self, device: &DeviceId) -> Result<(), Error> {
+        let administers = |roles: &[String]| roles.iter().any(|role| role == ADMINISTER);
+        let mut others = self.members().present().filter(|(other, _)| *other != device);
+        match others.any(|(_, member)| member.operator.is_some() && administers(&member.roles)) {
+            true => Ok(()),
+            false => Err(Error::Usage(format!(
+                "no device but {} may let devices in or revoke them: give another that role first, with `aios devices role NAME laptop`",
+                self.members().name(device)
+            ))),
+        }
+    }
+
+    /// The member that goes by this name, or whose id begins with it; one that was revoked only where nobody else does.
     ///
     /// # Errors
     /// [`Error::Unknown`]; [`Error::Usage`] when it could be several.
     pub fn find_member(&self, name: &str) -> Result<DeviceId, Error> {
-        if let Some((device, _)) = self.members.0.iter().find(|(_, member)| member.name == name) {
-            return Ok(*device);
+        let members = &self.members().0;
+        let like = |device: &DeviceId| name.len() >= 4 && device.hex().starts_with(name);
+        let mut found: Vec<&DeviceId> =
+            members.iter().filter(|(_, member)| member.name == name).map(|(device, _)| device).collect();
+        if found.is_empty() {
+            found = members.keys().filter(|device| like(device)).collect();
         }
-        let like = |device: &&DeviceId| name.len() >= 4 && device.hex().starts_with(name);
-        let found: Vec<&DeviceId> = self.members.0.keys().filter(like).collect();
+        if found.len() > 1 && found.iter().any(|device| self.members().is_present(device)) {
+            found.retain(|device| self.members().is_present(device));
+        }
         match found[..] {
             [] => Err(Error::Unknown { what: "device", name: name.to_owned() }),
             [one] => Ok(*one),
-            _ => Err(Error::Usage(format!("several devices have ids that begin with `{name}`"))),
+            _ => Err(Error::Usage(format!(
+                "`{name}` could be several devices: say the start of the id that `aios devices` shows"
+            ))),
         }
     }
 
@@ -124,7 +224,7 @@ impl Vault {
         }
         let folded = name.to_lowercase();
         let taken =
-            self.members.0.iter().any(|(id, member)| id != device && member.name.to_lowercase() == folded);
+            self.members().present().any(|(id, member)| id != device && member.name.to_lowercase() == folded);
         match taken {
             true => Err(Error::NameTaken(name.to_owned())),
             false => Ok(()),
@@ -137,23 +237,11 @@ impl Vault {
     /// [`Error::NoOperator`]; [`Error::MayNot`].
     pub fn administrator(&self, what: &'static str) -> Result<SecretKey, Error> {
         let Some(key) = self.operator()? else { return Err(Error::NoOperator(what)) };
-        match self.members.is_administrator(&key.public(), &self.view) {
+        self.check_revoked()?;
+        match self.authority.may(&key.public(), ADMINISTER, &self.view) {
             true => Ok(key),
             false => Err(Error::MayNot { what, role: ADMINISTER }),
         }
-    }
-
-    fn sign_member(
-        &self,
-        what: &'static str,
-        device: &DeviceId,
-        name: &str,
-        roles: &[String],
-        operator: Option<&DeviceId>,
-    ) -> Result<(Bytes, DeviceId), Error> {
-        let key = self.administrator(what)?;
-        let statement = MemberStatement { vault: &self.replica.vault, device, name, roles, operator };
-        Ok((Bytes(key.sign_member(&statement).to_vec()), key.public()))
     }
 
     fn tell(&mut self, message: String, event: Event) -> Result<(), Error> {

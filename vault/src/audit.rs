@@ -85,7 +85,7 @@ impl Vault {
         let since = query.since.unwrap_or(0) as i64;
         let numbers: Vec<i64> = {
             let mut get = self.db.prepare_cached(
-                "SELECT n FROM record WHERE ends = n AND wall >= ? ORDER BY ms DESC, count DESC, device DESC, seq DESC",
+                "SELECT n FROM record WHERE ends = n AND wall >= ? AND held = 0 ORDER BY ms DESC, count DESC, device DESC, seq DESC",
             )?;
             let rows = get.query_map([since], |row| row.get(0))?;
             rows.collect::<Result<_, _>>()?
@@ -137,7 +137,7 @@ impl Vault {
             record: row.id,
             commit: row.commit.map(|oid| oid.to_string()),
             time: time(row.wall),
-            device: self.members.name(&row.place.device),
+            device: self.members().name(&row.place.device),
             device_id: row.place.device,
             seq: row.place.seq,
             actor: record.header.actor,

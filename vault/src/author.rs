@@ -1,13 +1,16 @@
 //! Writing records of this device: signed, appended to its log, synced, then indexed.
 
+use aios_core::authority::Deed;
 use aios_core::clock::Hlc;
 use aios_core::id::{ContentHash, GitId, RecordId};
 use aios_core::item::Item;
+use aios_core::member::WRITE;
 use aios_core::record::{Body, Header, Record, VERSION};
 
 use crate::chance::now_ms;
-use crate::error::Error;
-use crate::vault::Vault;
+use crate::error::{Error, Refusal};
+use crate::judge::deeds;
+use crate::vault::{RecordRow, Vault};
 
 /// A record above this many bytes of payload goes on in another, so that no reader needs much memory.
 const PART_BYTES: u64 = 8 << 20;
@@ -25,6 +28,8 @@ pub struct Draft {
     pub author: Option<aios_core::record::Author>,
     /// The run it belongs to.
     pub run: Option<String>,
+    /// The number in the database of a held record that it builds on besides what is integrated.
+    pub onto: Option<i64>,
     /// The items, each with its payload where it has one.
     pub items: Vec<(Item, Vec<u8>)>,
 }
@@ -49,15 +54,36 @@ impl Vault {
 
     /// Writes a transaction. When it returns, the records are durable and indexed; documents are not refreshed yet.
     pub(crate) fn author_records(&mut self, draft: Draft) -> Result<RecordId, Error> {
+        self.check_revoked()?;
+        if self.is_left_behind()? {
+            return Err(Error::Copied { name: self.members().name(&self.replica.device) });
+        }
         let author = draft.author.unwrap_or_else(|| self.author());
         let device = self.replica.device;
+        let writes = draft.items.iter().any(|(item, _)| item.changes_tree());
+        let known = self.members().0.contains_key(&device);
+        if writes && known && !self.authority.roles(&device, &self.view).iter().any(|role| role == WRITE) {
+            return Err(Error::MayNot { what: "change files", role: WRITE });
+        }
         let tip = self.tip(&device)?;
-        let onto =
-            self.projected_head()?.map(|oid| GitId::from_slice(oid.as_bytes()).unwrap_or(GitId([0; 20])));
+        // The head is not that of the record's past where it takes in more.
+        let onto = match draft.onto {
+            None => {
+                self.projected_head()?.map(|oid| GitId::from_slice(oid.as_bytes()).unwrap_or(GitId([0; 20])))
+            }
+            Some(_) => None,
+        };
         let mut clock = Hlc::default();
         let mut deps = Vec::new();
-        for n in self.heads()? {
+        let adopted = draft.onto.map(|n| self.row(n)).transpose()?;
+        let known = |row: &RecordRow| {
+            adopted.as_ref().is_some_and(|adopted| adopted.n != row.n && adopted.view.has(&row.place))
+        };
+        for n in self.heads()?.into_iter().chain(draft.onto) {
             let row = self.row(n)?;
+            if known(&row) {
+                continue;
+            }
             clock = clock.max(row.clock);
             if row.place.device != device || tip.is_some_and(|(seq, _, _)| seq != row.place.seq) {
                 deps.push(row.id);
@@ -116,6 +142,10 @@ impl Vault {
     /// Cancels a transaction that a crash left open: its parts have no effect.
     pub(crate) fn abort_open(&mut self) -> Result<(), Error> {
         let device = self.replica.device;
+        // Whoever has the rest of its records may have gone on with them.
+        if self.is_left_behind()? {
+            return Ok(());
+        }
         let Some((seq, id, _)) = self.tip(&device)? else { return Ok(()) };
         let Some(n) = self.number(&aios_core::frontier::Place { device, seq })? else { return Ok(()) };
         let wall = now_ms();
@@ -145,6 +175,9 @@ impl Vault {
     fn write_own(&mut self, records: &[Record]) -> Result<RecordId, Error> {
         let device = self.replica.device;
         let end = self.tip(&device)?.map(|(_, _, spot)| spot);
+        if let Some(first) = records.first() {
+            self.try_deeds(first)?;
+        }
         let list: Vec<&Record> = records.iter().collect();
         let (spots, _) = self.log.append(&device, end, &list)?;
         for (record, spot) in records.iter().zip(spots) {
@@ -154,6 +187,29 @@ impl Vault {
         let Some(last) = records.last() else { return Err(Error::Usage("an empty transaction".into())) };
         self.remember(Some((last.header.seq, last.id)))?;
         Ok(last.id)
+    }
+}
+
+impl Vault {
+    /// What is in the log must be indexable: an event that does not hold must not get there.
+    fn try_deeds(&self, record: &Record) -> Result<(), Error> {
+        // Few records hold one, and a large body takes long to read.
+        if !std::str::from_utf8(&record.body_line).is_ok_and(|body| body.contains(r#""t":"event""#)) {
+            return Ok(());
+        }
+        let items = record.body()?.items;
+        if !items.iter().any(|item| matches!(item, Item::Event(event) if Deed::is(event))) {
+            return Ok(());
+        }
+        let mut view = self.fit(record)?.past;
+        view.add(record.header.place());
+        let mut authority = (*self.authority).clone();
+        for deed in deeds(record, &view, &items) {
+            let refused = |why| Error::Refused { place: deed.place, why: Refusal::Member(why) };
+            authority.weigh(&deed).map_err(refused)?;
+            authority.add(deed);
+        }
+        Ok(())
     }
 }
 

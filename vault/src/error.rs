@@ -79,6 +79,31 @@ pub enum Error {
         /// The role it takes.
         role: &'static str,
     },
+    /// This device is no member any more.
+    #[error(
+        "this device, {name}, was revoked by {by}: its files stay as they are, and nothing of them is taken in or sent"
+    )]
+    Revoked {
+        /// Its name.
+        name: String,
+        /// The name of the device that revoked it.
+        by: String,
+        /// When, ms since the Unix epoch.
+        time: u64,
+    },
+    /// This device is no member, for what let it in does not count.
+    #[error(
+        "this device was let in by one that was revoked already: its files stay as they are, and nothing of them is taken in or sent"
+    )]
+    NoMember,
+    /// A folder that must not write as the device it was.
+    #[error(
+        "this folder is a copy of device {name}, or was restored from an older state of it, and may not let itself in as a device of its own"
+    )]
+    Copied {
+        /// The device it was.
+        name: String,
+    },
     /// The system's random source failed.
     #[error("no random bytes from the system: {0}")]
     Random(String),
@@ -216,6 +241,9 @@ pub enum Refusal {
     /// Not a member.
     #[error("its device is not a member of the vault")]
     Stranger,
+    /// Its device may not do that.
+    #[error("its device does not have the role `{0}`")]
+    Right(&'static str),
     /// An event of it does not hold.
     #[error("{0}")]
     Member(#[from] MemberError),
@@ -253,6 +281,8 @@ impl Error {
             Error::Root(_) => "check that the disk is mounted and the folder is readable".into(),
             Error::Paused(_) => "finish or abort it with git and go back with `git switch main`".into(),
             Error::Disk(e) => e.hint().into(),
+            Error::Revoked { .. } | Error::NoMember => "copy what you need out of the folder; to come back, take `.aios` and `.git` away and join anew".into(),
+            Error::Copied { .. } => "sync with a device that has what it wrote since; or take `.aios` and `.git` away and join anew".into(),
             Error::NoOperator(_) => "do it on the device where the vault was made".into(),
             Error::MayNot { role, .. } => format!("do it on a device that has it: `aios devices` shows who has `{role}`"),
             Error::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => "free some space; nothing acknowledged is lost".into(),

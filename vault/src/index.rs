@@ -1,4 +1,5 @@
-//! The items of the log, indexed in the database: the [`History`] that folding reads.
+//! The items of the log, indexed in the database: the [`History`] that folding reads. Held records are indexed too, and read
+//! by nobody before they count.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -93,12 +94,12 @@ pub struct SqlHistory<'d> {
 }
 
 const TOUCH: &str = "SELECT i.act, i.path, i.kind, i.mode, i.hash, i.git, i.size, i.epoch, i.character, i.base, i.rank, i.idx,
-    r.device, r.seq, r.ms, r.count, r.view FROM item i JOIN record r ON r.n = i.record";
+    r.device, r.seq, r.ms, r.count, r.view FROM item i JOIN record r ON r.n = i.record AND r.held = 0";
 
 /// In order of the primary key, so that what follows the newest known is a range of it.
 const TOUCHES_AFTER: &str =
     "SELECT i.act, i.path, i.kind, i.mode, i.hash, i.git, i.size, i.epoch, i.character, i.base, i.rank, i.idx,
-    r.device, r.seq, r.ms, r.count, r.view, i.record FROM item i JOIN record r ON r.n = i.record
+    r.device, r.seq, r.ms, r.count, r.view, i.record FROM item i JOIN record r ON r.n = i.record AND r.held = 0
     WHERE i.doc = ? AND (i.record, i.idx) > (?, ?) ORDER BY i.record, i.idx";
 
 impl SqlHistory<'_> {
@@ -135,7 +136,8 @@ impl SqlHistory<'_> {
     ) -> Result<(std::collections::BTreeSet<DocId>, Vec<FolderMove>), Error> {
         let mut docs = std::collections::BTreeSet::new();
         let mut get = self.db.prepare_cached(
-            "SELECT DISTINCT i.doc FROM record r JOIN item i ON i.record = r.n WHERE r.device = ? AND r.seq > ? AND r.seq <= ?",
+            "SELECT DISTINCT i.doc FROM record r JOIN item i ON i.record = r.n
+             WHERE r.device = ? AND r.seq > ? AND r.seq <= ? AND r.held = 0",
         )?;
         for end in view.iter() {
             let from = known.get(&end.device);
@@ -284,7 +286,7 @@ impl History for SqlHistory<'_> {
 
     fn folder_moves(&self) -> Result<Vec<FolderMove>, Error> {
         let mut get = self.db.prepare_cached(
-            "SELECT r.device, r.seq, r.ms, r.count, m.idx, m.src, m.dst FROM moved m JOIN record r ON r.n = m.record",
+            "SELECT r.device, r.seq, r.ms, r.count, m.idx, m.src, m.dst FROM moved m JOIN record r ON r.n = m.record AND r.held = 0",
         )?;
         let mut rows = get.query([])?;
         let mut out = Vec::new();

@@ -15,6 +15,7 @@ use rusqlite::{OptionalExtension, params};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use crate::absorb::AbsorbOptions;
 use crate::chance::now_ms;
 use crate::db;
 use crate::error::{Error, Refusal};
@@ -38,7 +39,7 @@ struct RawBody<'a> {
 
 /// What checking a record found out about it.
 pub(crate) struct Fit {
-    past: View,
+    pub past: View,
     parents: Vec<i64>,
 }
 
@@ -108,18 +109,10 @@ impl Vault {
             sound(&self.replica.vault, &item).map_err(|why| refuse(Refusal::Item(why)))?;
             items.push(item);
         }
-        // Authority first: the vault's first record brings its own member (I7).
-        for item in &items {
-            if let Item::Event(event) = item {
-                self.apply_event(place, &fit.past, header.wall, header.clock, event)?;
-            }
-        }
-        if !self.members.admits(place, &fit.past) {
-            return Err(refuse(Refusal::Stranger));
-        }
-
         let mut view = fit.past.clone();
         view.add(place);
+        // Authority first: the vault's first record brings its own member (I7).
+        let deeds = self.admit_record(record, &fit.past, &view, &items)?;
         let ends_transaction = !body.more && !body.abort;
         let open = self.open_parts(&place.device)?;
         if !open.is_empty() && !header.deps.is_empty() {
@@ -146,10 +139,6 @@ impl Vault {
             let heads = self.commit_heads(&fit.parents)?;
             self.set_heads(n, false, &heads)?;
         }
-        for parent in &fit.parents {
-            self.db.prepare_cached("DELETE FROM head WHERE n = ?")?.execute([parent])?;
-        }
-        self.db.prepare_cached("INSERT INTO head VALUES(?)")?.execute([n])?;
         let end = spot.at + record.entry_len() as u64;
         self.db.prepare_cached("INSERT OR REPLACE INTO tip VALUES(?, ?, ?, ?, ?)")?.execute(params![
             place.device.as_bytes(),
@@ -158,7 +147,49 @@ impl Vault {
             spot.segment as i64,
             end as i64
         ])?;
-        self.view.add(place);
+        self.settle_conflicts(n, &items)?;
+        self.judge(n, &deeds)?;
+        self.integrate_indexed(n, place, &fit, view, !deeds.is_empty())
+    }
+
+    /// Whether a record that was indexed counts, and what else does now.
+    fn integrate_indexed(
+        &mut self,
+        n: i64,
+        place: Place,
+        fit: &Fit,
+        view: View,
+        judged: bool,
+    ) -> Result<(), Error> {
+        let counts = place.seq <= self.authority.bound(&place.device);
+        if counts && self.view.covers(&fit.past) && !(judged && self.authority.is_contested()) {
+            for parent in &fit.parents {
+                self.db.prepare_cached("DELETE FROM head WHERE n = ?")?.execute([parent])?;
+            }
+            self.db.prepare_cached("INSERT INTO head VALUES(?)")?.execute([n])?;
+            if self.authority.is_contested() {
+                self.db.prepare_cached("UPDATE record SET held = 0 WHERE n = ?")?.execute([n])?;
+            }
+            self.view.add(place);
+            return Ok(());
+        }
+        let new = match (judged, counts) {
+            (true, _) => self.counting()?,
+            // What it builds on counts with it.
+            (false, true) => self.view.union(&view),
+            (false, false) => return Ok(()),
+        };
+        self.set_view(new)
+    }
+
+    fn settle_conflicts(&self, n: i64, items: &[Item]) -> Result<(), Error> {
+        for item in items {
+            if let Item::Event(Event::ConflictSettled { id }) = item {
+                self.db
+                    .prepare_cached("INSERT OR IGNORE INTO settled VALUES(?, ?)")?
+                    .execute(params![id, n])?;
+            }
+        }
         Ok(())
     }
 
@@ -167,8 +198,8 @@ impl Vault {
         let parents = serde_json::to_string(&fit.parents).unwrap_or_default();
         self.db
             .prepare_cached(
-                "INSERT INTO record(device, seq, id, ms, count, wall, view, segment, at, len, ends, tree, heads, parents)
-                 VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL, 0, '[]', ?)",
+                "INSERT INTO record(device, seq, id, ms, count, wall, view, segment, at, len, ends, tree, heads, parents, held)
+                 VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL, 0, '[]', ?, ?)",
             )?
             .execute(params![
                 header.device.as_bytes(),
@@ -181,7 +212,9 @@ impl Vault {
                 spot.segment as i64,
                 spot.at as i64,
                 record.entry_len() as i64,
-                parents
+                parents,
+                // Until it is known to count.
+                self.authority.is_contested()
             ])?;
         Ok(self.db.last_insert_rowid())
     }
@@ -269,12 +302,13 @@ impl Vault {
         }
         if let Item::History { tip } = item {
             self.db
-                .prepare_cached("INSERT OR IGNORE INTO apart VALUES(?, 1, NULL, NULL)")?
-                .execute([tip.as_bytes()])?;
+                .prepare_cached("INSERT OR IGNORE INTO apart VALUES(?, ?, 1, NULL, NULL)")?
+                .execute(params![tip.as_bytes(), n])?;
         }
         if let Some(content) = item.detached() {
-            self.db.prepare_cached("INSERT OR IGNORE INTO apart VALUES(?, 0, ?, ?)")?.execute(params![
+            self.db.prepare_cached("INSERT OR IGNORE INTO apart VALUES(?, ?, 0, ?, ?)")?.execute(params![
                 content.git.as_bytes(),
+                n,
                 content.hash.as_bytes(),
                 content.size as i64
             ])?;
@@ -376,47 +410,6 @@ impl Vault {
         Ok(maximal.map(|row| row.n).collect())
     }
 
-    fn apply_event(
-        &mut self,
-        place: Place,
-        past: &View,
-        wall: u64,
-        clock: Hlc,
-        event: &Event,
-    ) -> Result<(), Error> {
-        let refuse = |why: aios_core::member::MemberError| Error::Refused { place, why: why.into() };
-        let vault = self.replica.vault;
-        self.members.apply(&vault, place, past, wall, event).map_err(refuse)?;
-        match event {
-            Event::ConflictSettled { id } => {
-                self.db.prepare_cached("INSERT OR IGNORE INTO settled VALUES(?)")?.execute([id])?;
-            }
-            Event::RulesAccepted { path, hash, sig, by } => {
-                let valid = <[u8; 64]>::try_from(sig.0.as_slice())
-                    .is_ok_and(|sig| aios_core::key::verify_acceptance(by, &vault, path, hash, &sig));
-                let mut known = past.clone();
-                known.add(place);
-                if valid && self.members.is_operator(by, &known) {
-                    self.accept_version(path, hash, clock)?;
-                }
-            }
-            _ => {}
-        }
-        db::set_meta(&self.db, "members", &crate::members::write(&self.members)?)
-    }
-
-    fn accept_version(&self, path: &str, hash: &aios_core::id::ContentHash, clock: Hlc) -> Result<(), Error> {
-        let mut known = self.db.prepare_cached("SELECT ms, n FROM accepted WHERE path = ?")?;
-        let last: Option<(i64, i64)> =
-            known.query_row([path], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
-        if last.is_none_or(|last| last < (clock.0 as i64, i64::from(clock.1))) {
-            self.db
-                .prepare_cached("INSERT OR REPLACE INTO accepted VALUES(?, ?, ?, ?)")?
-                .execute(params![path, hash.as_bytes(), clock.0 as i64, clock.1])?;
-        }
-        Ok(())
-    }
-
     /// Takes in records from a peer, in causal order: checks them, writes them to the log durably, indexes them.
     /// Stops at the first that does not fit; those before it stay.
     pub fn integrate(&mut self, records: &[Record]) -> Result<Integrated, Error> {
@@ -439,7 +432,7 @@ impl Vault {
         let mut failed = None;
         let mut fitting: Vec<&Record> = Vec::new();
         let mut held: BTreeMap<DeviceId, u64> = BTreeMap::new();
-        let mut reach = self.view.clone();
+        let mut reach = frontier.view();
         for record in rest {
             let header = &record.header;
             let blocked = held.contains_key(&header.device);
@@ -471,7 +464,7 @@ impl Vault {
         // nothing that does not fit ever enters the log, and nothing enters the database that the log does not have (I9).
         let mut good = 0;
         self.db.execute_batch("SAVEPOINT trial")?;
-        let (view, members) = (self.view.clone(), self.members.clone());
+        let (view, shown, authority) = (self.view.clone(), self.shown.clone(), self.authority.clone());
         for record in records {
             let trial = self.fit(record).and_then(|fit| self.index(record, Spot::default(), fit));
             if let Err(e) = trial {
@@ -482,7 +475,15 @@ impl Vault {
         }
         self.db.execute_batch("ROLLBACK TO trial; RELEASE trial")?;
         self.long.forget();
-        (self.view, self.members) = (view, members);
+        let back = !self.view.covers(&view);
+        (self.view, self.shown, self.authority) = (view, shown, authority);
+        if back {
+            // What is on disk was saved by someone who had before them what is taken back, and builds on it. Where taking in must wait,
+            // files are not written either.
+            if let Err(e) = self.absorb(&AbsorbOptions::default(), &mut |_, _, _| {}) {
+                tracing::warn!(error = %e, "not taken in before records are taken back");
+            }
+        }
         let good = &records[..good];
         let mut spots: BTreeMap<Place, Spot> = BTreeMap::new();
         let devices: BTreeSet<DeviceId> = good.iter().map(|record| record.header.device).collect();

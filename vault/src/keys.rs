@@ -95,6 +95,34 @@ impl Keys {
         &self.folder
     }
 
+    /// The device whose folder this one's was, for as long as nobody else is known to have heard of that.
+    ///
+    /// # Errors
+    /// What the disk answers.
+    pub fn was(&self) -> Result<Option<DeviceId>, Error> {
+        let path = self.folder.join("was");
+        match std::fs::read_to_string(&path) {
+            Ok(text) => Ok(text.trim().parse().ok()),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(Error::io("read", &path, e)),
+        }
+    }
+
+    /// Remembers which device's folder this one's was, or that others have heard of it.
+    ///
+    /// # Errors
+    /// What the disk answers.
+    pub fn set_was(&self, device: Option<&DeviceId>) -> Result<(), Error> {
+        let path = self.folder.join("was");
+        match device {
+            Some(device) => Ok(durable::replace(&path, format!("{device}\n").as_bytes())?),
+            None => match std::fs::remove_file(&path) {
+                Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(Error::io("remove", &path, e)),
+                _ => Ok(()),
+            },
+        }
+    }
+
     /// What is remembered of the log. Anything unreadable counts as nothing: the cost is a new actor.
     pub fn memory(&self) -> Option<Memory> {
         let text = std::fs::read(self.folder.join("memory.json")).ok()?;

@@ -79,7 +79,8 @@ impl Vault {
     /// Whether every other member has durably applied all integrated records; not so where there is no other (I12).
     pub fn synced(&self) -> Result<bool, Error> {
         let peers = self.peers()?;
-        let mut others = self.members.0.keys().filter(|device| **device != self.replica.device).peekable();
+        let present = self.members().present().map(|(device, _)| device);
+        let mut others = present.filter(|device| **device != self.replica.device).peekable();
         let applied = |device: &DeviceId| {
             peers
                 .get(device)

@@ -124,8 +124,9 @@ impl Vault {
     /// Computes every commit that is missing, writes its objects, and gives the commit of all integrated records.
     pub(crate) fn project(&mut self, progress: Progress<'_>) -> Result<Option<Point>, Error> {
         let waiting: Vec<i64> = {
-            let mut get =
-                self.db.prepare_cached("SELECT n FROM record WHERE tree = 1 AND git IS NULL ORDER BY n")?;
+            let mut get = self.db.prepare_cached(
+                "SELECT n FROM record WHERE tree = 1 AND git IS NULL AND held = 0 ORDER BY n",
+            )?;
             let rows = get.query_map([], |row| row.get(0))?;
             rows.collect::<Result<_, _>>()?
         };

@@ -19,7 +19,8 @@ const CHUNK: usize = 8 << 20;
 impl Vault {
     /// Moves `main` to `point` and brings the index along, unless the user's own git work is in the way.
     pub(crate) fn publish(&mut self, point: &Point) -> Result<(), Error> {
-        if git::state(&self.repo)? != git::State::Normal || self.apart_missing()? {
+        let waits = git::state(&self.repo)? != git::State::Normal || self.check_revoked().is_err();
+        if waits || self.apart_missing()? {
             return Ok(());
         }
         let main = git::read_ref(&self.repo, git::MAIN)?;
@@ -87,7 +88,8 @@ impl Vault {
 
     /// Mirrors what is new in the logs to `refs/aios/log/DEVICE`.
     pub(crate) fn mirror(&mut self) -> Result<(), Error> {
-        for (device, (seq, _)) in self.frontier()?.0 {
+        // Payloads of held records are in no tree, so that the mirror could not give them back.
+        for Place { device, seq } in self.view.clone().iter() {
             let key = format!("mirror:{device}");
             let done = db::meta(&self.db, &key)?
                 .and_then(|bytes| bytes.try_into().ok())
@@ -157,7 +159,7 @@ impl Vault {
 
     /// The blobs and history tips that are named by the log and not here: git id, and hash and size of a blob.
     pub(crate) fn missing_apart(&self) -> Result<Vec<Apart>, Error> {
-        let mut get = self.db.prepare_cached("SELECT git, kind, hash, size FROM apart")?;
+        let mut get = self.db.prepare_cached("SELECT DISTINCT a.git, a.kind, a.hash, a.size FROM apart a JOIN record r ON r.n = a.n WHERE r.held = 0")?;
         let mut rows = get.query([])?;
         let odb = self.repo.odb().map_err(git_error)?;
         let mut out = Vec::new();

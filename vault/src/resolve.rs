@@ -81,7 +81,7 @@ impl Vault {
             let wall = n.map(|n| self.row(n)).transpose()?.map(|row| time(row.wall));
             values.push(ListedValue {
                 value: text,
-                device: value.place.map(|place| self.members.name(&place.device)),
+                device: value.place.map(|place| self.members().name(&place.device)),
                 time: wall,
             });
         }

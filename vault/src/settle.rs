@@ -35,7 +35,7 @@ impl Vault {
     /// Brings the working files in line with the documents.
     pub(crate) fn settle(&mut self, progress: Progress<'_>) -> Result<Settled, Error> {
         let mut out = Settled::default();
-        if self.paused()?.is_some() {
+        if self.paused()?.is_some() || self.check_revoked().is_err() {
             return Ok(out);
         }
         let dirty: Vec<DocId> = {

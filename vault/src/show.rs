@@ -286,14 +286,16 @@ impl Vault {
 
     fn hide_settled(&self, state: &mut State) -> Result<(), Error> {
         let rows: Vec<String> = {
-            let mut get =
-                self.db.prepare_cached("SELECT c.row FROM settled s CROSS JOIN conflict c ON s.id = c.id")?;
+            let mut get = self.db.prepare_cached(
+                "SELECT DISTINCT c.row FROM settled s CROSS JOIN conflict c ON s.id = c.id
+                 CROSS JOIN record r ON r.n = s.n WHERE r.held = 0",
+            )?;
             let rows = get.query_map([], |row| row.get(0))?;
             rows.collect::<Result<_, _>>()?
         };
         if !rows.is_empty() {
             rows.iter().for_each(|row| state.remove(row));
-            self.db.execute("DELETE FROM conflict WHERE id IN (SELECT id FROM settled)", [])?;
+            self.db.execute("DELETE FROM conflict WHERE id IN (SELECT s.id FROM settled s JOIN record r ON r.n = s.n WHERE r.held = 0)", [])?;
         }
         Ok(())
     }
@@ -301,8 +303,9 @@ impl Vault {
     /// The `state` hash of all projected rows (I1).
     pub fn state(&self) -> Result<String, Error> {
         let mut state = self.state_sum()?;
-        for (device, member) in &self.members.0 {
-            state.add(&format!("member {device} {} {}", member.name, member.roles.join(",")));
+        for (device, member) in &self.members().0 {
+            let end = member.revoked.map(|revoked| format!(" revoked {}", revoked.last)).unwrap_or_default();
+            state.add(&format!("member {device} {} {}{end}", member.name, member.roles.join(",")));
         }
         Ok(state.hex())
     }

@@ -11,6 +11,7 @@ use crate::db;
 use crate::disk::{self, ReadError};
 use crate::error::Error;
 use crate::git;
+use crate::judge::Held;
 use crate::survey::{Problem, Saved, Survey};
 use crate::vault::{Progress, Vault};
 
@@ -23,6 +24,8 @@ pub struct Device {
     pub name: String,
     /// Its roles.
     pub roles: Vec<String>,
+    /// Whether its membership has ended.
+    pub revoked: bool,
 }
 
 /// Another member, as status shows it.
@@ -57,7 +60,8 @@ pub struct Status {
     pub state: String,
     /// The last record of each device.
     pub frontier: Frontier,
-    /// How many records are held because their clock is far ahead.
+    /// How many records are held: their device was revoked and nobody builds on them, or their clock is far ahead. What they
+    /// are is among the problems.
     pub held: u64,
     /// Why aios neither reads nor writes the working files, if it does not.
     pub paused: Option<String>,
@@ -81,23 +85,43 @@ impl Vault {
     /// Where things stand.
     pub fn status(&mut self, progress: Progress<'_>) -> Result<Status, Error> {
         let device = self.replica.device;
-        let member = self.members.0.get(&device);
+        let member = self.members().0.get(&device);
         let device = Device {
             id: device,
-            name: self.members.name(&device),
+            name: self.members().name(&device),
             roles: member.map(|member| member.roles.clone()).unwrap_or_default(),
+            revoked: self.check_revoked().is_err(),
         };
-        let paused = self.paused()?;
         let (mut pending, mut problems) = (Vec::new(), Vec::new());
+        let paused = match self.check_revoked() {
+            Ok(()) => self.paused()?,
+            Err(e) => {
+                problems.push(Problem::of_all(&e));
+                Some(e.to_string())
+            }
+        };
         if paused.is_none() {
             self.look(&mut pending, &mut problems, progress)?;
         }
-        let held = self.count("SELECT count(*) FROM held")?;
-        if held > 0 {
+        let ahead = self.count("SELECT count(*) FROM held")?;
+        if ahead > 0 {
             problems.push(Problem {
                 path: String::new(),
-                problem: format!("{held} records are held: their clock is more than a day ahead of this device's"),
+                problem: format!("{ahead} records are held: their clock is more than a day ahead of this device's"),
                 hint: "set the clock of the device that made them, and this one's; they count once their time has come".into(),
+            });
+        }
+        let mut held = ahead;
+        for Held { device, first, last } in self.held()? {
+            held += last + 1 - first;
+            let name = self.members().name(&device);
+            problems.push(Problem {
+                path: String::new(),
+                problem: format!(
+                    "{} records that {name} wrote after it was revoked are held: nobody who did not know of that builds on them",
+                    last + 1 - first
+                ),
+                hint: format!("`aios devices adopt {name}` makes them count; else there is nothing to do"),
             });
         }
         let conflicts = self.count("SELECT count(*) FROM conflict")?;
@@ -109,7 +133,7 @@ impl Vault {
         let peers = self.peer_status()?;
         let synced = match peers.is_empty() {
             true => None,
-            false => Some(pending.is_empty() && held == 0 && paused.is_none() && self.synced()?),
+            false => Some(pending.is_empty() && ahead == 0 && paused.is_none() && self.synced()?),
         };
         Ok(Status {
             vault: self.id(),
@@ -214,7 +238,7 @@ impl Vault {
     fn peer_status(&self) -> Result<Vec<PeerStatus>, Error> {
         let known = self.peers()?;
         let mut out = Vec::new();
-        for (id, member) in self.members.0.iter().filter(|(id, _)| **id != self.replica.device) {
+        for (id, member) in self.members().present().filter(|(id, _)| **id != self.replica.device) {
             let peer = known.get(id).cloned().unwrap_or_default();
             out.push(PeerStatus {
                 id: *id,

@@ -84,7 +84,7 @@ impl Vault {
     pub fn undo_run(&mut self, run: &str) -> Result<Undone, Error> {
         let numbers: Vec<i64> = {
             let mut get = self.db.prepare_cached(
-                "SELECT n FROM record WHERE tree = 1 AND ends = n ORDER BY ms DESC, count DESC, device DESC, seq DESC",
+                "SELECT n FROM record WHERE tree = 1 AND ends = n AND held = 0 ORDER BY ms DESC, count DESC, device DESC, seq DESC",
             )?;
             let rows = get.query_map([], |row| row.get(0))?;
             rows.collect::<Result<_, _>>()?
@@ -319,7 +319,7 @@ impl Vault {
 
     fn reversed(&mut self, row: &RecordRow) -> Result<Reversed, Error> {
         let message = self.log.record(&row.place.device, row.spot)?.body()?.message;
-        let name = self.members.0.get(&row.place.device).map(|member| member.name.clone());
+        let name = self.members().0.get(&row.place.device).map(|member| member.name.clone());
         Ok(Reversed {
             record: row.id,
             device: name.unwrap_or_else(|| row.place.device.short(8)),

@@ -1,8 +1,10 @@
 //! One replica of a vault, opened: the log, the database that projects it, the working files and git.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
+use aios_core::authority::Authority;
 use aios_core::clock::Hlc;
 use aios_core::frontier::{Frontier, Place, View};
 use aios_core::id::{DeviceId, RecordId, VaultId};
@@ -11,12 +13,11 @@ use aios_core::member::Members;
 use aios_core::record::Author;
 use rusqlite::{OptionalExtension, params};
 
-use crate::chance::now_ms;
 use crate::db::Database;
 use crate::disk::{Lock, Writer};
 use crate::error::Error;
 use crate::index::{Long, SqlHistory};
-use crate::keys::{Keys, Memory, new_actor};
+use crate::keys::Keys;
 use crate::layout::{Layout, Replica};
 use crate::log::{Log, Spot};
 use crate::open::Open;
@@ -39,7 +40,8 @@ pub struct Vault {
     pub(crate) log: Log,
     pub(crate) repo: git2::Repository,
     pub(crate) writer: Writer,
-    pub(crate) members: Members,
+    /// Shared with the copy that a transaction falls back on.
+    pub(crate) authority: Arc<Authority>,
     pub(crate) actor: [u8; 16],
     pub(crate) recent: Recent,
     pub(crate) open: Open,
@@ -48,7 +50,7 @@ pub struct Vault {
         std::collections::HashMap<(aios_core::id::DocId, Vec<(Place, u32)>), crate::text::Reading>,
     /// The last large comparison of two views: what is shown on disk is next asked for by the projection to git.
     pub(crate) compared: Option<(View, View, Vec<crate::show::Change>)>,
-    /// All integrated records.
+    /// All integrated records: those of the log that count.
     pub(crate) view: View,
     /// The records the document tables show.
     pub(crate) shown: View,
@@ -178,10 +180,7 @@ impl Vault {
     ) -> Result<Self, Error> {
         let repo = git::open_or_init(layout.root())?;
         let writer = Writer::open(layout.root())?;
-        let members = match db::meta(&db, "members")? {
-            Some(text) => crate::members::read(&text)?,
-            None => Members::default(),
-        };
+        let authority = Arc::new(crate::judge::read(&db, &replica.vault)?);
         let shown = match db::meta(&db, "shown")? {
             Some(bytes) => db::read_view(&bytes)?,
             None => View::new(),
@@ -195,7 +194,7 @@ impl Vault {
             long: Long::default(),
             repo,
             writer,
-            members,
+            authority,
             actor: [0; 16],
             recent: Recent::default(),
             open: Open::default(),
@@ -205,32 +204,13 @@ impl Vault {
             shown,
             lock: Some(lock),
         };
-        vault.view = vault.frontier()?.view();
+        vault.view = vault.counting()?;
         Ok(vault)
     }
 
     /// The items of the log.
     pub(crate) fn history(&self) -> SqlHistory<'_> {
         SqlHistory { db: &self.db, long: &self.long }
-    }
-
-    /// Takes up the Automerge actor of this incarnation, or a new one if the log is not the one remembered:
-    /// two incarnations of one actor break a document for good.
-    fn recall(&mut self) -> Result<(), Error> {
-        let device = self.replica.device;
-        let tip = self.frontier()?.0.get(&device).copied();
-        let memory = self.keys.memory().filter(|memory| memory.tip == tip);
-        let actor = memory.and_then(|memory| data_encoding::HEXLOWER.decode(memory.actor.as_bytes()).ok());
-        if let Some(actor) = actor.and_then(|bytes| <[u8; 16]>::try_from(bytes).ok()) {
-            self.actor = actor;
-            return Ok(());
-        }
-        self.actor = new_actor(now_ms())?;
-        self.remember(tip)
-    }
-
-    pub(crate) fn remember(&self, tip: Option<(u64, RecordId)>) -> Result<(), Error> {
-        self.keys.remember(&Memory { tip, actor: data_encoding::HEXLOWER.encode(&self.actor) })
     }
 
     /// The vault's folder.
@@ -263,9 +243,9 @@ impl Vault {
         self.keys.operator()
     }
 
-    /// The members.
+    /// The members, those that were revoked included.
     pub fn members(&self) -> &Members {
-        &self.members
+        self.authority.members()
     }
 
     /// All integrated records.
@@ -273,7 +253,7 @@ impl Vault {
         &self.view
     }
 
-    /// The last record of each device.
+    /// The last record of each device in the log, held ones included.
     pub fn frontier(&self) -> Result<Frontier, Error> {
         let mut get = self.db.prepare_cached("SELECT device, seq, id FROM tip")?;
         let mut rows = get.query([])?;
@@ -357,7 +337,7 @@ impl Vault {
         crate::disk::fault::point("database.begin")
             .map_err(|e| Error::io("write", &self.layout.database(), e))?;
         self.db.execute_batch("BEGIN IMMEDIATE")?;
-        let (view, shown, members) = (self.view.clone(), self.shown.clone(), self.members.clone());
+        let (view, shown, authority) = (self.view.clone(), self.shown.clone(), self.authority.clone());
         let done = work(self).and_then(|value| {
             crate::disk::fault::point("database.commit")
                 .map_err(|e| Error::io("write", &self.layout.database(), e))?;
@@ -369,14 +349,14 @@ impl Vault {
             let _ = self.db.execute_batch("ROLLBACK");
             self.long.forget();
             self.open.forget();
-            (self.view, self.shown, self.members) = (view, shown, members);
+            (self.view, self.shown, self.authority) = (view, shown, authority);
         }
         done
     }
 
     /// Who git history shows for what is done on this device: the user's git identity, else the device's name.
     pub(crate) fn author(&self) -> Author {
-        let device = self.members.name(&self.replica.device);
+        let device = self.members().name(&self.replica.device);
         let config = self.repo.config().and_then(|mut config| config.snapshot());
         let get = |key: &str| {
             config

@@ -1,6 +1,7 @@
 //! `aios devices`
 
 use aios_core::id::DeviceId;
+use aios_core::member::Member;
 use aios_vault::Vault;
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -33,11 +34,19 @@ pub fn run(args: &DevicesArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliErr
             vault.change_roles(&device, &roles)?;
         }
         Some(DevicesCommand::Revoke { name }) => {
-            vault.find_member(name)?;
-            return Err(CliError::failed(
-                format!("{name} is still a member: this version of aios cannot revoke a device yet"),
-                "keep it from syncing by taking its folder and keys off it",
+            let device = vault.find_member(name)?;
+            vault.revoke_device(&device)?;
+            ui.note(format!(
+                "{name} is revoked. It keeps the files it has: change the passwords and keys that lie on it. \
+                 The others learn of it when they sync."
             ));
+        }
+        Some(DevicesCommand::Adopt { name }) => {
+            let device = vault.find_member(name)?;
+            match vault.adopt_device(&device)? {
+                Some(record) => ui.note(format!("what {name} wrote counts, by record {}", record.short(12))),
+                None => ui.note(format!("nothing that {name} wrote is held")),
+            }
         }
     }
     if args.command.is_some() {
@@ -57,9 +66,10 @@ fn list(vault: &Vault, ui: &mut Ui) -> Result<(), CliError> {
         let time = |ms: u64| Timestamp::from_millisecond(ms as i64).ok().map(|time| time.to_string());
         rows.push(json!({
             "id": device, "name": member.name, "roles": member.roles,
-            "added": time(member.time), "revoked": null, "last_seen": seen.and_then(time),
+            "added": time(member.time), "revoked": member.revoked.and_then(|revoked| time(revoked.time)),
+            "last_seen": seen.and_then(time),
         }));
-        ui.line(describe(vault, device, &member.name, &member.roles, seen.and_then(time), ui))?;
+        ui.line(describe(vault, device, member, seen.and_then(time), ui))?;
     }
     match ui.json() {
         true => ui.value(&rows),
@@ -67,18 +77,16 @@ fn list(vault: &Vault, ui: &mut Ui) -> Result<(), CliError> {
     }
 }
 
-fn describe(
-    vault: &Vault,
-    device: &DeviceId,
-    name: &str,
-    roles: &[String],
-    seen: Option<String>,
-    ui: &Ui,
-) -> String {
-    let when = match (*device == vault.device(), seen) {
-        (true, _) => "this device".to_owned(),
-        (false, Some(time)) => format!("last seen {time}"),
-        (false, None) => "never seen".to_owned(),
+fn describe(vault: &Vault, device: &DeviceId, member: &Member, seen: Option<String>, ui: &Ui) -> String {
+    let Member { name, roles, revoked, .. } = member;
+    let when = match (revoked, *device == vault.device(), seen) {
+        (Some(revoked), own, _) => {
+            let this = if own { "this device, " } else { "" };
+            format!("{this}revoked by {}", vault.members().name(&revoked.place.device))
+        }
+        (None, true, _) => "this device".to_owned(),
+        (None, false, Some(time)) => format!("last seen {time}"),
+        (None, false, None) => "never seen".to_owned(),
     };
     let name = ui.paint(Style::Bold, format!("{name:<16}"));
     format!("{name} {}  {when}  {}", device.short(8), roles.join(", "))

@@ -39,7 +39,9 @@ pub fn run(_args: &StatusArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliErr
     if let Some(why) = &status.paused {
         let text = ui.paint(Style::Yellow, format!("paused: {why}"));
         ui.line(text)?;
-        ui.line("  finish or abort it with git and go back with `git switch main`")?;
+        if !status.device.revoked {
+            ui.line("  finish or abort it with git and go back with `git switch main`")?;
+        }
     } else if status.pending.is_empty() {
         ui.line("nothing to take in")?;
     } else {

@@ -7,7 +7,7 @@ use aios_sync::control::{Answer, Client, Request};
 use aios_sync::error::{Fault, Peer, SyncError};
 use aios_sync::exchange::Progress;
 use aios_sync::node::{Node, Settings};
-use aios_sync::session::{SyncReport, Trouble, sync};
+use aios_sync::session::{SyncReport, Trouble, introduce, sync};
 use aios_sync::site::Site;
 use aios_sync::ticket::TicketError;
 use tokio::runtime::Runtime;
@@ -95,6 +95,7 @@ fn by_daemon(mut client: Client, args: &SyncArgs, timeout: Duration) -> Result<S
 fn here(site: &Site, args: &SyncArgs, timeout: Duration, ui: &Ui) -> Result<SyncReport, CliError> {
     let settings = Settings { port: site.port(), ..settings(ui)? };
     let report = runtime()?.block_on(async {
+        introduce(site, &settings, timeout).await?;
         let node = Node::start(site.key(), site.opener(), settings).await?;
         site.keep_port(node.net().port())?;
         let report = sync(site, &node, args.peer.clone(), timeout).await;

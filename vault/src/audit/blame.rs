@@ -146,7 +146,7 @@ impl Vault {
                 text,
                 record,
                 actor,
-                device: self.members.name(&place.device),
+                device: self.members().name(&place.device),
                 run,
                 time,
             });

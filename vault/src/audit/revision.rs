@@ -99,7 +99,7 @@ impl Vault {
         let named = |(id, member): (&aios_core::id::DeviceId, &aios_core::member::Member)| {
             (member.name == device || (hex.len() >= LEAST && id.hex().starts_with(&hex))).then_some(*id)
         };
-        let devices: Vec<_> = self.members.0.iter().filter_map(named).collect();
+        let devices: Vec<_> = self.members().0.iter().filter_map(named).collect();
         match devices[..] {
             [one] => {
                 let place = aios_core::frontier::Place { device: one, seq: seq as u64 };
@@ -145,7 +145,7 @@ impl Vault {
     /// The newest record that changed files, in the total order.
     pub fn newest_change(&self) -> Result<Option<Revision>, Error> {
         let mut get = self.db.prepare_cached(
-            "SELECT n FROM record WHERE tree = 1 AND ends = n ORDER BY ms DESC, count DESC, device DESC, seq DESC LIMIT 1",
+            "SELECT n FROM record WHERE tree = 1 AND ends = n AND held = 0 ORDER BY ms DESC, count DESC, device DESC, seq DESC LIMIT 1",
         )?;
         let mut rows = get.query([])?;
         rows.next()?.map(|row| self.of_number(row.get(0)?)).transpose()

@@ -22,10 +22,10 @@ type Commit = (Option<String>, Option<String>);
 const SLICE: usize = 512;
 
 /// What is compared: name, query, and which columns hold numbers of records.
-const TABLES: [(&str, &str, &[usize]); 9] = [
+const TABLES: [(&str, &str, &[usize]); 10] = [
     (
         "record",
-        "SELECT device, seq, id, ms, count, wall, view, segment, at, len, tree, heads, parents, ends FROM record",
+        "SELECT device, seq, id, ms, count, wall, view, segment, at, len, tree, heads, parents, ends, held FROM record",
         &[11, 12, 13],
     ),
     ("tip", "SELECT device, seq, id, segment, at FROM tip", &[]),
@@ -38,12 +38,14 @@ const TABLES: [(&str, &str, &[usize]); 9] = [
     ("moved", "SELECT record, idx, src, dst FROM moved", &[0]),
     ("doc", "SELECT id, path, claim, kind, mode, hash, git, size, row FROM doc", &[]),
     ("conflict", "SELECT id, doc, detail, row FROM conflict", &[]),
-    ("settled", "SELECT id FROM settled", &[]),
+    ("settled", "SELECT id, n FROM settled", &[1]),
+    ("deed", "SELECT n, idx, event FROM deed", &[0]),
     ("accepted", "SELECT path, hash, ms, n FROM accepted", &[]),
 ];
 
 /// What travels apart and is not here: a row goes when its bytes have come.
-const APART: &str = "SELECT git, kind, hash, size FROM apart";
+const APART: &str =
+    "SELECT DISTINCT a.git, a.kind, a.hash, a.size FROM apart a JOIN record r ON r.n = a.n WHERE r.held = 0";
 
 /// Tables that show documents: behind the records until the next refresh.
 const SHOWN: [&str; 2] = ["doc", "conflict"];
@@ -98,8 +100,9 @@ impl Vault {
 
     fn project_slices(&mut self, progress: Progress<'_>) -> Result<(), Error> {
         let waiting: Vec<i64> = {
-            let mut get =
-                self.db.prepare("SELECT n FROM record WHERE tree = 1 AND git IS NULL ORDER BY n")?;
+            let mut get = self
+                .db
+                .prepare("SELECT n FROM record WHERE tree = 1 AND git IS NULL AND held = 0 ORDER BY n")?;
             let rows = get.query_map([], |row| row.get(0))?;
             rows.collect::<Result<_, _>>()?
         };
@@ -206,7 +209,7 @@ impl Vault {
                 );
             }
         }
-        let open = "SELECT key, value FROM meta WHERE key LIKE 'open:%' OR key = 'members' OR key = 'shown'";
+        let open = "SELECT key, value FROM meta WHERE key LIKE 'open:%' OR key = 'shown'";
         let (here, there) = (self.dump(open, &[])?, fresh.dump(open, &[])?);
         for (row, key) in here.iter().filter(|(row, _)| !there.contains_key(*row)) {
             // Numbers of records differ between databases; only whether a transaction is open is the same.
@@ -223,7 +226,7 @@ impl Vault {
 
     fn commits(&self) -> Result<BTreeMap<String, Commit>, Error> {
         let names = self.names()?;
-        let mut get = self.db.prepare("SELECT n, git, root FROM record WHERE tree = 1")?;
+        let mut get = self.db.prepare("SELECT n, git, root FROM record WHERE tree = 1 AND held = 0")?;
         let mut rows = get.query([])?;
         let mut out = BTreeMap::new();
         let hex = |bytes: Option<Vec<u8>>| bytes.map(|bytes| data_encoding::HEXLOWER.encode(&bytes));
@@ -283,7 +286,7 @@ impl Vault {
     /// Computes the content after every item from the log alone; each must have the hash its author signed.
     fn compute_contents(&mut self, report: &mut Report, progress: Progress<'_>) -> Result<(), Error> {
         let mut all = self.history().all()?;
-        all.retain(|(_, touch)| touch.act.content().is_some());
+        all.retain(|(_, touch)| touch.act.content().is_some() && self.view.has(&touch.place));
         all.sort_by_key(|(doc, touch)| (*doc, touch.rank, touch.place, touch.index));
         let total = all.len() as u64;
         for (n, (doc, touch)) in all.into_iter().enumerate() {

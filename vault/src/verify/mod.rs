@@ -205,7 +205,7 @@ impl Vault {
     /// Whether git lags behind the log, as after a crash: what is not there yet is no damage then.
     fn projection_waits(&self) -> Result<bool, Error> {
         Ok(self.db.query_row(
-            "SELECT EXISTS(SELECT 1 FROM record WHERE tree = 1 AND git IS NULL)",
+            "SELECT EXISTS(SELECT 1 FROM record WHERE tree = 1 AND git IS NULL AND held = 0)",
             [],
             |row| row.get(0),
         )?)
@@ -213,7 +213,9 @@ impl Vault {
 
     /// What travels apart and has not come yet.
     fn still_apart(&self) -> Result<HashSet<Oid>, Error> {
-        let mut get = self.db.prepare("SELECT git FROM apart")?;
+        let mut get = self
+            .db
+            .prepare("SELECT DISTINCT a.git FROM apart a JOIN record r ON r.n = a.n WHERE r.held = 0")?;
         let rows = get.query_map([], |row| row.get::<_, Vec<u8>>(0))?;
         let odb = self.repo.odb().map_err(crate::vault::git_error)?;
         let mut out = HashSet::new();

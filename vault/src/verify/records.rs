@@ -3,14 +3,17 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 
+use aios_core::authority::Authority;
 use aios_core::clock::Hlc;
+use aios_core::event::Event;
 use aios_core::frontier::{Place, View};
 use aios_core::id::{DeviceId, RecordId, VaultId};
 use aios_core::item::Item;
-use aios_core::member::Members;
+use aios_core::member::{MemberError, WRITE};
 
 use super::Report;
-use crate::error::Error;
+use crate::error::{Error, Refusal};
+use crate::judge::deeds;
 use crate::log::Spot;
 use crate::tape::{Damage, Next, Tapes};
 use crate::vault::{Progress, Vault};
@@ -29,7 +32,7 @@ struct Known {
 pub(super) struct Walked {
     records: BTreeMap<Place, Known>,
     ids: HashMap<RecordId, Place>,
-    members: Members,
+    authority: Authority,
     torn: Vec<(DeviceId, Damage)>,
     damaged: bool,
 }
@@ -42,8 +45,8 @@ impl Walked {
         report: &mut Report,
         progress: Progress<'_>,
     ) -> Result<Self, Error> {
-        let (records, ids, members) = (BTreeMap::new(), HashMap::new(), Members::default());
-        let mut out = Walked { records, ids, members, torn: Vec::new(), damaged: false };
+        let (records, ids, authority) = (BTreeMap::new(), HashMap::new(), Authority::new(*vault));
+        let mut out = Walked { records, ids, authority, torn: Vec::new(), damaged: false };
         let mut last: BTreeMap<DeviceId, (u64, RecordId)> = BTreeMap::new();
         let mut tapes = Tapes::new(logs, *vault)?;
         while let Some(next) = tapes.take()? {
@@ -99,7 +102,7 @@ impl Walked {
             if header.clock <= clock {
                 report.find("I1", at.clone(), "its clock does not pass that of a record it builds on".into());
             }
-            out.member(place, &view, record, vault, report);
+            out.member(place, &view, record, report);
             view.add(place);
             last.insert(place.device, (place.seq, record.id));
             out.ids.insert(record.id, place);
@@ -111,30 +114,35 @@ impl Walked {
                 progress("records", report.checked.records, 0);
             }
         }
+        out.authority.judge();
         Ok(out)
     }
 
-    fn member(
-        &mut self,
-        place: Place,
-        past: &View,
-        record: &aios_core::record::Record,
-        vault: &VaultId,
-        report: &mut Report,
-    ) {
+    fn member(&mut self, place: Place, past: &View, record: &aios_core::record::Record, report: &mut Report) {
         // What rests on records that are gone cannot be judged.
         if self.damaged {
             return;
         }
         let Ok(body) = record.body() else { return };
-        for item in &body.items {
-            if let Item::Event(event) = item
-                && let Err(e) = self.members.apply(vault, place, past, record.header.wall, event)
-            {
-                report.find("I7", format!("record {place}"), e.to_string());
+        let mut view = past.clone();
+        view.add(place);
+        for deed in deeds(record, &view, &body.items) {
+            match self.authority.weigh(&deed) {
+                Ok(()) => {}
+                Err(e) => report.find("I7", format!("record {place}"), e.to_string()),
             }
+            if let Event::DeviceRevoked { device, last: Some((seq, id)), .. } = &deed.event
+                && self.get(&Place { device: *device, seq: *seq }) != Some(id)
+            {
+                report.find("I7", format!("record {place}"), MemberError::CutOff(place).to_string());
+            }
+            self.authority.add(deed);
         }
-        if !self.members.admits(place, past) {
+        let writes = body.items.iter().any(Item::changes_tree);
+        if writes && !self.authority.roles(&place.device, &view).iter().any(|role| role == WRITE) {
+            report.find("I7", format!("record {place}"), Refusal::Right(WRITE).to_string());
+        }
+        if !self.authority.admits(place, past) {
             report.find(
                 "I7",
                 format!("record {place}"),
@@ -217,8 +225,10 @@ impl Walked {
                 );
             }
         }
-        let mut heads: BTreeSet<RecordId> = self.records.values().map(|known| known.id).collect();
-        for known in self.records.values() {
+        let counting = self.counting();
+        let counted = || self.records.iter().filter(|(place, _)| counting.has(place)).map(|(_, known)| known);
+        let mut heads: BTreeSet<RecordId> = counted().map(|known| known.id).collect();
+        for known in counted() {
             known.parents.iter().for_each(|id| _ = heads.remove(id));
         }
         let listed: BTreeSet<RecordId> =
@@ -234,10 +244,26 @@ impl Walked {
                 "its list of newest records is not the log's: run `aios rebuild`".into(),
             );
         }
-        if all_in && !self.damaged && vault.members != self.members {
+        if all_in && !self.damaged && vault.members() != self.authority.members() {
             report.find("I7", "database", "its list of members is not the log's: run `aios rebuild`".into());
         }
+        if all_in && !self.damaged && vault.view != counting {
+            let what = "it counts other records than the log gives: run `aios rebuild`";
+            report.find("I7", "database", what.into());
+        }
         Ok(())
+    }
+
+    /// The records that count.
+    fn counting(&self) -> View {
+        let tips: View = self.records.keys().copied().collect();
+        let none = |place: &Place| -> Result<View, std::convert::Infallible> {
+            Ok(self.records.get(place).map(|known| known.view.clone()).unwrap_or_default())
+        };
+        match self.authority.counting(&tips, none) {
+            Ok(view) => view,
+            Err(never) => match never {},
+        }
     }
 
     fn compare_rows(&self, vault: &Vault, report: &mut Report) -> Result<(), Error> {

@@ -10,11 +10,12 @@ use aios_core::record::Record;
 use crate::absorb::AbsorbOptions;
 use crate::author::Draft;
 use crate::chance::seeded;
-use crate::create::NewVault;
+use crate::create::{MAKER_ROLES, NewVault};
 use crate::keys::{self, Keys};
 use crate::round::Round;
 use crate::vault::Vault;
 
+mod members;
 mod oracle;
 mod page;
 mod random;
@@ -55,7 +56,26 @@ impl World {
         World::within(dir, count)
     }
 
+    /// As [`World::new`], all with all roles.
+    pub fn of_equals(count: usize) -> World {
+        let base = base();
+        keys::use_data_dir(&base.join(format!("aios-keys-{}", std::process::id())));
+        let dir = tempfile::Builder::new().prefix("aios-world-").tempdir_in(base).unwrap();
+        World::with_roles(dir, count, &MAKER_ROLES)
+    }
+
+    /// As [`World::of_equals`], with clock and keys of a seed.
+    pub fn seeded_equals(count: usize, seed: u64) -> World {
+        let dir = tempfile::Builder::new().prefix("aios-world-").tempdir_in(base()).unwrap();
+        seeded::begin(seed, &dir.path().join("keys"));
+        World::with_roles(dir, count, &MAKER_ROLES)
+    }
+
     fn within(dir: tempfile::TempDir, count: usize) -> World {
+        World::with_roles(dir, count, &["write", "approve"])
+    }
+
+    fn with_roles(dir: tempfile::TempDir, count: usize, roles: &[&str]) -> World {
         let (mut first, absorbed) = Vault::create(
             &dir.path().join("d0"),
             &NewVault { name: Some("w".into()), device: Some("d0".into()) },
@@ -65,17 +85,18 @@ impl World {
         first.finish(absorbed, &mut quiet()).unwrap();
         let mut world = World { dir, replicas: vec![first] };
         for n in 1..count {
-            world.add(n);
+            world.add(n, roles);
         }
         world.sync();
         world
     }
 
-    fn add(&mut self, n: usize) {
+    fn add(&mut self, n: usize, roles: &[&str]) {
         let keys = Keys::create(true).unwrap();
         let operator = keys.operator().unwrap().unwrap().public();
         let (device, vault) = (keys.device.public(), self.replicas[0].id());
-        let (name, roles) = (format!("d{n}"), vec!["write".to_owned()]);
+        let roles: Vec<String> = roles.iter().map(|role| (*role).to_owned()).collect();
+        let name = format!("d{n}");
         let statement = MemberStatement {
             vault: &vault,
             device: &device,
@@ -96,8 +117,13 @@ impl World {
 
     /// One more folder, of a device that is no member: it takes everything in and writes nothing.
     pub fn bystander(&self) -> Vault {
+        self.bystander_at("bystander")
+    }
+
+    /// As [`World::bystander`], in a folder of its own.
+    pub fn bystander_at(&self, folder: &str) -> Vault {
         let keys = Keys::create(false).unwrap();
-        Vault::replicate(&self.dir.path().join("bystander"), self.replicas[0].id(), "w", keys).unwrap()
+        Vault::replicate(&self.dir.path().join(folder), self.replicas[0].id(), "w", keys).unwrap()
     }
 
     /// Closes a replica and opens it again.
@@ -121,7 +147,8 @@ impl World {
 
     /// Hands what `from` has and `to` lacks over, at most `budget` bytes.
     pub fn deliver(&mut self, from: usize, to: usize, budget: u64) -> u64 {
-        let (have, upto) = (self.replicas[to].view().clone(), self.replicas[from].view().clone());
+        let known = |vault: &Vault| vault.frontier().unwrap().view();
+        let (have, upto) = (known(&self.replicas[to]), known(&self.replicas[from]));
         let entries = self.replicas[from].entries_since(&have, &upto, budget).unwrap();
         let records: Vec<Record> =
             entries.iter().map(|entry| Record::read_entry(&entry.bytes).unwrap().0).collect();
