@@ -19,6 +19,7 @@ pub mod net;
 pub mod node;
 pub mod offer;
 pub mod pairing;
+pub mod remote;
 pub mod replica;
 pub mod session;
 pub mod site;

@@ -96,6 +96,7 @@ impl Site {
             offers: Offers::new(&keys.folder().join("offers")),
             partial: layout.partial(),
             fetching: Default::default(),
+            remotes: Default::default(),
         };
         Ok(Site { shared: Arc::new(shared), keys })
     }
@@ -103,6 +104,11 @@ impl Site {
     /// Runs work on the vault.
     pub fn keeper(&self) -> &Keeper {
         &self.shared.keeper
+    }
+
+    /// Waits until no other remote of this vault is synced by this process.
+    pub(crate) async fn alone(&self) -> tokio::sync::OwnedMutexGuard<()> {
+        self.shared.remotes.clone().lock_owned().await
     }
 
     /// The vault.

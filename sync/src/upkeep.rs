@@ -76,6 +76,8 @@ pub(crate) struct Upkeep {
     /// Begins lasting connections.
     dialer: Node,
     live: Live,
+    /// Told of what remotes may lack.
+    routes: Arc<Notify>,
     notice: Notice,
     watcher: Option<Arc<Mutex<Watcher>>>,
     /// What was seen and not taken in.
@@ -93,12 +95,13 @@ pub(crate) struct Upkeep {
 }
 
 impl Upkeep {
-    pub fn new(site: Site, dialer: Node, live: Live, notice: Notice) -> Self {
+    pub fn new(site: Site, dialer: Node, live: Live, routes: Arc<Notify>, notice: Notice) -> Self {
         let now = Instant::now();
         Upkeep {
             site,
             dialer,
             live,
+            routes,
             notice,
             watcher: None,
             seen: Seen::default(),
@@ -151,14 +154,14 @@ impl Upkeep {
                     self.write().await;
                 }
                 () = signals.changed.notified() => {
-                    self.live.changed();
+                    self.changed();
                     self.call = Instant::now();
                 }
                 Some(event) = signals.told.recv() => {
                     if let Event::Exchanged(report) = event {
                         // It is there now, whatever was thought of it.
                         self.retries.remove(&report.peer.device());
-                        self.live.changed();
+                        self.changed();
                     }
                 }
                 Some(done) = self.calls.join_next(), if !self.calls.is_empty() => {
@@ -259,9 +262,15 @@ impl Upkeep {
         self.call = Instant::now();
     }
 
+    /// There is something that others may lack.
+    fn changed(&self) {
+        self.live.changed();
+        self.routes.notify_one();
+    }
+
     /// There is something that others may lack, and git too.
     fn news(&mut self) {
-        self.live.changed();
+        self.changed();
         self.git = Due::after(self.git, GIT.0, GIT.1);
     }
 

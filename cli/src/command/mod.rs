@@ -17,6 +17,7 @@ mod log;
 mod man;
 mod pair;
 mod rebuild;
+mod remote;
 mod restore;
 mod show;
 mod status;
@@ -55,6 +56,7 @@ pub fn run(command: &Command, cx: &Context, ui: &mut Ui) -> Result<Exit, CliErro
         Command::Sync(args) => sync::run(args, cx, ui),
         Command::Up(args) => up::run(args, cx, ui),
         Command::Worker(args) => up::run_worker(args, cx, ui),
+        Command::Remote(args) => remote::run(args, cx, ui),
         Command::Devices(args) => devices::run(args, cx, ui),
         Command::Demo(args) => demo::run(args, cx, ui),
         Command::Completions(args) => completions::run(args, cx, ui),
