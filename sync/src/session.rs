@@ -183,7 +183,9 @@ impl Route {
         self.report.reached |= done.reached;
         self.report.sent += done.sent;
         self.report.received += done.received;
-        self.report.skipped = done.skipped;
+        self.report.skipped.extend(done.skipped);
+        self.report.skipped.sort();
+        self.report.skipped.dedup();
         self.report.secrets = done.secrets;
         self.report.fault = done.error.as_ref().map(|error| error.fault().to_owned());
         self.report.hint = done.error.as_ref().and_then(RemoteError::hint);

@@ -22,14 +22,6 @@ pub struct LogRef {
     pub stretches: Result<Vec<Stretch>, String>,
 }
 
-impl LogRef {
-    /// The number of the last record that it says to hold.
-    pub fn last(&self) -> u64 {
-        let stretches = self.stretches.as_deref().unwrap_or_default();
-        stretches.iter().map(|stretch| stretch.last).max().unwrap_or(0)
-    }
-}
-
 /// A run of entries in a mirror.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stretch {

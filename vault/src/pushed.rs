@@ -85,7 +85,12 @@ impl Vault {
         let Some(commit) = commit else { return Ok(Ground { root: None, view: Some(View::new()) }) };
         // An object that a rewritten branch left behind may be gone.
         let Ok(root) = self.root_of(commit) else { return Ok(Ground { root: None, view: None }) };
-        Ok(Ground { root: Some(root), view: self.view_of_commit(commit)? })
+        // Records without a commit may have come since: they change no file.
+        let view = match self.projected_head()? == Some(commit) {
+            true => Some(self.view.clone()),
+            false => self.view_of_commit(commit)?,
+        };
+        Ok(Ground { root: Some(root), view })
     }
 
     fn absorb_pushed_commit(

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use aios_core::frontier::View;
 use aios_core::id::{DeviceId, GitId};
 use aios_core::record::Record;
-use aios_vault::fetched::{LogRef, Unread as Unreadable};
+use aios_vault::fetched::Unread as Unreadable;
 use aios_vault::{Error, Vault};
 
 use super::program::{Program, Push, Pushed};
@@ -25,7 +25,6 @@ const TRIES: usize = 8;
 /// What was fetched of a remote, as a shelf.
 struct Fetched {
     keeper: Keeper,
-    logs: BTreeMap<DeviceId, LogRef>,
     runs: Vec<Run>,
 }
 
@@ -77,7 +76,10 @@ pub async fn sync(
         let looked = tokio::task::spawn_blocking(move || look(&here, &to, &there, state, allow)).await;
         let looked = looked.map_err(|e| RemoteError::Absent(format!("the work was cut short: {e}")))??;
         report.received += looked.report.received;
-        report.skipped = looked.report.skipped;
+        // What was mended by this very sync is named all the same.
+        report.skipped.extend(looked.report.skipped);
+        report.skipped.sort();
+        report.skipped.dedup();
         report.secrets = looked.report.secrets;
         state = looked.state;
         if !report.secrets.is_empty() {
@@ -159,9 +161,7 @@ fn look(
         });
     }
     state.proven = reader.proven();
-    let plan = plan(keeper, refs, head, &view, &proven, |device| {
-        reader.waits_for(device) || shelf.logs.get(device).is_some_and(|log| log.last() > view.get(device))
-    })?;
+    let plan = plan(keeper, refs, head, &view, &proven, |device| reader.goes_beyond(device, &view))?;
     Ok(Looked { plan, state, report })
 }
 
@@ -231,7 +231,7 @@ impl Fetched {
                 Err(why) => skipped.push(Skipped { what: format!("{LOG}{device}"), why: why.clone() }),
             }
         }
-        Ok(Fetched { keeper: keeper.clone(), logs, runs })
+        Ok(Fetched { keeper: keeper.clone(), runs })
     }
 
     /// Marks of the runs that this replica's own mirror has too: it made them.

@@ -207,9 +207,12 @@ impl<'s, S: Shelf> Reader<'s, S> {
         self.proven.intersection(&there).cloned().collect()
     }
 
-    /// Whether a run was left out although it may be sound: not all of it has come there.
-    pub fn waits_for(&self, device: &DeviceId) -> bool {
-        self.left_out.iter().any(|(run, (_, lying))| run.device == *device && !lying)
+    /// Whether there may be records of a device beyond this view: what lies is not counted, what has not wholly come is.
+    pub fn goes_beyond(&self, device: &DeviceId, view: &View) -> bool {
+        self.shelf.runs().iter().filter(|run| run.device == *device).any(|run| match self.left_out.get(run) {
+            Some((_, lying)) => !lying,
+            None => run.last > view.get(device),
+        })
     }
 
     /// A record that is there and could not enter, if there is one.
