@@ -166,8 +166,9 @@ mod tests {
         let mut world = World::new(3);
         for round in 0..4 {
             for one in 0..2 {
-                let text = format!("round {round} of {one}\n");
-                std::fs::write(world.root(one).join("a.md"), text).unwrap();
+                let path = world.root(one).join("a.md");
+                let text = std::fs::read_to_string(&path).unwrap_or_default();
+                std::fs::write(&path, format!("{text}round {round} of {one}\n")).unwrap();
                 world.replicas[one].commit(&Default::default(), &mut quiet()).unwrap();
                 let all = logs(&mut world.replicas[one]);
                 world.replicas[1 - one].gather(all).unwrap();

@@ -301,3 +301,48 @@ fn merge_runs(chunks: &mut Vec<Chunk>, objects: &mut dyn Objects) -> Result<(), 
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use aios_core::item::{Base, Content, Item, Kind};
+
+    use crate::author::Draft;
+    use crate::mirror;
+    use crate::world::{World, quiet};
+
+    #[test]
+    fn a_payload_that_no_tree_holds_stands_in_the_mirror() {
+        let mut world = World::new(1);
+        let path = world.root(0).join("a.md");
+        std::fs::write(&path, "one\n").unwrap();
+        world.commit(0);
+        let vault = &mut world.replicas[0];
+        let (doc, base) = (vault.doc_at("a.md").unwrap().unwrap(), vault.view().clone());
+        std::fs::write(&path, "one\ntwo\n").unwrap();
+        vault.commit(&Default::default(), &mut quiet()).unwrap();
+        // Saved from the older version: what it saved is merged at once, and no tree holds it.
+        let saved = b"zero\none\n".to_vec();
+        let content = Content::of(&saved);
+        let base = Base { base: Some(base), rank: None };
+        let mut draft = Draft::operator("a stale save");
+        draft.items.push((Item::Replace { doc, kind: Kind::Md, content, base }, saved.clone()));
+        vault
+            .transaction(|vault| {
+                vault.author_records(draft)?;
+                vault.refresh(&mut quiet())
+            })
+            .unwrap();
+        vault.finish(Default::default(), &mut quiet()).unwrap();
+        let (found, wrong) = mirror::read(&vault.repo, &vault.id(), &vault.device()).unwrap();
+        assert!(wrong.is_empty());
+        let stand_whole: Vec<&[u8]> = found
+            .iter()
+            .map(|mirrored| mirrored.record.payloads.as_slice())
+            .filter(|payloads| !payloads.is_empty())
+            .collect();
+        assert_eq!(stand_whole, [saved.as_slice()]);
+        for mirrored in found {
+            mirror::whole(&vault.repo, mirrored.record).unwrap();
+        }
+    }
+}

@@ -8,13 +8,23 @@ use crate::error::Error;
 use crate::vault::{Progress, Vault};
 
 impl Vault {
-    /// Where the commit of all integrated records is a merge that no record builds on, writes an empty record that does.
-    /// Says whether it did. The record has to be projected afterwards.
+    /// Whether the commit of all integrated records stays an ancestor of all that follows.
+    ///
+    /// # Errors
+    /// What the database answers.
+    pub fn is_sealed(&self) -> Result<bool, Error> {
+        Ok(self.commit_heads(&self.heads()?)?.len() < 2)
+    }
+
+    /// Where the commit of all integrated records is a merge that no record builds on, writes an empty record that does, if
+    /// this device may write. Says whether it did. The record has to be projected afterwards.
     ///
     /// # Errors
     /// What disk and database answer.
     pub fn seal(&mut self, progress: Progress<'_>) -> Result<bool, Error> {
-        if self.commit_heads(&self.heads()?)?.len() < 2 || self.has_open_parts()? {
+        let member = self.members.0.get(&self.replica.device);
+        let may_write = member.is_some_and(|member| member.roles.iter().any(|role| role == "write"));
+        if !may_write || self.is_sealed()? || self.has_open_parts()? {
             return Ok(false);
         }
         let mut draft = Draft { actor: "aios".into(), message: "Seal".into(), ..Draft::default() };

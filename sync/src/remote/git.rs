@@ -180,6 +180,10 @@ fn plan(
             Some("the bytes of some files are not on this device yet, so `main` was not pushed".into());
         return Ok(out);
     }
+    if !keeper.work(|vault| vault.is_sealed())? {
+        out.lacks = Some("several lines of work wait to be sealed by a device that may write".into());
+        return Ok(out);
+    }
     let logs = keeper.work(|vault| vault.log_refs(LOG))?;
     for end in view.iter() {
         let missing = gaps(end.seq, proven.iter().filter(|run| run.device == end.device));

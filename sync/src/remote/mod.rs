@@ -20,7 +20,6 @@ use tokio::time::timeout;
 
 pub use config::{Kind, Remote, Remotes};
 
-use crate::error::SyncError;
 use crate::session::Trouble;
 use crate::site::Site;
 use secret::Finding;
@@ -69,6 +68,14 @@ pub enum RemoteError {
     /// It is not there, or does not answer.
     #[error("{0}")]
     Absent(String),
+    /// It was not done in time.
+    #[error("{name} was not done in {seconds} s")]
+    Late {
+        /// The remote.
+        name: String,
+        /// How long it had, in seconds.
+        seconds: u64,
+    },
     /// It said no.
     #[error("{what}")]
     Refused {
@@ -128,6 +135,7 @@ impl RemoteError {
             }
             RemoteError::Password => "leave it out, and let git's credential helper keep it".into(),
             RemoteError::Config { .. } => "mend the file, or delete it and add the remotes again".into(),
+            RemoteError::Late { .. } => "give it longer, as in `aios sync --timeout 10m`".into(),
             RemoteError::NoGit => "install git; a folder as a remote needs none".into(),
             RemoteError::Secrets(_) => {
                 "take them out of the files and of history, or go on with `aios sync --allow-secrets`".into()
@@ -144,7 +152,7 @@ impl RemoteError {
     /// Whose fault it is, in the words of a report: `unreachable`, `refused`, `lying`, `local`.
     pub fn fault(&self) -> &'static str {
         match self {
-            RemoteError::Absent(_) => "unreachable",
+            RemoteError::Absent(_) | RemoteError::Late { .. } => "unreachable",
             RemoteError::Refused { .. } | RemoteError::Incomplete(_) => "refused",
             RemoteError::Doubtful(_) => "lying",
             _ => "local",
@@ -203,10 +211,10 @@ pub struct RouteReport {
 pub async fn sync(site: &Site, remote: &Remote, allow: bool, total: Duration) -> RouteReport {
     let mut report = RouteReport::default();
     let Ok(alone) = timeout(total, site.alone()).await else {
-        report.error = Some(RemoteError::Absent(format!("the daemon is still busy with {}", remote.name)));
+        report.error = Some(RemoteError::Late { name: remote.name.clone(), seconds: total.as_secs() });
         return report;
     };
-    let late = || RemoteError::Absent(format!("{} did not answer in {} s", remote.name, total.as_secs()));
+    let late = || RemoteError::Late { name: remote.name.clone(), seconds: total.as_secs() };
     let done = match remote.kind {
         Kind::Folder => {
             let (site, remote) = (site.clone(), remote.clone());
@@ -232,11 +240,4 @@ pub async fn sync(site: &Site, remote: &Remote, allow: bool, total: Duration) ->
     report.error = done.err();
     report.acknowledged &= report.error.is_none();
     report
-}
-
-/// An error of a remote as one of sync.
-impl From<RemoteError> for SyncError {
-    fn from(e: RemoteError) -> Self {
-        SyncError::Network(e.to_string())
-    }
 }
