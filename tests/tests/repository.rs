@@ -269,3 +269,83 @@ fn one_that_is_away_or_says_no_is_told_apart() {
     git(dir.path(), &["init", "-q", work.to_str().unwrap()]);
     assert!(laptop.fails(&["remote", "add", "w", work.to_str().unwrap(), "--git"], 1).contains("bare"));
 }
+
+#[test]
+fn merges_and_amended_records_and_other_beginnings() {
+    let dir = tempfile::tempdir().unwrap();
+    let laptop = Device::first(dir.path(), &[("a.md", b"one\n\ntwo\n\nthree\n")]);
+    let hub = bare(dir.path());
+    // Somebody began it with a page of their own.
+    let clone = dir.path().join("clone");
+    git(dir.path(), &["clone", "-q", hub.to_str().unwrap(), clone.to_str().unwrap()]);
+    fs::write(clone.join("README.md"), "The hub\n").unwrap();
+    git(&clone, &["add", "."]);
+    git(&clone, &["commit", "-qm", "Begin"]);
+    git(&clone, &["push", "-q", "origin", "HEAD:main"]);
+    laptop.json(&["remote", "add", "hub", hub.to_str().unwrap()]);
+    carry(&laptop);
+    assert_eq!(
+        (laptop.read("README.md"), laptop.read("a.md")),
+        ("The hub\n".into(), "one\n\ntwo\n\nthree\n".into())
+    );
+    published(&hub, &laptop);
+    git(&clone, &["pull", "-q", "--ff-only", "origin", "main"]);
+
+    // A merge made by hand.
+    fs::write(clone.join("a.md"), "one\n\ntwo by Ada\n\nthree\n").unwrap();
+    git(&clone, &["commit", "-qam", "Two"]);
+    laptop.write(&[("a.md", b"one\n\ntwo\n\nthree on the laptop\n")]);
+    carry(&laptop);
+    git(&clone, &["pull", "-q", "--no-rebase", "--no-edit", "origin", "main"]);
+    git(&clone, &["push", "-q", "origin", "HEAD:main"]);
+    carry(&laptop);
+    assert_eq!(laptop.read("a.md"), "one\n\ntwo by Ada\n\nthree on the laptop\n");
+    published(&hub, &laptop);
+
+    // The commit of a record, amended.
+    laptop.write(&[("a.md", b"one\n\ntwo by Ada\n\nthree on the laptop, a thought\n")]);
+    carry(&laptop);
+    let old = git(&hub, &["rev-parse", "main"]);
+    git(&clone, &["pull", "-q", "--ff-only", "origin", "main"]);
+    fs::write(clone.join("a.md"), "one\n\ntwo by Ada\n\nthree on the laptop, a better thought\n").unwrap();
+    git(&clone, &["commit", "-qa", "--amend", "--no-edit"]);
+    git(&clone, &["push", "-q", "--force", "origin", "HEAD:main"]);
+    carry(&laptop);
+    assert_eq!(laptop.read("a.md"), "one\n\ntwo by Ada\n\nthree on the laptop, a better thought\n");
+    let main = published(&hub, &laptop);
+    git(&hub, &["merge-base", "--is-ancestor", &old, &main]);
+    agree(&[&laptop]);
+
+    // Another vault does not mix with this one.
+    let other = Device::new(&dir.path().join("other"), "other");
+    other.write(&[("x.md", b"x\n")]);
+    other.json(&["init", other.root.to_str().unwrap(), "--name", "other"]);
+    other.json(&["remote", "add", "hub", hub.to_str().unwrap()]);
+    assert!(other.fails(&["sync"], 3).contains("another vault"));
+    assert_eq!(other.read("a.md"), "");
+}
+
+#[test]
+fn one_push_taken_in_twice_is_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let (laptop, phone, hub) = two(dir.path(), &[("a.md", b"one\n")]);
+    carry(&laptop);
+    carry(&phone);
+    let second = dir.path().join("second.git");
+    git(dir.path(), &["clone", "-q", "--mirror", hub.to_str().unwrap(), second.to_str().unwrap()]);
+    phone.json(&["remote", "remove", "hub"]);
+    phone.json(&["remote", "add", "hub", second.to_str().unwrap()]);
+    let clone = dir.path().join("clone");
+    git(dir.path(), &["clone", "-q", hub.to_str().unwrap(), clone.to_str().unwrap()]);
+    fs::write(clone.join("a.md"), "one\ntwo by Ada\n").unwrap();
+    git(&clone, &["commit", "-qam", "Two"]);
+    git(&clone, &["push", "-q"]);
+    git(&clone, &["push", "-q", second.to_str().unwrap(), "main"]);
+    carry(&laptop);
+    carry(&phone);
+    let daemon = phone.up();
+    assert_eq!(laptop.json(&["sync", "--peer", "phone"])["synced"], true);
+    assert_eq!(daemon.terminate(), 0);
+    assert_eq!(laptop.read("a.md"), "one\ntwo by Ada\n");
+    agree(&[&laptop, &phone]);
+}

@@ -3,7 +3,7 @@
 
 use aios_core::align::merge_lines;
 use aios_core::frontier::{Place, View};
-use aios_core::id::{DocId, GitId};
+use aios_core::id::{DocId, GitId, RecordId};
 use aios_core::item::{Base, Bytes, Content, Item, Kind, Mode};
 use aios_core::namespace::Namespace;
 use aios_core::patch;
@@ -56,6 +56,9 @@ impl Vault {
         {
             return Ok(out);
         }
+        if self.awaits_records(point.commit, tip)? {
+            return Ok(out);
+        }
         let base = self.repo.merge_base(point.commit, tip).ok();
         let before = before.map(oid).transpose()?;
         let rewritten =
@@ -79,6 +82,26 @@ impl Vault {
             }
         }
         Ok(out)
+    }
+
+    /// Whether commits that `tip` has and `head` has not are those of records that are not here: they come with their log.
+    fn awaits_records(&self, head: Oid, tip: Oid) -> Result<bool, Error> {
+        let walking = || git::Error::git("walking pushed commits");
+        let mut walk = self.repo.revwalk().map_err(walking())?;
+        walk.push(tip).and_then(|()| walk.hide(head)).map_err(walking())?;
+        let mut known = self.db.prepare_cached("SELECT EXISTS(SELECT 1 FROM record WHERE id = ?)")?;
+        for commit in walk {
+            let message = git::commit(&self.repo, commit.map_err(walking())?)?.message;
+            let text = String::from_utf8_lossy(&message);
+            let named = text.lines().filter_map(|line| line.strip_prefix("Aios-Record: "));
+            for id in named.filter_map(|hex| hex.trim().parse::<RecordId>().ok()) {
+                // One that is here is in a commit that somebody amended.
+                if !known.query_row([id.as_bytes()], |row| row.get::<_, bool>(0))? {
+                    return Ok(true);
+                }
+            }
+        }
+        Ok(false)
     }
 
     fn ground(&mut self, commit: Option<Oid>) -> Result<Ground, Error> {
@@ -122,7 +145,7 @@ impl Vault {
         let (name, email) = (text(&parsed.author.name), text(&parsed.author.email));
         let mut draft = Draft {
             actor: format!("git:{name}"),
-            message: text(&parsed.message),
+            message: plain(&text(&parsed.message)),
             author: Some(Author { name, email }),
             ..Draft::default()
         };
@@ -350,4 +373,11 @@ impl Vault {
             _ => new,
         })
     }
+}
+
+/// A message without the trailers of the projection, which an amended commit still has.
+fn plain(message: &str) -> String {
+    let ours = ["Aios-Record: ", "Aios-Device: ", "Aios-Actor: ", "Aios-Merge: "];
+    let lines = message.lines().filter(|line| !ours.iter().any(|trailer| line.starts_with(trailer)));
+    lines.collect::<Vec<_>>().join("\n").trim_end().to_owned()
 }

@@ -136,6 +136,14 @@ fn look(
     let known = state.proven.iter().cloned().chain(own).collect();
     let mut reader = Reader::new(&shelf, keeper, site.vault(), known);
     report.received = reader.pull()?;
+    let view = keeper.work(|vault| Ok(vault.view().clone()))?;
+    if reader.met_another_vault() && !shelf.runs.iter().any(|run| view.get(&run.device) > 0) {
+        // Its `main` would be taken for work that somebody pushed.
+        return Err(RemoteError::Refused {
+            what: format!("{} carries another vault", remote.url),
+            hint: "use another repository for this one".into(),
+        });
+    }
     keeper.work(|vault| vault.adopt_histories())?;
     site.finish()?;
     let (theirs, before) = (refs.get(MAIN).copied(), state.main);
@@ -211,7 +219,8 @@ fn plan(
     match (behind, there) {
         (true, _) => out.pushes.push(Push { name: MAIN.into(), new: head, replaces: None }),
         (false, Some(there)) if there != head => {
-            out.lacks = Some(format!("`main` there is at {}, which is not of this vault", there.short(12)));
+            out.lacks =
+                Some(format!("the records of `main` there, at {}, have not come there yet", there.short(12)));
         }
         _ => {}
     }

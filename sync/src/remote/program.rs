@@ -198,6 +198,14 @@ impl Program {
         let why = |line: &&str| line.rsplit('\t').next().unwrap_or_default().to_owned();
         let late =
             ["stale info", "fetch first", "non-fast-forward", "cannot lock", "old value", "failed to update"];
+        let guarded = |line: &&&str| line.contains("[remote rejected]") && line.contains("non-fast-forward");
+        if rejected.iter().any(|line| guarded(&line)) {
+            return Err(RemoteError::Refused {
+                what: format!("{} lets no ref be replaced, not even the mirrors of logs that are", self.url),
+                hint: "there, run `git config receive.denyNonFastForwards false`; `main` is never forced"
+                    .into(),
+            });
+        }
         let is_late = |line: &&str| late.iter().any(|word| line.contains(word));
         match rejected.iter().find(|line| is_late(line)) {
             Some(line) => Ok(Pushed::Late(why(line))),

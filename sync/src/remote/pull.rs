@@ -67,12 +67,14 @@ pub struct Reader<'s, S> {
     left_out: BTreeMap<Run, (String, bool)>,
     /// Records that cannot enter yet.
     waiting: Vec<Place>,
+    /// Whether there are records of another vault.
+    alien: bool,
 }
 
 impl<'s, S: Shelf> Reader<'s, S> {
     /// Of a shelf whose runs in `proven` were read before.
     pub fn new(shelf: &'s S, keeper: &'s Keeper, vault: VaultId, proven: BTreeSet<String>) -> Self {
-        Reader { shelf, keeper, vault, proven, left_out: BTreeMap::new(), waiting: Vec::new() }
+        Reader { shelf, keeper, vault, proven, left_out: BTreeMap::new(), waiting: Vec::new(), alien: false }
     }
 
     /// Takes in all that is lacked here and can enter. Says how many records were new.
@@ -111,6 +113,12 @@ impl<'s, S: Shelf> Reader<'s, S> {
                     news = true;
                 }
             }
+            for (device, run) in &loaded {
+                // All of it went in, or is what is here.
+                if !self.left_out.contains_key(run) && view.get(device) >= run.last {
+                    self.proven.insert(run.mark());
+                }
+            }
             for log in gathered.left {
                 if let Some(first) = log.front() {
                     let place = first.header.place();
@@ -140,13 +148,19 @@ impl<'s, S: Shelf> Reader<'s, S> {
     /// Reads a run; `None` when it was left out.
     fn read(&mut self, run: &Run) -> Result<Option<Vec<Record>>, RemoteError> {
         match self.shelf.read(run) {
-            Ok(records) => match fault(run, &records, &self.vault) {
-                None => Ok(Some(records)),
-                Some(why) => {
-                    self.leave_out(run.clone(), why, true);
-                    Ok(None)
+            Ok(records) => {
+                let other = records.iter().find(|record| record.header.vault != self.vault);
+                self.alien |= other.is_some();
+                let other =
+                    other.map(|record| format!("record {} belongs to another vault", record.header.seq));
+                match other.or_else(|| fault(run, &records)) {
+                    None => Ok(Some(records)),
+                    Some(why) => {
+                        self.leave_out(run.clone(), why, true);
+                        Ok(None)
+                    }
                 }
-            },
+            }
             Err(Unread::Lying(why)) => {
                 self.leave_out(run.clone(), why, true);
                 Ok(None)
@@ -215,6 +229,11 @@ impl<'s, S: Shelf> Reader<'s, S> {
         })
     }
 
+    /// Whether records of another vault were read.
+    pub fn met_another_vault(&self) -> bool {
+        self.alien
+    }
+
     /// A record that is there and could not enter, if there is one.
     pub fn waiting(&self) -> Option<Place> {
         self.waiting.first().copied()
@@ -226,15 +245,12 @@ impl<'s, S: Shelf> Reader<'s, S> {
     }
 }
 
-/// What is wrong with records for a run of that name: they must be all of it, follow each other, and be of this vault.
-fn fault(run: &Run, records: &[Record], vault: &VaultId) -> Option<String> {
+/// What is wrong with records for a run of that name: they must be all of it, and follow each other.
+fn fault(run: &Run, records: &[Record]) -> Option<String> {
     let mut next = run.first;
     let mut last = None;
     for record in records {
         let header = &record.header;
-        if header.vault != *vault {
-            return Some(format!("record {} belongs to another vault", header.seq));
-        }
         if header.device != run.device || header.seq != next {
             return Some("it does not hold the records that its name tells".into());
         }
