@@ -183,7 +183,7 @@ fn plan(
     more: impl Fn(&DeviceId) -> bool,
 ) -> Result<Plan, RemoteError> {
     let mut out = Plan { pushes: Vec::new(), records: 0, lacks: None };
-    if keeper.work(|vault| vault.apart_wanted())?.iter().next().is_some() {
+    if !keeper.work(|vault| vault.apart_wanted())?.is_empty() {
         out.lacks =
             Some("the bytes of some files are not on this device yet, so `main` was not pushed".into());
         return Ok(out);
