@@ -53,7 +53,7 @@ fn records(usb: &Path) -> Vec<PathBuf> {
 #[test]
 fn two_who_never_meet_converge() {
     let dir = tempfile::tempdir().unwrap();
-    let blob = vec![0_u8, 159, 146, 150].repeat(300_000);
+    let blob = [0_u8, 159, 146, 150].repeat(300_000);
     let (laptop, phone, usb) = two(dir.path(), &[("a.md", b"# A\n\none\n\ntwo\n")]);
     laptop.write(&[("a.md", b"# A\n\none on the laptop\n\ntwo\n"), ("photo.bin", &blob)]);
     phone.write(&[("a.md", b"# A\n\none\n\ntwo on the phone\n"), ("b.md", b"new\n")]);

@@ -60,7 +60,7 @@ fn published(hub: &Path, device: &Device) -> String {
 #[test]
 fn two_converge_through_a_bare_repository_alone() {
     let dir = tempfile::tempdir().unwrap();
-    let blob = vec![0_u8, 159, 146, 150].repeat(300_000);
+    let blob = [0_u8, 159, 146, 150].repeat(300_000);
     let (laptop, phone, hub) = two(dir.path(), &[("a.md", b"# A\n\none\n\ntwo\n")]);
     laptop.write(&[("a.md", b"# A\n\none on the laptop\n\ntwo\n"), ("photo.bin", &blob)]);
     phone.write(&[("a.md", b"# A\n\none\n\ntwo on the phone\n"), ("b.md", b"new\n")]);

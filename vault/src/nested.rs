@@ -81,7 +81,9 @@ impl Vault {
     /// [`Error::Usage`] when `folder` is no vault; what the vault answers.
     pub fn hand_over(&mut self, folder: &str, progress: Progress<'_>) -> Result<Vec<PathChange>, Error> {
         if !is_vault(&self.root().join(folder)) {
-            return Err(Error::Usage(format!("{folder} is no vault of its own, so nothing is handed over to it")));
+            return Err(Error::Usage(format!(
+                "{folder} is no vault of its own, so nothing is handed over to it"
+            )));
         }
         let paths = self.documents_in(folder)?;
         let mut draft = Draft::operator(format!("Hand {folder} over to a vault of its own"));

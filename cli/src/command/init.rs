@@ -83,7 +83,10 @@ fn around(dir: &Path, hand_over: bool) -> Result<Option<(PathBuf, String)>, CliE
 /// Takes the documents in a folder that is a vault by now out of the vault around it.
 fn hand_over(dir: &Path, outer: Option<(PathBuf, String)>, ui: &mut Ui) -> Result<Exit, CliError> {
     let Some((outer, folder)) = outer else {
-        return Err(CliError::usage(format!("{} does not lie in a vault: there is nothing to hand over", dir.display())));
+        return Err(CliError::usage(format!(
+            "{} does not lie in a vault: there is nothing to hand over",
+            dir.display()
+        )));
     };
     let mut vault = Vault::open(&outer)?;
     let gone = vault.hand_over(&folder, &mut ui.progress())?;

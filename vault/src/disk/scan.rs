@@ -140,7 +140,9 @@ impl Problem {
             Self::Name => "rename it (for instance with `convmv`); until then it stays on this device only",
             Self::Special => "move it out of the vault or ignore it",
             Self::Repository => "remove its `.git` to take its files in, or ignore the folder",
-            Self::Vault => "`aios rebuild` there makes it one again; or remove its `.aios` and `.git` to take its files in",
+            Self::Vault => {
+                "`aios rebuild` there makes it one again; or remove its `.aios` and `.git` to take its files in"
+            }
             Self::Unreadable(io::ErrorKind::PermissionDenied) => "check its owner and permissions",
             Self::Unreadable(_) => "check the disk; its files are taken for unchanged",
         }
@@ -241,7 +243,13 @@ pub fn scan_below(root: &Folder, path: &str, rules: &Rules) -> Scan {
     walk(root, rules, folders, &mut part);
     part.entries.sort_unstable_by(|a, b| a.path.cmp(&b.path));
     part.problems.sort_unstable_by(|a, b| a.path.cmp(&b.path));
-    Scan { entries: part.entries, problems: part.problems, unreadable: part.unreadable, nested: part.nested, root: state }
+    Scan {
+        entries: part.entries,
+        problems: part.problems,
+        unreadable: part.unreadable,
+        nested: part.nested,
+        root: state,
+    }
 }
 
 /// The scan of a folder that cannot be opened.
@@ -249,7 +257,13 @@ fn unseen(path: &str, kind: io::ErrorKind) -> Scan {
     let mut part = Part::default();
     part.problem(path.to_owned(), Problem::Unreadable(kind));
     let root = if kind == io::ErrorKind::NotFound { Root::Missing } else { Root::Unreadable };
-    Scan { entries: part.entries, problems: part.problems, unreadable: part.unreadable, nested: part.nested, root }
+    Scan {
+        entries: part.entries,
+        problems: part.problems,
+        unreadable: part.unreadable,
+        nested: part.nested,
+        root,
+    }
 }
 
 fn walk(root: &Folder, rules: &Rules, folders: Vec<String>, part: &mut Part) {
