@@ -316,6 +316,16 @@ fn merges_and_amended_records_and_other_beginnings() {
     git(&hub, &["merge-base", "--is-ancestor", &old, &main]);
     agree(&[&laptop]);
 
+    // Names that only case tells apart cannot both stand; their commit stays an ancestor on every device.
+    git(&clone, &["pull", "-q", "--ff-only", "origin", "main"]);
+    fs::write(clone.join("readme.md"), "Another\n").unwrap();
+    git(&clone, &["add", "."]);
+    git(&clone, &["commit", "-qm", "Lower case"]);
+    git(&clone, &["push", "-q", "origin", "HEAD:main"]);
+    carry(&laptop);
+    published(&hub, &laptop);
+    agree(&[&laptop]);
+
     // Another vault does not mix with this one.
     let other = Device::new(&dir.path().join("other"), "other");
     other.write(&[("x.md", b"x\n")]);

@@ -1,6 +1,8 @@
 //! Work that others pushed to a git remote from a plain clone: taken in as records that carry it, at the version that it
 //! was made from (I6). A rewritten branch is one difference; whatever it left out stays (I2).
 
+use std::collections::BTreeSet;
+
 use aios_core::align::merge_lines;
 use aios_core::frontier::{Place, View};
 use aios_core::id::{DocId, GitId, RecordId};
@@ -188,7 +190,12 @@ impl Vault {
                 (doc, old, Some(file)) => new.push((doc, at, old, file)),
             }
         }
+        let added: Vec<&str> =
+            new.iter().filter(|(doc, ..)| doc.is_none()).map(|(_, at, ..)| at.as_str()).collect();
+        whole &= !self.any_collides(&added)?;
         for (doc, at, old, (mode, blob)) in new {
+            // Git made such modes once; a tree of ours has none.
+            whole &= mode != 0o100_664;
             let mode = match mode {
                 0o100_755 => Mode::Executable,
                 0o120_000 => Mode::Link,
@@ -226,6 +233,27 @@ impl Vault {
             }
         }
         Ok(whole)
+    }
+
+    /// Whether a path that is to be added may not get its very name: where case alone tells two apart.
+    fn any_collides(&self, added: &[&str]) -> Result<bool, Error> {
+        let history = self.history();
+        let mut space = Namespace::new(&history, self.view.clone())?;
+        let mut folded = BTreeSet::new();
+        for at in added {
+            let at = path::fold(at);
+            let mut above = at.rsplit_once('/').map(|(above, _)| above);
+            while let Some(folder) = above {
+                if !space.claiming(folder)?.is_empty() {
+                    return Ok(true);
+                }
+                above = folder.rsplit_once('/').map(|(above, _)| above);
+            }
+            if !space.claiming(&at)?.is_empty() || !space.below(&at)?.is_empty() || !folded.insert(at) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// The document at a path in a view; now, where no view is given.
