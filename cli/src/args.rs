@@ -88,7 +88,7 @@ pub enum Command {
     Pair(PairArgs),
     /// Make a folder a replica of a vault on another device
     Join(JoinArgs),
-    /// Take in, exchange with every reachable member, write
+    /// Take in, exchange with every reachable member and remote, write
     Sync(SyncArgs),
     /// Keep the folder in sync while it runs, and answer the other devices
     Up(UpArgs),
@@ -98,6 +98,8 @@ pub enum Command {
     Relay(RelayArgs),
     /// List the members
     Devices(DevicesArgs),
+    /// List the folders and git repositories that `sync` uses beside the members, add or remove one
+    Remote(RemoteArgs),
     /// Play the main job on a sample company, three devices on this machine
     Demo(DemoArgs),
     /// Write the completion script of a shell
@@ -320,9 +322,12 @@ pub struct JoinArgs {
 /// `aios sync`
 #[derive(Debug, ClapArgs)]
 pub struct SyncArgs {
-    /// Only with this member
+    /// Only with this member or remote
     #[arg(long, value_name = "NAME")]
     pub peer: Option<String>,
+    /// Publish to remotes even what looks like a secret, now and later
+    #[arg(long)]
+    pub allow_secrets: bool,
     /// How long to try: 90s, 15m
     #[arg(long, value_name = "AGE", default_value = "30s")]
     pub timeout: String,
@@ -417,6 +422,40 @@ pub enum DevicesCommand {
         /// Its new role
         #[arg(value_enum)]
         role: Role,
+    },
+}
+
+/// `aios remote`
+#[derive(Debug, ClapArgs)]
+pub struct RemoteArgs {
+    /// What to do with them [default: list]
+    #[command(subcommand)]
+    pub command: Option<RemoteCommand>,
+}
+
+/// What to do with remotes.
+#[derive(Debug, Subcommand)]
+pub enum RemoteCommand {
+    /// Have `sync` use a folder (a stick, a shared folder) or a git repository, too
+    Add {
+        /// Its name, as in `aios sync --peer NAME`
+        name: String,
+        /// A folder, the path of a bare git repository, or an address such as ssh://, https:// or user@host:path
+        #[arg(value_hint = clap::ValueHint::AnyPath)]
+        url: String,
+        /// It is a git repository
+        #[arg(long, conflicts_with = "folder")]
+        git: bool,
+        /// It is a folder
+        #[arg(long)]
+        folder: bool,
+    },
+    /// List them
+    List,
+    /// Use one no more; what it holds stays there
+    Remove {
+        /// Its name
+        name: String,
     },
 }
 

@@ -220,6 +220,8 @@ pub enum Item {
         /// Its id.
         git: GitId,
     },
+    /// Nothing but a commit of its own: what was merged before it stays an ancestor of all that follows.
+    Seal,
     /// A domain event.
     Event(Event),
     /// An item of a newer program.
@@ -324,6 +326,8 @@ mod tests {
         let text = serde_json::to_string(&items).unwrap();
         assert!(text.contains(r#""t":"movedir""#) && text.contains(r#""epoch":"""#));
         assert_eq!(serde_json::from_str::<Vec<Item>>(&text).unwrap(), items);
+        assert_eq!(serde_json::to_string(&Item::Seal).unwrap(), r#"{"t":"seal"}"#);
+        assert_eq!(serde_json::from_str::<Item>(r#"{"t":"seal"}"#).unwrap(), Item::Seal);
         let new: Item = serde_json::from_str(r#"{"t":"teleport","x":1}"#).unwrap();
         assert!(new.needs_upgrade());
         let optional: Item = serde_json::from_str(r#"{"t":"hint","opt":true}"#).unwrap();

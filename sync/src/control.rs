@@ -28,6 +28,9 @@ pub enum Request {
         peer: Option<String>,
         /// How long to try, ms.
         timeout: u64,
+        /// Whether what looks like a secret may be published to remotes.
+        #[serde(default)]
+        allow_secrets: bool,
     },
     /// Bring git up to date with the files, and say who is connected.
     Settle,
@@ -84,6 +87,7 @@ impl Answer {
         let (hint, exit) = match trouble {
             Trouble::Vault(e @ (Error::Unknown { .. } | Error::Usage(_))) => (e.hint(), 2),
             Trouble::Vault(e) => (e.hint(), 1),
+            Trouble::Remote(e) => (e.hint(), 1),
             Trouble::Sync(_) => (None, 1),
             Trouble::Daemon { hint, exit, .. } => (hint.clone(), *exit),
         };

@@ -18,7 +18,8 @@ use crate::live::Live;
 use crate::net::Net;
 use crate::node::{Event, Node, OnEvent, OnServed, Settings, joined};
 use crate::profile::{Pause, Profile};
-use crate::session::{Trouble, blocking, finish, introduce, round, sync};
+use crate::remote::routes;
+use crate::session::{Trouble, Wanted, blocking, finish, introduce, round, sync};
 use crate::site::{Site, said};
 use crate::ticket::TicketError;
 use crate::upkeep::{Signals, Upkeep};
@@ -102,12 +103,15 @@ pub async fn run(
         notice: notice.clone(),
     };
     let signals = Signals { told: daemon.listeners.add(), came, changed: daemon.changed.clone() };
-    let mut upkeep = Upkeep::new(site.clone(), dialer, live.clone(), habits, notice);
+    let changed = Arc::new(Notify::new());
+    let routes = routes::keep(site.clone(), notice.clone(), changed.clone(), daemon.changed.clone());
+    let mut upkeep = Upkeep::new(site.clone(), dialer, live.clone(), changed, habits, notice);
     let saves = upkeep.watch().await;
     let listeners = daemon.listeners.clone();
     let on_event: OnEvent = Arc::new(move |event| listeners.tell(&event));
     let serving = server.serve(on_event);
     let answering = tokio::spawn(daemon.clone().answer(listener, server.clone()));
+    let routes = tokio::spawn(routes);
     ready(&addrs);
     let ended = tokio::select! {
         ended = upkeep.run(signals, saves) => ended,
@@ -117,6 +121,7 @@ pub async fn run(
     live.stop();
     answering.abort();
     introducing.abort();
+    routes.abort();
     // A socket that stays is replaced by the next daemon.
     let _ = std::fs::remove_file(&socket);
     let _ = timeout(END, serving.stop()).await;
@@ -186,8 +191,9 @@ impl Daemon {
                 hint: Some("stop `aios up` and start it again: it is of another version".into()),
                 exit: 1,
             },
-            Ok(Request::Sync { peer, timeout }) => {
-                let synced = sync(&self.site, &self.caller, peer, Duration::from_millis(timeout)).await;
+            Ok(Request::Sync { peer, timeout, allow_secrets }) => {
+                let wanted = Wanted { peer, allow_secrets };
+                let synced = sync(&self.site, &self.caller, wanted, Duration::from_millis(timeout)).await;
                 self.changed.notify_one();
                 synced.map_or_else(|trouble| Answer::failed(&trouble), Answer::Synced)
             }

@@ -22,6 +22,7 @@ pub mod pairing;
 pub mod profile;
 pub mod reach;
 pub mod relay;
+pub mod remote;
 pub mod replica;
 pub mod session;
 pub mod site;

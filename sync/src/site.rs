@@ -101,6 +101,7 @@ impl Site {
             offers: Offers::new(&keys.folder().join("offers")),
             partial: layout.partial(),
             fetching: Default::default(),
+            remotes: Default::default(),
         };
         Ok(Site { shared: Arc::new(shared), keys, said })
     }
@@ -113,7 +114,7 @@ impl Site {
     pub fn former(&self) -> Result<Option<Site>, Error> {
         let Some(device) = self.keys.was()? else { return Ok(None) };
         let keys = Keys::load(&device)?;
-        let Shared { keeper, vault, name, partial, .. } = &*self.shared;
+        let Shared { keeper, vault, name, partial, remotes, .. } = &*self.shared;
         let shared = Shared {
             keeper: keeper.clone(),
             vault: *vault,
@@ -122,6 +123,7 @@ impl Site {
             offers: Offers::new(&keys.folder().join("offers")),
             partial: partial.clone(),
             fetching: Default::default(),
+            remotes: remotes.clone(),
         };
         Ok(Some(Site { shared: Arc::new(shared), keys, said: None }))
     }
@@ -137,6 +139,11 @@ impl Site {
     /// Runs work on the vault.
     pub fn keeper(&self) -> &Keeper {
         &self.shared.keeper
+    }
+
+    /// Waits until no other remote of this vault is synced by this process.
+    pub(crate) async fn alone(&self) -> tokio::sync::OwnedMutexGuard<()> {
+        self.shared.remotes.clone().lock_owned().await
     }
 
     /// The vault.

@@ -75,6 +75,8 @@ pub(crate) struct Upkeep {
     /// Begins lasting connections.
     dialer: Node,
     live: Live,
+    /// Told of what remotes may lack.
+    routes: Arc<Notify>,
     notice: Notice,
     profile: Profile,
     pause: Pause,
@@ -99,6 +101,7 @@ impl Upkeep {
         site: Site,
         dialer: Node,
         live: Live,
+        routes: Arc<Notify>,
         (profile, pause): (Profile, Pause),
         notice: Notice,
     ) -> Self {
@@ -107,6 +110,7 @@ impl Upkeep {
             site,
             dialer,
             live,
+            routes,
             notice,
             profile,
             pause,
@@ -164,14 +168,14 @@ impl Upkeep {
                     self.write().await;
                 }
                 () = signals.changed.notified() => {
-                    self.live.changed();
+                    self.changed();
                     self.call = Instant::now();
                 }
                 Some(event) = signals.told.recv() => {
                     if let Event::Exchanged(report) = event {
                         // It is there now, whatever was thought of it.
                         self.retries.remove(&report.peer.device());
-                        self.live.changed();
+                        self.changed();
                     }
                 }
                 Some(done) = self.calls.join_next(), if !self.calls.is_empty() => {
@@ -273,9 +277,15 @@ impl Upkeep {
         self.call = Instant::now();
     }
 
+    /// There is something that others may lack.
+    fn changed(&self) {
+        self.live.changed();
+        self.routes.notify_one();
+    }
+
     /// There is something that others may lack, and git too.
     fn news(&mut self) {
-        self.live.changed();
+        self.changed();
         self.git = Due::after(self.git, GIT.0, GIT.1);
     }
 

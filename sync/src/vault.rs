@@ -33,6 +33,8 @@ pub(crate) struct Shared {
     pub partial: PathBuf,
     /// What some handle is fetching.
     pub fetching: Mutex<HashSet<GitId>>,
+    /// Held while a remote is synced: one at a time.
+    pub remotes: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl Shared {

@@ -4,7 +4,7 @@ import { compareList } from "./hash.mjs";
 import { place, stamp } from "./record.mjs";
 import { has, viewOf } from "./view.mjs";
 
-const CHANGES = new Set(["create", "edit", "replace", "move", "movedir", "mode", "delete", "history", "commit"]);
+const CHANGES = new Set(["create", "edit", "replace", "move", "movedir", "mode", "delete", "history", "commit", "seal"]);
 
 /** Whether an item is one this reader must not project past. */
 export const needsUpgrade = (item) => !CHANGES.has(item.t) && item.t !== "event" && item.opt !== true;

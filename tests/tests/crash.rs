@@ -660,6 +660,74 @@ fn sync_goes_on_from_any_point() {
     );
 }
 
+/// A sync with a remote of this name in the folder, which holds what the other device made.
+struct Carry<'a>(&'a Prepared, &'static str);
+
+impl Scene for Carry<'_> {
+    const TRIES_AGAIN: bool = false;
+    type Beside = ();
+
+    fn begin(&self, folder: &Path) -> Result<(), String> {
+        let place = folder.join(self.1);
+        for name in ["a", "b"] {
+            Side::of(folder, name).ok(&["remote", "add", "place", &place.to_string_lossy()])?;
+        }
+        Ok(())
+    }
+
+    fn command(&self, folder: &Path, (): &()) -> (Side, Vec<String>) {
+        (Side::of(folder, "a"), strings(&["--json", "sync", "--peer", "place"]))
+    }
+
+    fn check(&self, folder: &Path, (): ()) -> Outcome {
+        let (a, b) = (Side::of(folder, "a"), Side::of(folder, "b"));
+        for side in [&b, &a] {
+            let report = side.ok(&["sync", "--peer", "place"])?;
+            ensure!(report["synced"] == true, "it is not synced: {report}");
+        }
+        converged(&a, &b)?;
+        a.kept(&self.0.saved)?;
+        a.sound(&self.0.before)?;
+        let text = fs::read_to_string(a.root.join("n0.md")).unwrap_or_default();
+        ensure!(text.contains("first of 0, changed") && text.contains("last of 0, there"), "n0.md: {text}");
+        Ok(())
+    }
+}
+
+/// Two devices apart, `b` having brought what it has to the remote `place`.
+fn apart(dir: tempfile::TempDir, place: &str) -> Prepared {
+    let (a, b) = pair_of(dir.path(), 3);
+    let (saved, before) = (ids(&a.files()), a.stand().expect("status"));
+    b.write("n0.md", "---\ntitle: Note 0\n---\nfirst of 0\nsecond\nthird\nfourth\nlast of 0, there\n");
+    b.write("there.bin", [0_u8, 159, 146, 150].repeat(100));
+    let place = dir.path().join(place);
+    b.ok(&["remote", "add", "place", &place.to_string_lossy()]).expect("a remote");
+    b.ok(&["sync", "--peer", "place"]).expect("a sync");
+    b.ok(&["remote", "remove", "place"]).expect("no remote");
+    a.write("n0.md", "---\ntitle: Note 0\n---\nfirst of 0, changed\nsecond\nthird\nfourth\nlast of 0\n");
+    a.write("here.bin", [1_u8, 159, 146, 150].repeat(100));
+    Prepared { dir, before, saved }
+}
+
+#[test]
+fn a_sync_with_a_folder_goes_on_from_any_point() {
+    let dir = folder();
+    fs::create_dir(dir.path().join("stick")).expect("a folder");
+    let prepared = apart(dir, "stick");
+    let passed = ["disk.create", "disk.write", "disk.sync_file", "disk.rename", "disk.sync_dir"];
+    each_point("sync with a folder", &Carry(&prepared, "stick"), &prepared, &passed);
+}
+
+#[test]
+fn a_sync_with_a_repository_goes_on_from_any_point() {
+    let dir = folder();
+    let place = dir.path().join("hub.git");
+    let made = Command::new("git").args(["init", "-q", "--bare", "-b", "main"]).arg(&place).status();
+    assert!(made.is_ok_and(|status| status.success()));
+    let prepared = apart(dir, "hub.git");
+    each_point("sync with a repository", &Carry(&prepared, "hub.git"), &prepared, &GIT[..4]);
+}
+
 /// SplitMix64: small, and the same everywhere.
 struct Random(u64);
 

@@ -50,6 +50,11 @@ fn conflicts() {
 }
 
 #[test]
+fn remotes() {
+    check("docs/guide/remotes.md");
+}
+
+#[test]
 fn repair() {
     check("docs/guide/repair.md");
 }

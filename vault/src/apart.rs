@@ -98,6 +98,45 @@ impl Vault {
             .collect()
     }
 
+    /// All that records name and that is here.
+    ///
+    /// # Errors
+    /// What the database answers.
+    pub fn apart_held(&self) -> Result<Vec<Named>, Error> {
+        let mut get = self.db.prepare_cached("SELECT git, kind, hash, size FROM apart ORDER BY git")?;
+        let mut rows = get.query([])?;
+        let mut out = Vec::new();
+        while let Some(row) = rows.next()? {
+            let git = crate::db::id(row.get(0)?, GitId::from_slice)?;
+            let named = match row.get::<_, i64>(1)? {
+                0 => {
+                    let hash = crate::db::id(row.get(2)?, ContentHash::from_slice)?;
+                    Named::Blob(Content { hash, size: row.get::<_, i64>(3)? as u64, git })
+                }
+                _ => Named::History(git),
+            };
+            if self.apart_here(&named)? {
+                out.push(named);
+            }
+        }
+        Ok(out)
+    }
+
+    /// Takes up histories whose objects have come by another way, such as a fetch.
+    ///
+    /// # Errors
+    /// What git answers.
+    pub fn adopt_histories(&mut self) -> Result<(), Error> {
+        for named in self.apart_wanted()? {
+            let Named::History(tip) = named else { continue };
+            let tip = oid(&tip)?;
+            if self.unreachable(tip)?.is_none() {
+                self.keep_history(tip)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Whether it is wholly here.
     pub fn apart_here(&self, named: &Named) -> Result<bool, Error> {
         let id = oid(&named.git())?;

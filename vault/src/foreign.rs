@@ -45,7 +45,7 @@ impl Vault {
     }
 
     /// The commits from `ours` to `main`, oldest first, if each has the one before as its only parent.
-    fn chain(&self, ours: Oid, main: Oid) -> Result<Option<Vec<Oid>>, Error> {
+    pub(crate) fn chain(&self, ours: Oid, main: Oid) -> Result<Option<Vec<Oid>>, Error> {
         let mut out = Vec::new();
         let mut at = main;
         while at != ours {
@@ -126,7 +126,7 @@ impl Vault {
         })
     }
 
-    fn push_history(&self, tip: Oid, draft: &mut Draft) -> Result<(), Error> {
+    pub(crate) fn push_history(&self, tip: Oid, draft: &mut Draft) -> Result<(), Error> {
         let head = self.projected_head()?;
         let known =
             head.is_some_and(|head| head == tip || self.repo.graph_descendant_of(head, tip).unwrap_or(false));

@@ -124,6 +124,9 @@ fn chunks(repo: &Repository, device: &DeviceId) -> Result<(Vec<Found>, Vec<Strin
 pub(crate) fn whole(repo: &Repository, mut record: Record) -> Result<Record, String> {
     use aios_core::item::Item;
     let body = record.body().map_err(|e| e.to_string())?;
+    if !record.payloads.is_empty() {
+        return record.payloads_of(&body).map(|_| ()).map_err(|e| e.to_string()).map(|()| record);
+    }
     let mut payloads = Vec::new();
     for item in &body.items {
         if item.payload().is_none() {

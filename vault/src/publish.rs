@@ -1,7 +1,9 @@
 //! Showing the projection in the repository: `main`, the index, and the mirror of the log.
 
+use aios_core::fold;
 use aios_core::frontier::Place;
-use aios_core::id::DeviceId;
+use aios_core::history::History;
+use aios_core::id::{DeviceId, DocId};
 use git2::{ObjectType, Oid};
 use rusqlite::OptionalExtension;
 
@@ -9,7 +11,7 @@ use crate::db;
 use crate::error::Error;
 use crate::git::{self, Objects};
 use crate::project::Point;
-use crate::vault::{Vault, git_error};
+use crate::vault::{RecordRow, Vault, git_error};
 
 /// Runs of this many chunks of like size in the mirror become one.
 const RUN: usize = 8;
@@ -128,7 +130,8 @@ impl Vault {
                 };
                 let row = self.row(n)?;
                 wall = row.wall;
-                bytes.extend(self.log.record(device, row.spot)?.entry(false));
+                let whole = self.lacks_payload(&row)?;
+                bytes.extend(self.log.record(device, row.spot)?.entry(whole));
                 from += 1;
             }
             let oid = objects.write(ObjectType::Blob, &bytes)?;
@@ -150,6 +153,37 @@ impl Vault {
         };
         let commit = objects.write(ObjectType::Commit, &commit.to_bytes())?;
         Ok(git::set_ref(&repo, &name, commit, old, &by, "aios")?)
+    }
+
+    /// Whether a payload of this record is not in the tree of its transaction's commit, where a reader of the mirror would
+    /// look for it: the transaction is open or aborted, or what it saved was merged with something else at once.
+    fn lacks_payload(&self, row: &RecordRow) -> Result<bool, Error> {
+        let has_any = "SELECT EXISTS(SELECT 1 FROM item WHERE part = ? AND payload IS NOT NULL)";
+        let Some(end) = row.ends else {
+            // Rows of aborted parts are gone: such entries stand whole always.
+            return Ok(true);
+        };
+        if !self.db.prepare_cached(has_any)?.query_row([row.n], |found| found.get(0))? {
+            return Ok(false);
+        }
+        // A document that nothing else touches shows what it was made with.
+        let touched: Vec<(Vec<u8>, Vec<u8>)> = {
+            let mut get = self.db.prepare_cached(
+                "SELECT i.doc, i.git FROM item i WHERE i.record = ? AND i.part = ? AND i.payload IS NOT NULL AND EXISTS
+                 (SELECT 1 FROM item o WHERE o.doc = i.doc AND (o.record <> i.record OR o.idx <> i.idx))",
+            )?;
+            let rows = get.query_map([end, row.n], |found| Ok((found.get(0)?, found.get(1)?)))?;
+            rows.collect::<Result<_, _>>()?
+        };
+        let view = self.row(end)?.view;
+        for (doc, git) in touched {
+            let touches = self.history().touches(&db::id(doc, DocId::from_slice)?)?;
+            let shown = fold::fold(&touches, &[], &view).and_then(|doc| doc.text.settled());
+            if shown.is_none_or(|content| content.git.as_bytes() != git.as_slice()) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Whether bytes that travel apart are named by the log and not here.
@@ -268,4 +302,49 @@ fn merge_runs(chunks: &mut Vec<Chunk>, objects: &mut dyn Objects) -> Result<(), 
         chunks.push(Chunk { first, last, size: bytes.len(), oid });
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use aios_core::item::{Base, Content, Item, Kind};
+
+    use crate::author::Draft;
+    use crate::mirror;
+    use crate::world::{World, quiet};
+
+    #[test]
+    fn a_payload_that_no_tree_holds_stands_in_the_mirror() {
+        let mut world = World::new(1);
+        let path = world.root(0).join("a.md");
+        std::fs::write(&path, "one\n").unwrap();
+        world.commit(0);
+        let vault = &mut world.replicas[0];
+        let (doc, base) = (vault.doc_at("a.md").unwrap().unwrap(), vault.view().clone());
+        std::fs::write(&path, "one\ntwo\n").unwrap();
+        vault.commit(&Default::default(), &mut quiet()).unwrap();
+        // Saved from the older version: what it saved is merged at once, and no tree holds it.
+        let saved = b"zero\none\n".to_vec();
+        let content = Content::of(&saved);
+        let base = Base { base: Some(base), rank: None };
+        let mut draft = Draft::operator("a stale save");
+        draft.items.push((Item::Replace { doc, kind: Kind::Md, content, base }, saved.clone()));
+        vault
+            .transaction(|vault| {
+                vault.author_records(draft)?;
+                vault.refresh(&mut quiet())
+            })
+            .unwrap();
+        vault.finish(Default::default(), &mut quiet()).unwrap();
+        let (found, wrong) = mirror::read(&vault.repo, &vault.id(), &vault.device()).unwrap();
+        assert!(wrong.is_empty());
+        let stand_whole: Vec<&[u8]> = found
+            .iter()
+            .map(|mirrored| mirrored.record.payloads.as_slice())
+            .filter(|payloads| !payloads.is_empty())
+            .collect();
+        assert_eq!(stand_whole, [saved.as_slice()]);
+        for mirrored in found {
+            mirror::whole(&vault.repo, mirrored.record).unwrap();
+        }
+    }
 }

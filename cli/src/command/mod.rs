@@ -18,6 +18,7 @@ mod man;
 mod pair;
 mod rebuild;
 mod relay;
+mod remote;
 mod restore;
 mod show;
 mod status;
@@ -57,6 +58,7 @@ pub fn run(command: &Command, cx: &Context, ui: &mut Ui) -> Result<Exit, CliErro
         Command::Up(args) => up::run(args, cx, ui),
         Command::Worker(args) => up::run_worker(args, cx, ui),
         Command::Relay(args) => relay::run(args, cx, ui),
+        Command::Remote(args) => remote::run(args, cx, ui),
         Command::Devices(args) => devices::run(args, cx, ui),
         Command::Demo(args) => demo::run(args, cx, ui),
         Command::Completions(args) => completions::run(args, cx, ui),

@@ -7,7 +7,8 @@ use aios_sync::control::{Answer, Client, Request};
 use aios_sync::error::{Fault, Peer, SyncError};
 use aios_sync::exchange::Progress;
 use aios_sync::node::{Node, Settings};
-use aios_sync::session::{SyncReport, Trouble, introduce, sync};
+use aios_sync::remote::{Skipped, secret::Finding};
+use aios_sync::session::{SyncReport, Trouble, Wanted, introduce, sync};
 use aios_sync::site::Site;
 use aios_sync::ticket::TicketError;
 use tokio::runtime::Runtime;
@@ -17,7 +18,7 @@ use crate::context::Context;
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::moment::age;
-use crate::ui::{Style, Ui};
+use crate::ui::{Style, Ui, one_line};
 
 /// How much longer than the sync itself the daemon may take to answer.
 const ANSWER: Duration = Duration::from_secs(120);
@@ -34,6 +35,7 @@ impl From<Trouble> for CliError {
             }
             Trouble::Sync(e @ SyncError::Setting { .. }) => CliError::usage(e.to_string()),
             Trouble::Sync(e) => CliError::Sync(e),
+            Trouble::Remote(e) => e.into(),
             Trouble::Daemon { what, hint, exit } => match exit {
                 2 => CliError::Usage { what, hint },
                 3 => CliError::Unconfirmed { what, hint },
@@ -84,7 +86,11 @@ pub fn run(args: &SyncArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliError>
 }
 
 fn by_daemon(mut client: Client, args: &SyncArgs, timeout: Duration) -> Result<SyncReport, CliError> {
-    let ask = Request::Sync { peer: args.peer.clone(), timeout: timeout.as_millis() as u64 };
+    let ask = Request::Sync {
+        peer: args.peer.clone(),
+        timeout: timeout.as_millis() as u64,
+        allow_secrets: args.allow_secrets,
+    };
     client.ask(&ask, Some(timeout + ANSWER))?;
     match client.answer()? {
         Answer::Synced(report) => Ok(report),
@@ -98,7 +104,8 @@ fn here(site: &Site, args: &SyncArgs, timeout: Duration, ui: &Ui) -> Result<Sync
         introduce(site, &settings, timeout).await?;
         let node = Node::start(site.key(), site.opener(), settings).await?;
         site.keep_port(node.net().port())?;
-        let report = sync(site, &node, args.peer.clone(), timeout).await;
+        let wanted = Wanted { peer: args.peer.clone(), allow_secrets: args.allow_secrets };
+        let report = sync(site, &node, wanted, timeout).await;
         node.close().await;
         report
     });
@@ -116,14 +123,22 @@ fn show(report: &SyncReport, ui: &mut Ui) -> Result<(), CliError> {
             (false, false) => ui.paint(Style::Yellow, "not reached"),
         };
         ui.line(format!("{}: {state}, {} sent, {} received", peer.name, peer.sent, peer.received))?;
+        for Finding { path, line, looks_like, masked, .. } in &peer.secrets {
+            ui.warn(one_line(&format!("{path}:{line}: this looks like {looks_like}: {masked}")), None);
+        }
+        for Skipped { what, why } in &peer.skipped {
+            ui.warn(one_line(&format!("{}: {what} was not used: {why}", peer.name)), None);
+        }
         if let Some(error) = &peer.error {
-            ui.warn(error, None);
+            ui.warn(one_line(error), peer.hint.as_deref());
         }
     }
     let head = report.head.as_deref().map_or("-", |head| head.get(..12).unwrap_or(head));
     let synced = match (report.synced, report.peers.is_empty()) {
         (true, _) => ui.paint(Style::Green, "synced"),
-        (false, true) => "no other device; add one with `aios pair`".into(),
+        (false, true) => {
+            "no other device; add one with `aios pair`, or a remote with `aios remote add`".into()
+        }
         (false, false) => ui.paint(Style::Yellow, "not synced"),
     };
     let at = if report.peers.is_empty() { "; head" } else { " at" };

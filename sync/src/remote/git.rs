@@ -1,0 +1,275 @@
+//! A git repository that carries a vault: the mirrors of logs as `refs/aios/log/DEVICE`, and a sealed `main` that only
+//! fast-forwards. Work that others push to it from a plain clone is taken in.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use aios_core::frontier::View;
+use aios_core::id::{DeviceId, GitId};
+use aios_core::record::Record;
+use aios_vault::fetched::Unread as Unreadable;
+use aios_vault::{Error, Vault};
+
+use super::program::{Program, Push, Pushed};
+use super::pull::{Reader, Run, Shelf, Unread, gaps};
+use super::state::State;
+use super::{Remote, RemoteError, RouteReport, Skipped, secret};
+use crate::keeper::Keeper;
+use crate::session::blocking;
+use crate::site::Site;
+
+const MAIN: &str = "refs/heads/main";
+const LOG: &str = "refs/aios/log/";
+/// How often a push is tried again because somebody was faster, or reads back as something else.
+const TRIES: usize = 8;
+
+/// What was fetched of a remote, as a shelf.
+struct Fetched {
+    keeper: Keeper,
+    runs: Vec<Run>,
+}
+
+/// What is to be published.
+struct Plan {
+    pushes: Vec<Push>,
+    /// Records that go with it.
+    records: u64,
+    /// Why not all of what is here can be there after it.
+    lacks: Option<String>,
+}
+
+/// What one look at the fetched refs found.
+struct Looked {
+    plan: Plan,
+    state: State,
+    report: RouteReport,
+}
+
+/// The refs of the vault under which what `remote` has lies.
+pub fn prefix(name: &str) -> String {
+    format!("refs/aios/remote/{name}/")
+}
+
+/// Exchanges with the repository of `remote`.
+///
+/// # Errors
+/// What stopped it. What came before that stays, here and there.
+pub async fn sync(
+    site: &Site,
+    remote: &Remote,
+    allow: bool,
+    report: &mut RouteReport,
+) -> Result<(), RemoteError> {
+    let root = site.keeper().root().to_owned();
+    let git = Program::new(&root, &remote.url);
+    let mut state = State::load(&root, &remote.name, &remote.url);
+    let mut late = String::new();
+    for _ in 0..TRIES {
+        let refs = git.refs().await?;
+        report.reached = true;
+        if fetched(site, &remote.name).await? != refs {
+            let (here, old) = (site.clone(), prefix(&remote.name));
+            // A ref that went away there is no delete of anything: it is pushed again.
+            blocking(move || here.keeper().work(move |vault| vault.drop_refs(&old))).await?;
+            git.fetch(refs.keys(), &prefix(&remote.name)).await?;
+        }
+        let (here, to, there) = (site.clone(), remote.clone(), refs.clone());
+        let looked = tokio::task::spawn_blocking(move || look(&here, &to, &there, state, allow)).await;
+        let looked = looked.map_err(|e| RemoteError::Absent(format!("the work was cut short: {e}")))??;
+        report.received += looked.report.received;
+        // What was mended by this very sync is named all the same.
+        report.skipped.extend(looked.report.skipped);
+        report.skipped.sort();
+        report.skipped.dedup();
+        report.secrets = looked.report.secrets;
+        state = looked.state;
+        if !report.secrets.is_empty() {
+            return Err(RemoteError::Secrets(report.secrets.len()));
+        }
+        let Plan { pushes, records, lacks } = looked.plan;
+        if pushes.is_empty() {
+            // Just read from there: all that is here is there (I12).
+            state.main = refs.get(MAIN).copied();
+            state.save(&root, &remote.name)?;
+            report.acknowledged = lacks.is_none();
+            return lacks.map_or(Ok(()), |why| Err(RemoteError::Incomplete(why)));
+        }
+        match git.push(&pushes).await? {
+            Pushed::Done => {
+                report.sent += records;
+                late = "it did not keep what was pushed".into();
+            }
+            Pushed::Late(why) => late = why,
+        }
+    }
+    Err(RemoteError::Refused {
+        what: format!("{} was not brought up to date in {TRIES} tries: {late}", remote.url),
+        hint: "others may push there at the same time; sync again".into(),
+    })
+}
+
+/// What was fetched of a remote, by the names that it has there.
+async fn fetched(site: &Site, name: &str) -> Result<BTreeMap<String, GitId>, RemoteError> {
+    let (here, prefix) = (site.clone(), prefix(name));
+    let refs = blocking(move || {
+        here.keeper().work(move |vault| {
+            let logs = vault.log_refs(&format!("{prefix}log/"))?;
+            let main = vault.ref_at(&format!("{prefix}main"))?;
+            let logs = logs.into_iter().map(|(device, log)| (format!("{LOG}{device}"), log.commit));
+            Ok(logs.chain(main.map(|main| (MAIN.to_owned(), main))).collect())
+        })
+    });
+    Ok(refs.await?)
+}
+
+/// Takes in what was fetched, and finds what is to be pushed.
+fn look(
+    site: &Site,
+    remote: &Remote,
+    refs: &BTreeMap<String, GitId>,
+    mut state: State,
+    allow: bool,
+) -> Result<Looked, RemoteError> {
+    let keeper = site.keeper();
+    let mut report = RouteReport::default();
+    let shelf = Fetched::of(keeper, &remote.name, &mut report.skipped)?;
+    let own: BTreeSet<String> = shelf.own(keeper)?;
+    let known = state.proven.iter().cloned().chain(own).collect();
+    let mut reader = Reader::new(&shelf, keeper, site.vault(), known);
+    report.received = reader.pull()?;
+    let view = keeper.work(|vault| Ok(vault.view().clone()))?;
+    if reader.met_another_vault() && !shelf.runs.iter().any(|run| view.get(&run.device) > 0) {
+        // Its `main` would be taken for work that somebody pushed.
+        return Err(RemoteError::Refused {
+            what: format!("{} carries another vault", remote.url),
+            hint: "use another repository for this one".into(),
+        });
+    }
+    keeper.work(|vault| vault.adopt_histories())?;
+    site.finish()?;
+    let (theirs, before) = (refs.get(MAIN).copied(), state.main);
+    let (head, view) = keeper.work(move |vault| {
+        if let Some(theirs) = theirs {
+            vault.absorb_pushed(&theirs, before.as_ref(), &mut |_, _, _| {})?;
+        }
+        let mut round = vault.finish(Default::default(), &mut |_, _, _| {})?;
+        if vault.seal(&mut |_, _, _| {})? {
+            round = vault.finish(Default::default(), &mut |_, _, _| {})?;
+        }
+        let head = round.head.and_then(|head| GitId::from_slice(head.as_bytes()));
+        Ok((head, vault.view().clone()))
+    })?;
+    state.main = theirs.or(before);
+    report.secrets = secret::check(site, remote, &mut state, head, allow)?;
+    let proven = reader.prove(&view)?;
+    report.skipped.extend(reader.skipped());
+    if let Some(place) = reader.waiting() {
+        report.skipped.push(Skipped {
+            what: format!("record {} of {}", place.seq, place.device.short(8)),
+            why: "it waits: what it rests on is not there, or its clock is more than a day ahead".into(),
+        });
+    }
+    state.proven = reader.proven();
+    let plan = plan(keeper, refs, head, &view, &proven, |device| reader.goes_beyond(device, &view))?;
+    Ok(Looked { plan, state, report })
+}
+
+/// What is to be pushed so that all that is here is there. `more` tells of whose log they have more than is here.
+fn plan(
+    keeper: &Keeper,
+    refs: &BTreeMap<String, GitId>,
+    head: Option<GitId>,
+    view: &View,
+    proven: &[Run],
+    more: impl Fn(&DeviceId) -> bool,
+) -> Result<Plan, RemoteError> {
+    let mut out = Plan { pushes: Vec::new(), records: 0, lacks: None };
+    if !keeper.work(|vault| vault.apart_wanted())?.is_empty() {
+        out.lacks =
+            Some("the bytes of some files are not on this device yet, so `main` was not pushed".into());
+        return Ok(out);
+    }
+    if !keeper.work(|vault| vault.is_sealed())? {
+        out.lacks = Some("several lines of work wait to be sealed by a device that may write".into());
+        return Ok(out);
+    }
+    let logs = keeper.work(|vault| vault.log_refs(LOG))?;
+    for end in view.iter() {
+        let missing = gaps(end.seq, proven.iter().filter(|run| run.device == end.device));
+        if missing.is_empty() {
+            continue;
+        }
+        if more(&end.device) {
+            // Replacing it would take away what it has beyond this replica.
+            out.lacks = Some(format!("not all of the log of {} has come there yet", end.device.short(8)));
+            continue;
+        }
+        let Some(log) = logs.get(&end.device) else { continue };
+        let name = format!("{LOG}{}", end.device);
+        let seen = refs.get(&name).copied();
+        out.records += missing.iter().map(|(first, last)| last - first + 1).sum::<u64>();
+        out.pushes.push(Push { name, new: log.commit, replaces: Some(seen) });
+    }
+    let Some(head) = head else { return Ok(out) };
+    let there = refs.get(MAIN).copied();
+    let behind = match there {
+        None => true,
+        Some(there) if there == head => false,
+        Some(there) => keeper.work(move |vault: &mut Vault| vault.descends(&head, &there))?,
+    };
+    match (behind, there) {
+        (true, _) => out.pushes.push(Push { name: MAIN.into(), new: head, replaces: None }),
+        (false, Some(there)) if there != head => {
+            out.lacks =
+                Some(format!("the records of `main` there, at {}, have not come there yet", there.short(12)));
+        }
+        _ => {}
+    }
+    Ok(out)
+}
+
+impl Fetched {
+    fn of(keeper: &Keeper, name: &str, skipped: &mut Vec<Skipped>) -> Result<Fetched, RemoteError> {
+        let prefix = format!("{}log/", prefix(name));
+        let logs = keeper.work(move |vault| vault.log_refs(&prefix))?;
+        let mut runs = Vec::new();
+        for (device, log) in &logs {
+            match &log.stretches {
+                Ok(stretches) => runs.extend(stretches.iter().map(|stretch| Run {
+                    device: *device,
+                    first: stretch.first,
+                    last: stretch.last,
+                    name: stretch.blob.to_string(),
+                    size: 0,
+                })),
+                Err(why) => skipped.push(Skipped { what: format!("{LOG}{device}"), why: why.clone() }),
+            }
+        }
+        Ok(Fetched { keeper: keeper.clone(), runs })
+    }
+
+    /// Marks of the runs that this replica's own mirror has too: it made them.
+    fn own(&self, keeper: &Keeper) -> Result<BTreeSet<String>, Error> {
+        let own = keeper.work(|vault| vault.log_refs(LOG))?;
+        let stretches = own.into_values().filter_map(|log| log.stretches.ok()).flatten();
+        let made: BTreeSet<(u64, u64, String)> =
+            stretches.map(|stretch| (stretch.first, stretch.last, stretch.blob.to_string())).collect();
+        let is_own = |run: &&Run| made.contains(&(run.first, run.last, run.name.clone()));
+        Ok(self.runs.iter().filter(is_own).map(Run::mark).collect())
+    }
+}
+
+impl Shelf for Fetched {
+    fn runs(&self) -> &[Run] {
+        &self.runs
+    }
+
+    fn read(&self, run: &Run) -> Result<Vec<Record>, Unread> {
+        let blob: GitId = run.name.parse().map_err(|_| Unread::Lying("it has no name".into()))?;
+        let read = self.keeper.work(move |vault| Ok(vault.stretch(&blob)));
+        match read.map_err(|e| Unread::Failed(e.into()))? {
+            Ok(records) => Ok(records),
+            Err(Unreadable::Lying(why)) => Err(Unread::Lying(why)),
+            Err(Unreadable::Waiting(why)) => Err(Unread::Waiting(why)),
+        }
+    }
+}
