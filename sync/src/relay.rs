@@ -23,7 +23,7 @@ impl AccessControl for Guests {
         let Guests::Members(site) = self else { return Access::Allow };
         let (site, device) = (site.clone(), DeviceId(*request.endpoint_id().as_bytes()));
         let asked = tokio::task::spawn_blocking(move || {
-            site.keeper().work(move |vault| Ok(vault.members().0.contains_key(&device)))
+            site.keeper().work(move |vault| Ok(vault.members().is_present(&device)))
         });
         match asked.await {
             Ok(Ok(true)) => Access::Allow,

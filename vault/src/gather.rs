@@ -3,7 +3,7 @@
 
 use std::collections::{HashSet, VecDeque};
 
-use aios_core::frontier::Place;
+use aios_core::frontier::{Place, View};
 use aios_core::id::{DeviceId, RecordId};
 use aios_core::record::Record;
 
@@ -39,21 +39,24 @@ impl Vault {
             if batch.is_empty() {
                 return Ok(out);
             }
-            let before = self.view.len();
+            // By the log: what is integrated may become less, and a record of a revoked device is in the log and counts nowhere.
+            let before = self.frontier()?.view();
             let done = self.integrate(&batch);
-            out.new += self.view.len() - before;
+            let stored = self.frontier()?.view();
+            out.new += stored.len() - before.len();
             let stopped = match done {
                 Ok(_) => None,
                 Err(Error::Refused { place, why }) => Some((place, why.to_string())),
                 Err(e) => return Err(e),
             };
-            self.sort_out(batch, stopped, &mut out);
+            sort_out(&stored, batch, stopped, &mut out);
         }
     }
 
     /// The next records whose past is here or comes before them, in an order in which each follows its past.
     fn next_batch(&self, out: &mut Gathered) -> Result<Vec<Record>, Error> {
         let (mut batch, mut size) = (Vec::new(), 0);
+        let stored = self.frontier()?.view();
         let mut taken: HashSet<RecordId> = HashSet::new();
         let mut moved = true;
         while moved && size < BATCH {
@@ -61,7 +64,7 @@ impl Vault {
             for log in &mut out.left {
                 while let Some(next) = log.front() {
                     let place = next.header.place();
-                    if self.view.has(&place) {
+                    if stored.has(&place) {
                         // The same record is skipped; another of its number means that its log is of another line.
                         if self.id_at(&place)? == Some(next.id) {
                             log.pop_front();
@@ -99,45 +102,44 @@ impl Vault {
         Ok(so_far && (taken.contains(id) || self.holds(id)?))
     }
 
-    /// Whether a record is integrated.
+    /// Whether a record is in the log.
     fn holds(&self, id: &RecordId) -> Result<bool, Error> {
         let mut get = self.db.prepare_cached("SELECT EXISTS(SELECT 1 FROM record WHERE id = ?)")?;
         Ok(get.query_row([id.as_bytes()], |row| row.get(0))?)
     }
+}
 
-    /// Puts back what a refused record kept out, but for what comes after it in its own log.
-    fn sort_out(&self, batch: Vec<Record>, stopped: Option<(Place, String)>, out: &mut Gathered) {
-        let mut ended: HashSet<DeviceId> = HashSet::new();
-        let refused = stopped.as_ref().map(|(place, _)| *place);
-        ended.extend(refused.map(|place| place.device));
-        let mut back = Vec::new();
-        for record in batch {
-            let place = record.header.place();
-            if self.view.has(&place) || ended.contains(&place.device) {
-                continue;
-            }
-            match refused {
-                // All were looked at: this one is held.
-                None => {
-                    out.held.push(place);
-                    ended.insert(place.device);
-                }
-                Some(_) => back.push(record),
-            }
+/// Puts back what a refused record kept out, but for what comes after it in its own log.
+fn sort_out(stored: &View, batch: Vec<Record>, stopped: Option<(Place, String)>, out: &mut Gathered) {
+    let mut ended: HashSet<DeviceId> = HashSet::new();
+    let refused = stopped.as_ref().map(|(place, _)| *place);
+    ended.extend(refused.map(|place| place.device));
+    let mut back = Vec::new();
+    for record in batch {
+        let place = record.header.place();
+        if stored.has(&place) || ended.contains(&place.device) {
+            continue;
         }
-        out.refused.extend(stopped);
-        for log in &mut out.left {
-            if log.front().is_some_and(|record| ended.contains(&record.header.device)) {
-                log.clear();
+        match refused {
+            // All were looked at: this one is held.
+            None => {
+                out.held.push(place);
+                ended.insert(place.device);
             }
+            Some(_) => back.push(record),
         }
-        for record in back.into_iter().rev() {
-            let device = record.header.device;
-            match out.left.iter_mut().find(|log| log.front().is_some_and(|next| next.header.device == device))
-            {
-                Some(log) => log.push_front(record),
-                None => out.left.push(VecDeque::from([record])),
-            }
+    }
+    out.refused.extend(stopped);
+    for log in &mut out.left {
+        if log.front().is_some_and(|record| ended.contains(&record.header.device)) {
+            log.clear();
+        }
+    }
+    for record in back.into_iter().rev() {
+        let device = record.header.device;
+        match out.left.iter_mut().find(|log| log.front().is_some_and(|next| next.header.device == device)) {
+            Some(log) => log.push_front(record),
+            None => out.left.push(VecDeque::from([record])),
         }
     }
 }
@@ -149,7 +151,7 @@ mod tests {
 
     /// The logs of a replica, one for each device.
     fn logs(vault: &mut Vault) -> Vec<VecDeque<Record>> {
-        let upto = vault.view().clone();
+        let upto = vault.frontier().unwrap().view();
         let mut have = aios_core::frontier::View::new();
         let mut out: std::collections::BTreeMap<DeviceId, VecDeque<Record>> = Default::default();
         while !have.covers(&upto) {
@@ -220,5 +222,38 @@ mod tests {
         assert!(done.refused.is_empty());
         assert!(done.left.iter().any(|log| !log.is_empty()));
         assert_eq!(world.replicas[2].view().get(&second), 0);
+    }
+
+    #[test]
+    fn what_a_revoked_device_wrote_keeps_nothing_out() {
+        let mut world = World::of_equals(3);
+        let save = |world: &mut World, n: usize, name: &str| {
+            std::fs::write(world.root(n).join(name), name).unwrap();
+            world.replicas[n].commit(&Default::default(), &mut quiet()).unwrap();
+        };
+        let device = world.replicas[1].device();
+        world.replicas[0].revoke_device(&device).unwrap();
+        save(&mut world, 1, "held.md");
+        let all = logs(&mut world.replicas[1]);
+        // Here it counts until the revocation comes, and then no more.
+        assert_eq!(world.replicas[2].gather(all).unwrap().new, 1);
+        assert!(world.replicas[2].held().unwrap().is_empty());
+        let all = logs(&mut world.replicas[0]);
+        assert_eq!(world.replicas[2].gather(all).unwrap().new, 1);
+        assert_eq!(world.replicas[2].held().unwrap().len(), 1);
+        // One by one: what is held is there, and somebody else's log that builds on it goes in.
+        save(&mut world, 1, "more.md");
+        for log in logs(&mut world.replicas[1]) {
+            let done = world.replicas[0].gather(vec![log]).unwrap();
+            assert!(done.refused.is_empty() && done.held.is_empty(), "{done:?}");
+        }
+        assert_eq!(world.replicas[0].held().unwrap()[0].last, world.replicas[1].view().get(&device));
+        world.replicas[0].adopt_device(&device).unwrap();
+        let mut all = logs(&mut world.replicas[0]);
+        all.reverse();
+        let done = world.replicas[2].gather(all).unwrap();
+        assert!(done.held.is_empty() && done.left.iter().all(VecDeque::is_empty), "{done:?}");
+        assert!(world.replicas[2].held().unwrap().is_empty());
+        assert_eq!(world.replicas[2].view(), world.replicas[0].view());
     }
 }

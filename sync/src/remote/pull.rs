@@ -84,7 +84,7 @@ impl<'s, S: Shelf> Reader<'s, S> {
     pub fn pull(&mut self) -> Result<u64, RemoteError> {
         let mut logs: BTreeMap<DeviceId, VecDeque<Record>> = BTreeMap::new();
         let mut new = 0;
-        let mut view = self.keeper.work(|vault| Ok(vault.view().clone()))?;
+        let mut view = self.keeper.work(|vault| Ok(vault.frontier()?.view()))?;
         let devices: BTreeSet<DeviceId> = self.shelf.runs().iter().map(|run| run.device).collect();
         let mut loaded: BTreeMap<DeviceId, Run> = BTreeMap::new();
         loop {
@@ -100,7 +100,7 @@ impl<'s, S: Shelf> Reader<'s, S> {
                 std::mem::take(&mut logs).into_values().filter(|log| !log.is_empty()).collect();
             let (gathered, now) = self.keeper.work(move |vault| {
                 let gathered = vault.gather(queues)?;
-                Ok((gathered, vault.view().clone()))
+                Ok((gathered, vault.frontier()?.view()))
             })?;
             new += gathered.new;
             let mut news = now != view;
