@@ -1,8 +1,7 @@
 //! The database: projections of the log and what aios remembers of the working files. All but the latter can be
 //! made again, and without the latter only stale-base decisions get poorer (design idea 6).
 
-use std::ops::Deref;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use aios_core::frontier::{Place, View};
 use aios_core::id::DeviceId;
@@ -65,37 +64,8 @@ CREATE TABLE apart(
 CREATE TABLE held(id BLOB PRIMARY KEY, device BLOB NOT NULL, seq INTEGER NOT NULL, ms INTEGER NOT NULL) WITHOUT ROWID;
 ";
 
-/// What SQLite keeps beside a database that is closed may be so long, bytes: opening reads it.
-const LEFT: u64 = 1 << 20;
-
-/// An open database. Closing it leaves a short write-ahead log beside it, so that a command that changed little does not wait
-/// for the disk once more.
-#[derive(Debug)]
-pub struct Database {
-    connection: Connection,
-    log: PathBuf,
-}
-
-impl Deref for Database {
-    type Target = Connection;
-
-    fn deref(&self) -> &Connection {
-        &self.connection
-    }
-}
-
-impl Drop for Database {
-    fn drop(&mut self) {
-        let long = self.log.metadata().is_ok_and(|log| log.len() > LEFT);
-        // What is not moved is still in the log.
-        if long && let Err(error) = self.connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)") {
-            tracing::debug!(%error, "the write-ahead log stays");
-        }
-    }
-}
-
 /// Opens the database at `path`, making its tables where there are none.
-pub fn open(path: &Path) -> Result<Database, Error> {
+pub fn open(path: &Path) -> Result<Connection, Error> {
     let flags =
         OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let db = Connection::open_with_flags(path, flags)?;
@@ -103,7 +73,6 @@ pub fn open(path: &Path) -> Result<Database, Error> {
     db.set_prepared_statement_cache_capacity(128);
     // Plans do not hang on bound values: else each query over a partial index is planned again with every new one.
     db.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
-    db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     // Each transaction is durable when it ends: were it lost in a power cut, what aios wrote to files after it would look like
     // its user's work (I6).
     db.execute_batch(
@@ -116,9 +85,7 @@ pub fn open(path: &Path) -> Result<Database, Error> {
         SCHEMA => {}
         other => return Err(Error::Damaged(format!("it has tables of version {other}"))),
     }
-    let mut log = path.as_os_str().to_owned();
-    log.push("-wal");
-    Ok(Database { connection: db, log: log.into() })
+    Ok(db)
 }
 
 /// Whether no record is in the database.

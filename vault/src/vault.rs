@@ -11,9 +11,8 @@ use aios_core::id::{DeviceId, RecordId, VaultId};
 use aios_core::key::SecretKey;
 use aios_core::member::Members;
 use aios_core::record::Author;
-use rusqlite::{OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, params};
 
-use crate::db::Database;
 use crate::disk::{Lock, Writer};
 use crate::error::Error;
 use crate::index::{Long, SqlHistory};
@@ -35,7 +34,7 @@ pub struct Vault {
     pub(crate) layout: Layout,
     pub(crate) replica: Replica,
     pub(crate) keys: Keys,
-    pub(crate) db: Database,
+    pub(crate) db: Connection,
     pub(crate) long: Long,
     pub(crate) log: Log,
     pub(crate) repo: git2::Repository,
@@ -146,7 +145,7 @@ impl Vault {
         layout: Layout,
         replica: Replica,
         keys: Keys,
-        db: Database,
+        db: Connection,
         lock: Lock,
     ) -> Result<Self, Error> {
         let logs = layout.logs();
@@ -174,7 +173,7 @@ impl Vault {
         layout: Layout,
         replica: Replica,
         keys: Keys,
-        db: Database,
+        db: Connection,
         logs: std::path::PathBuf,
         lock: Lock,
     ) -> Result<Self, Error> {
