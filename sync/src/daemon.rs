@@ -104,7 +104,8 @@ pub async fn run(
     };
     let signals = Signals { told: daemon.listeners.add(), came, changed: daemon.changed.clone() };
     let changed = Arc::new(Notify::new());
-    let routes = routes::keep(site.clone(), notice.clone(), changed.clone(), daemon.changed.clone());
+    let told = (changed.clone(), daemon.changed.clone());
+    let routes = routes::keep(site.clone(), notice.clone(), habits.1.clone(), told);
     let mut upkeep = Upkeep::new(site.clone(), dialer, live.clone(), changed, habits, notice);
     let saves = upkeep.watch().await;
     let listeners = daemon.listeners.clone();

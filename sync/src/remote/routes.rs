@@ -10,6 +10,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::{RemoteError, Remotes, sync};
 use crate::daemon::Notice;
+use crate::profile::Pause;
 use crate::site::Site;
 
 /// How long after a change, so that many go together.
@@ -19,9 +20,14 @@ const EVERY: Duration = Duration::from_secs(300);
 /// How long one may take.
 const LIMIT: Duration = Duration::from_secs(600);
 
-/// Keeps the remotes of `site` up to date until it is dropped. `changed` says that there is something new here, and is told
-/// by `came` when something came.
-pub(crate) async fn keep(site: Site, notice: Notice, changed: Arc<Notify>, came: Arc<Notify>) {
+/// Keeps the remotes of `site` up to date until it is dropped, but for while it is to pause. `changed` says that there is
+/// something new here; `came` is told when something came.
+pub(crate) async fn keep(
+    site: Site,
+    notice: Notice,
+    mut pause: Pause,
+    (changed, came): (Arc<Notify>, Arc<Notify>),
+) {
     let mut due = Instant::now();
     let mut said: BTreeMap<String, String> = BTreeMap::new();
     loop {
@@ -31,6 +37,10 @@ pub(crate) async fn keep(site: Site, notice: Notice, changed: Arc<Notify>, came:
                 due = due.min(Instant::now() + AFTER);
                 continue;
             }
+        }
+        if pause.holds().await {
+            due = Instant::now() + AFTER;
+            continue;
         }
         match Remotes::load(site.keeper().root()) {
             Ok(remotes) => {
