@@ -299,7 +299,7 @@ impl Vault {
         let (found, displaced) = match put {
             Ok(Put::Done { found, .. }) => (found, None),
             Ok(Put::Displaced { found, displaced, .. }) => (found, Some(displaced)),
-            Ok(Put::Exists | Put::Missing) => {
+            Ok(Put::Exists | Put::Changed | Put::Missing) => {
                 out.absorb = true;
                 return Ok(());
             }

@@ -75,6 +75,8 @@ pub enum Put {
     },
     /// Nothing was done: something stands there that was not expected.
     Exists,
+    /// Nothing was done: something else than expected stands there.
+    Changed,
     /// Nothing was done: what was expected is gone.
     Missing,
 }
@@ -409,6 +411,18 @@ impl Writer {
             None => return Ok(missing),
             Some(stat) => replaceable(&staged.path, &stat)?,
         }
+        // A save that is taken away lies aside until it is merged and written, and who looks in between sees their file without
+        // it: what can be seen before is not touched. A save between this look and the exchange is displaced, and taken in (I2).
+        match read_in(&parent, name, &staged.path, 0) {
+            Ok(read) if read.hash == old => {}
+            Ok(_) | Err(ReadError::Changing(_)) => {
+                return Ok(Landed { put: Put::Changed, spent: None, made: false });
+            }
+            Err(ReadError::Missing(_)) => return Ok(missing),
+            Err(e) => return Err(e.into()),
+        }
+        #[cfg(test)]
+        tests::between_look_and_exchange();
         let spent = temp::exchanged(&staged.nonce, Some(staged.hash), old, &staged.path);
         self.tmp.rename(new, &self.tmp, &spent)?;
         if let Err(e) = self.tmp.exchange(&spent, &parent, name) {
@@ -738,6 +752,44 @@ mod tests {
         writer.put(path, Source::Bytes(text.as_bytes()), false, expect)
     }
 
+    type Save = Box<dyn Fn()>;
+
+    thread_local! {
+        static SAVE: std::cell::RefCell<Option<Save>> = const { std::cell::RefCell::new(None) };
+    }
+
+    /// What a test has happen when a put has looked at a file and not exchanged it yet.
+    pub(super) fn between_look_and_exchange() {
+        SAVE.with_borrow(|save| {
+            if let Some(save) = save {
+                save();
+            }
+        });
+    }
+
+    /// Ends what [`save_in_between`] began.
+    struct Saving;
+
+    impl Drop for Saving {
+        fn drop(&mut self) {
+            SAVE.replace(None);
+        }
+    }
+
+    fn save_in_between(save: impl Fn() + 'static) -> Saving {
+        SAVE.replace(Some(Box::new(save)));
+        Saving
+    }
+
+    #[test]
+    fn a_save_before_is_not_touched() {
+        let (dir, writer) = vault();
+        fs::write(dir.path().join("a"), "the user's").unwrap();
+        assert_eq!(put(&writer, "a", "ours", content("old")).unwrap(), Put::Changed);
+        assert_eq!(fs::read(dir.path().join("a")).unwrap(), b"the user's");
+        assert_eq!(writer.leftovers().unwrap(), []);
+    }
+
     #[test]
     fn put_creates_replaces_and_refuses() {
         let (dir, writer) = vault();
@@ -794,7 +846,8 @@ mod tests {
         fs::write(dir.path().join("a"), "old").unwrap();
         let mut batch = writer.batch();
         batch.put("a", Source::Bytes(b"ours"), false, content("old")).unwrap();
-        fs::write(dir.path().join("a"), "the user's").unwrap();
+        let path = dir.path().join("a");
+        let _save = save_in_between(move || fs::write(&path, "the user's").unwrap());
         let answers = batch.commit().unwrap();
         let [(_, Ok(Put::Displaced { displaced, .. }))] = answers.as_slice() else { panic!("{answers:?}") };
         assert_eq!(fs::read(dir.path().join("a")).unwrap(), b"ours");
