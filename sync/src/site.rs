@@ -203,13 +203,7 @@ impl Site {
         self.keeper().work(|vault| {
             let (absorbed, stopped) = match vault.absorb(&AbsorbOptions::default(), &mut |_, _, _| {}) {
                 Ok(absorbed) => (absorbed, None),
-                Err(
-                    e @ (Error::Paused(_)
-                    | Error::Revoked { .. }
-                    | Error::NoMember
-                    | Error::MassDeletion { .. }
-                    | Error::Root(_)),
-                ) => (Absorbed::default(), Some(e)),
+                Err(e) if e.is_standing() => (Absorbed::default(), Some(e)),
                 Err(e) => return Err(e),
             };
             let mut stand = stand(vault, absorbed)?;
@@ -236,13 +230,7 @@ impl Site {
             let (absorbed, mut warnings) = match absorbed {
                 Ok(Some(absorbed)) => (absorbed, Vec::new()),
                 Ok(None) => return Ok(Taken::Unclear),
-                Err(
-                    e @ (Error::Paused(_)
-                    | Error::Revoked { .. }
-                    | Error::NoMember
-                    | Error::MassDeletion { .. }
-                    | Error::Root(_)),
-                ) => (Absorbed::default(), vec![Problem::of_all(&e).to_string()]),
+                Err(e) if e.is_standing() => (Absorbed::default(), vec![Problem::of_all(&e).to_string()]),
                 Err(e) => return Err(e),
             };
             let round = vault.show_on_disk(absorbed, &mut |_, _, _| {})?;

@@ -264,6 +264,18 @@ impl Error {
         Error::Io { action, path: path.to_owned(), source }
     }
 
+    /// Whether the working files were not taken in and only the operator can change that: the rest of a round goes on.
+    pub fn is_standing(&self) -> bool {
+        matches!(
+            self,
+            Error::Paused(_)
+                | Error::Revoked { .. }
+                | Error::NoMember
+                | Error::MassDeletion { .. }
+                | Error::Root(_)
+        )
+    }
+
     /// What to do about it, where there is something.
     pub fn hint(&self) -> Option<String> {
         Some(match self {

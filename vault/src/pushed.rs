@@ -196,14 +196,9 @@ impl Vault {
         for (doc, at, old, (mode, blob)) in new {
             // Git made such modes once; a tree of ours has none.
             whole &= mode != 0o100_664;
-            let mode = match mode {
-                0o100_755 => Mode::Executable,
-                0o120_000 => Mode::Link,
-                0o100_644 | 0o100_664 => Mode::File,
-                _ => {
-                    whole = false;
-                    continue;
-                }
+            let Some(mode) = git::file_mode(mode) else {
+                whole = false;
+                continue;
             };
             if path::check(&at).is_err() {
                 whole = false;

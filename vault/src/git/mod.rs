@@ -22,7 +22,7 @@ pub use pack::{Pack, PackWriter};
 pub use refs::{ASIDE_PREFIX, LOG_MESSAGE, LOG_PREFIX, MAIN, State, read_ref, set_ref, state};
 pub use repack::{Limits, Repacked, loose_at_least, repack};
 pub use repo::{open_or_init, write_excludes};
-pub use tree::{Change, Diff, Entry, TREE, diff_trees, edit_tree, entries, lookup};
+pub use tree::{Change, Diff, Entry, TREE, diff_trees, edit_tree, entries, file_mode, lookup};
 
 use git2::{ObjectType, Oid};
 use std::path::PathBuf;

@@ -1,12 +1,23 @@
 //! Trees: editing along the touched paths and comparing along the differing ones.
 
 use super::{Error, Objects};
+use aios_core::item::Mode;
 use git2::{ObjectType, Oid};
 use std::borrow::Cow;
 use std::cmp::Ordering;
 
 /// The mode of a folder.
 pub const TREE: u32 = 0o040_000;
+
+/// What a document is whose entry in a tree has this mode; `None` for a folder, a commit or what git never wrote.
+pub fn file_mode(mode: u32) -> Option<Mode> {
+    match mode {
+        0o100_755 => Some(Mode::Executable),
+        0o120_000 => Some(Mode::Link),
+        0o100_644 | 0o100_664 => Some(Mode::File),
+        _ => None,
+    }
+}
 
 /// Deeper folders than this are refused, so that a hostile tree cannot exhaust the stack.
 const DEEPEST: usize = 512;
