@@ -221,6 +221,39 @@ fn amended_and_forced_work_takes_nothing_away() {
 }
 
 #[test]
+fn what_a_revoked_device_goes_on_to_publish_does_not_come_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let (laptop, phone, hub) = two(dir.path(), &[("a.md", b"one\n\ntwo\n")]);
+    carry(&laptop);
+    carry(&phone);
+    laptop.json(&["devices", "revoke", "phone"]);
+    // It has not heard.
+    phone.write(&[("a.md", b"one by the phone\n\ntwo\n"), ("b.md", b"new\n")]);
+    carry(&phone);
+    let theirs = published(&hub, &phone);
+    let clone = dir.path().join("clone");
+    git(dir.path(), &["clone", "-q", hub.to_str().unwrap(), clone.to_str().unwrap()]);
+    fs::write(clone.join("a.md"), "one by the phone\n\ntwo by Ada\n").unwrap();
+    git(&clone, &["commit", "-qam", "By Ada"]);
+
+    carry(&laptop);
+    let sealed = published(&hub, &laptop);
+    git(&hub, &["merge-base", "--is-ancestor", &theirs, &sealed]);
+    assert_eq!(laptop.read("a.md"), "one\n\ntwo\n");
+    assert!(!laptop.root.join("b.md").exists());
+    assert_eq!(laptop.json(&["status"])["held"], 1);
+    // Whoever had it sees it go.
+    git(&clone, &["pull", "-q", "--no-rebase", "--no-edit"]);
+    git(&clone, &["push", "-q"]);
+    carry(&laptop);
+    published(&hub, &laptop);
+    assert_eq!(laptop.read("a.md"), "one\n\ntwo by Ada\n");
+    assert_eq!(git(&clone, &["pull", "-q", "--ff-only"]), "");
+    assert_eq!(fs::read_to_string(clone.join("a.md")).unwrap(), "one\n\ntwo by Ada\n");
+    assert!(laptop.json(&["verify", "--deep"])["ok"].as_bool().unwrap());
+}
+
+#[test]
 fn what_lies_there_is_proven_and_mended() {
     let dir = tempfile::tempdir().unwrap();
     let (laptop, phone, hub) = two(dir.path(), &[("a.md", b"a\n")]);

@@ -463,7 +463,7 @@ impl Vault {
         // Checked against a database transaction that is thrown away, then written to the log, then indexed for good:
         // nothing that does not fit ever enters the log, and nothing enters the database that the log does not have (I9).
         let mut good = 0;
-        self.db.execute_batch("SAVEPOINT trial")?;
+        self.db.execute_batch("BEGIN")?;
         let (view, shown, authority) = (self.view.clone(), self.shown.clone(), self.authority.clone());
         for record in records {
             let trial = self.fit(record).and_then(|fit| self.index(record, Spot::default(), fit));
@@ -473,7 +473,7 @@ impl Vault {
             }
             good += 1;
         }
-        self.db.execute_batch("ROLLBACK TO trial; RELEASE trial")?;
+        self.db.execute_batch("ROLLBACK")?;
         self.long.forget();
         let back = !self.view.covers(&view);
         (self.view, self.shown, self.authority) = (view, shown, authority);

@@ -15,6 +15,11 @@ use crate::chance::random;
 use crate::disk::{durable, fault, journal};
 use crate::error::Error;
 
+/// Where the log's tip is remembered.
+const MEMORY: &str = "memory.json";
+/// From so many bytes on it is written anew.
+const MEMORY_MOST: u64 = 8 << 10;
+
 static DATA_DIR: OnceLock<PathBuf> = OnceLock::new();
 
 /// Sets where per-user state lies, for a program that has its own place for it. Only the first call counts.
@@ -123,18 +128,30 @@ impl Keys {
         }
     }
 
-    /// What is remembered of the log. Anything unreadable counts as nothing: the cost is a new actor.
+    /// What is remembered of the log: the last line that is whole. Anything unreadable counts as nothing: the cost is a new actor.
     pub fn memory(&self) -> Option<Memory> {
-        let text = std::fs::read(self.folder.join("memory.json")).ok()?;
-        serde_json::from_slice(&text).ok()
+        let text = std::fs::read(self.folder.join(MEMORY)).ok()?;
+        text.rsplit(|byte| *byte == b'\n').find_map(|line| serde_json::from_slice(line).ok())
     }
 
     /// Remembers.
+    ///
+    /// # Errors
+    /// What the disk answers.
     pub fn remember(&self, memory: &Memory) -> Result<(), Error> {
-        let path = self.folder.join("memory.json");
-        let text = serde_json::to_vec(memory)
+        let path = self.folder.join(MEMORY);
+        let mut line = vec![b'\n'];
+        serde_json::to_writer(&mut line, memory)
             .map_err(|_| Error::Key { path: path.clone(), why: "cannot be encoded" })?;
-        Ok(durable::replace(&path, &text)?)
+        // A line more costs a third of a file anew; what a crash cut off stays a line of its own.
+        let mut file = match std::fs::OpenOptions::new().append(true).open(&path) {
+            Ok(file) if file.metadata().is_ok_and(|file| file.len() < MEMORY_MOST) => file,
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(Error::io("open", &path, e)),
+            _ => return Ok(durable::replace(&path, &line)?),
+        };
+        let wrap = |e| Error::io("write", &path, e);
+        durable::append(&mut file, &line).map_err(wrap)?;
+        durable::sync_file(&file).map_err(wrap)
     }
 }
 
@@ -180,4 +197,31 @@ fn read_secret(path: &Path) -> Result<Option<[u8; 32]>, Error> {
     };
     let bytes = HEXLOWER.decode(text.trim_ascii()).ok().and_then(|bytes| bytes.try_into().ok());
     bytes.map(Some).ok_or(Error::Key { path: path.to_owned(), why: "it is not 64 hex digits" })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_whole_line_is_remembered() {
+        let dir = tempfile::tempdir().unwrap();
+        let keys = Keys { folder: dir.path().to_owned(), device: SecretKey::from_bytes(&[7; 32]) };
+        assert_eq!(keys.memory(), None);
+        let memory = |n: u64| Memory { tip: Some((n, RecordId([n as u8; 32]))), actor: "00".into() };
+        let path = dir.path().join(MEMORY);
+        for n in 1..200 {
+            keys.remember(&memory(n)).unwrap();
+            assert_eq!(keys.memory(), Some(memory(n)));
+            assert!(path.metadata().unwrap().len() < MEMORY_MOST + 200);
+        }
+        let whole = std::fs::read(&path).unwrap();
+        let last = whole.iter().rposition(|byte| *byte == b'\n').unwrap();
+        for cut in last..whole.len() {
+            std::fs::write(&path, &whole[..cut]).unwrap();
+            assert_eq!(keys.memory(), Some(memory(198)), "{cut}");
+        }
+        keys.remember(&memory(300)).unwrap();
+        assert_eq!(keys.memory(), Some(memory(300)), "after a line that was cut off");
+    }
 }

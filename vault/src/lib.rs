@@ -40,6 +40,7 @@ pub mod watch;
 mod db;
 mod file;
 mod foreign;
+mod held;
 mod index;
 mod mirror;
 mod open;

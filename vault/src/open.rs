@@ -246,7 +246,9 @@ impl Vault {
     /// Derives the documents of these epochs on all processors, as far as there is room: what [`Vault::load`] would do one by one
     /// for each that has few changes. What fails here fails there too, and is told there.
     pub(crate) fn load_ahead(&mut self, wanted: &[(DocId, Epoch, Kind, &[Touch])]) {
-        let threads = std::thread::available_parallelism().map_or(1, usize::from).min(wanted.len());
+        // The system is asked only where there is something to share out: that reads files.
+        let processors = || std::thread::available_parallelism().map_or(1, usize::from);
+        let threads = if wanted.len() < 2 { 1 } else { processors().min(wanted.len()) };
         if threads < 2 {
             return;
         }

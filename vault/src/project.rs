@@ -94,8 +94,9 @@ impl Vault {
         for id in &ids {
             let mut get = self.db.prepare_cached("SELECT n FROM record WHERE id = ?")?;
             match get.query_row([id.as_bytes()], |row| row.get(0)).optional()? {
-                Some(n) => heads.push(n),
-                None => return Ok(None),
+                // One that is held has no commit.
+                Some(n) if self.row(n)?.commit.is_some() => heads.push(n),
+                _ => return Ok(None),
             }
         }
         let repo = git2::Repository::open(self.root()).map_err(git_error)?;
@@ -170,14 +171,17 @@ impl Vault {
     ) -> Result<Option<Point>, Error> {
         for (done, n) in waiting.iter().enumerate() {
             progress("commits", done as u64, waiting.len() as u64);
-            let point = self.project_record(*n, objects)?;
-            self.db.prepare_cached("UPDATE record SET git = ?, root = ? WHERE n = ?")?.execute(params![
-                point.commit.as_bytes(),
-                point.root.as_bytes(),
-                n
-            ])?;
+            self.project_one(*n, objects)?;
         }
         self.point(heads, objects)
+    }
+
+    /// Computes the commit of one record whose past has its own.
+    pub(crate) fn project_one(&mut self, n: i64, objects: &mut dyn Objects) -> Result<(), Error> {
+        let Point { commit, root, .. } = self.project_record(n, objects)?;
+        let mut put = self.db.prepare_cached("UPDATE record SET git = ?, root = ? WHERE n = ?")?;
+        put.execute(params![commit.as_bytes(), root.as_bytes(), n])?;
+        Ok(())
     }
 
     /// The commit of a set of commit heads.

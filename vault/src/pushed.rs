@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use aios_core::align::merge_lines;
 use aios_core::frontier::{Place, View};
-use aios_core::id::{DocId, GitId, RecordId};
+use aios_core::id::{DocId, GitId};
 use aios_core::item::{Base, Bytes, Content, Item, Kind, Mode};
 use aios_core::namespace::Namespace;
 use aios_core::patch;
@@ -17,6 +17,7 @@ use crate::absorb::{Absorbed, PathChange, kind_of_bytes};
 use crate::author::Draft;
 use crate::error::Error;
 use crate::git;
+use crate::held::named;
 use crate::project::{git_id, oid};
 use crate::vault::{Progress, Vault};
 
@@ -58,10 +59,18 @@ impl Vault {
         {
             return Ok(out);
         }
-        if self.awaits_records(point.commit, tip)? {
+        let ahead = self.ahead(point.commit, tip)?;
+        if !self.may_write() || self.awaits_records(&ahead)? {
             return Ok(out);
         }
-        let base = self.repo.merge_base(point.commit, tip).ok();
+        // What they made on top of held records is theirs, those are not.
+        let held = self.held_commits(&ahead)?;
+        if held.contains(&tip) {
+            out.record = Some(self.seal_over(tip, progress)?);
+            return Ok(out);
+        }
+        let base = ahead.iter().find(|commit| held.contains(commit)).copied();
+        let base = base.or_else(|| self.repo.merge_base(point.commit, tip).ok());
         let before = before.map(oid).transpose()?;
         let rewritten =
             before.filter(|old| *old != tip && !self.repo.graph_descendant_of(tip, *old).unwrap_or(false));
@@ -86,17 +95,20 @@ impl Vault {
         Ok(out)
     }
 
-    /// Whether commits that `tip` has and `head` has not are those of records that are not here: they come with their log.
-    fn awaits_records(&self, head: Oid, tip: Oid) -> Result<bool, Error> {
+    /// The commits that `tip` has and `head` has not, children before parents.
+    fn ahead(&self, head: Oid, tip: Oid) -> Result<Vec<Oid>, Error> {
         let walking = || git::Error::git("walking pushed commits");
         let mut walk = self.repo.revwalk().map_err(walking())?;
+        walk.set_sorting(git2::Sort::TOPOLOGICAL).map_err(walking())?;
         walk.push(tip).and_then(|()| walk.hide(head)).map_err(walking())?;
+        walk.map(|commit| Ok(commit.map_err(walking())?)).collect()
+    }
+
+    /// Whether any of these commits are those of records that are not here: they come with their log.
+    fn awaits_records(&self, commits: &[Oid]) -> Result<bool, Error> {
         let mut known = self.db.prepare_cached("SELECT EXISTS(SELECT 1 FROM record WHERE id = ?)")?;
-        for commit in walk {
-            let message = git::commit(&self.repo, commit.map_err(walking())?)?.message;
-            let text = String::from_utf8_lossy(&message);
-            let named = text.lines().filter_map(|line| line.strip_prefix("Aios-Record: "));
-            for id in named.filter_map(|hex| hex.trim().parse::<RecordId>().ok()) {
+        for commit in commits {
+            for id in named(&git::commit(&self.repo, *commit)?.message) {
                 // One that is here is in a commit that somebody amended.
                 if !known.query_row([id.as_bytes()], |row| row.get::<_, bool>(0))? {
                     return Ok(true);

@@ -1,7 +1,10 @@
 //! Sealing: the merge of several lines of work becomes an ancestor of all that follows, so that a published `main` only
 //! fast-forwards.
 
+use aios_core::id::RecordId;
 use aios_core::item::Item;
+use aios_core::member::WRITE;
+use git2::Oid;
 
 use crate::author::Draft;
 use crate::error::Error;
@@ -16,16 +19,35 @@ impl Vault {
         Ok(self.commit_heads(&self.heads()?)?.len() < 2)
     }
 
+    /// Whether this device is a member that may write.
+    pub(crate) fn may_write(&self) -> bool {
+        let device = &self.replica.device;
+        let member = self.members().0.get(device).filter(|_| self.members().is_present(device));
+        member.is_some_and(|member| member.roles.iter().any(|role| role == WRITE))
+    }
+
+    /// Goes on from a commit that only held records stand for, as if it had been merged and nothing of it kept, so that a branch
+    /// which shows it fast-forwards.
+    pub(crate) fn seal_over(&mut self, tip: Oid, progress: Progress<'_>) -> Result<RecordId, Error> {
+        let mut draft =
+            Draft { actor: "aios".into(), message: "Seal without what is held".into(), ..Draft::default() };
+        draft.push(Item::Seal);
+        self.transaction(|vault| {
+            vault.push_history(tip, &mut draft)?;
+            let record = vault.author_records(draft)?;
+            vault.refresh(progress)?;
+            vault.project(progress)?;
+            Ok(record)
+        })
+    }
+
     /// Where the commit of all integrated records is a merge that no record builds on, writes an empty record that does, if
     /// this device may write. Says whether it did. The record has to be projected afterwards.
     ///
     /// # Errors
     /// What disk and database answer.
     pub fn seal(&mut self, progress: Progress<'_>) -> Result<bool, Error> {
-        let device = &self.replica.device;
-        let member = self.members().0.get(device).filter(|_| self.members().is_present(device));
-        let may_write = member.is_some_and(|member| member.roles.iter().any(|role| role == "write"));
-        if !may_write || self.is_sealed()? || self.has_open_parts()? {
+        if !self.may_write() || self.is_sealed()? || self.has_open_parts()? {
             return Ok(false);
         }
         let mut draft = Draft { actor: "aios".into(), message: "Seal".into(), ..Draft::default() };

@@ -293,7 +293,11 @@ impl Vault {
                 match row {
                     None => out.added.push(saved),
                     Some(row) if row.hash == saved.hash && row.found.kind == saved.found.kind => {
-                        out.touched.push((row.clone(), saved.found));
+                        let known = row.found.same(&saved.found) && row.found.exec == saved.found.exec;
+                        // Too fresh still to be believed next time, it is nothing to be noted.
+                        if !known || !saved.found.racy(crate::file::now_ns()) {
+                            out.touched.push((row.clone(), saved.found));
+                        }
                     }
                     Some(row) => out.modified.push((row.clone(), saved)),
                 }
