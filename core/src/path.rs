@@ -53,7 +53,8 @@ fn fold_component(part: &str) -> String {
         return part.to_ascii_lowercase();
     }
     let composed: String = part.nfc().collect();
-    composed.to_lowercase().nfc().collect()
+    // Each by itself: a final sigma by its context would change with the suffix of a path that is taken.
+    composed.chars().flat_map(char::to_lowercase).nfc().collect()
 }
 
 /// Folds a path: two paths with one folded form cannot both exist on every file system.

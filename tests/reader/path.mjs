@@ -2,7 +2,7 @@
 
 import { H, compare } from "./hash.mjs";
 
-const foldPart = (part) => part.normalize("NFC").toLowerCase().normalize("NFC");
+const foldPart = (part) => Array.from(part.normalize("NFC"), (char) => char.toLowerCase()).join("").normalize("NFC");
 
 const folded = new Map();
 

@@ -4,4 +4,5 @@ pub mod binary;
 pub mod console;
 pub mod device;
 pub mod page;
+pub mod parse;
 pub mod reader;

@@ -666,7 +666,8 @@ fn sync_goes_on_from_any_point() {
 struct Carry<'a>(&'a Prepared, &'static str);
 
 impl Scene for Carry<'_> {
-    const TRIES_AGAIN: bool = false;
+    // What came is written when it comes and, if that failed, once more at the end.
+    const TRIES_AGAIN: bool = true;
     type Beside = ();
 
     fn begin(&self, folder: &Path) -> Result<(), String> {
