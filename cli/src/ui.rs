@@ -102,7 +102,9 @@ impl std::fmt::Debug for Ui {
 impl Ui {
     /// On this process's own streams.
     pub fn new(manner: Manner) -> Self {
-        let no_color = std::env::var("NO_COLOR").ok();
+        // A terminal that says it can do nothing is one without colours.
+        let dumb = std::env::var("TERM").is_ok_and(|term| term == "dumb").then(|| "dumb".to_owned());
+        let no_color = std::env::var("NO_COLOR").ok().filter(|value| !value.is_empty()).or(dumb);
         let terminal = io::stderr().is_terminal();
         Ui {
             color_out: manner.color.on(io::stdout().is_terminal(), no_color.as_deref()) && !manner.json,

@@ -50,10 +50,10 @@ impl Reach {
 
     fn of(net: Option<&str>, relay: Option<&str>) -> Result<Reach, SyncError> {
         let wrong = |name, value: &str, takes| SyncError::Setting { name, value: value.to_owned(), takes };
-        let all = match net {
-            None => true,
-            Some("lan") => false,
-            Some("loopback") => return Ok(Reach::NOTHING),
+        let (all, any) = match net {
+            None => (true, true),
+            Some("lan") => (false, true),
+            Some("loopback") => (false, false),
             Some(other) => return Err(wrong("AIOS_NET", other, "`loopback` or `lan`, or is not set")),
         };
         let relay = match relay {
@@ -64,6 +64,9 @@ impl Reach {
                 Relay::Own(url.parse().map_err(|_| wrong("AIOS_RELAY", url, takes))?)
             }
         };
+        if !any {
+            return Ok(Reach::NOTHING);
+        }
         Ok(Reach { lan: true, lookup: all && !matches!(relay, Relay::Own(_)), relay })
     }
 

@@ -119,7 +119,7 @@ impl Vault {
     /// Takes in what changed on disk as one record.
     pub fn absorb(&mut self, options: &AbsorbOptions, progress: Progress<'_>) -> Result<Absorbed, Error> {
         let mut out = self.absorb_before(progress)?;
-        let survey = self.survey(progress)?;
+        let survey = self.survey_of(options.deletions, progress)?;
         if survey.mass_deletion() && !options.deletions {
             return Err(Error::MassDeletion { missing: survey.missing.len(), tracked: survey.known });
         }

@@ -39,6 +39,13 @@ pub fn branch_before(root: &Path) -> Option<String> {
     }
 }
 
+/// Whether the last commit in a folder is one that aios made: a clone of what a vault published.
+pub fn published_by_a_vault(root: &Path) -> bool {
+    let repo = git2::Repository::open(root).ok();
+    let last = repo.as_ref().and_then(|repo| repo.head().ok()?.peel_to_commit().ok());
+    last.is_some_and(|commit| !crate::held::named(commit.message_bytes()).is_empty())
+}
+
 /// Ignore files: path and text of each.
 type RuleTexts = Vec<(String, String)>;
 
@@ -107,7 +114,7 @@ impl Vault {
             db::set_meta(&self.db, "main", tip.as_bytes())?;
         }
         self.add_tracked(&mut scan)?;
-        let survey = self.survey_scan(scan, Vec::new(), progress)?;
+        let survey = self.survey_scan(scan, Vec::new(), false, progress)?;
         let mut out = Absorbed::default();
         self.transaction(|vault| {
             vault.absorb_into(draft, survey, &AbsorbOptions::default(), &mut out)?;

@@ -192,6 +192,12 @@ pub enum Error {
         /// Of how many.
         tracked: usize,
     },
+    /// All files are gone.
+    #[error("the vault's folder is empty, and {tracked} files are known; nothing was taken in")]
+    Emptied {
+        /// How many there were.
+        tracked: usize,
+    },
     /// The root cannot be trusted.
     #[error("the vault's folder {0}; nothing was taken in")]
     Root(String),
@@ -271,7 +277,9 @@ impl Error {
             Error::Paused(_)
                 | Error::Revoked { .. }
                 | Error::NoMember
+                | Error::Copied { .. }
                 | Error::MassDeletion { .. }
+                | Error::Emptied { .. }
                 | Error::Root(_)
         )
     }
@@ -290,16 +298,24 @@ impl Error {
             Error::Database(_) | Error::Damaged(_) => "run `aios rebuild`: the database is made again from the log".into(),
             Error::Segment { .. } => "run `aios verify` to see all of it, then `aios rebuild`".into(),
             Error::MassDeletion { .. } => "if you meant it, run `aios commit --deletions`; else put the files back".into(),
+            Error::Emptied { .. } => "`aios restore .` puts them back; if you meant it, run `aios commit --deletions`; or check that the disk is mounted".into(),
             Error::Root(_) => "check that the disk is mounted and the folder is readable".into(),
             Error::Paused(_) => "finish or abort it with git and go back with `git switch main`".into(),
             Error::Disk(e) => e.hint().into(),
             Error::Revoked { .. } | Error::NoMember => "copy what you need out of the folder; to come back, take `.aios` and `.git` away and join anew".into(),
-            Error::Copied { .. } => "sync with a device that has what it wrote since; or take `.aios` and `.git` away and join anew".into(),
+            Error::Copied { .. } => "`aios sync` with a device that has what it wrote since; or take `.aios` and `.git` away and join anew under another name, with `--device NAME`".into(),
             Error::NoOperator(_) => "do it on the device where the vault was made".into(),
             Error::MayNot { role, .. } => format!("do it on a device that has it: `aios devices` shows who has `{role}`"),
             Error::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => "free some space; nothing acknowledged is lost".into(),
             Error::Document { .. } => "run `aios verify --deep`, then `aios rebuild`".into(),
-            Error::NameTaken(_) => "choose another name with `--device NAME`, or see `aios devices`".into(),
+            Error::Unknown { what, .. } => match *what {
+                "device" => "`aios devices` shows those there are".into(),
+                "conflict" | "record of conflict" => "`aios conflicts` shows those there are".into(),
+                "revision" | "record" | "run" => "`aios log` shows those there are".into(),
+                "path in that version" => "`aios log` shows the records: name one in which it was there, with `--at`".into(),
+                _ => return None,
+            },
+            Error::NameTaken(_) => "choose another name (`--device NAME` where a device joins, `--name` where it is let in): `aios devices` shows those there are".into(),
             Error::Apart(_) => "run `aios sync` while a device that has them is reachable".into(),
             _ => return None,
         })

@@ -53,6 +53,7 @@ pub mod share;
 mod show;
 mod tape;
 mod text;
+mod withheld;
 #[cfg(test)]
 mod world;
 

@@ -175,7 +175,7 @@ impl Vault {
         }
         let survey = match self.survey(progress) {
             Ok(survey) => survey,
-            Err(e @ Error::Root(_)) => {
+            Err(e @ (Error::Root(_) | Error::Emptied { .. })) => {
                 problems.push(Problem::of_all(&e));
                 return Ok(());
             }

@@ -158,9 +158,14 @@ impl Vault {
 
     /// Compares the working files with what is known of them.
     pub(crate) fn survey(&mut self, progress: Progress<'_>) -> Result<Survey, Error> {
+        self.survey_of(false, progress)
+    }
+
+    /// As [`Vault::survey`]; `deletions` says whether it is meant that there is no file any more.
+    pub(crate) fn survey_of(&mut self, deletions: bool, progress: Progress<'_>) -> Result<Survey, Error> {
         let (rules, problems) = self.rules()?;
         let scan = disk::scan::scan(self.root(), &rules);
-        self.survey_scan(scan, problems, progress)
+        self.survey_scan(scan, problems, deletions, progress)
     }
 
     /// As [`Vault::survey`], of some paths only: `None` where that does not tell what happened to a document.
@@ -193,13 +198,15 @@ impl Vault {
         &mut self,
         scan: Scan,
         problems: Vec<Problem>,
+        deletions: bool,
         progress: Progress<'_>,
     ) -> Result<Survey, Error> {
         let files = self.files()?;
         match scan.root {
             Root::Ready => {}
             Root::Empty if files.len() < MASS => {}
-            Root::Empty => return Err(Error::Root("is empty".into())),
+            Root::Empty if deletions => {}
+            Root::Empty => return Err(Error::Emptied { tracked: files.len() }),
             Root::Missing => return Err(Error::Root("is gone".into())),
             Root::Unreadable => return Err(Error::Root("cannot be read".into())),
         }
@@ -254,6 +261,7 @@ impl Vault {
         }
         self.find_moves(&mut out)?;
         find_folders(&mut out, &files);
+        self.withhold(&mut out)?;
         if out.unread {
             // An error is never read as "deleted" (I12): the missing file may be the one that cannot be read.
             for row in std::mem::take(&mut out.missing) {

@@ -115,6 +115,11 @@ impl Vault {
                     .into(),
             ));
         };
+        if let Some(folder) = self.nested_at(path) {
+            return Err(Error::Usage(format!(
+                "{folder} is a vault of its own: restore it there, with `aios -C {folder} restore`"
+            )));
+        }
         let mut reversal = Reversal::default();
         let mut found = false;
         // The file that lies there now, under whatever name it had; else the one that lay there.
@@ -140,12 +145,15 @@ impl Vault {
                 targets
             }
         };
-        for (doc, old, to) in targets {
+        // What lies in a vault of its own is that one's to restore.
+        for (doc, old, to) in
+            targets.into_iter().filter(|(_, _, to)| self.nested_at(to).is_none()).collect::<Vec<_>>()
+        {
             found = true;
             self.restore_doc(&doc, &old, &to, &mut reversal)?;
         }
         if !found {
-            return Err(Error::Unknown { what: "path at that revision", name: path.to_owned() });
+            return Err(Error::Unknown { what: "path in that version", name: path.to_owned() });
         }
         let name = match (&at.record, &at.commit) {
             (Some(record), _) => record.short(12),

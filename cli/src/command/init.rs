@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use aios_vault::Vault;
-use aios_vault::create::{NewVault, branch_before};
+use aios_vault::create::{NewVault, branch_before, published_by_a_vault};
 use aios_vault::nested;
 use serde_json::json;
 
@@ -26,6 +26,7 @@ pub fn run(args: &InitArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliError>
         return hand_over(&dir, outer, ui);
     }
     let branch = branch_before(&dir);
+    let of_another = published_by_a_vault(&dir);
     let (mut vault, absorbed) = Vault::create(&dir, &new, &mut ui.progress())?;
     let round = vault.finish(absorbed, &mut ui.progress())?;
     let exit = report::round(ui, &mut vault, &round)?;
@@ -44,6 +45,12 @@ pub fn run(args: &InitArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliError>
     ui.flush()?;
     if let Some(branch) = branch {
         ui.note(format!("git goes on from branch {branch} on branch main; {branch} stays as it was"));
+    }
+    if of_another {
+        ui.warn(
+            "its git history was published by a vault, and this is another one",
+            Some("to have the same vault here: `aios pair` on one of its devices, and `aios join` in a folder beside this one"),
+        );
     }
     if let Some((outer, _)) = &outer {
         let outer = outer.display();

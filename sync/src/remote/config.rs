@@ -104,6 +104,9 @@ impl Remotes {
             Kind::Git if is_address(url) => checked_address(url)?,
             _ => self.checked_path(url, kind)?,
         };
+        if let Some(same) = self.remotes.iter().find(|remote| remote.url == url) {
+            return Err(RemoteError::Same { name: same.name.clone(), url });
+        }
         let remote = Remote { name: name.to_owned(), kind, url, allowed: BTreeSet::new() };
         self.remotes.push(remote.clone());
         self.save()?;
@@ -155,7 +158,8 @@ impl Remotes {
         if !path.is_dir() {
             return Err(RemoteError::Nothing(path));
         }
-        if kind == Kind::Git && !is_bare(&path) {
+        // A folder with a clone in it is meant as a repository, and cannot be pushed to.
+        if (kind == Kind::Git || path.join(".git").exists()) && !is_bare(&path) {
             return Err(RemoteError::NotBare(path));
         }
         path.to_str().map(str::to_owned).ok_or_else(|| RemoteError::Address(path.display().to_string()))

@@ -30,6 +30,14 @@ pub enum RemoteError {
     /// A remote of that name.
     #[error("there is a remote `{0}` already")]
     Taken(String),
+    /// A remote at that place.
+    #[error("the remote `{name}` is {url} already")]
+    Same {
+        /// The remote.
+        name: String,
+        /// Where it is.
+        url: String,
+    },
     /// A device of that name.
     #[error("a device of this vault is called `{0}`")]
     Device(String),
@@ -88,7 +96,7 @@ pub enum RemoteError {
     #[error("the program `git` is not on this machine")]
     NoGit,
     /// Something that looks like a secret would be published.
-    #[error("{0} that look like secrets would be published; nothing was sent")]
+    #[error("what looks like a secret would be published there ({0} found), so nothing was sent")]
     Secrets(usize),
     /// It does not hold what it should.
     #[error("{0}")]
@@ -138,7 +146,7 @@ impl RemoteError {
             RemoteError::Late { .. } => "give it longer, as in `aios sync --timeout 10m`".into(),
             RemoteError::NoGit => "install git; a folder as a remote needs none".into(),
             RemoteError::Secrets(_) => {
-                "take them out of the files and of history, or go on with `aios sync --allow-secrets`".into()
+                "a file that was taken in stays in history: change a secret that is one, then go on with `aios sync --allow-secrets`".into()
             }
             RemoteError::Refused { hint, .. } if !hint.is_empty() => hint.clone(),
             RemoteError::Vault(e) => return e.hint(),

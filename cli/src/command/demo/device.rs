@@ -79,6 +79,16 @@ impl Device {
         command
     }
 
+    /// What to type to run a command on it by hand.
+    pub fn to_look(&self, command: &str) -> String {
+        let quoted = |path: &Path| format!("'{}'", path.display());
+        format!(
+            "AIOS_NET=loopback AIOS_DATA_DIR={} aios -C {} {command}",
+            quoted(&self.keys),
+            quoted(&self.root)
+        )
+    }
+
     /// Runs a command in the vault and gives its JSON value and exit code.
     pub fn run(&self, args: &[&str]) -> Result<(Value, i32), CliError> {
         let root = self.root.to_string_lossy();

@@ -77,6 +77,10 @@ pub fn run(args: &DemoArgs, _cx: &Context, ui: &mut Ui) -> Result<Exit, CliError
     for device in &devices {
         ui.line(format!("{:<8} {}", device.name, device.root.display()))?;
     }
+    ui.line(format!(
+        "\nTheir keys lie in the demo's folder too; to look around:\n  {}",
+        laptop.to_look("conflicts")
+    ))?;
     for what in &wrong {
         ui.warn(what, None);
     }
