@@ -5,8 +5,10 @@
 pub mod cron;
 pub mod event;
 pub mod expression;
+pub mod failure;
 pub mod mistake;
 pub mod money;
 pub mod node;
 pub mod schema;
 pub mod span;
+pub mod workflow;
