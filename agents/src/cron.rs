@@ -104,6 +104,13 @@ impl Field {
     }
 }
 
+/// The bits of the days of a week that a text such as `mon-fri` names, Sunday first.
+pub fn weekdays(text: &str) -> Option<u64> {
+    let bits = FIELDS[4].bits(text)?;
+    // Sunday is 0 and 7.
+    Some(bits | bits >> 7 & 1)
+}
+
 impl Cron {
     /// Reads a schedule.
     pub fn parse(text: &str) -> Result<Cron, CronError> {
@@ -120,9 +127,9 @@ impl Cron {
                 most: field.most,
             })?;
         }
-        let [minutes, hours, days, months, mut weekdays] = bits;
+        let [minutes, hours, days, months, weekdays] = bits;
         // Sunday is 0 and 7.
-        weekdays |= weekdays >> 7 & 1;
+        let weekdays = weekdays | weekdays >> 7 & 1;
         let either_day = !parts[2].starts_with('*') && !parts[4].starts_with('*');
         let cron = Cron { minutes, hours, days, months, weekdays, either_day };
         match either_day || cron.comes() {

@@ -9,6 +9,7 @@ pub mod failure;
 pub mod mistake;
 pub mod money;
 pub mod node;
+pub mod policy;
 pub mod schema;
 pub mod span;
 pub mod workflow;

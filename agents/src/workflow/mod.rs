@@ -77,9 +77,9 @@ pub enum Act {
     /// The world is changed.
     Effect {
         /// What is done.
-        deed: Deed,
+        deed: Box<Deed>,
         /// What takes it back.
-        compensate: Option<Deed>,
+        compensate: Option<Box<Deed>>,
     },
     /// The operator is asked.
     Ask {

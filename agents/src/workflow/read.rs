@@ -236,7 +236,7 @@ impl Reader<'_> {
         Some(name)
     }
 
-    fn deed(&mut self, node: &Node, names: &Names<'_>) -> Option<Deed> {
+    fn deed(&mut self, node: &Node, names: &Names<'_>) -> Option<Box<Deed>> {
         let main = node.get("effect")?;
         let capability = self.known_name(main, "capability", self.known.capabilities.as_ref())?;
         if !is_capability(&capability) {
@@ -261,7 +261,7 @@ impl Reader<'_> {
             Some(agent) => self.known_name(agent, "agent", self.known.agents.as_ref()),
             None => None,
         };
-        Some(Deed { capability, target: target?, args, amount, tags, agent })
+        Some(Box::new(Deed { capability, target: target?, args, amount, tags, agent }))
     }
 
     fn wait(&mut self, node: &Node, names: &Names<'_>) -> Option<Wait> {

@@ -146,7 +146,7 @@ fn every_mistake_has_its_place() {
         ("effect: mail.send\n", "efect: mail.send\n", &["35:3 `send` does nothing"]),
         ("amount: 0.10", "amount: ten", &["39:13 `ten` is no amount of money: write 12, 12.5 or 12.50"]),
         ("each: input.items", "each: '{{ input.items }}'", &["43:11"]),
-        ("workflow: other", "workflow: another", &["51:24 there is no workflow `another`"]),
+        ("workflow: other", "workflow: another", &["51:25 there is no workflow `another`"]),
         ("  tell:\n", "  Tell:\n", &["53:3 `Tell` cannot be the name of a step"]),
     ];
     for (old, new, expected) in cases {
