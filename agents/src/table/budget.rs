@@ -43,11 +43,9 @@ impl Fold for Budget {
                 let list = if self.fits(*amount) { &mut self.reserved } else { &mut self.refused };
                 list.insert(id.clone(), *amount);
             }
-            WorkEvent::BudgetSettled { id, amount, .. } => {
-                if !self.spent.contains_key(id) {
-                    self.reserved.remove(id);
-                    self.spent.insert(id.clone(), *amount);
-                }
+            WorkEvent::BudgetSettled { id, amount, .. } if !self.spent.contains_key(id) => {
+                self.reserved.remove(id);
+                self.spent.insert(id.clone(), *amount);
             }
             _ => {}
         }
