@@ -1,8 +1,14 @@
-//! Domain events of work. Each folds into one aggregate, named by its id, in the total order of records.
+//! Domain events of work. Each folds into one aggregate, a task, an effect or a budget, in the total order of records.
 
 use aios_core::event::Event;
 use aios_core::id::ContentHash;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::failure::Failure;
+use crate::money::Money;
+use crate::policy::Verdict;
+use crate::span::Millis;
 
 /// The key under which an effect happens at most once: BLAKE3 of vault, task, step path and generation (I10).
 ///
@@ -20,6 +26,110 @@ impl EffectKey {
     }
 }
 
+/// Exactly what an effect does: what consent is given to (I11).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Content {
+    /// Such as `mail.send`.
+    pub capability: String,
+    /// To whom or what.
+    pub target: String,
+    /// All else that is sent.
+    pub args: Value,
+    /// The money it moves or costs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub amount: Option<Money>,
+    /// The agent whose work it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent: Option<String>,
+    /// What policies may know it by.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tags: Vec<String>,
+}
+
+impl Content {
+    /// The digest that consent is bound to: of the key and of all that is sent.
+    pub fn digest(&self, key: &EffectKey) -> ContentHash {
+        let amount = self.amount.map(|amount| amount.0.to_string()).unwrap_or_default();
+        // Each part is a JSON value on a line of its own, so none can be read as two.
+        let parts = [
+            Value::from(key.0.hex()),
+            Value::from(self.capability.as_str()),
+            Value::from(self.target.as_str()),
+            self.args.clone(),
+            Value::from(amount),
+        ];
+        let mut text = String::from("aios-consent-v1");
+        for part in &parts {
+            text.push('\n');
+            canonical(part, &mut text);
+        }
+        ContentHash::of(text.as_bytes())
+    }
+}
+
+/// The digest of a value, whatever the order of its keys.
+pub fn digest(value: &Value) -> ContentHash {
+    let mut text = String::from("aios-value-v1\n");
+    canonical(value, &mut text);
+    ContentHash::of(text.as_bytes())
+}
+
+/// Writes a value as JSON with sorted keys.
+fn canonical(value: &Value, out: &mut String) {
+    match value {
+        Value::Array(items) => {
+            out.push('[');
+            for (n, item) in items.iter().enumerate() {
+                out.push_str(if n > 0 { "," } else { "" });
+                canonical(item, out);
+            }
+            out.push(']');
+        }
+        Value::Object(map) => {
+            let sorted: std::collections::BTreeMap<&String, &Value> = map.iter().collect();
+            out.push('{');
+            for (n, (key, value)) in sorted.into_iter().enumerate() {
+                out.push_str(if n > 0 { "," } else { "" });
+                out.push_str(&Value::from(key.as_str()).to_string());
+                out.push(':');
+                canonical(value, out);
+            }
+            out.push('}');
+        }
+        plain => out.push_str(&plain.to_string()),
+    }
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Outcome {
+    /// All was done.
+    Done,
+    /// It failed, and what could be taken back was.
+    Failed,
+    /// The operator ended it.
+    Cancelled,
+}
+
+/// What came of an effect.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "outcome", rename_all = "lowercase")]
+pub enum Came {
+    /// It happened.
+    Done {
+        /// What the other side answered.
+        result: Value,
+    },
+    /// It did not happen.
+    Failed {
+        /// Why.
+        failure: Failure,
+    },
+    /// Nobody knows.
+    Unknown,
+}
+
 /// What happened to a piece of work.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type")]
@@ -29,10 +139,33 @@ pub enum WorkEvent {
     TaskCreated {
         /// The task's id; of triggered work, a hash of workflow, trigger and instant or event.
         task: String,
-        /// The workflow or agent that does it.
+        /// The workflow that does it.
         workflow: String,
-        /// Its inputs.
-        input: serde_json::Value,
+        /// The version of the workflow's file.
+        version: ContentHash,
+        /// What it is given.
+        input: Value,
+        /// The task and step that it is part of.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        parent: Option<(String, String)>,
+    },
+    /// The operator ends a task.
+    #[serde(rename = "task.cancelled")]
+    TaskCancelled {
+        /// The task.
+        task: String,
+        /// Why.
+        note: String,
+    },
+    /// The operator has a step that failed for good tried again.
+    #[serde(rename = "task.retried")]
+    TaskRetried {
+        /// The task.
+        task: String,
+        /// The run.
+        run: String,
+        /// The step.
+        step: String,
     },
     /// A device began to do it.
     #[serde(rename = "run.started")]
@@ -42,45 +175,133 @@ pub enum WorkEvent {
         /// The run.
         run: String,
     },
-    /// A step of a run has its result; recorded before the next begins.
-    #[serde(rename = "step.finished")]
-    StepFinished {
+    /// A run cannot go on by itself: a dead letter.
+    #[serde(rename = "run.stuck")]
+    RunStuck {
+        /// The task.
+        task: String,
         /// The run.
         run: String,
-        /// Path of the step, with loop items.
+        /// The step that failed for good.
         step: String,
-        /// Digest of what went in.
-        input: ContentHash,
-        /// What came out.
-        result: serde_json::Value,
+        /// How.
+        failure: Failure,
     },
     /// A run ended.
     #[serde(rename = "run.ended")]
     RunEnded {
+        /// The task.
+        task: String,
         /// The run.
         run: String,
-        /// `done`, `failed` or `cancelled`.
-        outcome: String,
+        /// How.
+        outcome: Outcome,
+        /// What came out.
+        result: Value,
     },
-    /// An effect is about to happen; durable before the act (I10).
-    #[serde(rename = "effect.intended")]
-    EffectIntended {
+    /// A step is about to start; recorded before it does.
+    #[serde(rename = "step.started")]
+    StepStarted {
+        /// The task.
+        task: String,
+        /// The run.
+        run: String,
+        /// Path of the step, with loop items.
+        step: String,
+        /// Which attempt it is, from 1.
+        attempt: u32,
+        /// Digest of what goes in.
+        input: ContentHash,
+        /// The items that an `each` found.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        items: Option<Vec<Value>>,
+        /// When a wait is over, or its deadline.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        until: Option<Millis>,
+    },
+    /// A step has its result; recorded before the next begins.
+    #[serde(rename = "step.finished")]
+    StepFinished {
+        /// The task.
+        task: String,
+        /// The run.
+        run: String,
+        /// Path of the step, with loop items.
+        step: String,
+        /// What came out.
+        result: Value,
+        /// Where a choice leads; empty: to the end.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        go: Option<String>,
+    },
+    /// An attempt at a step failed.
+    #[serde(rename = "step.failed")]
+    StepFailed {
+        /// The task.
+        task: String,
+        /// The run.
+        run: String,
+        /// Path of the step, with loop items.
+        step: String,
+        /// Which attempt it was.
+        attempt: u32,
+        /// How.
+        failure: Failure,
+        /// When it is tried again; never if absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        retry: Option<Millis>,
+    },
+    /// The time that a step waited for has come.
+    #[serde(rename = "timer.fired")]
+    TimerFired {
+        /// The task.
+        task: String,
+        /// The run.
+        run: String,
+        /// Path of the step, with loop items.
+        step: String,
+        /// The time it was set for.
+        at: Millis,
+        /// How much later it fired.
+        late: Millis,
+    },
+    /// The operator answered a question.
+    #[serde(rename = "question.answered")]
+    QuestionAnswered {
+        /// The task.
+        task: String,
+        /// Path of the step that asks.
+        step: String,
+        /// The answer.
+        answer: String,
+    },
+    /// A step wants to change the world.
+    #[serde(rename = "effect.proposed")]
+    EffectProposed {
         /// Its key.
         key: EffectKey,
         /// The task.
         task: String,
-        /// Such as `mail.send`.
-        capability: String,
-        /// Digest of exactly what will be sent.
-        digest: ContentHash,
+        /// The run.
+        run: String,
+        /// Path of the step, with loop items.
+        step: String,
+        /// How often what is sent was changed by the operator.
+        generation: u32,
+        /// What it does.
+        content: Content,
     },
-    /// What came of an effect.
-    #[serde(rename = "effect.ended")]
-    EffectEnded {
-        /// Its key.
+    /// A policy decided.
+    #[serde(rename = "effect.decided")]
+    EffectDecided {
+        /// The effect's key.
         key: EffectKey,
-        /// `done`, `failed`, `unknown` or `compensated`.
-        outcome: String,
+        /// What.
+        verdict: Verdict,
+        /// The rule; none: the default.
+        rule: Option<String>,
+        /// Why.
+        why: String,
     },
     /// The operator consents to exactly this (I11).
     #[serde(rename = "approval.granted")]
@@ -98,6 +319,111 @@ pub enum WorkEvent {
         /// Why.
         note: String,
     },
+    /// Nobody wants an effect any more that has not happened.
+    #[serde(rename = "effect.withdrawn")]
+    EffectWithdrawn {
+        /// Its key.
+        key: EffectKey,
+        /// Why.
+        note: String,
+    },
+    /// An effect is about to happen; durable before the act (I10).
+    #[serde(rename = "effect.intended")]
+    EffectIntended {
+        /// Its key.
+        key: EffectKey,
+        /// Which attempt it is, from 1.
+        attempt: u32,
+    },
+    /// What came of an effect.
+    #[serde(rename = "effect.ended")]
+    EffectEnded {
+        /// Its key.
+        key: EffectKey,
+        /// Which attempt it was.
+        attempt: u32,
+        /// What.
+        #[serde(flatten)]
+        came: Came,
+    },
+    /// The operator found out what came of an effect that ended unknown.
+    #[serde(rename = "effect.settled")]
+    EffectSettled {
+        /// Its key.
+        key: EffectKey,
+        /// Whether it happened.
+        happened: bool,
+    },
+    /// A budget has this limit from here on.
+    #[serde(rename = "budget.set")]
+    BudgetSet {
+        /// The budget.
+        budget: String,
+        /// The most that is spent from it.
+        limit: Money,
+    },
+    /// Money is put aside before it is spent.
+    #[serde(rename = "budget.reserved")]
+    BudgetReserved {
+        /// The budget.
+        budget: String,
+        /// What it is for; reserved once.
+        id: String,
+        /// How much.
+        amount: Money,
+    },
+    /// It is known what was spent of what was put aside.
+    #[serde(rename = "budget.settled")]
+    BudgetSettled {
+        /// The budget.
+        budget: String,
+        /// What it was for.
+        id: String,
+        /// How much.
+        amount: Money,
+    },
+}
+
+/// The aggregate that an event is part of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Aggregate<'e> {
+    /// A task with its runs and steps.
+    Task(&'e str),
+    /// An effect with its approvals.
+    Effect(&'e EffectKey),
+    /// A budget.
+    Budget(&'e str),
+}
+
+impl WorkEvent {
+    /// The aggregate it is part of.
+    pub fn aggregate(&self) -> Aggregate<'_> {
+        use WorkEvent as E;
+        match self {
+            E::TaskCreated { task, .. }
+            | E::TaskCancelled { task, .. }
+            | E::TaskRetried { task, .. }
+            | E::RunStarted { task, .. }
+            | E::RunStuck { task, .. }
+            | E::RunEnded { task, .. }
+            | E::StepStarted { task, .. }
+            | E::StepFinished { task, .. }
+            | E::StepFailed { task, .. }
+            | E::TimerFired { task, .. }
+            | E::QuestionAnswered { task, .. } => Aggregate::Task(task),
+            E::EffectProposed { key, .. }
+            | E::EffectDecided { key, .. }
+            | E::ApprovalGranted { key, .. }
+            | E::ApprovalDenied { key, .. }
+            | E::EffectWithdrawn { key, .. }
+            | E::EffectIntended { key, .. }
+            | E::EffectEnded { key, .. }
+            | E::EffectSettled { key, .. } => Aggregate::Effect(key),
+            E::BudgetSet { budget, .. }
+            | E::BudgetReserved { budget, .. }
+            | E::BudgetSettled { budget, .. } => Aggregate::Budget(budget),
+        }
+    }
 }
 
 /// An event that is not one of work, or not as this program knows it.
@@ -110,7 +436,7 @@ impl TryFrom<&WorkEvent> for Event {
 
     fn try_from(event: &WorkEvent) -> Result<Event, NotWork> {
         match serde_json::to_value(event) {
-            Ok(serde_json::Value::Object(map)) => Ok(Event::Other(map)),
+            Ok(Value::Object(map)) => Ok(Event::Other(map)),
             Ok(_) => Err(NotWork("it is no object".into())),
             Err(e) => Err(NotWork(e.to_string())),
         }
@@ -122,8 +448,9 @@ impl TryFrom<&Event> for WorkEvent {
 
     fn try_from(event: &Event) -> Result<WorkEvent, NotWork> {
         match event {
-            Event::Other(map) => serde_json::from_value(serde_json::Value::Object(map.clone()))
-                .map_err(|e| NotWork(e.to_string())),
+            Event::Other(map) => {
+                serde_json::from_value(Value::Object(map.clone())).map_err(|e| NotWork(e.to_string()))
+            }
             other => Err(NotWork(other.name())),
         }
     }
@@ -132,16 +459,31 @@ impl TryFrom<&Event> for WorkEvent {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::failure::Class;
     use aios_core::id::VaultId;
     use aios_core::item::Item;
+    use serde_json::json;
 
     #[test]
     fn work_events_are_items_of_records() {
-        let event = WorkEvent::RunEnded { run: "r1".into(), outcome: "done".into() };
-        let item = Item::Event(Event::try_from(&event).unwrap());
-        let text = serde_json::to_string(&item).unwrap();
-        let Item::Event(back) = serde_json::from_str(&text).unwrap() else { panic!("{text}") };
-        assert_eq!(WorkEvent::try_from(&back).unwrap(), event);
+        let key = EffectKey(ContentHash::of(b"k"));
+        let failure = Failure { class: Class::RateLimited, what: "slow down".into(), wait: Some(5) };
+        for event in [
+            WorkEvent::RunEnded {
+                task: "t".into(),
+                run: "r1".into(),
+                outcome: Outcome::Done,
+                result: json!({"a": 1}),
+            },
+            WorkEvent::EffectEnded { key, attempt: 1, came: Came::Failed { failure } },
+            WorkEvent::EffectEnded { key, attempt: 1, came: Came::Unknown },
+            WorkEvent::BudgetSet { budget: "models".into(), limit: Money(5) },
+        ] {
+            let item = Item::Event(Event::try_from(&event).unwrap());
+            let text = serde_json::to_string(&item).unwrap();
+            let Item::Event(back) = serde_json::from_str(&text).unwrap() else { panic!("{text}") };
+            assert_eq!(WorkEvent::try_from(&back).unwrap(), event, "{text}");
+        }
         assert!(WorkEvent::try_from(&Event::ConflictSettled { id: "x".into() }).is_err());
     }
 
@@ -150,5 +492,28 @@ mod tests {
         let vault = VaultId([1; 32]);
         assert_eq!(EffectKey::of(&vault, "t", "a/b", 0), EffectKey::of(&vault, "t", "a/b", 0));
         assert_ne!(EffectKey::of(&vault, "t", "a/b", 0), EffectKey::of(&vault, "t", "a/b", 1));
+    }
+
+    #[test]
+    fn consent_is_to_all_that_is_sent() {
+        let key = EffectKey(ContentHash::of(b"k"));
+        let content = Content {
+            capability: "mail.send".into(),
+            target: "bram".into(),
+            args: json!({"text": "hi"}),
+            amount: Some(Money(5)),
+            agent: None,
+            tags: vec![],
+        };
+        let digest = content.digest(&key);
+        for other in [
+            Content { capability: "mail.draft".into(), ..content.clone() },
+            Content { target: "sofie".into(), ..content.clone() },
+            Content { args: json!({"text": "ho"}), ..content.clone() },
+            Content { amount: None, ..content.clone() },
+        ] {
+            assert_ne!(other.digest(&key), digest, "{other:?}");
+        }
+        assert_ne!(content.digest(&EffectKey(ContentHash::of(b"l"))), digest);
     }
 }

@@ -1,6 +1,17 @@
-//! The work of a company: tasks, runs, effects and approvals, as events in the log.
+//! The work of a company: workflows, policies, and the kernel that runs them.
 //!
-//! This crate is the vocabulary that the kernel and the agents will speak; an event is an item of a record, so it is
-//! signed, ordered and replicated like everything else.
+//! No I/O: files come in as text, events as values with their place in the total order; actions go out.
 
+pub mod cron;
 pub mod event;
+pub mod expression;
+pub mod failure;
+pub mod kernel;
+pub mod mistake;
+pub mod money;
+pub mod node;
+pub mod policy;
+pub mod schema;
+pub mod span;
+pub mod table;
+pub mod workflow;

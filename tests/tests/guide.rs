@@ -75,6 +75,11 @@ fn members() {
 }
 
 #[test]
+fn workflows() {
+    check("docs/guide/workflows.md");
+}
+
+#[test]
 fn readme() {
     check("README.md");
 }

@@ -16,6 +16,7 @@ mod join;
 mod log;
 mod man;
 mod pair;
+mod policy;
 mod rebuild;
 mod relay;
 mod remote;
@@ -26,6 +27,8 @@ mod sync;
 mod undo;
 mod up;
 mod verify;
+mod workflow;
+mod written;
 
 use crate::args::Command;
 use crate::context::Context;
@@ -60,6 +63,8 @@ pub fn run(command: &Command, cx: &Context, ui: &mut Ui) -> Result<Exit, CliErro
         Command::Relay(args) => relay::run(args, cx, ui),
         Command::Remote(args) => remote::run(args, cx, ui),
         Command::Devices(args) => devices::run(args, cx, ui),
+        Command::Workflow(args) => workflow::run(args, cx, ui),
+        Command::Policy(args) => policy::run(args, cx, ui),
         Command::Demo(args) => demo::run(args, cx, ui),
         Command::Completions(args) => completions::run(args, cx, ui),
         Command::Man(args) => man::run(args, cx, ui),

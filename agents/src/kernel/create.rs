@@ -1,0 +1,48 @@
+//! New tasks.
+
+use serde_json::Value;
+
+use super::{Action, Kernel};
+use crate::event::WorkEvent;
+use crate::schema::Misfit;
+
+/// Why a task cannot be made.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CreateError {
+    /// No such workflow is in force.
+    #[error("no workflow `{0}` is in force")]
+    NoWorkflow(String),
+    /// Its input is not what the workflow takes.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Input(Vec<Misfit>),
+    /// There is such a task.
+    #[error("there is a task `{0}` already")]
+    Exists(String),
+}
+
+impl Kernel {
+    /// Makes a task: a workflow in force, and what it is given.
+    pub fn create(&mut self, task: &str, workflow: &str, input: Value) -> Result<Vec<Action>, CreateError> {
+        let version = self.setting.current.get(workflow);
+        let found = version.and_then(|version| Some((version, self.setting.versions.get(version)?)));
+        let Some((version, definition)) = found else { return Err(CreateError::NoWorkflow(workflow.into())) };
+        if self.tables.task(task).is_some() {
+            return Err(CreateError::Exists(task.into()));
+        }
+        let input = definition.input.complete(input);
+        let misfits = definition.input.misfits("input", &input);
+        if !misfits.is_empty() {
+            return Err(CreateError::Input(misfits));
+        }
+        let created = WorkEvent::TaskCreated {
+            task: task.to_owned(),
+            workflow: workflow.to_owned(),
+            version: *version,
+            input,
+            parent: None,
+        };
+        let mut out = Vec::new();
+        self.append(task, vec![created], &mut out);
+        Ok(out)
+    }
+}

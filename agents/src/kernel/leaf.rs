@@ -1,0 +1,300 @@
+//! Steps that have no steps within them, and the start of those that have.
+
+use serde_json::{Value, json};
+
+use super::walk::{Walked, Walker};
+use super::{Action, Flight, Need, Work};
+use crate::event::{WorkEvent, digest};
+use crate::expression::{ExpressionError, Template};
+use crate::failure::{Class, Failure};
+use crate::span::{self, Millis};
+use crate::table::{Status, StepState, Stuck};
+use crate::workflow::{Act, Step, Target, Wait};
+
+/// How deep workflows may start each other.
+const MAX_NESTING: usize = 16;
+/// The most items of an `each`.
+const MAX_ITEMS: usize = 10_000;
+
+impl From<ExpressionError> for Failure {
+    fn from(error: ExpressionError) -> Failure {
+        Failure::new(Class::Permanent, error.to_string())
+    }
+}
+
+impl Walker<'_> {
+    /// Carries on a step that is not over.
+    pub fn leaf(&mut self, step: &Step, path: &str, scope: &Value) -> Walked {
+        if let Act::Effect { deed, .. } = &step.act {
+            return self.effect(step, deed, path, scope);
+        }
+        let now = self.kernel.now;
+        let Some(state) = self.run.steps.get(path) else {
+            return match self.closing {
+                true => self.cancelled(path),
+                false => self.begin(step, path, scope, 1),
+            };
+        };
+        if self.closing {
+            self.stop(state, path);
+            return self.cancelled(path);
+        }
+        match &state.status {
+            Status::Failed { retry: Some(at), .. } if *at <= now => {
+                self.begin(step, path, scope, state.attempts + 1)
+            }
+            Status::Failed { retry, .. } => {
+                self.due.extend(*retry);
+                Walked::Busy
+            }
+            Status::Fired { late } => {
+                self.finish(path, json!({"late": late}), None);
+                Walked::Busy
+            }
+            Status::Started | Status::Finished { .. } => self.go_on(step, path, scope, state),
+        }
+    }
+
+    fn cancelled(&self, path: &str) -> Walked {
+        let note = self.task.cancelled.clone().unwrap_or_default();
+        Walked::Failed(Stuck { step: path.to_owned(), failure: Failure::new(Class::Denied, note) })
+    }
+
+    fn work(&self, path: &str, attempt: u32) -> Work {
+        let (task, run) = (self.id.to_owned(), self.run_id.to_owned());
+        Work { task, run, step: path.to_owned(), attempt }
+    }
+
+    fn stop(&mut self, state: &StepState, path: &str) {
+        let work = self.work(path, state.attempts);
+        let flight = Flight::Step(work.clone());
+        if self.kernel.flying.contains(&flight) {
+            self.stopped.push(flight);
+            self.acts.push(Action::Stop(work));
+        }
+    }
+
+    /// Starts an attempt: what goes in is recorded first.
+    fn begin(&mut self, step: &Step, path: &str, scope: &Value, attempt: u32) -> Walked {
+        if let Err(failure) = self.try_begin(step, path, scope, attempt) {
+            self.fail_at(path, attempt, failure, None);
+        }
+        Walked::Busy
+    }
+
+    fn try_begin(&mut self, step: &Step, path: &str, scope: &Value, attempt: u32) -> Result<(), Failure> {
+        let now = self.kernel.now;
+        let mut items = None;
+        let mut until = None;
+        let input = match &step.act {
+            Act::Agent { input, .. } | Act::Workflow { input, .. } => input.fill(scope)?,
+            Act::Ask { question, .. } => question.fill_text(scope)?.into(),
+            Act::Wait(Wait::For(span)) => {
+                until = Some(now.saturating_add(read_span(span, scope)?));
+                Value::Null
+            }
+            Act::Wait(Wait::Until(moment)) => {
+                until = Some(read_moment(moment, scope)?);
+                Value::Null
+            }
+            Act::Wait(Wait::Event { deadline, .. }) => {
+                until = deadline.map(|deadline| now.saturating_add(deadline));
+                Value::Null
+            }
+            Act::Choose { cases, otherwise } => {
+                let mut way = otherwise;
+                for (when, target) in cases {
+                    if when.holds(scope)? {
+                        way = target;
+                        break;
+                    }
+                }
+                let go = match way {
+                    Target::Step(name) => name.clone(),
+                    Target::End => String::new(),
+                };
+                self.finish(path, json!({"go": go}), Some(go));
+                return Ok(());
+            }
+            Act::Each { items: list, .. } => {
+                let Value::Array(found) = list.value(scope)? else {
+                    return Err(Failure::new(Class::Permanent, format!("`{}` is no list", list.source())));
+                };
+                if found.len() > MAX_ITEMS {
+                    let what = format!("`{}` has more than {MAX_ITEMS} items", list.source());
+                    return Err(Failure::new(Class::Permanent, what));
+                }
+                items = Some(found.clone());
+                Value::Array(found)
+            }
+            Act::Parallel(_) | Act::Effect { .. } => Value::Null,
+        };
+        self.events.push(WorkEvent::StepStarted {
+            task: self.id.to_owned(),
+            run: self.run_id.to_owned(),
+            step: path.to_owned(),
+            attempt,
+            input: digest(&input),
+            items,
+            until,
+        });
+        Ok(())
+    }
+
+    /// Carries on a step that has started.
+    fn go_on(&mut self, step: &Step, path: &str, scope: &Value, state: &StepState) -> Walked {
+        let now = self.kernel.now;
+        let deadline = step.timeout.map(|timeout| state.started.time().saturating_add(timeout));
+        if let Some(at) = deadline.filter(|at| *at > now) {
+            self.due.push(at);
+        }
+        let late = deadline.is_some_and(|at| at <= now);
+        let over = format!("it took longer than {}", span::show(step.timeout.unwrap_or(0)));
+        match &step.act {
+            Act::Agent { agent, input } => {
+                let work = self.work(path, state.attempts);
+                let flight = Flight::Step(work.clone());
+                if self.kernel.flying.contains(&flight) {
+                    if late {
+                        self.stop(state, path);
+                        self.fail(step, path, Failure::new(Class::Transient, over));
+                    }
+                } else if self.kernel.fresh.contains(&flight) {
+                    match input.fill(scope) {
+                        Ok(input) if Some(digest(&input)) == state.input => {
+                            self.begun.push(flight);
+                            self.acts.push(Action::Start { work, agent: agent.clone(), input });
+                        }
+                        Ok(_) | Err(_) => {
+                            let what = "what goes in is not what was recorded";
+                            self.give_up(path, Failure::new(Class::LostContext, what));
+                        }
+                    }
+                } else {
+                    let what = "it was begun, and nothing more is known of it";
+                    self.fail(step, path, Failure::new(Class::Crashed, what));
+                }
+            }
+            Act::Ask { question, choices } => {
+                let answers = self.task.answers.get(path).map(Vec::as_slice).unwrap_or_default();
+                let sound = |answer: &&String| choices.is_empty() || choices.contains(answer);
+                match (answers.iter().find(sound), question.fill_text(scope)) {
+                    (Some(answer), _) => self.finish(path, json!({"answer": answer}), None),
+                    (None, _) if late => {
+                        self.give_up(path, Failure::new(Class::Permanent, "nobody answered in time"));
+                    }
+                    (None, Ok(question)) => self.needs.push(Need::Question {
+                        task: self.id.to_owned(),
+                        step: path.to_owned(),
+                        question,
+                        choices: choices.clone(),
+                    }),
+                    (None, Err(error)) => self.give_up(path, error.into()),
+                }
+            }
+            Act::Wait(wait) => self.wait(wait, path, scope, state),
+            Act::Workflow { workflow, input } => {
+                let child = self.child(path);
+                match self.kernel.tables.task(&child).filter(|child| child.workflow.is_some()) {
+                    None => match self.start_child(workflow, &child, path, input, scope) {
+                        Ok(created) => self.events.push(created),
+                        Err(failure) => self.give_up(path, failure),
+                    },
+                    Some(child) => match &child.ended {
+                        Some((_, crate::event::Outcome::Done, result)) => {
+                            self.finish(path, result.clone(), None);
+                        }
+                        Some((_, _, result)) => {
+                            let what = format!("workflow `{workflow}` did not come to its end: {result}");
+                            self.give_up(path, Failure::new(Class::Permanent, what));
+                        }
+                        None => {}
+                    },
+                }
+            }
+            Act::Choose { .. } | Act::Each { .. } | Act::Parallel(_) | Act::Effect { .. } => {}
+        }
+        Walked::Busy
+    }
+
+    fn wait(&mut self, wait: &Wait, path: &str, scope: &Value, state: &StepState) {
+        let now = self.kernel.now;
+        if let Wait::Event { name, filter, .. } = wait {
+            self.listens.push(name.clone());
+            for event in self.kernel.tables.outside_after(name, &state.started) {
+                let mut scope = scope.clone();
+                scope["event"] = event.clone();
+                // An event for which the filter makes no sense is another's.
+                if filter.as_ref().is_none_or(|filter| filter.holds(&scope).unwrap_or(false)) {
+                    return self.finish(path, json!({"event": event, "late": false}), None);
+                }
+            }
+            match state.until {
+                Some(at) if at <= now => self.finish(path, json!({"event": null, "late": true}), None),
+                at => self.due.extend(at),
+            }
+            return;
+        }
+        match state.until {
+            Some(at) if at <= now => {
+                let (task, run, step) = (self.id.to_owned(), self.run_id.to_owned(), path.to_owned());
+                self.events.push(WorkEvent::TimerFired { task, run, step, at, late: now - at });
+            }
+            at => self.due.extend(at),
+        }
+    }
+
+    /// The task that a step which is a workflow starts.
+    fn child(&self, path: &str) -> String {
+        let text = format!("aios-child-v1\n{}\n{}\n{path}", self.kernel.vault, self.id);
+        aios_core::id::ContentHash::of(text.as_bytes()).short(32)
+    }
+
+    fn start_child(
+        &self,
+        workflow: &str,
+        child: &str,
+        path: &str,
+        input: &Template,
+        scope: &Value,
+    ) -> Result<WorkEvent, Failure> {
+        let mut depth = 0;
+        let mut above = self.task.parent.as_ref();
+        while let Some((parent, _)) = above.filter(|_| depth <= MAX_NESTING) {
+            depth += 1;
+            above = self.kernel.tables.task(parent).and_then(|task| task.parent.as_ref());
+        }
+        if depth > MAX_NESTING {
+            let what = format!("workflows start each other more than {MAX_NESTING} deep");
+            return Err(Failure::new(Class::Permanent, what));
+        }
+        let setting = &self.kernel.setting;
+        let version = setting.current.get(workflow);
+        let found = version.and_then(|version| Some((version, setting.versions.get(version)?)));
+        let Some((version, definition)) = found else {
+            return Err(Failure::new(Class::LostContext, format!("no workflow `{workflow}` is in force")));
+        };
+        let input = definition.input.complete(input.fill(scope)?);
+        if let Some(misfit) = definition.input.misfits("input", &input).first() {
+            return Err(Failure::new(Class::Permanent, misfit.to_string()));
+        }
+        Ok(WorkEvent::TaskCreated {
+            task: child.to_owned(),
+            workflow: workflow.to_owned(),
+            version: *version,
+            input,
+            parent: Some((self.id.to_owned(), path.to_owned())),
+        })
+    }
+}
+
+fn read_span(template: &Template, scope: &Value) -> Result<Millis, Failure> {
+    let text = template.fill_text(scope)?;
+    span::parse(&text).map_err(|error| Failure::new(Class::Permanent, error.to_string()))
+}
+
+fn read_moment(template: &Template, scope: &Value) -> Result<Millis, Failure> {
+    let text = template.fill_text(scope)?;
+    let at = text.parse::<jiff::Timestamp>().ok().and_then(|at| u64::try_from(at.as_millisecond()).ok());
+    at.ok_or_else(|| Failure::new(Class::Permanent, format!("`{text}` is no moment")))
+}

@@ -1,0 +1,333 @@
+//! The kernel: a state machine without I/O that carries work on. Inputs come in, actions go out.
+//!
+//! What it decides it first has recorded, and acts only when the record comes back as an input: whoever drives it may be
+//! killed at any point and start again from the records (I9). A step that was started and of which nothing more is
+//! known has crashed; an effect like that is unknown, and is done again only where the other side knows its key (I10).
+
+mod create;
+mod effect;
+mod leaf;
+mod need;
+mod walk;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use aios_core::clock::Stamp;
+use aios_core::event::Event;
+use aios_core::id::{ContentHash, DeviceId, VaultId};
+use serde_json::Value;
+
+use crate::event::{Came, Content, EffectKey, WorkEvent};
+use crate::failure::Failure;
+use crate::policy::Policies;
+use crate::span::Millis;
+use crate::table::{Order, Tables};
+use crate::workflow::Workflow;
+
+pub use create::CreateError;
+pub use need::Need;
+
+/// What happens to the kernel.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Input {
+    /// Time passed.
+    Tick {
+        /// Now.
+        now: Millis,
+    },
+    /// A record is durable: one of this device, or one that came from another.
+    Recorded {
+        /// Its place in the total order.
+        stamp: Stamp,
+        /// Its events.
+        events: Vec<Event>,
+    },
+    /// An agent's work ended.
+    Worked {
+        /// What ended.
+        work: Work,
+        /// What came out.
+        came: Result<Value, Failure>,
+    },
+    /// An effect was performed, or not.
+    Performed {
+        /// The effect.
+        key: EffectKey,
+        /// The attempt.
+        attempt: u32,
+        /// What came of it.
+        came: Came,
+    },
+}
+
+/// What is to be done.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Action {
+    /// Append these events as one record, make it durable, and hand it back as [`Input::Recorded`].
+    Append(Vec<WorkEvent>),
+    /// Have an agent work.
+    Start {
+        /// What it works on.
+        work: Work,
+        /// The agent.
+        agent: String,
+        /// What it is given.
+        input: Value,
+    },
+    /// Have an agent stop: nobody waits for what it does any more.
+    Stop(Work),
+    /// Change the world.
+    Perform {
+        /// The effect.
+        key: EffectKey,
+        /// The attempt.
+        attempt: u32,
+        /// Exactly what is done.
+        content: Content,
+    },
+    /// Send a tick at that time, or soon after.
+    Wake(Millis),
+    /// Tell the operator.
+    Show(Need),
+}
+
+/// One attempt at a step.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Work {
+    /// The task.
+    pub task: String,
+    /// The run.
+    pub run: String,
+    /// The step.
+    pub step: String,
+    /// The attempt, from 1.
+    pub attempt: u32,
+}
+
+/// What this device can do to the world.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Connector {
+    /// Whether the other side does a thing once however often it is told, by its key.
+    pub knows_keys: bool,
+}
+
+/// Who the kernel works for.
+#[derive(Debug, Clone, Default)]
+pub struct Setting {
+    /// Every version of workflows that a run may need.
+    pub versions: BTreeMap<ContentHash, Workflow>,
+    /// The versions in force, by name.
+    pub current: BTreeMap<String, ContentHash>,
+    /// The policies in force.
+    pub policies: Policies,
+    /// The connectors of this device, by capability.
+    pub connectors: BTreeMap<String, Connector>,
+}
+
+/// Something that this process began and that has not ended.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Flight {
+    Step(Work),
+    Effect(EffectKey, u32),
+}
+
+/// The kernel of one device.
+#[derive(Debug)]
+pub struct Kernel {
+    vault: VaultId,
+    device: DeviceId,
+    setting: Setting,
+    tables: Tables,
+    now: Millis,
+    chance: u64,
+    /// Tasks to look at.
+    dirty: BTreeSet<String>,
+    /// When to look at which task again.
+    due: BTreeSet<(Millis, String)>,
+    /// The tasks that wait for events from outside, by type.
+    listening: BTreeMap<String, BTreeSet<String>>,
+    /// What is to be recorded and has not come back.
+    pending: Vec<(String, Vec<WorkEvent>)>,
+    /// What this process has had recorded and not begun.
+    fresh: BTreeSet<Flight>,
+    /// What this process has begun.
+    flying: BTreeSet<Flight>,
+    /// What the operator has to do, by task.
+    needs: BTreeMap<String, Vec<Need>>,
+}
+
+impl Kernel {
+    /// The kernel of `device`; `seed` is where its random numbers begin.
+    pub fn new(vault: VaultId, device: DeviceId, setting: Setting, seed: u64) -> Kernel {
+        Kernel {
+            vault,
+            device,
+            setting,
+            tables: Tables::default(),
+            now: 0,
+            chance: seed,
+            dirty: BTreeSet::new(),
+            due: BTreeSet::new(),
+            listening: BTreeMap::new(),
+            pending: Vec::new(),
+            fresh: BTreeSet::new(),
+            flying: BTreeSet::new(),
+            needs: BTreeMap::new(),
+        }
+    }
+
+    /// Takes in a record from before this process began: nothing of it is in flight. The next input acts on it.
+    pub fn load(&mut self, stamp: Stamp, events: &[Event]) {
+        self.take_in(stamp, events);
+    }
+
+    /// The tables.
+    pub fn tables(&self) -> &Tables {
+        &self.tables
+    }
+
+    /// What needs the operator, most urgent first.
+    pub fn inbox(&self) -> Vec<&Need> {
+        let mut out: Vec<&Need> = self.needs.values().flatten().collect();
+        out.sort_by_key(|need| need.rank());
+        out
+    }
+
+    /// Takes in what happened and says what is to be done.
+    pub fn handle(&mut self, input: Input) -> Vec<Action> {
+        let mut out = Vec::new();
+        match input {
+            // A clock that goes back brings nothing that was due already.
+            Input::Tick { now } => self.now = self.now.max(now),
+            Input::Recorded { stamp, events } => self.recorded(stamp, &events),
+            Input::Worked { work, came } => self.worked(work, came, &mut out),
+            Input::Performed { key, attempt, came } => self.performed(key, attempt, came, &mut out),
+        }
+        self.advance(&mut out);
+        out
+    }
+
+    fn recorded(&mut self, stamp: Stamp, events: &[Event]) {
+        let work = self.take_in(stamp, events);
+        if stamp.2 != self.device {
+            return;
+        }
+        let Some(place) = self.pending.iter().position(|(_, pending)| *pending == work) else { return };
+        self.pending.remove(place);
+        for event in work {
+            match event {
+                WorkEvent::StepStarted { task, run, step, attempt, .. } => {
+                    self.fresh.insert(Flight::Step(Work { task, run, step, attempt }));
+                }
+                WorkEvent::EffectIntended { key, attempt } => {
+                    self.fresh.insert(Flight::Effect(key, attempt));
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Folds a record and marks what it touches.
+    fn take_in(&mut self, stamp: Stamp, events: &[Event]) -> Vec<WorkEvent> {
+        let mut out = Vec::new();
+        self.now = self.now.max(stamp.clock().0);
+        for (place, event) in events.iter().enumerate() {
+            let order = Order(stamp, u32::try_from(place).unwrap_or(u32::MAX));
+            match (WorkEvent::try_from(event), event) {
+                (Ok(work), _) => {
+                    self.tables.insert(order, work.clone());
+                    self.touch(&work);
+                    out.push(work);
+                }
+                (Err(_), Event::Other(map)) => {
+                    let name = event.name();
+                    self.tables.insert_outside(order, &name, Value::Object(map.clone()));
+                    self.dirty.extend(self.listening.get(&name).into_iter().flatten().cloned());
+                }
+                (Err(_), _) => {}
+            }
+        }
+        out
+    }
+
+    fn touch(&mut self, event: &WorkEvent) {
+        use crate::event::Aggregate;
+        let task = match event.aggregate() {
+            Aggregate::Task(task) => Some(task.to_owned()),
+            Aggregate::Effect(key) => {
+                let proposed = self.tables.effect(key).and_then(|effect| effect.proposed.as_ref());
+                proposed.map(|proposed| proposed.task.clone())
+            }
+            Aggregate::Budget(_) => None,
+        };
+        let Some(task) = task else { return };
+        if let Some((parent, _)) = self.tables.task(&task).and_then(|it| it.parent.as_ref()) {
+            self.dirty.insert(parent.clone());
+        }
+        self.dirty.insert(task);
+    }
+
+    fn worked(&mut self, work: Work, came: Result<Value, Failure>, out: &mut Vec<Action>) {
+        // What nobody waits for any more: it was stopped, or ended twice.
+        if !self.flying.remove(&Flight::Step(work.clone())) {
+            return;
+        }
+        let event = match came {
+            Ok(result) => WorkEvent::StepFinished {
+                task: work.task.clone(),
+                run: work.run,
+                step: work.step,
+                result,
+                go: None,
+            },
+            Err(failure) => self.failed(&work, failure),
+        };
+        self.append(&work.task, vec![event], out);
+    }
+
+    fn performed(&mut self, key: EffectKey, attempt: u32, came: Came, out: &mut Vec<Action>) {
+        if !self.flying.remove(&Flight::Effect(key, attempt)) {
+            return;
+        }
+        let proposed = self.tables.effect(&key).and_then(|effect| effect.proposed.as_ref());
+        let Some(task) = proposed.map(|proposed| proposed.task.clone()) else { return };
+        self.append(&task, vec![WorkEvent::EffectEnded { key, attempt, came }], out);
+    }
+
+    fn append(&mut self, task: &str, events: Vec<WorkEvent>, out: &mut Vec<Action>) {
+        self.pending.push((task.to_owned(), events.clone()));
+        out.push(Action::Append(events));
+    }
+
+    /// Carries on all work that something happened to.
+    fn advance(&mut self, out: &mut Vec<Action>) {
+        while let Some((at, task)) = self.due.first().filter(|(at, _)| *at <= self.now).cloned() {
+            self.due.remove(&(at, task.clone()));
+            self.dirty.insert(task);
+        }
+        for task in std::mem::take(&mut self.dirty) {
+            // What is on its way to the log decides; then it is looked at again.
+            match self.pending.iter().any(|(other, _)| *other == task) {
+                true => {
+                    self.dirty.insert(task);
+                }
+                false => self.carry_on(&task, out),
+            }
+        }
+        if let Some((at, _)) = self.due.first() {
+            out.push(Action::Wake(*at));
+        }
+    }
+
+    /// A random number (splitmix64).
+    fn random(chance: &mut u64) -> u64 {
+        *chance = chance.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut it = *chance;
+        it = (it ^ (it >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        it = (it ^ (it >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        it ^ (it >> 31)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,87 @@
+//! What the operator has to do.
+
+use aios_core::id::ContentHash;
+use serde::Serialize;
+
+use crate::event::{Content, EffectKey};
+use crate::failure::Failure;
+
+/// One thing that needs the operator.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(tag = "need", rename_all = "lowercase")]
+pub enum Need {
+    /// Whether an effect happened is not known: look, and say.
+    Unknown {
+        /// The effect.
+        key: EffectKey,
+        /// The task.
+        task: String,
+        /// The step.
+        step: String,
+        /// What it would have done.
+        content: Content,
+    },
+    /// A dead letter: what failed for good.
+    Dead {
+        /// The task.
+        task: String,
+        /// The run.
+        run: String,
+        /// The step.
+        step: String,
+        /// What was wanted.
+        wanted: String,
+        /// How it failed.
+        failure: Failure,
+        /// How often it was tried.
+        attempts: u32,
+        /// Commands that go on from here.
+        next: Vec<String>,
+    },
+    /// An effect asks for consent.
+    Approval {
+        /// The effect.
+        key: EffectKey,
+        /// What consent is bound to.
+        digest: ContentHash,
+        /// The task.
+        task: String,
+        /// The step.
+        step: String,
+        /// What it will do.
+        content: Content,
+        /// Why it asks.
+        why: String,
+    },
+    /// A workflow asks.
+    Question {
+        /// The task.
+        task: String,
+        /// The step.
+        step: String,
+        /// The question.
+        question: String,
+        /// The answers there are; none: any text.
+        choices: Vec<String>,
+    },
+    /// Work waits for something that this device does not have.
+    Missing {
+        /// The task.
+        task: String,
+        /// What it is.
+        what: String,
+    },
+}
+
+impl Need {
+    /// How urgent it is; less is more.
+    pub fn rank(&self) -> u8 {
+        match self {
+            Need::Unknown { .. } => 0,
+            Need::Dead { .. } => 1,
+            Need::Approval { .. } => 2,
+            Need::Question { .. } => 3,
+            Need::Missing { .. } => 4,
+        }
+    }
+}

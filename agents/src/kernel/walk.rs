@@ -1,0 +1,426 @@
+//! Carrying on a run: its workflow is walked along its journal up to where it stands.
+
+use serde_json::{Map, Value, json};
+
+use super::{Action, Flight, Kernel, Need, Work};
+use crate::event::{Outcome, WorkEvent};
+use crate::failure::{Class, Failure};
+use crate::span::Millis;
+use crate::table::{Order, Run, Status, Stuck, Task};
+use crate::workflow::{Act, Deed, Step, Steps, Target};
+
+/// How often a run may come to one step.
+const MAX_VISITS: u32 = 1000;
+
+/// What came of walking steps.
+pub(super) enum Walked {
+    /// All done; what the last one gave.
+    Done(Value),
+    /// Something is under way, or waited for.
+    Busy,
+    /// A step failed for good.
+    Failed(Stuck),
+}
+
+/// An effect that happened and can be taken back.
+pub(super) struct Undo<'k> {
+    order: Order,
+    path: String,
+    step: &'k Step,
+    deed: &'k Deed,
+    scope: Map<String, Value>,
+}
+
+/// One walk along one run.
+pub(super) struct Walker<'k> {
+    pub kernel: &'k Kernel,
+    pub id: &'k str,
+    pub task: &'k Task,
+    pub run_id: &'k str,
+    pub run: &'k Run,
+    /// Nothing new is begun: the task was cancelled.
+    pub closing: bool,
+    /// Nothing is done at all: steps that are over are looked at once more.
+    pub reading: bool,
+    pub chance: u64,
+    pub events: Vec<WorkEvent>,
+    pub acts: Vec<Action>,
+    pub begun: Vec<Flight>,
+    pub stopped: Vec<Flight>,
+    pub due: Vec<Millis>,
+    pub listens: Vec<String>,
+    pub needs: Vec<Need>,
+    undo: Vec<Undo<'k>>,
+}
+
+impl Kernel {
+    /// Looks at a task, and says what its run is to do next.
+    pub(super) fn carry_on(&mut self, id: &str, out: &mut Vec<Action>) {
+        let run_id = self.run_id(id);
+        let Some(task) = self.tables.task(id) else { return };
+        let mine = task.device == Some(self.device);
+        let found = task.runs.get(&run_id);
+        if !mine || found.is_some_and(|run| run.ended.is_some()) || (found.is_none() && task.ended.is_some())
+        {
+            self.needs.remove(id);
+            return;
+        }
+        let Some(run) = found else {
+            let started = WorkEvent::RunStarted { task: id.to_owned(), run: run_id };
+            self.append(id, vec![started], out);
+            return;
+        };
+        let definition = task.version.and_then(|version| self.setting.versions.get(&version));
+        let mut walker = Walker {
+            kernel: self,
+            id,
+            task,
+            run_id: &run_id,
+            run,
+            closing: task.cancelled.is_some(),
+            reading: false,
+            chance: self.chance,
+            events: Vec::new(),
+            acts: Vec::new(),
+            begun: Vec::new(),
+            stopped: Vec::new(),
+            due: Vec::new(),
+            listens: Vec::new(),
+            needs: Vec::new(),
+            undo: Vec::new(),
+        };
+        match definition {
+            Some(definition) => walker.run_along(&definition.steps),
+            None => {
+                let what = format!(
+                    "the version of workflow `{}` that it began with is not here",
+                    task.workflow.clone().unwrap_or_default()
+                );
+                walker.needs.push(Need::Missing { task: id.to_owned(), what });
+            }
+        }
+        let Walker { chance, events, acts, begun, stopped, due, listens, needs, .. } = walker;
+        self.chance = chance;
+        for flight in begun {
+            self.fresh.remove(&flight);
+            self.flying.insert(flight);
+        }
+        stopped.iter().for_each(|flight| {
+            self.flying.remove(flight);
+        });
+        self.due.extend(due.into_iter().map(|at| (at, id.to_owned())));
+        for name in listens {
+            self.listening.entry(name).or_default().insert(id.to_owned());
+        }
+        let before = match needs.is_empty() {
+            true => self.needs.remove(id),
+            false => self.needs.insert(id.to_owned(), needs.clone()),
+        };
+        let before = before.unwrap_or_default();
+        out.extend(acts);
+        out.extend(needs.into_iter().filter(|need| !before.contains(need)).map(Action::Show));
+        if !events.is_empty() {
+            self.append(id, events, out);
+        }
+    }
+
+    /// The id of this device's run of a task.
+    fn run_id(&self, task: &str) -> String {
+        let text = format!("aios-run-v1\n{}\n{task}\n{}", self.vault, self.device);
+        aios_core::id::ContentHash::of(text.as_bytes()).short(32)
+    }
+
+    /// The event of a failed attempt, with when it is tried again.
+    pub(super) fn failed(&mut self, work: &Work, failure: Failure) -> WorkEvent {
+        let chance = Kernel::random(&mut self.chance);
+        let step = self.step_of(work);
+        let state =
+            self.tables.task(&work.task).and_then(|task| task.runs.get(&work.run)?.steps.get(&work.step));
+        let retry = step.zip(state).and_then(|(step, state)| {
+            let attempt = work.attempt.saturating_sub(state.forgiven);
+            step.retry.next(&failure, attempt, state.began, self.now, chance)
+        });
+        WorkEvent::StepFailed {
+            task: work.task.clone(),
+            run: work.run.clone(),
+            step: work.step.clone(),
+            attempt: work.attempt,
+            failure,
+            retry,
+        }
+    }
+
+    /// The step of the workflow that a path in a journal is about.
+    fn step_of(&self, work: &Work) -> Option<&Step> {
+        let version = self.tables.task(&work.task)?.version?;
+        let mut steps = &self.setting.versions.get(&version)?.steps;
+        let mut parts = work.step.split('/');
+        let mut part = parts.next()?;
+        loop {
+            let name = part.split(['#', '[', '!']).next()?;
+            let step = steps.get(name)?;
+            steps = match (&step.act, parts.next()) {
+                (_, None) => return Some(step),
+                (Act::Each { steps, .. }, Some(next)) => {
+                    part = next;
+                    steps
+                }
+                (Act::Parallel(branches), Some(branch)) => {
+                    part = parts.next()?;
+                    &branches.iter().find(|(name, _)| name == branch)?.1
+                }
+                (_, Some(_)) => return None,
+            };
+        }
+    }
+}
+
+impl<'k> Walker<'k> {
+    fn run_along(&mut self, steps: &'k Steps) {
+        let mut scope = Map::new();
+        scope.insert("input".into(), self.task.input.clone());
+        scope.insert("task".into(), self.id.into());
+        scope.insert("steps".into(), json!({}));
+        scope.insert("error".into(), Value::Null);
+        scope.insert("trigger".into(), Value::Null);
+        match self.steps(steps, "", &scope) {
+            Walked::Busy => {}
+            Walked::Done(result) => self.end(Outcome::Done, result),
+            Walked::Failed(stuck) if self.undo.is_empty() && !self.closing => self.stuck(stuck),
+            Walked::Failed(stuck) => self.take_back(&stuck),
+        }
+    }
+
+    fn end(&mut self, outcome: Outcome, result: Value) {
+        let (task, run) = (self.id.to_owned(), self.run_id.to_owned());
+        self.events.push(WorkEvent::RunEnded { task, run, outcome, result });
+    }
+
+    /// A failure that only the operator can do something about.
+    fn stuck(&mut self, stuck: Stuck) {
+        if self.run.stuck.as_ref() == Some(&stuck) {
+            let state = self.run.steps.get(&stuck.step);
+            let id = self.id;
+            self.needs.push(Need::Dead {
+                task: id.to_owned(),
+                run: self.run_id.to_owned(),
+                wanted: format!(
+                    "step `{}` of workflow `{}`",
+                    stuck.step,
+                    self.task.workflow.clone().unwrap_or_default()
+                ),
+                attempts: state.map_or(0, |state| state.attempts),
+                next: vec![format!("aios task retry {id}"), format!("aios task cancel {id}")],
+                step: stuck.step,
+                failure: stuck.failure,
+            });
+            return;
+        }
+        self.events.push(WorkEvent::RunStuck {
+            task: self.id.to_owned(),
+            run: self.run_id.to_owned(),
+            step: stuck.step,
+            failure: stuck.failure,
+        });
+    }
+
+    /// Takes back what was done, the last first; then the run is over.
+    fn take_back(&mut self, stuck: &Stuck) {
+        let mut undo = std::mem::take(&mut self.undo);
+        undo.sort_by_key(|undo| std::cmp::Reverse(undo.order));
+        let outcome = if self.closing { Outcome::Cancelled } else { Outcome::Failed };
+        // What takes back is itself not cut short.
+        self.closing = false;
+        for Undo { path, step, deed, scope, .. } in undo {
+            let path = format!("{path}!undo");
+            match self.effect(step, deed, &path, &Value::Object(scope)) {
+                Walked::Busy => return,
+                Walked::Failed(stuck) => return self.stuck(stuck),
+                Walked::Done(_) => {}
+            }
+        }
+        let failure = &stuck.failure;
+        self.end(outcome, json!({"step": stuck.step, "class": failure.class, "what": failure.what}));
+    }
+
+    /// Walks steps that follow each other; their paths begin with `prefix`.
+    fn steps(&mut self, steps: &'k Steps, prefix: &str, scope: &Map<String, Value>) -> Walked {
+        let mut scope = scope.clone();
+        let mut visits: std::collections::BTreeMap<&str, u32> = std::collections::BTreeMap::new();
+        let mut last = Value::Null;
+        let mut here = steps.0.first();
+        while let Some(step) = here {
+            let visit = visits.entry(&step.name).or_default();
+            *visit += 1;
+            let path = match *visit {
+                1 => format!("{prefix}{}", step.name),
+                visit => format!("{prefix}{}#{visit}", step.name),
+            };
+            if *visit > MAX_VISITS {
+                let what = format!("it came here more than {MAX_VISITS} times");
+                return Walked::Failed(Stuck { step: path, failure: Failure::new(Class::Permanent, what) });
+            }
+            let target = match self.step(step, &path, &scope) {
+                Walked::Busy => return Walked::Busy,
+                Walked::Done(result) => {
+                    if let Some(Value::Object(results)) = scope.get_mut("steps") {
+                        results.insert(step.name.clone(), result.clone());
+                    }
+                    last = result;
+                    self.way(step, &path)
+                }
+                Walked::Failed(stuck) => match step.on_error.as_ref().filter(|_| !self.closing) {
+                    None => return Walked::Failed(stuck),
+                    Some(target) => {
+                        let Stuck { step, failure } = stuck;
+                        let error = json!({"step": step, "class": failure.class, "what": failure.what});
+                        scope.insert("error".into(), error);
+                        target.clone()
+                    }
+                },
+            };
+            here = match target {
+                Target::End => None,
+                Target::Step(name) => steps.get(&name),
+            };
+        }
+        Walked::Done(last)
+    }
+
+    /// Where a finished step leads.
+    fn way(&self, step: &Step, path: &str) -> Target {
+        match self.run.steps.get(path).map(|state| &state.status) {
+            Some(Status::Finished { go: Some(name), .. }) if name.is_empty() => Target::End,
+            Some(Status::Finished { go: Some(name), .. }) => Target::Step(name.clone()),
+            _ => step.next.clone(),
+        }
+    }
+
+    fn step(&mut self, step: &'k Step, path: &str, scope: &Map<String, Value>) -> Walked {
+        let status = self.run.steps.get(path).map(|state| &state.status);
+        let over = matches!(status, Some(Status::Finished { .. } | Status::Failed { retry: None, .. }));
+        let inner = match (&step.act, status) {
+            (Act::Each { .. } | Act::Parallel(_), Some(_)) => {
+                let was = self.reading;
+                self.reading |= over;
+                let inner = self.inside(step, path, scope);
+                self.reading = was;
+                Some(inner)
+            }
+            _ => None,
+        };
+        match (status, inner) {
+            (Some(Status::Finished { result, order, .. }), _) => {
+                if let Act::Effect { compensate: Some(deed), .. } = &step.act {
+                    let mut scope = scope.clone();
+                    if let Some(Value::Object(results)) = scope.get_mut("steps") {
+                        results.insert(step.name.clone(), result.clone());
+                    }
+                    self.undo.push(Undo { order: *order, path: path.to_owned(), step, deed, scope });
+                }
+                Walked::Done(result.clone())
+            }
+            // Whoever reads of it wants the step that failed, not the one around it.
+            (Some(Status::Failed { retry: None, .. }), Some(Walked::Failed(stuck))) => Walked::Failed(stuck),
+            (Some(Status::Failed { failure, retry: None }), _) => {
+                Walked::Failed(Stuck { step: path.to_owned(), failure: failure.clone() })
+            }
+            _ if self.reading => Walked::Busy,
+            (_, Some(Walked::Done(result))) => {
+                self.finish(path, result, None);
+                Walked::Busy
+            }
+            (_, Some(Walked::Failed(stuck))) if !self.closing => {
+                let Stuck { step: inner, failure } = stuck;
+                let failure = Failure { what: format!("{inner}: {}", failure.what), ..failure };
+                self.give_up(path, failure);
+                Walked::Busy
+            }
+            (_, Some(walked)) => walked,
+            (_, None) => self.leaf(step, path, &Value::Object(scope.clone())),
+        }
+    }
+
+    /// Walks the steps within an `each` or a `parallel` that has started.
+    fn inside(&mut self, step: &'k Step, path: &str, scope: &Map<String, Value>) -> Walked {
+        let mut results = Vec::new();
+        let mut failed = None;
+        let mut busy = 0;
+        match &step.act {
+            Act::Each { variable, at_once, steps, .. } => {
+                let items =
+                    self.run.steps.get(path).and_then(|state| state.items.as_deref()).unwrap_or_default();
+                for (place, item) in items.iter().enumerate() {
+                    let prefix = format!("{path}[{place}]/");
+                    // After a failure, what has begun comes to its end, and nothing new begins.
+                    let begun = steps
+                        .0
+                        .first()
+                        .is_some_and(|first| self.run.steps.contains_key(&format!("{prefix}{}", first.name)));
+                    if !begun && (busy >= *at_once || failed.is_some()) {
+                        break;
+                    }
+                    let mut scope = scope.clone();
+                    scope.insert(variable.clone(), item.clone());
+                    scope.insert("place".into(), place.into());
+                    match self.steps(steps, &prefix, &scope) {
+                        Walked::Done(result) => results.push(result),
+                        Walked::Busy => busy += 1,
+                        Walked::Failed(stuck) => failed = failed.or(Some(stuck)),
+                    }
+                }
+                match (failed, busy) {
+                    (_, 1..) => Walked::Busy,
+                    (Some(stuck), 0) => Walked::Failed(stuck),
+                    (None, 0) => Walked::Done(Value::Array(results)),
+                }
+            }
+            Act::Parallel(branches) => {
+                let mut results = Map::new();
+                for (name, steps) in branches {
+                    match self.steps(steps, &format!("{path}/{name}/"), scope) {
+                        Walked::Done(result) => {
+                            results.insert(name.clone(), result);
+                        }
+                        Walked::Busy => busy += 1,
+                        Walked::Failed(stuck) => failed = failed.or(Some(stuck)),
+                    }
+                }
+                match (failed, busy) {
+                    (_, 1..) => Walked::Busy,
+                    (Some(stuck), 0) => Walked::Failed(stuck),
+                    (None, 0) => Walked::Done(Value::Object(results)),
+                }
+            }
+            _ => Walked::Busy,
+        }
+    }
+
+    /// Has the result of a step recorded.
+    pub fn finish(&mut self, path: &str, result: Value, go: Option<String>) {
+        let (task, run) = (self.id.to_owned(), self.run_id.to_owned());
+        self.events.push(WorkEvent::StepFinished { task, run, step: path.to_owned(), result, go });
+    }
+
+    /// Has it recorded that a step failed for good.
+    pub fn give_up(&mut self, path: &str, failure: Failure) {
+        let attempt = self.run.steps.get(path).map_or(1, |state| state.attempts.max(1));
+        self.fail_at(path, attempt, failure, None);
+    }
+
+    /// Has it recorded that an attempt failed.
+    pub fn fail_at(&mut self, path: &str, attempt: u32, failure: Failure, retry: Option<Millis>) {
+        let (task, run) = (self.id.to_owned(), self.run_id.to_owned());
+        self.events.push(WorkEvent::StepFailed { task, run, step: path.to_owned(), attempt, failure, retry });
+    }
+
+    /// A failed attempt, tried again if the step's rule for that says so.
+    pub fn fail(&mut self, step: &Step, path: &str, failure: Failure) {
+        let chance = Kernel::random(&mut self.chance);
+        let now = self.kernel.now;
+        let Some(state) = self.run.steps.get(path) else { return self.give_up(path, failure) };
+        let attempt = state.attempts.saturating_sub(state.forgiven);
+        let retry = step.retry.next(&failure, attempt, state.began, now, chance);
+        self.fail_at(path, state.attempts.max(1), failure, retry);
+    }
+}

@@ -1,0 +1,174 @@
+//! Effects with what was decided, consented to, and came of them.
+
+use aios_core::id::DeviceId;
+use serde_json::Value;
+
+use super::{Fold, Order};
+use crate::event::{Came, Content, WorkEvent};
+use crate::failure::Failure;
+use crate::policy::Verdict;
+use crate::span::Millis;
+
+/// What a step proposed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Proposed {
+    /// The task.
+    pub task: String,
+    /// The run.
+    pub run: String,
+    /// The step.
+    pub step: String,
+    /// What it does.
+    pub content: Content,
+}
+
+/// What a policy decided.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Decided {
+    /// What.
+    pub verdict: Verdict,
+    /// The rule; none: the default.
+    pub rule: Option<String>,
+    /// Why.
+    pub why: String,
+    /// When.
+    pub at: Millis,
+}
+
+/// That an effect is about to happen, or has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Intent {
+    /// Which attempt, from 1.
+    pub attempt: u32,
+    /// The device that performs it.
+    pub device: DeviceId,
+    /// When.
+    pub at: Millis,
+}
+
+/// An effect.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Effect {
+    /// What was proposed.
+    pub proposed: Option<Proposed>,
+    /// What a policy decided.
+    pub decided: Option<Decided>,
+    /// Whether the operator consented to what was proposed.
+    pub approved: bool,
+    /// Why the operator refused.
+    pub denied: Option<String>,
+    /// Why nobody wants it any more.
+    pub withdrawn: Option<String>,
+    /// That it is about to happen.
+    pub intent: Option<Intent>,
+    /// What came of that intent.
+    pub came: Option<Came>,
+}
+
+/// Where an effect stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Stand {
+    /// Nothing is decided.
+    Proposed,
+    /// The operator is asked.
+    Waiting,
+    /// It may happen.
+    Allowed,
+    /// It must not happen, for this reason.
+    Denied(String),
+    /// It is about to happen, or has.
+    Performing(Intent),
+    /// It happened, and this was the answer.
+    Done(Value),
+    /// It did not happen.
+    Failed(Failure),
+    /// Nobody knows whether it happened.
+    Unknown,
+}
+
+impl Effect {
+    /// Where it stands. What has happened has happened, whatever was said of it later; a denial beats an approval.
+    pub fn stand(&self) -> Stand {
+        match (&self.came, &self.intent) {
+            (Some(Came::Done { result }), _) => return Stand::Done(result.clone()),
+            (Some(Came::Unknown), _) => return Stand::Unknown,
+            (Some(Came::Failed { failure }), _) => return Stand::Failed(failure.clone()),
+            (None, Some(intent)) => return Stand::Performing(*intent),
+            (None, None) => {}
+        }
+        if let Some(note) = self.denied.as_ref().or(self.withdrawn.as_ref()) {
+            return Stand::Denied(note.clone());
+        }
+        match &self.decided {
+            None => Stand::Proposed,
+            Some(decided) => match decided.verdict {
+                Verdict::Deny => Stand::Denied(decided.why.clone()),
+                Verdict::Ask if !self.approved => Stand::Waiting,
+                Verdict::Allow | Verdict::Ask => Stand::Allowed,
+            },
+        }
+    }
+
+    /// The decision by which it counts against a rule's caps: it was allowed, and happened or still may.
+    pub fn charged(&self) -> Option<&Decided> {
+        let over = matches!(self.stand(), Stand::Denied(_) | Stand::Failed(_));
+        self.decided.as_ref().filter(|decided| decided.verdict == Verdict::Allow && !over)
+    }
+}
+
+impl Fold for Effect {
+    fn apply(&mut self, order: &Order, event: &WorkEvent) {
+        match event {
+            WorkEvent::EffectProposed { task, run, step, content, .. } => {
+                self.proposed.get_or_insert_with(|| Proposed {
+                    task: task.clone(),
+                    run: run.clone(),
+                    step: step.clone(),
+                    content: content.clone(),
+                });
+            }
+            WorkEvent::EffectDecided { verdict, rule, why, .. } => {
+                let at = order.time();
+                let new = || Decided { verdict: *verdict, rule: rule.clone(), why: why.clone(), at };
+                self.decided.get_or_insert_with(new);
+            }
+            WorkEvent::ApprovalGranted { key, digest } => {
+                // Consent to something else than what was proposed is none (I11).
+                let proposed = self.proposed.as_ref();
+                self.approved |= proposed.is_some_and(|it| it.content.digest(key) == *digest);
+            }
+            WorkEvent::ApprovalDenied { note, .. } if self.intent.is_none() => {
+                self.denied.get_or_insert_with(|| note.clone());
+            }
+            WorkEvent::EffectWithdrawn { note, .. } if self.intent.is_none() => {
+                self.withdrawn.get_or_insert_with(|| note.clone());
+            }
+            WorkEvent::EffectIntended { attempt, .. } => {
+                let may_follow = match (&self.intent, &self.came) {
+                    (None, _) => true,
+                    (Some(before), Some(Came::Failed { .. })) => *attempt > before.attempt,
+                    (Some(_), _) => false,
+                };
+                if may_follow {
+                    self.intent = Some(Intent { attempt: *attempt, device: order.0.2, at: order.time() });
+                    self.came = None;
+                }
+            }
+            WorkEvent::EffectEnded { attempt, came, .. } => {
+                let is_it = self.intent.is_some_and(|intent| intent.attempt == *attempt);
+                if is_it && self.came.is_none() {
+                    self.came = Some(came.clone());
+                }
+            }
+            WorkEvent::EffectSettled { happened, .. } if self.came == Some(Came::Unknown) => {
+                self.came = Some(match happened {
+                    true => Came::Done { result: Value::Null },
+                    false => Came::Failed {
+                        failure: Failure::new(crate::failure::Class::Transient, "it did not happen"),
+                    },
+                });
+            }
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,208 @@
+//! Tasks with their runs and steps.
+
+use std::collections::BTreeMap;
+
+use aios_core::id::{ContentHash, DeviceId};
+use serde_json::Value;
+
+use super::{Fold, Order};
+use crate::event::{Outcome, WorkEvent};
+use crate::failure::Failure;
+use crate::span::Millis;
+
+/// A task.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Task {
+    /// The workflow that does it; absent while only later events of it are known.
+    pub workflow: Option<String>,
+    /// The version of the workflow's file.
+    pub version: Option<ContentHash>,
+    /// What it is given.
+    pub input: Value,
+    /// The task and step that it is part of.
+    pub parent: Option<(String, String)>,
+    /// The device that made it.
+    pub device: Option<DeviceId>,
+    /// Why the operator ended it.
+    pub cancelled: Option<String>,
+    /// Its runs by id.
+    pub runs: BTreeMap<String, Run>,
+    /// The answers of the operator by step.
+    pub answers: BTreeMap<String, Vec<String>>,
+    /// The run that ended first in the total order, and how: what stands. Other runs are alternatives.
+    pub ended: Option<(String, Outcome, Value)>,
+}
+
+/// A run: one device's work on a task.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Run {
+    /// The device.
+    pub device: DeviceId,
+    /// Its journal, by path of the step.
+    pub steps: BTreeMap<String, StepState>,
+    /// Why it cannot go on by itself.
+    pub stuck: Option<Stuck>,
+    /// How it ended.
+    pub ended: Option<Outcome>,
+}
+
+/// A dead letter.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stuck {
+    /// The step that failed for good.
+    pub step: String,
+    /// How.
+    pub failure: Failure,
+}
+
+/// A step in a journal.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StepState {
+    /// Attempts that were started.
+    pub attempts: u32,
+    /// Attempts before the operator last had it tried again.
+    pub forgiven: u32,
+    /// When the first of the attempts that count began.
+    pub began: Millis,
+    /// The place in the order where the last attempt began.
+    pub started: Order,
+    /// Digest of what went in.
+    pub input: Option<ContentHash>,
+    /// The items that an `each` found.
+    pub items: Option<Vec<Value>>,
+    /// When a wait is over.
+    pub until: Option<Millis>,
+    /// Where it stands.
+    pub status: Status,
+}
+
+/// Where a step stands.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Status {
+    /// It was started.
+    Started,
+    /// Its time has come.
+    Fired {
+        /// How late.
+        late: Millis,
+    },
+    /// An attempt failed.
+    Failed {
+        /// How.
+        failure: Failure,
+        /// When it is tried again; never if absent.
+        retry: Option<Millis>,
+    },
+    /// It has its result.
+    Finished {
+        /// What came out.
+        result: Value,
+        /// Where a choice leads; empty: to the end.
+        go: Option<String>,
+        /// Where in the order.
+        order: Order,
+    },
+}
+
+impl Task {
+    fn step(&mut self, run: &str, step: &str, order: &Order) -> Option<&mut StepState> {
+        let run = self.runs.get_mut(run).filter(|run| run.device == order.0.2)?;
+        Some(run.steps.entry(step.to_owned()).or_insert_with(|| StepState {
+            attempts: 0,
+            forgiven: 0,
+            began: order.time(),
+            started: *order,
+            input: None,
+            items: None,
+            until: None,
+            status: Status::Started,
+        }))
+    }
+
+    fn retry(&mut self, run: &str, step: &str, order: &Order) {
+        let Some(run) = self.runs.get_mut(run) else { return };
+        run.stuck = None;
+        for (path, state) in &mut run.steps {
+            let Status::Failed { failure, retry: None } = &state.status else { continue };
+            let inside = step.strip_prefix(path.as_str());
+            match inside {
+                Some("") => {
+                    state.status = Status::Failed { failure: failure.clone(), retry: Some(order.time()) };
+                    state.forgiven = state.attempts;
+                    state.began = order.time();
+                }
+                // The steps around it go on.
+                Some(rest) if rest.starts_with(['[', '/']) => state.status = Status::Started,
+                _ => {}
+            }
+        }
+    }
+}
+
+impl Fold for Task {
+    fn apply(&mut self, order: &Order, event: &WorkEvent) {
+        match event {
+            WorkEvent::TaskCreated { workflow, version, input, parent, .. } if self.workflow.is_none() => {
+                self.workflow = Some(workflow.clone());
+                self.version = Some(*version);
+                self.input = input.clone();
+                self.parent = parent.clone();
+                self.device = Some(order.0.2);
+            }
+            WorkEvent::TaskCancelled { note, .. } => {
+                self.cancelled.get_or_insert_with(|| note.clone());
+            }
+            WorkEvent::TaskRetried { run, step, .. } => self.retry(run, step, order),
+            WorkEvent::RunStarted { run, .. } => {
+                let new = || Run { device: order.0.2, steps: BTreeMap::new(), stuck: None, ended: None };
+                self.runs.entry(run.clone()).or_insert_with(new);
+            }
+            WorkEvent::RunStuck { run, step, failure, .. } => {
+                if let Some(run) = self.runs.get_mut(run) {
+                    run.stuck = Some(Stuck { step: step.clone(), failure: failure.clone() });
+                }
+            }
+            WorkEvent::RunEnded { run, outcome, result, .. } => {
+                if let Some(state) = self.runs.get_mut(run).filter(|state| state.ended.is_none()) {
+                    state.ended = Some(*outcome);
+                    state.stuck = None;
+                    self.ended.get_or_insert_with(|| (run.clone(), *outcome, result.clone()));
+                }
+            }
+            WorkEvent::StepStarted { run, step, attempt, input, items, until, .. } => {
+                let Some(state) = self.step(run, step, order) else { return };
+                if *attempt > state.attempts && !matches!(state.status, Status::Finished { .. }) {
+                    state.attempts = *attempt;
+                    state.started = *order;
+                    state.input = Some(*input);
+                    state.items = items.clone();
+                    state.until = *until;
+                    state.status = Status::Started;
+                }
+            }
+            WorkEvent::StepFinished { run, step, result, go, .. } => {
+                let Some(state) = self.step(run, step, order) else { return };
+                if !matches!(state.status, Status::Finished { .. }) {
+                    state.status = Status::Finished { result: result.clone(), go: go.clone(), order: *order };
+                }
+            }
+            WorkEvent::StepFailed { run, step, attempt, failure, retry, .. } => {
+                let Some(state) = self.step(run, step, order) else { return };
+                if *attempt >= state.attempts && !matches!(state.status, Status::Finished { .. }) {
+                    state.attempts = *attempt;
+                    state.status = Status::Failed { failure: failure.clone(), retry: *retry };
+                }
+            }
+            WorkEvent::TimerFired { run, step, late, .. } => {
+                let Some(state) = self.step(run, step, order) else { return };
+                if state.status == Status::Started {
+                    state.status = Status::Fired { late: *late };
+                }
+            }
+            WorkEvent::QuestionAnswered { step, answer, .. } => {
+                self.answers.entry(step.clone()).or_default().push(answer.clone());
+            }
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,208 @@
+use std::collections::BTreeSet;
+
+use aios_core::clock::Hlc;
+use aios_core::id::{ContentHash, DeviceId};
+use proptest::prelude::*;
+use serde_json::json;
+
+use super::*;
+use crate::event::{Came, Content, Outcome};
+use crate::failure::{Class, Failure};
+use crate::money::Money;
+use crate::policy::Verdict;
+
+fn key(n: u8) -> EffectKey {
+    EffectKey(ContentHash([n; 32]))
+}
+
+fn content() -> Content {
+    Content {
+        capability: "mail.send".into(),
+        target: "bram".into(),
+        args: json!({}),
+        amount: None,
+        agent: None,
+        tags: vec![],
+    }
+}
+
+fn order(time: u64, device: u8) -> Order {
+    Order(Stamp::new(Hlc(time, 0), DeviceId([device; 32]), time), 0)
+}
+
+fn events() -> impl Strategy<Value = WorkEvent> {
+    let task = || prop_oneof![Just("t1".to_owned()), Just("t2".to_owned())];
+    let run = || prop_oneof![Just("r1".to_owned()), Just("r2".to_owned())];
+    let step = || prop_oneof![Just("a".to_owned()), Just("a[0]/b".to_owned())];
+    let failure = || Failure::new(Class::Transient, "x");
+    let effect = || (0u8..2).prop_map(key);
+    let digest = |key: EffectKey, right: bool| {
+        if right { content().digest(&key) } else { ContentHash([9; 32]) }
+    };
+    prop_oneof![
+        (task(), 0..3).prop_map(|(task, n)| WorkEvent::TaskCreated {
+            task,
+            workflow: format!("w{n}"),
+            version: ContentHash([0; 32]),
+            input: json!(n),
+            parent: None,
+        }),
+        (task(), run()).prop_map(|(task, run)| WorkEvent::RunStarted { task, run }),
+        (task(), run(), step(), 1u32..4).prop_map(|(task, run, step, attempt)| WorkEvent::StepStarted {
+            task,
+            run,
+            step,
+            attempt,
+            input: ContentHash([0; 32]),
+            items: None,
+            until: Some(5),
+        }),
+        (task(), run(), step(), 0..3).prop_map(|(task, run, step, n)| WorkEvent::StepFinished {
+            task,
+            run,
+            step,
+            result: json!(n),
+            go: None,
+        }),
+        (task(), run(), step(), 1u32..4, proptest::option::of(0u64..9)).prop_map(
+            move |(task, run, step, attempt, retry)| WorkEvent::StepFailed {
+                task,
+                run,
+                step,
+                attempt,
+                failure: failure(),
+                retry,
+            }
+        ),
+        (task(), run(), step()).prop_map(|(task, run, step)| WorkEvent::TaskRetried { task, run, step }),
+        (task(), run(), step()).prop_map(|(task, run, step)| WorkEvent::TimerFired {
+            task,
+            run,
+            step,
+            at: 5,
+            late: 1,
+        }),
+        (task(), run(), 0..3).prop_map(|(task, run, n)| WorkEvent::RunEnded {
+            task,
+            run,
+            outcome: Outcome::Done,
+            result: json!(n),
+        }),
+        effect().prop_map(|key| WorkEvent::EffectProposed {
+            key,
+            task: "t1".into(),
+            run: "r1".into(),
+            step: "a".into(),
+            generation: 0,
+            content: content(),
+        }),
+        (effect(), prop_oneof![Just(Verdict::Ask), Just(Verdict::Allow)]).prop_map(|(key, verdict)| {
+            WorkEvent::EffectDecided { key, verdict, rule: None, why: String::new() }
+        }),
+        (effect(), any::<bool>())
+            .prop_map(move |(key, right)| WorkEvent::ApprovalGranted { key, digest: digest(key, right) }),
+        effect().prop_map(|key| WorkEvent::ApprovalDenied { key, note: "no".into() }),
+        (effect(), 1u32..3).prop_map(|(key, attempt)| WorkEvent::EffectIntended { key, attempt }),
+        (effect(), 1u32..3, prop_oneof![Just(Came::Unknown), Just(Came::Done { result: json!(1) })])
+            .prop_map(|(key, attempt, came)| WorkEvent::EffectEnded { key, attempt, came }),
+        (effect(), any::<bool>()).prop_map(|(key, happened)| WorkEvent::EffectSettled { key, happened }),
+        (0u64..9).prop_map(|n| WorkEvent::BudgetSet { budget: "b".into(), limit: Money(n) }),
+        (0u8..3, 0u64..9).prop_map(|(id, n)| WorkEvent::BudgetReserved {
+            budget: "b".into(),
+            id: id.to_string(),
+            amount: Money(n),
+        }),
+        (0u8..3, 0u64..9).prop_map(|(id, n)| WorkEvent::BudgetSettled {
+            budget: "b".into(),
+            id: id.to_string(),
+            amount: Money(n),
+        }),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    /// Any order of arrival, with some events arriving twice, gives the tables that the total order gives.
+    #[test]
+    fn tables_follow_from_the_set_of_events(
+        list in proptest::collection::vec((events(), 0u8..3), 0..60)
+            .prop_flat_map(|list| {
+                let list: Vec<(Order, WorkEvent)> = list
+                    .into_iter()
+                    .enumerate()
+                    .map(|(n, (event, device))| (order(n as u64 / 2, device), event))
+                    .enumerate()
+                    .map(|(n, (order, event))| (Order(order.0, n as u32), event))
+                    .collect();
+                let twice: Vec<_> = list.iter().chain(list.iter().step_by(3)).cloned().collect();
+                (Just(list), Just(twice).prop_shuffle())
+            })
+    ) {
+        let (mut sorted, shuffled) = list;
+        sorted.sort_by_key(|(order, _)| *order);
+        let mut expected = Tables::default();
+        sorted.into_iter().for_each(|(order, event)| expected.insert(order, event));
+        let mut found = Tables::default();
+        shuffled.into_iter().for_each(|(order, event)| found.insert(order, event));
+        prop_assert_eq!(found, expected);
+    }
+}
+
+#[test]
+fn a_late_event_refolds_its_aggregate_alone() {
+    let mut tables = Tables::default();
+    let ended = |task: &str, run: &str, n: i32| WorkEvent::RunEnded {
+        task: task.into(),
+        run: run.into(),
+        outcome: Outcome::Done,
+        result: json!(n),
+    };
+    let started = |task: &str, run: &str| WorkEvent::RunStarted { task: task.into(), run: run.into() };
+    tables.insert(order(2, 1), started("t", "r2"));
+    tables.insert(order(4, 1), ended("t", "r2", 2));
+    assert_eq!(tables.task("t").unwrap().ended, Some(("r2".into(), Outcome::Done, json!(2))));
+    tables.insert(order(1, 2), started("t", "r1"));
+    tables.insert(order(3, 2), ended("t", "r1", 1));
+    let task = tables.task("t").unwrap();
+    assert_eq!(task.ended, Some(("r1".into(), Outcome::Done, json!(1))));
+    assert_eq!(task.runs.keys().collect::<BTreeSet<_>>().len(), 2);
+}
+
+#[test]
+fn a_denial_beats_an_approval_until_the_act() {
+    let key = key(1);
+    let granted = WorkEvent::ApprovalGranted { key, digest: content().digest(&key) };
+    let denied = WorkEvent::ApprovalDenied { key, note: "no".into() };
+    let base = |tables: &mut Tables| {
+        tables.insert(
+            order(1, 1),
+            WorkEvent::EffectProposed {
+                key,
+                task: "t".into(),
+                run: "r".into(),
+                step: "a".into(),
+                generation: 0,
+                content: content(),
+            },
+        );
+        let why = String::new();
+        tables.insert(order(2, 1), WorkEvent::EffectDecided { key, verdict: Verdict::Ask, rule: None, why });
+    };
+    let mut tables = Tables::default();
+    base(&mut tables);
+    assert_eq!(tables.effect(&key).unwrap().stand(), Stand::Waiting);
+    tables.insert(order(3, 1), WorkEvent::ApprovalGranted { key, digest: ContentHash([0; 32]) });
+    assert_eq!(tables.effect(&key).unwrap().stand(), Stand::Waiting, "consent to something else is none");
+    tables.insert(order(4, 1), granted.clone());
+    assert_eq!(tables.effect(&key).unwrap().stand(), Stand::Allowed);
+    tables.insert(order(5, 2), denied.clone());
+    assert_eq!(tables.effect(&key).unwrap().stand(), Stand::Denied("no".into()));
+
+    let mut tables = Tables::default();
+    base(&mut tables);
+    tables.insert(order(3, 1), granted);
+    tables.insert(order(4, 1), WorkEvent::EffectIntended { key, attempt: 1 });
+    tables.insert(order(5, 2), denied);
+    assert!(matches!(tables.effect(&key).unwrap().stand(), Stand::Performing(_)));
+}

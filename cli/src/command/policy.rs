@@ -1,0 +1,77 @@
+//! `aios policy`
+
+use aios_agents::money::Money;
+use aios_agents::policy::{Decision, Policies, Policy, Proposal, Usage};
+use jiff::Timestamp;
+use serde_json::json;
+
+use crate::args::{PolicyArgs, PolicyCheckArgs, PolicyCommand};
+use crate::command::written::{self, Report, Written};
+use crate::context::Context;
+use crate::error::CliError;
+use crate::exit::Exit;
+use crate::report::count;
+use crate::ui::{Style, Ui, one_line};
+
+/// Checks policies.
+pub fn run(args: &PolicyArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliError> {
+    match &args.command {
+        PolicyCommand::Check(args) => check(args, cx, ui),
+    }
+}
+
+fn check(args: &PolicyCheckArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliError> {
+    let files = written::files(cx, &args.files, "policies")?;
+    let read = |file: &Written| (file.path.clone(), Policy::read(&file.path, &file.text, jiff::tz::db()));
+    let read: Vec<_> = files.iter().map(read).collect();
+    let reports: Vec<Report> = read
+        .iter()
+        .map(|(path, policy)| Report {
+            path: path.clone(),
+            mistakes: policy.as_ref().err().cloned().unwrap_or_default(),
+        })
+        .collect();
+    let wrong: usize = reports.iter().map(|report| report.mistakes.len()).sum();
+    let decision = match &args.capability {
+        Some(capability) => Some(decide(args, capability, &Policies::of(read))?),
+        None => None,
+    };
+    if ui.json() {
+        ui.value(&json!({"ok": wrong == 0, "files": reports, "decision": decision}))?;
+    }
+    written::tell(ui, &reports)?;
+    match &decision {
+        Some(decision) => tell(ui, decision)?,
+        None if wrong == 0 => {
+            ui.line(format!("{}, nothing wrong", count(files.len(), "policy file")))?;
+        }
+        None => ui.line(format!("{} in {}", count(wrong, "mistake"), count(files.len(), "policy file")))?,
+    }
+    Ok(if wrong == 0 { Exit::Done } else { Exit::Findings })
+}
+
+/// What would be decided, with nothing counted against caps yet.
+fn decide(args: &PolicyCheckArgs, capability: &str, policies: &Policies) -> Result<Decision, CliError> {
+    let at = match &args.at {
+        Some(text) => crate::moment::past(text)?,
+        None => u64::try_from(Timestamp::now().as_millisecond()).unwrap_or(0),
+    };
+    let amount = args.amount.as_deref().map(str::parse::<Money>).transpose();
+    let proposal = Proposal {
+        capability: capability.to_owned(),
+        target: args.target.clone(),
+        amount: amount.map_err(|e| CliError::usage(e.to_string()))?,
+        agent: args.agent.clone(),
+        tags: args.tags.clone(),
+    };
+    Ok(policies.decide(&proposal, at, &|_, _| Usage::default()))
+}
+
+fn tell(ui: &mut Ui, decision: &Decision) -> Result<(), CliError> {
+    for passed in &decision.passed {
+        ui.line(one_line(&format!("  {}: {}", passed.rule, passed.why)))?;
+    }
+    let verdict = ui.paint(Style::Bold, decision.verdict.name());
+    let by = decision.rule.as_ref().map(|rule| format!(" by {rule}")).unwrap_or_default();
+    ui.line(format!("{verdict}{}: {}", one_line(&by), one_line(&decision.why)))
+}

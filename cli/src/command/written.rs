@@ -1,0 +1,104 @@
+//! Files that people write and aios reads: where they are, and how their mistakes are told.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use aios_agents::mistake::Mistake;
+use aios_vault::layout::Layout;
+use serde::Serialize;
+
+use crate::context::Context;
+use crate::error::CliError;
+use crate::ui::{Style, Ui, one_line};
+
+/// The most bytes of such a file.
+const MAX_BYTES: u64 = 1 << 20;
+
+/// One file.
+#[derive(Debug, Clone)]
+pub struct Written {
+    /// Its path as people know it: below the vault, or as it was given.
+    pub path: String,
+    /// What is in it.
+    pub text: String,
+}
+
+impl Written {
+    /// Its name without folder and ending, by which other files know it.
+    pub fn name(&self) -> String {
+        let path = Path::new(&self.path);
+        path.file_stem().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
+    }
+}
+
+/// What is wrong with one file.
+#[derive(Debug, Clone, Serialize)]
+pub struct Report {
+    /// The file.
+    pub path: String,
+    /// Its mistakes, in the order of the file.
+    pub mistakes: Vec<Mistake>,
+}
+
+/// The files given, else all below `folder` in the vault.
+pub fn files(cx: &Context, given: &[PathBuf], folder: &str) -> Result<Vec<Written>, CliError> {
+    if given.is_empty() {
+        return below(Layout::find(cx.dir())?.root(), folder);
+    }
+    given.iter().map(|path| read(path, path.display().to_string())).collect()
+}
+
+/// The names of the files below `folder` in the vault; nothing outside a vault.
+pub fn names(cx: &Context, folder: &str) -> Result<Option<BTreeSet<String>>, CliError> {
+    let Ok(layout) = Layout::find(cx.dir()) else { return Ok(None) };
+    Ok(Some(below(layout.root(), folder)?.iter().map(Written::name).collect()))
+}
+
+fn below(root: &Path, folder: &str) -> Result<Vec<Written>, CliError> {
+    let mut out = Vec::new();
+    let mut open = vec![folder.to_owned()];
+    while let Some(folder) = open.pop() {
+        let entries = match std::fs::read_dir(root.join(&folder)) {
+            Ok(entries) => entries,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
+            Err(e) => return Err(CliError::io(format!("list {folder}"), e)),
+        };
+        for entry in entries {
+            let entry = entry.map_err(|e| CliError::io(format!("list {folder}"), e))?;
+            let kind = entry.file_type().map_err(|e| CliError::io(format!("look at {folder}"), e))?;
+            let path = format!("{folder}/{}", entry.file_name().to_string_lossy());
+            match kind.is_dir() {
+                true => open.push(path),
+                false if kind.is_file() && path.ends_with(".md") => out.push(read(&root.join(&path), path)?),
+                false => {}
+            }
+        }
+    }
+    out.sort_by(|a, b| a.path.cmp(&b.path));
+    Ok(out)
+}
+
+fn read(at: &Path, path: String) -> Result<Written, CliError> {
+    let fail = |e| CliError::io(format!("read {path}"), e);
+    let size = std::fs::metadata(at).map_err(fail)?.len();
+    if size > MAX_BYTES {
+        return Err(fail(io::Error::other("it is larger than a mebibyte")));
+    }
+    let text = std::fs::read_to_string(at).map_err(fail)?;
+    Ok(Written { path, text })
+}
+
+/// Tells the mistakes of files, each as `FILE:LINE:COLUMN: what`, which editors can follow.
+pub fn tell(ui: &mut Ui, reports: &[Report]) -> Result<(), CliError> {
+    for Report { path, mistakes } in reports {
+        for Mistake { at, what, hint } in mistakes {
+            let place = ui.paint(Style::Bold, one_line(&format!("{path}:{at}:")));
+            ui.line(format!("{place} {}", one_line(what)))?;
+            if let Some(hint) = hint {
+                ui.line(format!("  {}", one_line(hint)))?;
+            }
+        }
+    }
+    Ok(())
+}
