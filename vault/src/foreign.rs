@@ -20,20 +20,21 @@ impl Vault {
     /// Takes in what was committed with git since `main` was last ours.
     pub(crate) fn absorb_commits(&mut self, out: &mut Absorbed, progress: Progress<'_>) -> Result<(), Error> {
         let Some(main) = git::read_ref(&self.repo, git::MAIN)? else { return Ok(()) };
-        let Some(ours) = db::meta(&self.db, "main")? else { return Ok(()) };
-        let ours = Oid::from_bytes(&ours).map_err(git_error)?;
-        if main == ours {
+        // None of a vault that has had no file yet.
+        let ours = db::meta(&self.db, "main")?;
+        let ours = ours.map(|bytes| Oid::from_bytes(&bytes)).transpose().map_err(git_error)?;
+        if ours == Some(main) {
             return Ok(());
         }
         // A write of ours that a crash kept from being noted.
         if let Some(point) = self.transaction(|vault| vault.project(&mut |_, _, _| {}))?
             && point.commit == main
         {
-            let old = self.root_of(ours)?;
-            self.update_index(Some(old), point.root)?;
+            let old = ours.map(|ours| self.root_of(ours)).transpose()?;
+            self.update_index(old, point.root)?;
             return db::set_meta(&self.db, "main", main.as_bytes());
         }
-        match self.chain(ours, main)? {
+        match ours.map_or(Ok(None), |ours| self.chain(ours, main))? {
             Some(commits) => {
                 for commit in commits {
                     self.absorb_commit(commit, out, progress)?;
@@ -76,14 +77,14 @@ impl Vault {
     /// Takes in a rewritten or merged `main` as one difference from where it was; the old tip stays an ancestor.
     fn absorb_leap(
         &mut self,
-        ours: Oid,
+        ours: Option<Oid>,
         main: Oid,
         out: &mut Absorbed,
         progress: Progress<'_>,
     ) -> Result<(), Error> {
         let parsed = git::commit(&self.repo, main)?;
-        let from = self.root_of(ours)?;
-        self.absorb_tree(Some(from), parsed.tree, &parsed, None, out, progress)?;
+        let from = ours.map(|ours| self.root_of(ours)).transpose()?;
+        self.absorb_tree(from, parsed.tree, &parsed, None, out, progress)?;
         Ok(())
     }
 
@@ -217,5 +218,36 @@ impl Vault {
             draft.push(Item::Delete { doc });
         }
         Ok(whole)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::world::World;
+
+    /// Commits all files with git.
+    fn commit(world: &World, n: usize) -> git2::Oid {
+        let repo = git2::Repository::open(world.root(n)).unwrap();
+        let mut index = repo.index().unwrap();
+        index.add_all(["*"], git2::IndexAddOption::DEFAULT, None).unwrap();
+        index.write().unwrap();
+        let tree = repo.find_tree(index.write_tree().unwrap()).unwrap();
+        let who = git2::Signature::new("u", "u@example.org", &git2::Time::new(1_800_000_000, 0)).unwrap();
+        let parents: Vec<_> =
+            repo.head().ok().and_then(|head| head.peel_to_commit().ok()).into_iter().collect();
+        repo.commit(Some("HEAD"), &who, &who, "by hand", &tree, &parents.iter().collect::<Vec<_>>()).unwrap()
+    }
+
+    #[test]
+    fn the_first_commit_of_a_vault_is_taken_in() {
+        let mut world = World::new(2);
+        std::fs::write(world.root(0).join("a.md"), "one\n").unwrap();
+        let by_hand = commit(&world, 0);
+        std::fs::write(world.root(0).join("b.md"), "two\n").unwrap();
+        world.sync();
+        world.assert_equal();
+        let (head, repo) = (world.replicas[0].projected_head().unwrap().unwrap(), &world.replicas[0].repo);
+        assert!(repo.graph_descendant_of(head, by_hand).unwrap());
+        assert_eq!(repo.refname_to_id("refs/heads/main").unwrap(), head);
     }
 }

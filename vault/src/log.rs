@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use aios_core::id::DeviceId;
 use aios_core::record::{Frame, MAX_FRAME, Record, RecordError};
 
-use crate::disk::durable;
+use crate::disk::{durable, journal};
 use crate::error::Error;
 
 /// A segment that has reached this size is closed.
@@ -96,11 +96,15 @@ impl Log {
             let path = self.path(device, at.segment);
             let fresh = at.at == 0;
             if fresh {
-                std::fs::create_dir_all(&folder).map_err(|e| Error::io("make", &folder, e))?;
+                self.make_folder(&folder)?;
             }
             let wrap = |e| Error::io("append to", &path, e);
+            let new = fresh && !path.exists();
             let mut file =
                 OpenOptions::new().create(true).read(true).append(true).open(&path).map_err(wrap)?;
+            if new {
+                journal::created(&path, &file);
+            }
             // What lies behind the end we know was never acknowledged: a torn write of an earlier run.
             let len = file.metadata().map_err(wrap)?.len();
             if len < at.at {
@@ -125,7 +129,6 @@ impl Log {
             durable::sync_file(&file).map_err(wrap)?;
             if fresh {
                 durable::sync_dir(&folder)?;
-                durable::sync_dir(&self.folder)?;
             }
             at.at += bytes.len() as u64;
             end = Some(at);
@@ -133,6 +136,20 @@ impl Log {
             self.open.remove(&(*device, at.segment));
         }
         Ok((spots, end))
+    }
+
+    fn make_folder(&self, folder: &Path) -> Result<(), Error> {
+        for folder in [&self.folder, folder] {
+            match std::fs::create_dir(folder) {
+                Ok(()) => {
+                    journal::made_folder(folder);
+                    folder.parent().map_or(Ok(()), durable::sync_dir)?;
+                }
+                Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {}
+                Err(e) => return Err(Error::io("make", folder, e)),
+            }
+        }
+        Ok(())
     }
 
     fn file(&mut self, device: &DeviceId, segment: u64) -> Result<&File, Error> {
