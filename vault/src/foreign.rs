@@ -109,10 +109,13 @@ impl Vault {
             ..Draft::default()
         };
         self.transaction(|vault| {
+            let head = vault.project(progress)?.map(|point| point.commit);
+            // Made from exactly what is here, the record's commit is theirs; else its objects must travel with it.
+            let own = commit.parents.iter().copied().eq(head);
             let whole = vault.items_of_diffs(diffs, &mut draft, out)?;
             let tip = git::read_ref(&vault.repo, git::MAIN)?;
             match chained {
-                Some((oid, raw)) if whole => {
+                Some((oid, raw)) if own && whole => {
                     draft.push(Item::Commit { raw: Bytes(raw), git: crate::project::git_id(&oid) })
                 }
                 Some((oid, _)) => vault.push_history(oid, &mut draft)?,
@@ -163,7 +166,12 @@ impl Vault {
                 (doc, Some((mode, oid))) => new.push((doc, at, mode, oid)),
             }
         }
+        let added: Vec<&str> =
+            new.iter().filter(|(doc, ..)| doc.is_none()).map(|(_, at, ..)| at.as_str()).collect();
+        whole &= !self.any_collides(&added)?;
         for (doc, at, mode, oid) in new {
+            // Git made such modes once; a tree of ours has none.
+            whole &= mode != 0o100_664;
             let Some(mode) = git::file_mode(mode) else {
                 whole = false;
                 continue;
@@ -236,6 +244,24 @@ mod tests {
         let parents: Vec<_> =
             repo.head().ok().and_then(|head| head.peel_to_commit().ok()).into_iter().collect();
         repo.commit(Some("HEAD"), &who, &who, "by hand", &tree, &parents.iter().collect::<Vec<_>>()).unwrap()
+    }
+
+    #[test]
+    fn a_commit_made_before_git_followed_is_whole_elsewhere() {
+        let mut world = World::new(2);
+        std::fs::write(world.root(0).join("a.md"), "one\n").unwrap();
+        world.sync();
+        std::fs::write(world.root(0).join("a.md"), "one\ntwo\n").unwrap();
+        world.replicas[0].absorb(&Default::default(), &mut crate::world::quiet()).unwrap();
+        let by_hand = commit(&world, 0);
+        world.commit(0);
+        std::fs::write(world.root(0).join("A.md"), "other\n").unwrap();
+        let beside = commit(&world, 0);
+        world.commit(0);
+        while world.deliver(0, 1, 1 << 20) > 0 {}
+        let apart = world.replicas[1].apart_wanted().unwrap();
+        let tips: Vec<_> = apart.iter().map(|named| crate::project::oid(&named.git()).unwrap()).collect();
+        assert!(tips.contains(&by_hand) && tips.contains(&beside), "{tips:?}");
     }
 
     #[test]
