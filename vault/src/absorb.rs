@@ -75,7 +75,7 @@ pub(crate) struct Edited {
 }
 
 /// What is noted of a file once its record is written.
-enum After {
+pub(crate) enum After {
     /// The user saved this, from the newest version or from an older one.
     Saved { doc: DocId, saved: SavedFile, stale: Option<View> },
     /// The same content at a path, perhaps a new one.
@@ -84,19 +84,20 @@ enum After {
     Gone { path: String },
 }
 
-struct SavedFile {
-    found: disk::Found,
-    hash: ContentHash,
-    git: aios_core::id::GitId,
+/// A file as it was saved.
+pub(crate) struct SavedFile {
+    pub found: disk::Found,
+    pub hash: ContentHash,
+    pub git: aios_core::id::GitId,
 }
 
 /// A save that stood aside, as it was taken in.
 pub(crate) struct Aside {
-    content: Content,
+    pub content: Content,
     /// The older version it was made from.
-    stale: Option<View>,
+    pub stale: Option<View>,
     /// Whether it made a record.
-    news: bool,
+    pub news: bool,
 }
 
 impl Vault {
@@ -285,7 +286,7 @@ impl Vault {
         }
     }
 
-    fn note(&mut self, after: Vec<After>) -> Result<(), Error> {
+    pub(crate) fn note(&mut self, after: Vec<After>) -> Result<(), Error> {
         // Paths are freed first, so that a swap of names ends with both.
         for step in &after {
             if let After::Gone { path } = step {

@@ -9,12 +9,22 @@ use aios_core::path;
 use aios_core::record::Author;
 use git2::Oid;
 
-use crate::absorb::{Absorbed, PathChange, kind_of_bytes};
+use crate::absorb::{Absorbed, After, Aside, PathChange, SavedFile, kind_of_bytes};
 use crate::author::Draft;
 use crate::db;
+use crate::disk;
 use crate::error::Error;
 use crate::git;
 use crate::vault::{Progress, Vault, git_error};
+
+/// What is to be noted of the working files once a commit's record is written.
+#[derive(Default)]
+struct Came {
+    /// Files that hold what was committed.
+    saved: Vec<After>,
+    /// Documents of which something else was committed than their file holds.
+    staged: Vec<(DocId, Aside)>,
+}
 
 impl Vault {
     /// Takes in what was committed with git since `main` was last ours.
@@ -112,7 +122,8 @@ impl Vault {
             let head = vault.project(progress)?.map(|point| point.commit);
             // Made from exactly what is here, the record's commit is theirs; else its objects must travel with it.
             let own = commit.parents.iter().copied().eq(head);
-            let whole = vault.items_of_diffs(diffs, &mut draft, out)?;
+            let mut came = Came::default();
+            let whole = vault.items_of_diffs(diffs, &mut draft, &mut came, out)?;
             let tip = git::read_ref(&vault.repo, git::MAIN)?;
             match chained {
                 Some((oid, raw)) if own && whole => {
@@ -126,6 +137,10 @@ impl Vault {
                 }
             }
             out.record = Some(vault.author_records(draft)?);
+            vault.note(came.saved)?;
+            for (doc, aside) in came.staged {
+                vault.note_aside(&doc, aside)?;
+            }
             vault.refresh(progress)
         })
     }
@@ -146,6 +161,7 @@ impl Vault {
         &mut self,
         diffs: Vec<git::Diff>,
         draft: &mut Draft,
+        came: &mut Came,
         out: &mut Absorbed,
     ) -> Result<bool, Error> {
         let mut whole = true;
@@ -198,10 +214,8 @@ impl Vault {
                     if current.as_ref().is_some_and(|current| current.mode != mode && mode != Mode::Link) {
                         draft.push(Item::Mode { doc, mode });
                     }
-                    if current.is_none_or(|current| current.content.hash != content.hash)
-                        && let Some(edited) = self.edit_at(&doc, &at, content, Some(bytes), None)?
-                    {
-                        draft.items.push((edited.item, edited.payload));
+                    if current.is_none_or(|current| current.content.hash != content.hash) {
+                        whole &= self.committed_edit(&doc, &at, content, bytes, draft, came)?;
                     }
                     out.changed.push(PathChange::new(&at, "modified"));
                 }
@@ -222,8 +236,52 @@ impl Vault {
             }
         }
         for (doc, at) in gone.into_values() {
+            // Git follows it no more, and its user keeps it.
+            if disk::scan::look(self.writer.root(), &at)?.is_some() {
+                whole = false;
+                continue;
+            }
             out.changed.push(PathChange::new(&at, "deleted"));
             draft.push(Item::Delete { doc });
+        }
+        Ok(whole)
+    }
+
+    /// Adds what a commit changed in a document, as an edit of what its file was (I6). Git changes no file by committing: where the file
+    /// holds something else, that is what its user wants. Says whether the document is as committed then.
+    fn committed_edit(
+        &mut self,
+        doc: &DocId,
+        at: &str,
+        content: Content,
+        bytes: Vec<u8>,
+        draft: &mut Draft,
+        came: &mut Came,
+    ) -> Result<bool, Error> {
+        // Made in ignorance of a document that has no file here: the file is taken in as such.
+        let Some(row) = self.file(at)?.filter(|row| row.doc == *doc) else { return Ok(false) };
+        let file = match disk::read::read(self.writer.root(), at, disk::read::LARGE) {
+            Ok(file) => Some(file),
+            Err(disk::ReadError::Missing(_)) => None,
+            Err(e) => return Err(e.into()),
+        };
+        let holds = |hash: &aios_core::id::ContentHash| {
+            file.as_ref().is_some_and(|file| file.hash.as_bytes() == hash.as_bytes())
+        };
+        if !holds(&content.hash) && holds(&row.hash) {
+            return Ok(false);
+        }
+        let held = holds(&content.hash);
+        let Some(edited) = self.edit(doc, at, content, Some(bytes), true)? else { return Ok(false) };
+        let stale = edited.stale.clone();
+        let whole = stale.is_none();
+        draft.items.push((edited.item, edited.payload));
+        match file.filter(|_| held) {
+            Some(file) => {
+                let saved = SavedFile { found: file.found, hash: content.hash, git: content.git };
+                came.saved.push(After::Saved { doc: *doc, saved, stale });
+            }
+            None => came.staged.push((*doc, Aside { content, stale, news: true })),
         }
         Ok(whole)
     }
@@ -244,6 +302,63 @@ mod tests {
         let parents: Vec<_> =
             repo.head().ok().and_then(|head| head.peel_to_commit().ok()).into_iter().collect();
         repo.commit(Some("HEAD"), &who, &who, "by hand", &tree, &parents.iter().collect::<Vec<_>>()).unwrap()
+    }
+
+    /// Stages one file.
+    fn stage(world: &World, n: usize, path: &str) {
+        let repo = git2::Repository::open(world.root(n)).unwrap();
+        let mut index = repo.index().unwrap();
+        index.add_path(std::path::Path::new(path)).unwrap();
+        index.write().unwrap();
+    }
+
+    /// Commits what is staged.
+    fn commit_staged(world: &World, n: usize) {
+        let repo = git2::Repository::open(world.root(n)).unwrap();
+        let tree = repo.find_tree(repo.index().unwrap().write_tree().unwrap()).unwrap();
+        let who = git2::Signature::new("u", "u@example.org", &git2::Time::new(1_800_000_000, 0)).unwrap();
+        let head = repo.head().unwrap().peel_to_commit().unwrap();
+        repo.commit(Some("HEAD"), &who, &who, "staged", &tree, &[&head]).unwrap();
+    }
+
+    #[test]
+    fn what_was_not_staged_stays() {
+        for taken_in in [false, true] {
+            let mut world = World::new(2);
+            let path = world.root(0).join("a.md");
+            std::fs::write(&path, "one\n").unwrap();
+            world.sync();
+            std::fs::write(&path, "one\ntwo\n").unwrap();
+            stage(&world, 0, "a.md");
+            std::fs::write(&path, "one\ntwo\nthree\n").unwrap();
+            if taken_in {
+                world.replicas[0].absorb(&Default::default(), &mut crate::world::quiet()).unwrap();
+            }
+            commit_staged(&world, 0);
+            world.sync();
+            world.assert_equal();
+            assert_eq!(std::fs::read_to_string(&path).unwrap(), "one\ntwo\nthree\n", "{taken_in}");
+        }
+    }
+
+    #[test]
+    fn a_commit_takes_out_nothing_that_came_meanwhile() {
+        let mut world = World::new(2);
+        let (path, other) = (world.root(0).join("a.md"), world.root(1).join("a.md"));
+        std::fs::write(&path, "one\n").unwrap();
+        world.sync();
+        std::fs::write(&other, "zero\none\n").unwrap();
+        std::fs::write(world.root(1).join("b.md"), "b of the other\n").unwrap();
+        world.commit(1);
+        while world.deliver(1, 0, 1 << 20) > 0 {}
+        std::fs::write(&path, "one\ntwo\n").unwrap();
+        std::fs::write(world.root(0).join("b.md"), "b of this one\n").unwrap();
+        commit(&world, 0);
+        world.sync();
+        world.assert_equal();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "zero\none\ntwo\n");
+        let b = std::fs::read_to_string(world.root(0).join("b.md")).unwrap();
+        assert!(b.contains("b of the other\n") && b.contains("b of this one\n"), "{b}");
     }
 
     #[test]
