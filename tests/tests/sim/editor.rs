@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::Path;
 
+use aios_vault::disk::journal;
+
 use crate::ledger::{Token, line, tokens};
 use crate::world::{Between, Buffer, Files, Half, World};
 
@@ -62,6 +64,7 @@ impl World {
         let at = self.devices[n].root.join(path);
         let style = if at.exists() { self.chance.below(3) } else { 0 };
         save(&at, bytes, style);
+        self.devices[n].journal.saved(&at);
         self.devices[n].seen.insert(path.to_owned());
         self.tell(format!("d{n} {how} {path} {style} {:?}", tokens(bytes)));
     }
@@ -129,7 +132,9 @@ impl World {
     pub fn delete(&mut self, n: usize) {
         let disk = self.disk(n);
         let Some((path, old)) = self.file(n, &disk) else { return };
-        fs::remove_file(self.devices[n].root.join(&path)).expect("a file to remove");
+        let at = self.devices[n].root.join(&path);
+        fs::remove_file(&at).expect("a file to remove");
+        self.devices[n].journal.saved(&at);
         self.ledger.touch(&old);
         self.devices[n].seen.insert(path.clone());
         self.tell(format!("d{n} deletes {path}"));
@@ -146,7 +151,9 @@ impl World {
         if let Some(folder) = target.parent() {
             fs::create_dir_all(folder).expect("a folder");
         }
-        fs::rename(from, target).expect("a rename");
+        fs::rename(&from, &target).expect("a rename");
+        self.devices[n].journal.saved(&from);
+        self.devices[n].journal.saved(&target);
         self.devices[n].seen.extend([path.clone(), to.clone()]);
         self.tell(format!("d{n} renames {path} to {to}"));
     }
@@ -192,6 +199,7 @@ impl World {
             self.ledger.saved(&now, &half.whole);
             self.ledger.saved(&half.first, &half.whole);
             write(&at, &half.whole);
+            self.devices[n].journal.saved(&at);
             self.devices[n].seen.insert(half.path.clone());
             return self.tell(format!("d{n} ends a save of {}", half.path));
         }
@@ -201,7 +209,9 @@ impl World {
         self.ledger.saved(&old, &whole);
         let first = whole[..whole.len() * self.chance.below(4) / 4].to_vec();
         self.ledger.saved(&whole, &first);
-        write(&self.devices[n].root.join(&path), &first);
+        let at = self.devices[n].root.join(&path);
+        write(&at, &first);
+        self.devices[n].journal.saved(&at);
         self.tell(format!("d{n} begins a save of {path}: {} of {}", first.len(), whole.len()));
         self.devices[n].halves.push(Half { path, first, whole });
     }
@@ -218,6 +228,7 @@ impl World {
             let Ok(old) = fs::read(&file) else { return };
             let new = with_line(&old, token, at);
             save(&file, &new, style);
+            journal::saved(&file);
             told.lock().expect("a lock").push(Between { path: name, old, new });
         });
         self.pending.insert(token);

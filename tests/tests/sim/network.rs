@@ -18,6 +18,8 @@ pub struct Side {
     pub n: usize,
     machine: Exchange,
     handle: VaultReplica,
+    /// Whether it speaks as the device that its folder was before it was put back.
+    former: bool,
 }
 
 /// A connection.
@@ -45,15 +47,22 @@ impl World {
             return false;
         }
         let mut sides = [None, None];
-        let ids = [from, to].map(|n| self.at(n, "open", |site| site.device()));
-        let [Some(a), Some(b)] = ids else { return false };
-        for (k, (n, peer)) in [(from, b), (to, a)].into_iter().enumerate() {
+        let Some(callee) = self.at(to, "open", |site| site.device()) else { return false };
+        // Who was put back is known to the others as the device it was, until one has heard.
+        let caller = self.at(from, "open", |site| match site.former() {
+            Ok(Some(former)) => (former.device(), Some(former.handle())),
+            _ => (site.device(), None),
+        });
+        let Some((caller, former)) = caller.filter(|(caller, _)| *caller != callee) else { return false };
+        let mut former = former.map(Some);
+        for (k, (n, peer)) in [(from, callee), (to, caller)].into_iter().enumerate() {
             let made = self.at(n, "accept", |site| {
                 if k == 1 {
                     // As the opener of a daemon: what is wrong shows elsewhere.
                     let _ = site.round();
                 }
-                let handle = site.handle();
+                let handle = former.as_mut().filter(|_| k == 0).and_then(Option::take);
+                let handle = handle.unwrap_or_else(|| site.handle());
                 let member = handle.is_member(&peer)?;
                 Ok::<_, ReplicaError>((site.vault(), handle, member))
             });
@@ -63,7 +72,7 @@ impl World {
                 return false;
             }
             let machine = Exchange::new(Peer::from(peer), vault, mode, Vec::new(), "sim");
-            sides[k] = Some(Side { n, machine, handle });
+            sides[k] = Some(Side { n, machine, handle, former: k == 0 && former.is_some() });
         }
         let id = self.dialed;
         self.dialed += 1;
@@ -204,6 +213,9 @@ impl World {
         let result = side.machine.result().cloned();
         let frontier = side.machine.frontier().cloned().unwrap_or_default();
         drop(side.handle);
+        if side.former && outcome.acknowledged {
+            self.at(n, "introduce", |site| site.introduced());
+        }
         let says = match &result {
             Some(Err(error)) => self.plain(&error.to_string()),
             _ => "done".into(),
@@ -212,7 +224,7 @@ impl World {
             "#{} ends at d{n}: {says} (+{} {})",
             conn.id, outcome.integrated, outcome.acknowledged
         ));
-        if outcome.acknowledged {
+        if outcome.acknowledged && conn.id >= self.devices[other].since {
             let told = frontier.view();
             self.devices[other].promised = self.devices[other].promised.union(&told);
             if let Some(site) = self.devices[other].site.clone() {

@@ -1,16 +1,21 @@
 //! What must hold once everything works again and all have met.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use aios_sync::exchange::Mode;
 use aios_vault::disk::fault::Plan;
 
 use crate::ledger::{Token, tokens};
-use crate::world::{World, files_of};
+use crate::world::{Files, World, files_of};
 
 /// Rounds of everybody with everybody after which nothing may be new any more.
 const ROUNDS: usize = 12;
+
+/// Which tokens each file holds.
+fn show(files: &Files) -> BTreeMap<&str, BTreeSet<Token>> {
+    files.iter().map(|(path, bytes)| (path.as_str(), tokens(bytes))).collect()
+}
 
 /// The bytes of all logs of a device.
 fn logs(root: &Path) -> Vec<u8> {
@@ -45,7 +50,7 @@ impl World {
                 self.round(n);
             }
             for from in 0..count {
-                for to in from + 1..count {
+                for to in 0..count {
                     if self.dial(from, to, Mode::OneShot) {
                         self.run_out();
                     }
@@ -65,8 +70,7 @@ impl World {
         self.tell("peace");
         self.conns.clear();
         self.apart.clear();
-        let ahead = self.devices.iter().map(|device| device.skew).max().unwrap_or(0).max(0);
-        self.now += ahead as u64 + 1000;
+        self.now = self.now.max(self.latest) + 1000;
         for n in 0..self.devices.len() {
             while !self.devices[n].halves.is_empty() {
                 self.half_save(n);
@@ -103,14 +107,16 @@ impl World {
             match &first {
                 None => first = Some(what),
                 Some(first) if *first == what => {}
-                Some(first) => {
-                    let differ: Vec<_> =
-                        first.2.iter().filter(|(path, bytes)| what.2.get(*path) != Some(bytes)).collect();
-                    self.fail(format!(
-                        "d{} and d{n} differ (I1): heads {:?} {:?}, states {} {}, files {differ:?} {:?}",
-                        here[0], first.0, what.0, first.1, what.1, what.2
-                    ))
-                }
+                Some(first) => self.fail(format!(
+                    "d{} and d{n} differ (I1): heads {:?} {:?}, states {} {}, files {:?} {:?}",
+                    here[0],
+                    first.0,
+                    what.0,
+                    first.1,
+                    what.1,
+                    show(&first.2),
+                    show(&what.2)
+                )),
             }
         }
         let Some((_, _, files)) = first else { self.fail("nobody is left") };
@@ -118,7 +124,7 @@ impl World {
         let mut owed = self.ledger.standing(&revoked);
         owed.retain(|token| !self.pending.contains(token) && !standing.contains(token));
         if !owed.is_empty() {
-            self.fail(format!("nobody took out {owed:?}, and they are in no file (I2)\n{files:?}"));
+            self.fail(format!("nobody took out {owed:?}, and they are in no file (I2)\n{:?}", show(&files)));
         }
         let mut all = String::new();
         for device in &self.devices {

@@ -221,6 +221,7 @@ impl World {
         device.journal = Default::default();
         device.plan = Plan::default();
         device.promised = Default::default();
+        device.since = self.dialed;
         device.buffers.clear();
         device.halves.clear();
         self.tell(format!("d{n} is put back; without {:?}", lost));

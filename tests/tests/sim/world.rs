@@ -85,6 +85,8 @@ pub struct Device {
     /// What it has told others that it has.
     pub promised: View,
     pub backup: Option<Backup>,
+    /// Connections before this one were with what the folder was before it was put back.
+    pub since: usize,
     pub revoked: bool,
 }
 
@@ -105,6 +107,8 @@ pub struct World {
     pub chance: Chance,
     pub weather: Weather,
     pub now: u64,
+    /// The latest time that any clock has shown.
+    pub latest: u64,
     pub steps: usize,
     pub devices: Vec<Device>,
     pub conns: Vec<Conn>,
@@ -113,6 +117,8 @@ pub struct World {
     pub apart: BTreeSet<usize>,
     pub ledger: Ledger,
     pub meanwhile: Meanwhile,
+    /// Paths where somebody saved during the last piece of work: it may not have seen that.
+    pub late: BTreeSet<String>,
     /// Tokens of saves that may never come about.
     pub pending: BTreeSet<Token>,
     pub trace: Vec<String>,
@@ -200,6 +206,7 @@ impl World {
             chance,
             weather,
             now: BEGIN,
+            latest: BEGIN,
             steps: 0,
             devices,
             conns: Vec::new(),
@@ -207,6 +214,7 @@ impl World {
             apart: BTreeSet::new(),
             ledger: Ledger::default(),
             meanwhile: Meanwhile::default(),
+            late: BTreeSet::new(),
             pending: BTreeSet::new(),
             trace: Vec::new(),
         };
@@ -241,7 +249,9 @@ impl World {
     pub fn at<T>(&mut self, n: usize, what: &str, work: impl FnOnce(&Site) -> T) -> Option<T> {
         let before = self.disk(n);
         let waiting = self.waiting(n, &before);
-        seeded::set_clock(self.now.saturating_add_signed(self.devices[n].skew));
+        let shows = self.now.saturating_add_signed(self.devices[n].skew);
+        self.latest = self.latest.max(shows);
+        seeded::set_clock(shows);
         let device = &mut self.devices[n];
         let root = device.root.clone();
         let armed = fault::arm_with(std::mem::take(&mut device.plan));
@@ -331,6 +341,7 @@ impl World {
                 self.ledger.owe(n, path, new);
             }
         }
+        self.late = saved.keys().cloned().collect();
         let device = &mut self.devices[n];
         for path in before.keys().chain(after.keys()) {
             let now = after.get(path);
@@ -354,7 +365,8 @@ impl World {
     pub fn taken(&mut self, n: usize, left: &BTreeSet<String>) {
         let disk = self.disk(n);
         for (path, bytes) in self.waiting(n, &disk) {
-            if !left.contains(&path) {
+            let above = |folder: &String| path == *folder || path.starts_with(&format!("{folder}/"));
+            if !left.iter().any(above) && !self.late.contains(&path) {
                 self.ledger.owe(n, &path, &bytes);
                 self.devices[n].known.insert(path, bytes);
             }

@@ -295,7 +295,26 @@ pub(super) fn drop_unsynced(torn: bool) {
     with(|journal| std::mem::take(journal).lose(torn));
 }
 
+/// As [`Journal::saved`], for the journal that follows the calling thread.
+pub fn saved(path: &Path) {
+    with(|journal| journal.saved(path));
+}
+
 impl Journal {
+    /// Somebody else saved a file: how it was before is not this journal's to bring back.
+    pub fn saved(&mut self, path: &Path) {
+        let path = spelt(path);
+        self.tails.retain(|_, tail| tail.path != path);
+        self.names.retain(|name| {
+            let other = match &name.act {
+                Act::Renamed { from, .. } => Some(from),
+                Act::Exchanged { with } => Some(with),
+                _ => None,
+            };
+            name.at != path && other != Some(&path)
+        });
+    }
+
     /// Undoes what was not synced, as a power cut does; with `torn` the first half of each unsynced tail stays.
     pub fn lose(mut self, torn: bool) {
         let mut report =
