@@ -125,8 +125,12 @@ impl Log {
                 bytes.extend_from_slice(&record.entry(true));
                 taken += 1;
             }
-            durable::append(&mut file, &bytes).map_err(wrap)?;
-            durable::sync_file(&file).map_err(wrap)?;
+            let written = durable::append(&mut file, &bytes).and_then(|()| durable::sync_file(&file));
+            if let Err(e) = written {
+                // Read again it would look like any record, and be lost in the next power cut: it goes now if it can.
+                let _ = file.set_len(at.at);
+                return Err(wrap(e));
+            }
             if fresh {
                 durable::sync_dir(&folder)?;
             }
@@ -247,6 +251,29 @@ impl Log {
             }
         }
         Ok(Walked { end, torn: None })
+    }
+
+    /// Makes durable what a device's log holds from `from` on: a process that was killed may have left it unsynced.
+    pub fn sync(&self, device: &DeviceId, from: Option<Spot>) -> Result<(), Error> {
+        for (segment, _) in self.segments(device)? {
+            if from.is_none_or(|from| segment >= from.segment) {
+                let path = self.path(device, segment);
+                let file = File::open(&path).map_err(|e| Error::io("open", &path, e))?;
+                durable::sync_file(&file).map_err(|e| Error::io("sync", &path, e))?;
+            }
+        }
+        durable::sync_dir(&self.folder.join(device.hex()))?;
+        Ok(durable::sync_dir(&self.folder)?)
+    }
+
+    /// Cuts all off that a device's log holds from `at` on.
+    pub fn cut_from(&mut self, device: &DeviceId, at: Spot) -> Result<(), Error> {
+        for (segment, _) in self.segments(device)?.into_iter().rev() {
+            if segment > at.segment {
+                self.cut(device, Spot { segment, at: 0 })?;
+            }
+        }
+        self.cut(device, at)
     }
 
     /// Cuts a torn end off.

@@ -200,8 +200,11 @@ impl World {
         side.machine.sent(bytes.len());
         let [a, b] = conn.between;
         let lost = conn.deaf[1 - k] || conn.hung[k] || !self.reach(a, b);
-        if !lost && conn.sides[1 - k].is_some() {
-            conn.wires[1 - k].extend(bytes);
+        match lost && !bytes.is_empty() {
+            // What follows something lost does not arrive either.
+            true => conn.deaf[1 - k] = true,
+            false if conn.sides[1 - k].is_some() => conn.wires[1 - k].extend(bytes),
+            false => {}
         }
     }
 
