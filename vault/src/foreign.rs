@@ -236,8 +236,13 @@ impl Vault {
             }
         }
         for (doc, at) in gone.into_values() {
-            // Git follows it no more, and its user keeps it.
-            if disk::scan::look(self.writer.root(), &at)?.is_some() {
+            // Git follows it no more, and its user keeps it; or they had not seen what came meanwhile, which is kept (I5).
+            let kept = disk::scan::look(self.writer.root(), &at)?.is_some();
+            let seen = match (self.file(&at)?, self.placement(&doc)?) {
+                (Some(row), Some(placement)) => row.doc == doc && row.shows(&placement),
+                _ => false,
+            };
+            if kept || !seen {
                 whole = false;
                 continue;
             }
@@ -296,6 +301,7 @@ mod tests {
         let repo = git2::Repository::open(world.root(n)).unwrap();
         let mut index = repo.index().unwrap();
         index.add_all(["*"], git2::IndexAddOption::DEFAULT, None).unwrap();
+        index.update_all(["*"], None).unwrap();
         index.write().unwrap();
         let tree = repo.find_tree(index.write_tree().unwrap()).unwrap();
         let who = git2::Signature::new("u", "u@example.org", &git2::Time::new(1_800_000_000, 0)).unwrap();
@@ -346,17 +352,21 @@ mod tests {
         let mut world = World::new(2);
         let (path, other) = (world.root(0).join("a.md"), world.root(1).join("a.md"));
         std::fs::write(&path, "one\n").unwrap();
+        std::fs::write(world.root(0).join("c.md"), "to go\n").unwrap();
         world.sync();
         std::fs::write(&other, "zero\none\n").unwrap();
         std::fs::write(world.root(1).join("b.md"), "b of the other\n").unwrap();
+        std::fs::write(world.root(1).join("c.md"), "kept\n").unwrap();
         world.commit(1);
         while world.deliver(1, 0, 1 << 20) > 0 {}
         std::fs::write(&path, "one\ntwo\n").unwrap();
         std::fs::write(world.root(0).join("b.md"), "b of this one\n").unwrap();
+        std::fs::remove_file(world.root(0).join("c.md")).unwrap();
         commit(&world, 0);
         world.sync();
         world.assert_equal();
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "zero\none\ntwo\n");
+        assert_eq!(std::fs::read_to_string(world.root(0).join("c.md")).unwrap(), "kept\n");
         let b = std::fs::read_to_string(world.root(0).join("b.md")).unwrap();
         assert!(b.contains("b of the other\n") && b.contains("b of this one\n"), "{b}");
     }

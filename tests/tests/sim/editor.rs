@@ -64,9 +64,20 @@ impl World {
         let at = self.devices[n].root.join(path);
         let style = if at.exists() { self.chance.below(3) } else { 0 };
         save(&at, bytes, style);
-        self.devices[n].journal.saved(&at);
+        self.touched(n, path);
         self.devices[n].seen.insert(path.to_owned());
         self.tell(format!("d{n} {how} {path} {style} {:?}", tokens(bytes)));
+    }
+
+    /// A user did something to a file: what others have open of it is older than that.
+    fn touched(&mut self, n: usize, path: &str) {
+        let device = &mut self.devices[n];
+        device.journal.saved(&device.root.join(path));
+        device
+            .buffers
+            .iter_mut()
+            .filter(|buffer| buffer.path == path)
+            .for_each(|buffer| buffer.writes += FRESH + 1);
     }
 
     /// A text in another state: a line more, a line less, a line another, a key another.
@@ -134,7 +145,7 @@ impl World {
         let Some((path, old)) = self.file(n, &disk) else { return };
         let at = self.devices[n].root.join(&path);
         fs::remove_file(&at).expect("a file to remove");
-        self.devices[n].journal.saved(&at);
+        self.touched(n, &path);
         self.ledger.touch(&old);
         self.devices[n].seen.insert(path.clone());
         self.tell(format!("d{n} deletes {path}"));
@@ -151,9 +162,9 @@ impl World {
         if let Some(folder) = target.parent() {
             fs::create_dir_all(folder).expect("a folder");
         }
-        fs::rename(&from, &target).expect("a rename");
-        self.devices[n].journal.saved(&from);
-        self.devices[n].journal.saved(&target);
+        fs::rename(from, target).expect("a rename");
+        self.touched(n, &path);
+        self.touched(n, &to);
         self.devices[n].seen.extend([path.clone(), to.clone()]);
         self.tell(format!("d{n} renames {path} to {to}"));
     }
@@ -199,7 +210,7 @@ impl World {
             self.ledger.saved(&now, &half.whole);
             self.ledger.saved(&half.first, &half.whole);
             write(&at, &half.whole);
-            self.devices[n].journal.saved(&at);
+            self.touched(n, &half.path);
             self.devices[n].seen.insert(half.path.clone());
             return self.tell(format!("d{n} ends a save of {}", half.path));
         }
@@ -211,7 +222,7 @@ impl World {
         self.ledger.saved(&whole, &first);
         let at = self.devices[n].root.join(&path);
         write(&at, &first);
-        self.devices[n].journal.saved(&at);
+        self.touched(n, &path);
         self.tell(format!("d{n} begins a save of {path}: {} of {}", first.len(), whole.len()));
         self.devices[n].halves.push(Half { path, first, whole });
     }

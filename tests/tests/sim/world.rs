@@ -334,6 +334,7 @@ impl World {
         }
         for Between { path, new, .. } in &meanwhile {
             self.tell(format!("  d{n} saved {path}"));
+            self.devices[n].buffers.retain(|buffer| buffer.path != *path);
             for token in tokens(new) {
                 self.pending.remove(&token);
             }
