@@ -6,45 +6,48 @@
 pub enum Bug {
     /// Records are acknowledged before their log is synced.
     LogUnsynced,
-    /// Of two concurrent values with one clock, which wins is left to who is asked first.
+    /// A file that was written is taken for durable before its folder is synced.
+    WriteUnsynced,
+    /// A branch is moved before the objects it leads to are synced.
+    GitUnsynced,
+    /// Of two items with one clock, the one that came here later is the greater.
     ClockWithoutDevice,
-    /// A folder that came is not looked at.
+    /// The parents of a merge stand in the order in which they came here.
+    MergeUnsorted,
+    /// Where something came or went nobody looks at the folder again.
     RescanForgotten,
     /// What a write displaced is thrown away.
     DisplacedDropped,
     /// Every save is taken for an edit of the newest version.
     BaseForgotten,
-    /// A peer is told that records are applied before they are.
+    /// A file that is gone takes its document with it, whatever came to that meanwhile.
+    DeleteUnseen,
+    /// A peer is told that records are applied that are not.
     AppliedEarly,
+    /// Records are sent device by device, some before what they rest on.
+    OrderIgnored,
     /// Records that a revoked device wrote beyond its end count.
     BoundIgnored,
-    /// A record's dependencies on other devices' records are not looked at.
-    DependenciesUnchecked,
     /// A folder from a backup goes on as the device it was.
     IncarnationKept,
-    /// After a crash the database is not brought up to its log.
-    CatchUpSkipped,
-    /// A torn end of a log is not cut off.
-    TornEndKept,
-    /// A record far ahead of the clock is taken in at once.
-    FutureTaken,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Bug; 12] = [
+    pub const ALL: [Bug; 13] = [
         Bug::LogUnsynced,
+        Bug::WriteUnsynced,
+        Bug::GitUnsynced,
         Bug::ClockWithoutDevice,
+        Bug::MergeUnsorted,
         Bug::RescanForgotten,
         Bug::DisplacedDropped,
         Bug::BaseForgotten,
+        Bug::DeleteUnseen,
         Bug::AppliedEarly,
+        Bug::OrderIgnored,
         Bug::BoundIgnored,
-        Bug::DependenciesUnchecked,
         Bug::IncarnationKept,
-        Bug::CatchUpSkipped,
-        Bug::TornEndKept,
-        Bug::FutureTaken,
     ];
 }
 

@@ -13,6 +13,7 @@ use aios_core::item::{Base, Bytes, Content, Item, Kind, Mode};
 use aios_core::namespace::Namespace;
 use aios_core::patch;
 use aios_core::path;
+use aios_core::planted::{Bug, planted};
 use serde::Serialize;
 
 use crate::author::Draft;
@@ -233,7 +234,7 @@ impl Vault {
         }
         for row in survey.missing {
             match self.placement(&row.doc)? {
-                Some(placement) if row.shows(&placement) => {
+                Some(placement) if row.shows(&placement) || planted(Bug::DeleteUnseen) => {
                     draft.push(Item::Delete { doc: row.doc });
                     out.changed.push(PathChange::new(&row.path, "deleted"));
                 }
@@ -421,7 +422,7 @@ impl Vault {
         let mut shown = self.shown_to_user(doc)?;
         let Some(newest) = shown.pop() else { return Ok(None) };
         let insisting = shown.iter().any(|old| old.by == By::Insisting && old.hash == content.hash);
-        if by_git || insisting || shown.is_empty() {
+        if by_git || insisting || shown.is_empty() || planted(Bug::BaseForgotten) {
             return Ok(Some(newest));
         }
         let Some(text) = bytes.and_then(|bytes| std::str::from_utf8(bytes).ok()) else {

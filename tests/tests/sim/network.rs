@@ -1,7 +1,8 @@
 //! Connections between devices: the real exchange on both sides, and between them bytes that are late, cut anywhere, or lost.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
+use aios_core::id::DeviceId;
 use aios_sync::error::{Fault, Peer, SyncError};
 use aios_sync::exchange::{Exchange, Mode};
 use aios_sync::machine::Machine;
@@ -87,6 +88,37 @@ impl World {
             moved: self.now,
         });
         true
+    }
+
+    /// The devices with which a device has a lasting connection.
+    pub fn connected(&self, n: usize) -> BTreeSet<DeviceId> {
+        let own = self.conns.iter().flat_map(|conn| conn.sides.iter().flatten()).filter(|side| side.n == n);
+        own.map(|side| side.machine.peer().device()).collect()
+    }
+
+    /// Ends a device's connections with all but these.
+    pub fn keep(&mut self, n: usize, members: &BTreeSet<DeviceId>) {
+        for conn in &mut self.conns {
+            for k in 0..2 {
+                let ends = |side: &Side| {
+                    side.n == n && !side.former && !members.contains(&side.machine.peer().device())
+                };
+                if conn.sides[k].as_ref().is_some_and(ends) {
+                    conn.sides[k] = None;
+                    conn.hung[1 - k] = true;
+                }
+            }
+        }
+        self.conns.retain(|conn| conn.sides.iter().any(Option::is_some));
+    }
+
+    /// Lets all connections do what they can, without any that ends.
+    pub fn pump(&mut self) {
+        let mut at = 0;
+        while at < self.conns.len() {
+            let did = self.advance(at, 0) | (at < self.conns.len() && self.advance(at, 1));
+            at = if did { 0 } else { at + 1 };
+        }
     }
 
     /// A program ends: its sides go, and the others will hear of it.
@@ -218,6 +250,7 @@ impl World {
         drop(side.handle);
         if side.former && outcome.acknowledged {
             self.at(n, "introduce", |site| site.introduced());
+            self.devices[n].strange = false;
         }
         let says = match &result {
             Some(Err(error)) => self.plain(&error.to_string()),
@@ -236,6 +269,11 @@ impl World {
                     self.fail(format!("d{other} told d{n} that it has what it has not (I12)"));
                 }
             }
+        }
+        if k == 0 {
+            let error = result.as_ref().and_then(|result| result.as_ref().err());
+            let brought = outcome.integrated + outcome.apart_received > 0;
+            self.heard(n, side.machine.peer(), brought, error);
         }
         if let Some(Err(error)) = result {
             self.judge(n, other, &error);

@@ -48,6 +48,7 @@ impl World {
             Act::HalfSave => self.half_save(n),
             Act::Meanwhile => self.save_meanwhile(n),
             Act::Round => self.round(n),
+            Act::Daemon => self.tend(n),
             Act::TakeAt => self.take_at(n),
             Act::TakeAll => self.take_all(n),
             Act::Write => self.write(n),
@@ -95,20 +96,27 @@ impl World {
         }
     }
 
-    fn took(&mut self, n: usize, what: &str, done: Option<Result<Taken, aios_vault::Error>>) {
-        match done {
-            Some(Ok(Taken::Done { warnings, .. })) => {
+    /// Says what came of taking in; what a daemon hears of it, unless it crashed.
+    pub fn took(
+        &mut self,
+        n: usize,
+        what: &str,
+        done: Option<Result<Taken, aios_vault::Error>>,
+    ) -> Option<Result<Taken, String>> {
+        let done = done?;
+        match &done {
+            Ok(Taken::Done { warnings, .. }) => {
                 self.stands(n, what);
                 for warning in warnings {
-                    let warning = self.plain(&warning);
+                    let warning = self.plain(warning);
                     self.tell(format!("  {warning}"));
                 }
                 self.news(n);
             }
-            Some(Ok(Taken::Unclear)) => self.tell(format!("d{n} {what}: unclear")),
-            Some(Err(e)) => self.excused(n, what, &e),
-            None => {}
+            Ok(Taken::Unclear) => self.tell(format!("d{n} {what}: unclear")),
+            Err(e) => self.excused(n, what, e),
         }
+        Some(done.map_err(|e| e.to_string()))
     }
 
     fn take_at(&mut self, n: usize) {
@@ -210,6 +218,10 @@ impl World {
 
     /// A device's folder is put back as it was.
     fn restore(&mut self, n: usize) {
+        // Two who were both put back and have met nobody since do not know each other: they are paired anew.
+        if self.devices.iter().enumerate().any(|(other, device)| other != n && device.strange) {
+            return;
+        }
         let Some(backup) = self.devices[n].backup.take() else { return };
         self.stop(n);
         let root = self.devices[n].root.clone();
@@ -222,6 +234,7 @@ impl World {
         device.plan = Plan::default();
         device.promised = Default::default();
         device.since = self.dialed;
+        device.strange = true;
         device.buffers.clear();
         device.halves.clear();
         self.tell(format!("d{n} is put back; without {:?}", lost));

@@ -13,6 +13,7 @@ pub enum Act {
     StaleSave,
     HalfSave,
     Round,
+    Daemon,
     TakeAt,
     TakeAll,
     Write,
@@ -37,7 +38,7 @@ pub enum Act {
 }
 
 /// Every act, how often it comes, and whether some runs go without it.
-const ACTS: [(Act, usize, bool); 29] = [
+const ACTS: [(Act, usize, bool); 30] = [
     (Act::Edit, 60, false),
     (Act::Make, 10, false),
     (Act::Delete, 5, true),
@@ -46,6 +47,7 @@ const ACTS: [(Act, usize, bool); 29] = [
     (Act::StaleSave, 14, true),
     (Act::HalfSave, 8, true),
     (Act::Round, 14, true),
+    (Act::Daemon, 50, true),
     (Act::TakeAt, 24, true),
     (Act::TakeAll, 16, true),
     (Act::Write, 14, true),

@@ -7,9 +7,11 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use aios_core::frontier::View;
-use aios_core::id::ContentHash;
+use aios_core::id::{ContentHash, DeviceId};
 use aios_core::record::Record;
+use aios_sync::profile::Profile;
 use aios_sync::site::Site;
+use aios_sync::upkeep::Upkeep;
 use aios_vault::chance::seeded;
 use aios_vault::create::{MAKER_ROLES, NewVault};
 use aios_vault::disk::fault::{self, Crash, Plan};
@@ -64,7 +66,6 @@ pub struct Backup {
 }
 
 /// One device.
-#[derive(Default)]
 pub struct Device {
     pub root: PathBuf,
     /// The program, if it runs.
@@ -87,7 +88,40 @@ pub struct Device {
     pub backup: Option<Backup>,
     /// Connections before this one were with what the folder was before it was put back.
     pub since: usize,
+    /// It was put back, and nobody is known to have heard of it.
+    pub strange: bool,
     pub revoked: bool,
+    /// Which device it is, as last known.
+    pub id: Option<DeviceId>,
+    pub upkeep: Upkeep,
+    /// When its daemon began.
+    pub began: u64,
+}
+
+impl Device {
+    fn new(root: &Path) -> Device {
+        Device {
+            root: root.to_owned(),
+            site: None,
+            skew: 0,
+            plan: Plan::default(),
+            end: None,
+            journal: Journal::default(),
+            known: Files::new(),
+            buffers: Vec::new(),
+            halves: Vec::new(),
+            seen: BTreeSet::new(),
+            came: false,
+            promised: View::new(),
+            backup: None,
+            since: 0,
+            strange: false,
+            revoked: false,
+            id: None,
+            upkeep: Upkeep::new(Profile::PLUGGED),
+            began: BEGIN,
+        }
+    }
 }
 
 /// A save made by somebody while aios was at work.
@@ -183,7 +217,7 @@ impl World {
             Vault::create(&dir.path().join("d0"), &new, &mut quiet()).expect("a vault");
         first.finish(absorbed, &mut quiet()).expect("a round");
         let id = first.id();
-        let mut devices = vec![Device { root: first.root().to_owned(), ..Device::default() }];
+        let mut devices = vec![Device::new(first.root())];
         let roles = MAKER_ROLES.map(str::to_owned);
         for n in 1..count {
             let keys = Keys::create(true).expect("keys");
@@ -198,7 +232,7 @@ impl World {
             let read =
                 |entry: &aios_vault::share::Entry| Record::read_entry(&entry.bytes).expect("a record").0;
             replica.integrate(&entries.iter().map(read).collect::<Vec<_>>()).expect("what fits");
-            devices.push(Device { root: replica.root().to_owned(), ..Device::default() });
+            devices.push(Device::new(replica.root()));
         }
         drop(first);
         let mut world = World {
@@ -277,6 +311,7 @@ impl World {
         let failed = device.plan.failed();
         let out = match done {
             Ok(Ok((site, value))) => {
+                device.id = Some(site.device());
                 device.site = Some(site);
                 Some(value)
             }
@@ -316,6 +351,8 @@ impl World {
         aios_sync::keeper::Keeper::here(&root).end();
         self.devices[n].site = None;
         self.devices[n].seen.clear();
+        self.devices[n].upkeep = Upkeep::new(Profile::PLUGGED);
+        self.devices[n].began = self.now;
         self.hang_up(n);
         seeded::forget(&root);
     }
@@ -373,6 +410,18 @@ impl World {
             }
         }
         self.devices[n].known.retain(|path, _| disk.contains_key(path));
+    }
+
+    /// Notes as known what of the waiting files is in this device's log.
+    pub fn taken_by(&mut self, n: usize) {
+        let disk = self.disk(n);
+        let log = String::from_utf8_lossy(&crate::peace::logs(&self.devices[n].root)).into_owned();
+        for (path, bytes) in self.waiting(n, &disk) {
+            let hash = ContentHash::of(&bytes);
+            if self.ledger.shown.contains(&hash) || log.contains(&hash.to_string()) {
+                self.devices[n].known.insert(path, bytes);
+            }
+        }
     }
 
     /// Whether an error is no surprise: the disk failed, or the device is no member any more.
