@@ -8,6 +8,7 @@ use crate::frontier::{Place, View};
 use crate::history::{Act, FolderMove, Touch};
 use crate::item::{Content, Epoch, Kind, Mode};
 use crate::path;
+use crate::planted::{Bug, planted};
 
 /// A living document in a view.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -154,7 +155,10 @@ pub fn fold(touches: &[Touch], moves: &[FolderMove], view: &View) -> Option<Doc>
 fn maximal<'a>(touches: impl Iterator<Item = &'a Touch> + Clone) -> Vec<&'a Touch> {
     let mut out: Vec<&Touch> =
         touches.clone().filter(|touch| !touches.clone().any(|other| other.covers(touch))).collect();
-    out.sort_by_key(|touch| (touch.rank, touch.place, touch.index));
+    match planted(Bug::ClockWithoutDevice) {
+        true => out.sort_by_key(|touch| touch.rank.clock()),
+        false => out.sort_by_key(|touch| (touch.rank, touch.place, touch.index)),
+    }
     out
 }
 
@@ -226,7 +230,10 @@ fn heads<'a>(content: &[&'a Touch]) -> Vec<&'a Touch> {
     // A stale save ranks as its base does, so something ranked lower may still cover something kept.
     let kept = out.clone();
     out.retain(|touch| !kept.iter().any(|other| other.covers(touch)));
-    out.sort_by_key(|touch| (touch.rank, touch.place, touch.index));
+    match planted(Bug::ClockWithoutDevice) {
+        true => out.sort_by_key(|touch| touch.rank.clock()),
+        false => out.sort_by_key(|touch| (touch.rank, touch.place, touch.index)),
+    }
     out
 }
 

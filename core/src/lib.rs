@@ -19,5 +19,6 @@ pub mod member;
 pub mod namespace;
 pub mod patch;
 pub mod path;
+pub mod planted;
 pub mod record;
 pub mod state;

@@ -21,8 +21,8 @@ use crate::profile::{Pause, Profile};
 use crate::remote::routes;
 use crate::session::{Trouble, Wanted, blocking, finish, introduce, round, sync};
 use crate::site::{Site, said};
+use crate::tend::{Signals, Tend};
 use crate::ticket::TicketError;
-use crate::upkeep::{Signals, Upkeep};
 
 /// How long no command is taken after one could not connect.
 const PAUSE: Duration = Duration::from_secs(2);
@@ -106,8 +106,8 @@ pub async fn run(
     let changed = Arc::new(Notify::new());
     let told = (changed.clone(), daemon.changed.clone());
     let routes = routes::keep(site.clone(), notice.clone(), habits.1.clone(), told);
-    let mut upkeep = Upkeep::new(site.clone(), dialer, live.clone(), changed, habits, notice);
-    let saves = upkeep.watch().await;
+    let mut tend = Tend::new(site.clone(), dialer, live.clone(), changed, habits, notice);
+    let saves = tend.watch().await;
     let listeners = daemon.listeners.clone();
     let on_event: OnEvent = Arc::new(move |event| listeners.tell(&event));
     let serving = server.serve(on_event);
@@ -115,7 +115,7 @@ pub async fn run(
     let routes = tokio::spawn(routes);
     ready(&addrs);
     let ended = tokio::select! {
-        ended = upkeep.run(signals, saves) => ended,
+        ended = tend.run(signals, saves) => ended,
         _ = terminate.recv() => Ok(()),
         _ = interrupt.recv() => Ok(()),
     };

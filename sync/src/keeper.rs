@@ -28,7 +28,17 @@ type Job = Box<dyn FnOnce(Result<&mut Vault, Error>) + Send>;
 #[derive(Clone)]
 pub struct Keeper {
     root: PathBuf,
-    thread: Arc<Thread>,
+    worker: Worker,
+}
+
+/// Where the work is done.
+#[derive(Clone)]
+enum Worker {
+    /// On a thread of its own.
+    Thread(Arc<Thread>),
+    /// On the thread that asks, for a simulator: all that happens is in one order.
+    #[cfg(feature = "simulated")]
+    Here,
 }
 
 /// The thread that works, and how it is told.
@@ -67,7 +77,19 @@ impl Keeper {
             .spawn(move || keep(&path, &inbox))
             .map_err(|e| Error::io("start a thread for", root, e))?;
         let thread = Thread { jobs: Mutex::new(Some(jobs)), handle: Mutex::new(Some(handle)) };
-        Ok(Keeper { root: root.to_owned(), thread: Arc::new(thread) })
+        Ok(Keeper { root: root.to_owned(), worker: Worker::Thread(Arc::new(thread)) })
+    }
+
+    /// As [`Keeper::new`], working on whatever thread asks. Between two pieces of work the vault rests.
+    #[cfg(feature = "simulated")]
+    pub fn here(root: &Path) -> Keeper {
+        Keeper { root: root.to_owned(), worker: Worker::Here }
+    }
+
+    /// Closes the vault that rests on this thread, as a process does that ends.
+    #[cfg(feature = "simulated")]
+    pub fn end(&self) {
+        here::RESTING.with_borrow_mut(|resting| resting.remove(&self.root));
     }
 
     /// The vault's folder.
@@ -84,6 +106,11 @@ impl Keeper {
         T: Send + 'static,
         F: FnOnce(&mut Vault) -> Result<T, Error> + Send + 'static,
     {
+        let thread = match &self.worker {
+            Worker::Thread(thread) => thread,
+            #[cfg(feature = "simulated")]
+            Worker::Here => return here::work(&self.root, work),
+        };
         let (tell, told) = sync_channel(1);
         let job: Job = Box::new(move |vault| {
             // Nobody waits for the answer only if the asking thread is gone.
@@ -91,9 +118,36 @@ impl Keeper {
         });
         let lost =
             || Error::io("work on", &self.root, std::io::Error::other("the work on the vault was cut short"));
-        let jobs = self.thread.jobs.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let jobs = thread.jobs.lock().unwrap_or_else(PoisonError::into_inner).clone();
         jobs.and_then(|jobs| jobs.send(job).ok()).ok_or_else(lost)?;
         told.recv().map_err(|_| lost())?
+    }
+}
+
+#[cfg(feature = "simulated")]
+mod here {
+    use super::{Error, Path, PathBuf, Resting, Vault};
+    use std::cell::RefCell;
+    use std::collections::HashMap;
+
+    thread_local! {
+        pub(super) static RESTING: RefCell<HashMap<PathBuf, Resting>> = RefCell::new(HashMap::new());
+    }
+
+    pub(super) fn work<T>(
+        root: &Path,
+        work: impl FnOnce(&mut Vault) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let resting = RESTING.with_borrow_mut(|resting| resting.remove(root));
+        let mut vault = match resting {
+            Some(resting) => resting.wake()?,
+            None => Vault::open(root)?,
+        };
+        let done = work(&mut vault);
+        if let Some(rests) = vault.rest() {
+            RESTING.with_borrow_mut(|resting| resting.insert(root.to_owned(), rests));
+        }
+        done
     }
 }
 

@@ -26,6 +26,7 @@ pub mod remote;
 pub mod replica;
 pub mod session;
 pub mod site;
+mod tend;
 pub mod ticket;
-mod upkeep;
+pub mod upkeep;
 pub mod vault;

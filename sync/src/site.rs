@@ -87,6 +87,19 @@ impl Site {
     /// # Errors
     /// When there is none, or its device's keys are not on this machine.
     pub fn find(from: &Path) -> Result<Site, Error> {
+        Site::with(from, Keeper::new)
+    }
+
+    /// As [`Site::find`], with all work done on the thread that asks.
+    ///
+    /// # Errors
+    /// As [`Site::find`].
+    #[cfg(feature = "simulated")]
+    pub fn here(from: &Path) -> Result<Site, Error> {
+        Site::with(from, |root| Ok(Keeper::here(root)))
+    }
+
+    fn with(from: &Path, keeper: impl FnOnce(&Path) -> Result<Keeper, Error>) -> Result<Site, Error> {
         let layout = Layout::find(from)?;
         // The network is opened under the device's key: which device this is must be known before. What goes wrong here is told by
         // whoever works on the vault next.
@@ -94,7 +107,7 @@ impl Site {
         let replica = layout.replica()?;
         let keys = Keys::load(&replica.device)?;
         let shared = Shared {
-            keeper: Keeper::new(layout.root())?,
+            keeper: keeper(layout.root())?,
             vault: replica.vault,
             name: replica.name,
             device: replica.device,

@@ -1,25 +1,21 @@
-//! What a daemon does by itself: takes in what is saved as soon as it is, writes what comes, projects to git when it is
-//! quiet, and keeps a connection with every member it can reach.
+//! What a daemon does by itself, without I/O and without a clock: takes in what is saved as soon as it is, writes what comes,
+//! projects to git when it is quiet, and keeps a connection with every member it can reach.
+//!
+//! What happened goes in with the time; [`Upkeep::next`] says what to do, one thing after the other, and is told what came of
+//! it. `tend` drives it with tokio.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use aios_core::frontier::View;
 use aios_core::id::DeviceId;
-use aios_vault::watch::{Seen, Watcher};
-use tokio::sync::{Notify, mpsc};
-use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep_until};
+use aios_core::planted::{Bug, planted};
+use aios_vault::watch::Seen;
 
-use crate::daemon::Notice;
 use crate::error::{Code, Fault, Peer, SyncError};
-use crate::live::Live;
-use crate::node::{Event, Node, Report};
-use crate::profile::{Pause, Profile};
-use crate::session::{Trouble, blocking, finish};
-use crate::site::{Site, Taken};
+use crate::profile::Profile;
+use crate::site::{Company, Taken};
 
 /// Looking takes at most this fraction of the time.
 const SCAN_SHARE: u32 = 30;
@@ -32,23 +28,73 @@ const GIT: (Duration, Duration) = (Duration::from_millis(150), Duration::from_se
 /// How often members there is no connection with are thought of.
 const CALL: Duration = Duration::from_secs(2);
 
+/// How long the daemon has been at work.
+pub type Time = Duration;
+
+/// Something to be done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Act {
+    /// Take in what was saved at these paths; answered by [`Upkeep::took`].
+    TakeIn(BTreeSet<String>),
+    /// Have these folders watched too, then take in all that changed; answered by [`Upkeep::looked`].
+    Look(BTreeSet<String>),
+    /// Write what came; answered by [`Upkeep::wrote`].
+    Write,
+    /// Bring git up to date; answered by [`Upkeep::finished`].
+    Finish,
+    /// Ask who the members are, and whether to keep off the network; answered by [`Upkeep::met`].
+    Meet,
+    /// Tell connections and remotes that there is something they may lack.
+    Tell,
+    /// Keep off the network, or no longer.
+    Pause(bool),
+    /// Keep lasting connections with these only.
+    Keep(BTreeSet<DeviceId>),
+    /// Begin a lasting connection; answered by [`Upkeep::heard`].
+    Dial(Peer, Vec<SocketAddr>),
+    /// Something that a person should know.
+    Say(String),
+}
+
+/// How a connection that this device began has ended.
+#[derive(Debug, Clone, Copy)]
+pub struct Ended<'a> {
+    /// With whom it was.
+    pub device: DeviceId,
+    /// Whether something came that was not here.
+    pub brought: bool,
+    /// What went wrong.
+    pub error: Option<&'a SyncError>,
+    /// Chance: two that lost each other do not call at the same time for ever.
+    pub jitter: u8,
+}
+
+/// What is to be known of the network when members are called.
+pub struct Reach<'a> {
+    /// Whether the network is kept off.
+    pub paused: bool,
+    /// Whether members can be found whose addresses are not known.
+    pub finds: bool,
+    /// Whether there is a lasting connection with a device.
+    pub with: &'a dyn Fn(&DeviceId) -> bool,
+}
+
 /// When a member is to be called again.
 #[derive(Debug, Clone, Copy)]
 struct Retry {
-    at: Instant,
+    at: Time,
     wait: Duration,
 }
 
 /// Something to be done once it has been quiet, or at the latest at some time.
 #[derive(Debug, Clone, Copy)]
 struct Due {
-    at: Instant,
-    latest: Instant,
+    at: Time,
+    latest: Time,
 }
 
 impl Due {
-    fn after(due: Option<Due>, quiet: Duration, most: Duration) -> Option<Due> {
-        let now = Instant::now();
+    fn after(due: Option<Due>, now: Time, quiet: Duration, most: Duration) -> Option<Due> {
         let latest = due.map_or(now + most, |due| due.latest);
         Some(Due { at: (now + quiet).min(latest), latest })
     }
@@ -59,327 +105,240 @@ fn unheard(error: &SyncError) -> bool {
     matches!(error, SyncError::Refused { code: Code::NotMember, .. })
 }
 
-/// What wakes it.
-pub(crate) struct Signals {
-    /// Connections that others began have ended.
-    pub told: mpsc::UnboundedReceiver<Event>,
-    /// Something came over a lasting connection.
-    pub came: mpsc::UnboundedReceiver<DeviceId>,
-    /// A command has put something new here.
-    pub changed: Arc<Notify>,
-}
-
 /// The daemon's own work on one vault.
-pub(crate) struct Upkeep {
-    site: Site,
-    /// Begins lasting connections.
-    dialer: Node,
-    live: Live,
-    /// Told of what remotes may lack.
-    routes: Arc<Notify>,
-    notice: Notice,
+#[derive(Debug)]
+pub struct Upkeep {
     profile: Profile,
-    pause: Pause,
     paused: bool,
-    watcher: Option<Arc<Mutex<Watcher>>>,
+    todo: VecDeque<Act>,
     /// What was seen and not taken in.
     seen: Seen,
     look: Option<Due>,
     git: Option<Due>,
-    scan: Instant,
-    calls: JoinSet<Report>,
+    scan: Time,
     called: BTreeSet<DeviceId>,
     retries: BTreeMap<DeviceId, Retry>,
-    call: Instant,
+    call: Time,
     warned: BTreeSet<String>,
     /// All integrated records, when last looked.
     view: View,
 }
 
 impl Upkeep {
-    pub fn new(
-        site: Site,
-        dialer: Node,
-        live: Live,
-        routes: Arc<Notify>,
-        (profile, pause): (Profile, Pause),
-        notice: Notice,
-    ) -> Self {
-        let now = Instant::now();
+    /// Begins at time zero.
+    pub fn new(profile: Profile) -> Self {
         Upkeep {
-            site,
-            dialer,
-            live,
-            routes,
-            notice,
             profile,
-            pause,
             paused: false,
-            watcher: None,
+            todo: VecDeque::new(),
             seen: Seen::default(),
             look: None,
             git: None,
-            scan: now + profile.scan.0,
-            calls: JoinSet::new(),
+            scan: profile.scan.0,
             called: BTreeSet::new(),
             retries: BTreeMap::new(),
-            call: now,
+            call: Time::ZERO,
             warned: BTreeSet::new(),
             view: View::new(),
         }
     }
 
-    /// Begins to watch the working files. Without a watcher what changes is found by looking.
-    pub async fn watch(&mut self) -> mpsc::UnboundedReceiver<Seen> {
-        let (tell, told) = mpsc::unbounded_channel();
-        let site = self.site.clone();
-        match blocking(move || site.watch(move |seen| _ = tell.send(seen))).await {
-            Ok(watcher) => self.watcher = Some(Arc::new(Mutex::new(watcher))),
-            Err(error) => {
-                (self.notice)(&format!("{error}; saves are found within {} s", self.profile.scan.1.as_secs()))
-            }
-        }
-        told
+    /// The next thing to do now.
+    pub fn next(&mut self) -> Option<Act> {
+        self.todo.pop_front()
     }
 
-    /// Works until it is dropped.
-    pub async fn run(
-        mut self,
-        mut signals: Signals,
-        mut saves: mpsc::UnboundedReceiver<Seen>,
-    ) -> Result<(), Trouble> {
-        let mut watching = true;
-        loop {
-            let due = [self.look, self.git].into_iter().flatten().map(|due| due.at);
-            let wake = due.chain([self.scan, self.call]).min().unwrap_or(self.scan);
-            tokio::select! {
-                seen = saves.recv(), if watching => match seen {
-                    Some(seen) => {
-                        self.see(seen);
-                        while let Ok(seen) = saves.try_recv() {
-                            self.see(seen);
-                        }
-                        self.take_saved().await;
-                    }
-                    None => watching = false,
-                },
-                Some(_) = signals.came.recv() => {
-                    while signals.came.try_recv().is_ok() {}
-                    self.write().await;
-                }
-                () = signals.changed.notified() => {
-                    self.changed();
-                    self.call = Instant::now();
-                }
-                Some(event) = signals.told.recv() => {
-                    if let Event::Exchanged(report) = event {
-                        // It is there now, whatever was thought of it.
-                        self.retries.remove(&report.peer.device());
-                        self.changed();
-                    }
-                }
-                Some(done) = self.calls.join_next(), if !self.calls.is_empty() => {
-                    if let Ok(report) = done {
-                        self.heard(&report).await;
-                    }
-                }
-                () = sleep_until(wake) => self.tick().await,
-            }
-        }
+    /// When [`Upkeep::tick`] is due next.
+    pub fn wake(&self) -> Time {
+        let due = [self.look, self.git].into_iter().flatten().map(|due| due.at);
+        due.chain([self.scan, self.call]).min().unwrap_or(self.scan)
     }
 
-    fn see(&mut self, seen: Seen) {
+    /// A watcher saw this.
+    pub fn see(&mut self, seen: Seen, now: Time) {
         if seen.moved || self.look.is_some() {
-            self.look = Due::after(self.look, QUIET, PATIENCE);
+            self.look = Due::after(self.look, now, QUIET, PATIENCE);
         }
         self.seen.add(seen);
     }
 
-    async fn tick(&mut self) {
-        let now = Instant::now();
+    /// The watcher has nothing more to tell for now: what was saved is taken in.
+    pub fn seen_all(&mut self) {
+        // Where more comes or goes it is seen with that.
+        if self.look.is_none() && !self.seen.saved.is_empty() {
+            self.todo.push_back(Act::TakeIn(std::mem::take(&mut self.seen.saved)));
+        }
+    }
+
+    /// Something came over a lasting connection.
+    pub fn came(&mut self) {
+        self.todo.push_back(Act::Write);
+    }
+
+    /// A command has put something new here.
+    pub fn changed(&mut self, now: Time) {
+        self.todo.push_back(Act::Tell);
+        self.call = now;
+    }
+
+    /// An exchange that a peer began has ended: it is there now, whatever was thought of it.
+    pub fn served(&mut self, device: &DeviceId) {
+        self.retries.remove(device);
+        self.todo.push_back(Act::Tell);
+    }
+
+    /// Time has passed.
+    pub fn tick(&mut self, now: Time) {
         if self.look.is_some_and(|due| due.at <= now) || self.scan <= now {
-            self.look_at_all().await;
+            self.look = None;
+            // Not again before it is answered.
+            self.scan = now + self.profile.scan.1;
+            let seen = std::mem::take(&mut self.seen);
+            if !planted(Bug::RescanForgotten) {
+                self.todo.push_back(Act::Look(seen.folders));
+            }
         }
         if self.git.is_some_and(|due| due.at <= now) {
             self.git = None;
-            match finish(&self.site).await {
-                Ok(stand) => self.warn(stand.warnings),
-                Err(error) => self.failed("git was not brought up to date", &error),
-            }
+            self.todo.push_back(Act::Finish);
         }
         if self.call <= now {
-            self.call_members().await;
+            self.call = now + CALL;
+            self.todo.push_back(Act::Meet);
         }
     }
 
-    /// Takes in what was saved.
-    async fn take_saved(&mut self) {
-        // Where more comes or goes it is seen with that.
-        if self.look.is_some() || self.seen.saved.is_empty() {
-            return;
-        }
-        let (site, paths) = (self.site.clone(), std::mem::take(&mut self.seen.saved));
-        let taken = blocking(move || site.take_in(Some(paths))).await;
-        self.took(taken);
-    }
-
-    async fn look_at_all(&mut self) {
-        self.look = None;
-        let seen = std::mem::take(&mut self.seen);
-        if let Some(watcher) = self.watcher.clone().filter(|_| !seen.folders.is_empty()) {
-            // Watched before they are looked at: what is saved in between is seen twice and not missed.
-            let (site, folders) = (self.site.clone(), seen.folders);
-            if let Err(error) = blocking(move || site.watch_also(&watcher, folders)).await {
-                self.failed("a new folder is not watched", &error);
-            }
-        }
-        let (site, began) = (self.site.clone(), Instant::now());
-        let taken = blocking(move || site.take_in(None)).await;
-        self.scan =
-            Instant::now() + (began.elapsed() * SCAN_SHARE).clamp(self.profile.scan.0, self.profile.scan.1);
-        if let Ok(Taken::Done { warnings, .. }) = &taken {
-            self.warned.retain(|warning| warnings.contains(warning));
-        }
-        self.took(taken);
-    }
-
-    fn took(&mut self, taken: Result<Taken, Trouble>) {
+    /// What came of [`Act::TakeIn`].
+    pub fn took(&mut self, taken: Result<Taken, String>, now: Time) {
         match taken {
             Ok(Taken::Done { view, warnings }) => {
                 self.warn(warnings);
                 // A command of another process may have made it.
                 if view != self.view {
                     self.view = view;
-                    self.news();
+                    self.news(now);
                 }
             }
-            Ok(Taken::Unclear) => self.look = Due::after(self.look, QUIET, PATIENCE),
+            Ok(Taken::Unclear) => self.look = Due::after(self.look, now, QUIET, PATIENCE),
             Err(error) => {
-                self.look = Due::after(None, PATIENCE, PATIENCE);
-                self.failed("the working files were not taken in", &error);
+                self.look = Due::after(None, now, PATIENCE, PATIENCE);
+                self.say(format!("the working files were not taken in: {error}"));
             }
         }
     }
 
-    /// Writes what came.
-    async fn write(&mut self) {
-        let site = self.site.clone();
-        match blocking(move || site.write()).await {
+    /// What came of [`Act::Look`], and how long it took.
+    pub fn looked(&mut self, taken: Result<Taken, String>, lasted: Duration, now: Time) {
+        self.scan = now + (lasted * SCAN_SHARE).clamp(self.profile.scan.0, self.profile.scan.1);
+        if let Ok(Taken::Done { warnings, .. }) = &taken {
+            self.warned.retain(|warning| warnings.contains(warning));
+        }
+        self.took(taken, now);
+    }
+
+    /// What came of [`Act::Write`].
+    pub fn wrote(&mut self, taken: Result<Taken, String>, now: Time) {
+        match taken {
             Ok(Taken::Done { view, warnings }) => {
                 self.view = view;
                 self.warn(warnings);
             }
             Ok(Taken::Unclear) => {}
-            Err(error) => self.failed("what came was not written", &error),
+            Err(error) => self.say(format!("what came was not written: {error}")),
         }
-        self.news();
+        self.news(now);
         // It may tell of new members.
-        self.call = Instant::now();
+        self.call = now;
     }
 
-    /// There is something that others may lack.
-    fn changed(&self) {
-        self.live.changed();
-        self.routes.notify_one();
-    }
-
-    /// There is something that others may lack, and git too.
-    fn news(&mut self) {
-        self.changed();
-        self.git = Due::after(self.git, GIT.0, GIT.1);
-    }
-
-    /// What stands is said once; a look at all tells what no longer stands.
-    fn warn(&mut self, warnings: Vec<String>) {
-        for warning in warnings {
-            if !self.warned.contains(&warning) {
-                (self.notice)(&warning);
-                self.warned.insert(warning);
-            }
+    /// What came of [`Act::Finish`]: warnings.
+    pub fn finished(&mut self, done: Result<Vec<String>, String>) {
+        match done {
+            Ok(warnings) => self.warn(warnings),
+            Err(error) => self.say(format!("git was not brought up to date: {error}")),
         }
     }
 
-    fn failed(&mut self, what: &str, error: &Trouble) {
-        (self.notice)(&format!("{what}: {error}"));
-    }
-
-    /// Calls the members there is no connection with.
-    async fn call_members(&mut self) {
-        let site = self.site.clone();
-        let now = Instant::now();
-        self.call = now + CALL;
-        if self.paused != self.pause.holds().await {
+    /// What came of [`Act::Meet`]: the members there is no connection with are called.
+    pub fn met(&mut self, company: Result<Company, String>, reach: &Reach<'_>, now: Time) {
+        if self.paused != reach.paused {
             self.turn();
         }
         if self.paused {
             return;
         }
-        let company = match blocking(move || site.company()).await {
+        let company = match company {
             Ok(company) => company,
-            Err(error) => return self.failed("the vault cannot be opened", &error),
+            Err(error) => return self.say(format!("the vault cannot be opened: {error}")),
         };
         // Who was revoked is served no more.
-        let members: BTreeSet<DeviceId> = company.others.iter().map(|(peer, _)| peer.device()).collect();
-        self.live.keep(|device| members.contains(device));
+        self.todo.push_back(Act::Keep(company.others.iter().map(|(peer, _)| peer.device()).collect()));
         for (peer, known) in company.others {
             let device = peer.device();
             let waits = self.retries.get(&device).is_some_and(|retry| retry.at > now);
-            let nowhere = known.addrs.is_empty() && !self.dialer.net().finds();
-            if waits || nowhere || self.called.contains(&device) || self.live.with(&device) {
+            let nowhere = known.addrs.is_empty() && !reach.finds;
+            if waits || nowhere || self.called.contains(&device) || (reach.with)(&device) {
                 continue;
             }
-            self.dial(peer, known.addrs);
+            self.called.insert(device);
+            self.todo.push_back(Act::Dial(peer, known.addrs));
         }
     }
 
     /// Keeps off the network from now on, or no longer.
     fn turn(&mut self) {
         self.paused = !self.paused;
+        self.todo.push_back(Act::Pause(self.paused));
         match self.paused {
             true => {
-                self.live.stop();
-                (self.notice)("paused: keeps off the network, and goes on taking in what is saved here");
+                self.say("paused: keeps off the network, and goes on taking in what is saved here".into())
             }
             false => {
-                self.live.resume();
                 self.retries.clear();
-                (self.notice)("no longer paused");
+                self.say("no longer paused".into());
             }
         }
     }
 
-    fn dial(&mut self, peer: Peer, addrs: Vec<SocketAddr>) {
-        self.called.insert(peer.device());
-        let node = self.dialer.clone();
-        self.calls.spawn(async move { node.sync_with(peer, &addrs).await });
-    }
-
-    /// A connection that this device began has ended.
-    async fn heard(&mut self, report: &Report) {
-        let device = report.peer.device();
+    /// A connection of [`Act::Dial`] has ended.
+    pub fn heard(&mut self, ended: Ended<'_>, now: Time) {
+        let device = ended.device;
         self.called.remove(&device);
-        if report.outcome.integrated > 0 || report.outcome.apart_received > 0 {
-            self.write().await;
+        if ended.brought {
+            self.todo.push_back(Act::Write);
         }
-        let known = self.retries.get(&device).filter(|_| report.error.is_some());
+        let known = self.retries.get(&device).filter(|_| ended.error.is_some());
         let (first, most) = self.profile.retry;
         let wait = known.map_or(first, |retry| (retry.wait * 2).min(most));
-        self.retries.insert(device, Retry { at: Instant::now() + jitter(wait), wait });
-        match &report.error {
+        // Three quarters to five quarters of it.
+        let jittered = wait * 3 / 4 + wait / 2 * u32::from(ended.jitter) / 256;
+        self.retries.insert(device, Retry { at: now + jittered, wait });
+        match ended.error {
             None => {}
             Some(error) => match error.fault() {
                 Fault::Refused if unheard(error) && wait < most => tracing::debug!(%error, "not synced"),
                 Fault::Unreachable => tracing::debug!(%error, "not synced"),
-                _ => (self.notice)(&error.to_string()),
+                _ => self.say(error.to_string()),
             },
         }
     }
-}
 
-/// Three quarters to five quarters of `wait`: two that lost each other do not call at the same time for ever.
-fn jitter(wait: Duration) -> Duration {
-    let mut byte = [128];
-    // Without random numbers it is the middle.
-    let _ = getrandom::fill(&mut byte);
-    wait * 3 / 4 + wait / 2 * u32::from(byte[0]) / 256
+    /// There is something that others may lack, and git too.
+    fn news(&mut self, now: Time) {
+        self.todo.push_back(Act::Tell);
+        self.git = Due::after(self.git, now, GIT.0, GIT.1);
+    }
+
+    /// What stands is said once; a look at all tells what no longer stands.
+    fn warn(&mut self, warnings: Vec<String>) {
+        for warning in warnings {
+            if self.warned.insert(warning.clone()) {
+                self.say(warning);
+            }
+        }
+    }
+
+    fn say(&mut self, what: String) {
+        self.todo.push_back(Act::Say(what));
+    }
 }

@@ -13,6 +13,7 @@ use aios_core::item::{Base, Bytes, Content, Item, Kind, Mode};
 use aios_core::namespace::Namespace;
 use aios_core::patch;
 use aios_core::path;
+use aios_core::planted::{Bug, planted};
 use serde::Serialize;
 
 use crate::author::Draft;
@@ -75,7 +76,7 @@ pub(crate) struct Edited {
 }
 
 /// What is noted of a file once its record is written.
-enum After {
+pub(crate) enum After {
     /// The user saved this, from the newest version or from an older one.
     Saved { doc: DocId, saved: SavedFile, stale: Option<View> },
     /// The same content at a path, perhaps a new one.
@@ -84,19 +85,20 @@ enum After {
     Gone { path: String },
 }
 
-struct SavedFile {
-    found: disk::Found,
-    hash: ContentHash,
-    git: aios_core::id::GitId,
+/// A file as it was saved.
+pub(crate) struct SavedFile {
+    pub found: disk::Found,
+    pub hash: ContentHash,
+    pub git: aios_core::id::GitId,
 }
 
 /// A save that stood aside, as it was taken in.
 pub(crate) struct Aside {
-    content: Content,
+    pub content: Content,
     /// The older version it was made from.
-    stale: Option<View>,
+    pub stale: Option<View>,
     /// Whether it made a record.
-    news: bool,
+    pub news: bool,
 }
 
 impl Vault {
@@ -232,7 +234,7 @@ impl Vault {
         }
         for row in survey.missing {
             match self.placement(&row.doc)? {
-                Some(placement) if row.shows(&placement) => {
+                Some(placement) if row.shows(&placement) || planted(Bug::DeleteUnseen) => {
                     draft.push(Item::Delete { doc: row.doc });
                     out.changed.push(PathChange::new(&row.path, "deleted"));
                 }
@@ -285,7 +287,7 @@ impl Vault {
         }
     }
 
-    fn note(&mut self, after: Vec<After>) -> Result<(), Error> {
+    pub(crate) fn note(&mut self, after: Vec<After>) -> Result<(), Error> {
         // Paths are freed first, so that a swap of names ends with both.
         for step in &after {
             if let After::Gone { path } = step {
@@ -420,7 +422,7 @@ impl Vault {
         let mut shown = self.shown_to_user(doc)?;
         let Some(newest) = shown.pop() else { return Ok(None) };
         let insisting = shown.iter().any(|old| old.by == By::Insisting && old.hash == content.hash);
-        if by_git || insisting || shown.is_empty() {
+        if by_git || insisting || shown.is_empty() || planted(Bug::BaseForgotten) {
             return Ok(Some(newest));
         }
         let Some(text) = bytes.and_then(|bytes| std::str::from_utf8(bytes).ok()) else {

@@ -4,7 +4,7 @@ use crate::error::Error;
 
 /// Milliseconds since the Unix epoch.
 pub fn now_ms() -> u64 {
-    #[cfg(test)]
+    #[cfg(any(test, feature = "simulated"))]
     if let Some(now) = seeded::now_ms() {
         return now;
     }
@@ -17,7 +17,7 @@ pub fn now_ms() -> u64 {
 /// # Errors
 /// [`Error::Random`] when the system has none.
 pub fn random() -> Result<[u8; 32], Error> {
-    #[cfg(test)]
+    #[cfg(any(test, feature = "simulated"))]
     if let Some(bytes) = seeded::random() {
         return Ok(bytes);
     }
@@ -26,9 +26,18 @@ pub fn random() -> Result<[u8; 32], Error> {
     Ok(bytes)
 }
 
+/// Waits, but where a seed gives the time.
+pub(crate) fn pause(time: std::time::Duration) {
+    #[cfg(any(test, feature = "simulated"))]
+    if seeded::is_simulated() {
+        return;
+    }
+    std::thread::sleep(time);
+}
+
 /// What this thread gets instead of the system's, where a test has set it.
-#[cfg(test)]
-pub(crate) mod seeded {
+#[cfg(any(test, feature = "simulated"))]
+pub mod seeded {
     use std::cell::RefCell;
     use std::path::{Path, PathBuf};
 
@@ -36,13 +45,33 @@ pub(crate) mod seeded {
         seed: u64,
         drawn: u64,
         data_dir: PathBuf,
+        /// What the clock shows, where it was set.
+        now: Option<u64>,
     }
 
     thread_local! { static SEEDED: RefCell<Option<Seeded>> = const { RefCell::new(None) }; }
 
     /// From now on all chance on this thread comes of `seed`, and keys lie in `data_dir`.
     pub fn begin(seed: u64, data_dir: &Path) {
-        SEEDED.set(Some(Seeded { seed, drawn: 0, data_dir: data_dir.to_owned() }));
+        SEEDED.set(Some(Seeded { seed, drawn: 0, data_dir: data_dir.to_owned(), now: None }));
+    }
+
+    /// Sets the clock, which stands from now on.
+    pub fn set_clock(ms: u64) {
+        SEEDED.with_borrow_mut(|seeded| {
+            if let Some(seeded) = seeded {
+                seeded.now = Some(ms);
+            }
+        });
+    }
+
+    pub(super) fn is_simulated() -> bool {
+        SEEDED.with_borrow(|seeded| seeded.as_ref().is_some_and(|seeded| seeded.now.is_some()))
+    }
+
+    /// A process has ended: what it kept in memory of the vault at `root` beside the vault itself is gone.
+    pub fn forget(root: &Path) {
+        crate::git::simulated::forget(root);
     }
 
     /// Ends what [`begin`] began.
@@ -65,6 +94,9 @@ pub(crate) mod seeded {
 
     /// A clock that goes on by a few milliseconds whenever it is looked at, and sometimes stands.
     pub(super) fn now_ms() -> Option<u64> {
+        if let Some(now) = SEEDED.with_borrow(|seeded| seeded.as_ref()?.now) {
+            return Some(now);
+        }
         let [step, ..] = random()?;
         SEEDED
             .with_borrow(|seeded| Some(1_800_000_000_000 + seeded.as_ref()?.drawn * 4 + u64::from(step % 5)))

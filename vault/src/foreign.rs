@@ -9,31 +9,42 @@ use aios_core::path;
 use aios_core::record::Author;
 use git2::Oid;
 
-use crate::absorb::{Absorbed, PathChange, kind_of_bytes};
+use crate::absorb::{Absorbed, After, Aside, PathChange, SavedFile, kind_of_bytes};
 use crate::author::Draft;
 use crate::db;
+use crate::disk;
 use crate::error::Error;
 use crate::git;
 use crate::vault::{Progress, Vault, git_error};
+
+/// What is to be noted of the working files once a commit's record is written.
+#[derive(Default)]
+struct Came {
+    /// Files that hold what was committed.
+    saved: Vec<After>,
+    /// Documents of which something else was committed than their file holds.
+    staged: Vec<(DocId, Aside)>,
+}
 
 impl Vault {
     /// Takes in what was committed with git since `main` was last ours.
     pub(crate) fn absorb_commits(&mut self, out: &mut Absorbed, progress: Progress<'_>) -> Result<(), Error> {
         let Some(main) = git::read_ref(&self.repo, git::MAIN)? else { return Ok(()) };
-        let Some(ours) = db::meta(&self.db, "main")? else { return Ok(()) };
-        let ours = Oid::from_bytes(&ours).map_err(git_error)?;
-        if main == ours {
+        // None of a vault that has had no file yet.
+        let ours = db::meta(&self.db, "main")?;
+        let ours = ours.map(|bytes| Oid::from_bytes(&bytes)).transpose().map_err(git_error)?;
+        if ours == Some(main) {
             return Ok(());
         }
         // A write of ours that a crash kept from being noted.
         if let Some(point) = self.transaction(|vault| vault.project(&mut |_, _, _| {}))?
             && point.commit == main
         {
-            let old = self.root_of(ours)?;
-            self.update_index(Some(old), point.root)?;
+            let old = ours.map(|ours| self.root_of(ours)).transpose()?;
+            self.update_index(old, point.root)?;
             return db::set_meta(&self.db, "main", main.as_bytes());
         }
-        match self.chain(ours, main)? {
+        match ours.map_or(Ok(None), |ours| self.chain(ours, main))? {
             Some(commits) => {
                 for commit in commits {
                     self.absorb_commit(commit, out, progress)?;
@@ -76,14 +87,14 @@ impl Vault {
     /// Takes in a rewritten or merged `main` as one difference from where it was; the old tip stays an ancestor.
     fn absorb_leap(
         &mut self,
-        ours: Oid,
+        ours: Option<Oid>,
         main: Oid,
         out: &mut Absorbed,
         progress: Progress<'_>,
     ) -> Result<(), Error> {
         let parsed = git::commit(&self.repo, main)?;
-        let from = self.root_of(ours)?;
-        self.absorb_tree(Some(from), parsed.tree, &parsed, None, out, progress)?;
+        let from = ours.map(|ours| self.root_of(ours)).transpose()?;
+        self.absorb_tree(from, parsed.tree, &parsed, None, out, progress)?;
         Ok(())
     }
 
@@ -108,10 +119,14 @@ impl Vault {
             ..Draft::default()
         };
         self.transaction(|vault| {
-            let whole = vault.items_of_diffs(diffs, &mut draft, out)?;
+            let head = vault.project(progress)?.map(|point| point.commit);
+            // Made from exactly what is here, the record's commit is theirs; else its objects must travel with it.
+            let own = commit.parents.iter().copied().eq(head);
+            let mut came = Came::default();
+            let whole = vault.items_of_diffs(diffs, &mut draft, &mut came, out)?;
             let tip = git::read_ref(&vault.repo, git::MAIN)?;
             match chained {
-                Some((oid, raw)) if whole => {
+                Some((oid, raw)) if own && whole => {
                     draft.push(Item::Commit { raw: Bytes(raw), git: crate::project::git_id(&oid) })
                 }
                 Some((oid, _)) => vault.push_history(oid, &mut draft)?,
@@ -122,6 +137,10 @@ impl Vault {
                 }
             }
             out.record = Some(vault.author_records(draft)?);
+            vault.note(came.saved)?;
+            for (doc, aside) in came.staged {
+                vault.note_aside(&doc, aside)?;
+            }
             vault.refresh(progress)
         })
     }
@@ -142,6 +161,7 @@ impl Vault {
         &mut self,
         diffs: Vec<git::Diff>,
         draft: &mut Draft,
+        came: &mut Came,
         out: &mut Absorbed,
     ) -> Result<bool, Error> {
         let mut whole = true;
@@ -162,7 +182,12 @@ impl Vault {
                 (doc, Some((mode, oid))) => new.push((doc, at, mode, oid)),
             }
         }
+        let added: Vec<&str> =
+            new.iter().filter(|(doc, ..)| doc.is_none()).map(|(_, at, ..)| at.as_str()).collect();
+        whole &= !self.any_collides(&added)?;
         for (doc, at, mode, oid) in new {
+            // Git made such modes once; a tree of ours has none.
+            whole &= mode != 0o100_664;
             let Some(mode) = git::file_mode(mode) else {
                 whole = false;
                 continue;
@@ -189,10 +214,8 @@ impl Vault {
                     if current.as_ref().is_some_and(|current| current.mode != mode && mode != Mode::Link) {
                         draft.push(Item::Mode { doc, mode });
                     }
-                    if current.is_none_or(|current| current.content.hash != content.hash)
-                        && let Some(edited) = self.edit_at(&doc, &at, content, Some(bytes), None)?
-                    {
-                        draft.items.push((edited.item, edited.payload));
+                    if current.is_none_or(|current| current.content.hash != content.hash) {
+                        whole &= self.committed_edit(&doc, &at, content, bytes, draft, came)?;
                     }
                     out.changed.push(PathChange::new(&at, "modified"));
                 }
@@ -213,9 +236,169 @@ impl Vault {
             }
         }
         for (doc, at) in gone.into_values() {
+            // Git follows it no more, and its user keeps it; or they had not seen what came meanwhile, which is kept (I5).
+            let kept = disk::scan::look(self.writer.root(), &at)?.is_some();
+            let seen = match (self.file(&at)?, self.placement(&doc)?) {
+                (Some(row), Some(placement)) => row.doc == doc && row.shows(&placement),
+                _ => false,
+            };
+            if kept || !seen {
+                whole = false;
+                continue;
+            }
             out.changed.push(PathChange::new(&at, "deleted"));
             draft.push(Item::Delete { doc });
         }
         Ok(whole)
+    }
+
+    /// Adds what a commit changed in a document, as an edit of what its file was (I6). Git changes no file by committing: where the file
+    /// holds something else, that is what its user wants. Says whether the document is as committed then.
+    fn committed_edit(
+        &mut self,
+        doc: &DocId,
+        at: &str,
+        content: Content,
+        bytes: Vec<u8>,
+        draft: &mut Draft,
+        came: &mut Came,
+    ) -> Result<bool, Error> {
+        // Made in ignorance of a document that has no file here: the file is taken in as such.
+        let Some(row) = self.file(at)?.filter(|row| row.doc == *doc) else { return Ok(false) };
+        let file = match disk::read::read(self.writer.root(), at, disk::read::LARGE) {
+            Ok(file) => Some(file),
+            Err(disk::ReadError::Missing(_)) => None,
+            Err(e) => return Err(e.into()),
+        };
+        let holds = |hash: &aios_core::id::ContentHash| {
+            file.as_ref().is_some_and(|file| file.hash.as_bytes() == hash.as_bytes())
+        };
+        if !holds(&content.hash) && holds(&row.hash) {
+            return Ok(false);
+        }
+        let held = holds(&content.hash);
+        let Some(edited) = self.edit(doc, at, content, Some(bytes), true)? else { return Ok(false) };
+        let stale = edited.stale.clone();
+        let whole = stale.is_none();
+        draft.items.push((edited.item, edited.payload));
+        match file.filter(|_| held) {
+            Some(file) => {
+                let saved = SavedFile { found: file.found, hash: content.hash, git: content.git };
+                came.saved.push(After::Saved { doc: *doc, saved, stale });
+            }
+            None => came.staged.push((*doc, Aside { content, stale, news: true })),
+        }
+        Ok(whole)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::world::World;
+
+    /// Commits all files with git.
+    fn commit(world: &World, n: usize) -> git2::Oid {
+        let repo = git2::Repository::open(world.root(n)).unwrap();
+        let mut index = repo.index().unwrap();
+        index.add_all(["*"], git2::IndexAddOption::DEFAULT, None).unwrap();
+        index.update_all(["*"], None).unwrap();
+        index.write().unwrap();
+        let tree = repo.find_tree(index.write_tree().unwrap()).unwrap();
+        let who = git2::Signature::new("u", "u@example.org", &git2::Time::new(1_800_000_000, 0)).unwrap();
+        let parents: Vec<_> =
+            repo.head().ok().and_then(|head| head.peel_to_commit().ok()).into_iter().collect();
+        repo.commit(Some("HEAD"), &who, &who, "by hand", &tree, &parents.iter().collect::<Vec<_>>()).unwrap()
+    }
+
+    /// Stages one file.
+    fn stage(world: &World, n: usize, path: &str) {
+        let repo = git2::Repository::open(world.root(n)).unwrap();
+        let mut index = repo.index().unwrap();
+        index.add_path(std::path::Path::new(path)).unwrap();
+        index.write().unwrap();
+    }
+
+    /// Commits what is staged.
+    fn commit_staged(world: &World, n: usize) {
+        let repo = git2::Repository::open(world.root(n)).unwrap();
+        let tree = repo.find_tree(repo.index().unwrap().write_tree().unwrap()).unwrap();
+        let who = git2::Signature::new("u", "u@example.org", &git2::Time::new(1_800_000_000, 0)).unwrap();
+        let head = repo.head().unwrap().peel_to_commit().unwrap();
+        repo.commit(Some("HEAD"), &who, &who, "staged", &tree, &[&head]).unwrap();
+    }
+
+    #[test]
+    fn what_was_not_staged_stays() {
+        for taken_in in [false, true] {
+            let mut world = World::new(2);
+            let path = world.root(0).join("a.md");
+            std::fs::write(&path, "one\n").unwrap();
+            world.sync();
+            std::fs::write(&path, "one\ntwo\n").unwrap();
+            stage(&world, 0, "a.md");
+            std::fs::write(&path, "one\ntwo\nthree\n").unwrap();
+            if taken_in {
+                world.replicas[0].absorb(&Default::default(), &mut crate::world::quiet()).unwrap();
+            }
+            commit_staged(&world, 0);
+            world.sync();
+            world.assert_equal();
+            assert_eq!(std::fs::read_to_string(&path).unwrap(), "one\ntwo\nthree\n", "{taken_in}");
+        }
+    }
+
+    #[test]
+    fn a_commit_takes_out_nothing_that_came_meanwhile() {
+        let mut world = World::new(2);
+        let (path, other) = (world.root(0).join("a.md"), world.root(1).join("a.md"));
+        std::fs::write(&path, "one\n").unwrap();
+        std::fs::write(world.root(0).join("c.md"), "to go\n").unwrap();
+        world.sync();
+        std::fs::write(&other, "zero\none\n").unwrap();
+        std::fs::write(world.root(1).join("b.md"), "b of the other\n").unwrap();
+        std::fs::write(world.root(1).join("c.md"), "kept\n").unwrap();
+        world.commit(1);
+        while world.deliver(1, 0, 1 << 20) > 0 {}
+        std::fs::write(&path, "one\ntwo\n").unwrap();
+        std::fs::write(world.root(0).join("b.md"), "b of this one\n").unwrap();
+        std::fs::remove_file(world.root(0).join("c.md")).unwrap();
+        commit(&world, 0);
+        world.sync();
+        world.assert_equal();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "zero\none\ntwo\n");
+        assert_eq!(std::fs::read_to_string(world.root(0).join("c.md")).unwrap(), "kept\n");
+        let b = std::fs::read_to_string(world.root(0).join("b.md")).unwrap();
+        assert!(b.contains("b of the other\n") && b.contains("b of this one\n"), "{b}");
+    }
+
+    #[test]
+    fn a_commit_made_before_git_followed_is_whole_elsewhere() {
+        let mut world = World::new(2);
+        std::fs::write(world.root(0).join("a.md"), "one\n").unwrap();
+        world.sync();
+        std::fs::write(world.root(0).join("a.md"), "one\ntwo\n").unwrap();
+        world.replicas[0].absorb(&Default::default(), &mut crate::world::quiet()).unwrap();
+        let by_hand = commit(&world, 0);
+        world.commit(0);
+        std::fs::write(world.root(0).join("A.md"), "other\n").unwrap();
+        let beside = commit(&world, 0);
+        world.commit(0);
+        while world.deliver(0, 1, 1 << 20) > 0 {}
+        let apart = world.replicas[1].apart_wanted().unwrap();
+        let tips: Vec<_> = apart.iter().map(|named| crate::project::oid(&named.git()).unwrap()).collect();
+        assert!(tips.contains(&by_hand) && tips.contains(&beside), "{tips:?}");
+    }
+
+    #[test]
+    fn the_first_commit_of_a_vault_is_taken_in() {
+        let mut world = World::new(2);
+        std::fs::write(world.root(0).join("a.md"), "one\n").unwrap();
+        let by_hand = commit(&world, 0);
+        std::fs::write(world.root(0).join("b.md"), "two\n").unwrap();
+        world.sync();
+        world.assert_equal();
+        let (head, repo) = (world.replicas[0].projected_head().unwrap().unwrap(), &world.replicas[0].repo);
+        assert!(repo.graph_descendant_of(head, by_hand).unwrap());
+        assert_eq!(repo.refname_to_id("refs/heads/main").unwrap(), head);
     }
 }

@@ -10,6 +10,7 @@ use aios_core::history::Act;
 use aios_core::id::{ContentHash, DeviceId, DocId, GitId};
 use aios_core::item::Item;
 use aios_core::path;
+use aios_core::planted::{Bug, planted};
 use aios_core::record::Record;
 use rusqlite::{OptionalExtension, params};
 use serde::Deserialize;
@@ -161,7 +162,7 @@ impl Vault {
         view: View,
         judged: bool,
     ) -> Result<(), Error> {
-        let counts = place.seq <= self.authority.bound(&place.device);
+        let counts = place.seq <= self.authority.bound(&place.device) || planted(Bug::BoundIgnored);
         if counts && self.view.covers(&fit.past) && !(judged && self.authority.is_contested()) {
             for parent in &fit.parents {
                 self.db.prepare_cached("DELETE FROM head WHERE n = ?")?.execute([parent])?;
@@ -544,6 +545,10 @@ impl Vault {
                 tracing::warn!(device = %device.short(8), at = torn.at, "cutting off a write that never finished");
                 self.log.cut(&device, torn)?;
             }
+            if !found.is_empty() {
+                // The database lasts once it has them, so they must.
+                self.log.sync(&device, end)?;
+            }
             waiting.push((device, found));
         }
         if waiting.iter().all(|(_, found)| found.is_empty()) {
@@ -577,7 +582,11 @@ impl Vault {
     }
 
     /// Indexes logs in causal order: whoever can go on does, until none can.
+    ///
+    /// A crash while records of several devices were written may have left some without those they rest on: nobody was told that
+    /// they are here, and they are cut off. A database that was empty tells nothing of that: then it is damage.
     fn index_all(&mut self, waiting: Vec<(DeviceId, Vec<Logged>)>) -> Result<(), Error> {
+        let fresh = self.frontier()?.0.is_empty();
         let mut queues: Vec<_> = waiting.into_iter().map(|(_, found)| found.into_iter().peekable()).collect();
         loop {
             let (mut moved, mut stuck) = (false, None);
@@ -600,10 +609,18 @@ impl Vault {
             }
             match (moved, stuck) {
                 (_, None) => return Ok(()),
-                (false, Some(e)) => return Err(e),
+                (false, Some(e)) if fresh => return Err(e),
+                (false, Some(_)) => break,
                 (true, Some(_)) => {}
             }
         }
+        for queue in &mut queues {
+            if let Some(Logged { record, spot }) = queue.next() {
+                tracing::warn!(record = %record.header.place(), "cutting off records whose past was never written");
+                self.log.cut_from(&record.header.device, spot)?;
+            }
+        }
+        Ok(())
     }
 }
 

@@ -29,7 +29,7 @@ pub fn use_data_dir(path: &Path) -> &'static Path {
 
 /// Where per-user state lies.
 pub fn data_dir() -> Result<PathBuf, Error> {
-    #[cfg(test)]
+    #[cfg(any(test, feature = "simulated"))]
     if let Some(dir) = crate::chance::seeded::data_dir() {
         return Ok(dir);
     }

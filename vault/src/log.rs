@@ -8,9 +8,10 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use aios_core::id::DeviceId;
+use aios_core::planted::{Bug, planted};
 use aios_core::record::{Frame, MAX_FRAME, Record, RecordError};
 
-use crate::disk::durable;
+use crate::disk::{durable, journal};
 use crate::error::Error;
 
 /// A segment that has reached this size is closed.
@@ -96,11 +97,15 @@ impl Log {
             let path = self.path(device, at.segment);
             let fresh = at.at == 0;
             if fresh {
-                std::fs::create_dir_all(&folder).map_err(|e| Error::io("make", &folder, e))?;
+                self.make_folder(&folder)?;
             }
             let wrap = |e| Error::io("append to", &path, e);
+            let new = fresh && !path.exists();
             let mut file =
                 OpenOptions::new().create(true).read(true).append(true).open(&path).map_err(wrap)?;
+            if new {
+                journal::created(&path, &file);
+            }
             // What lies behind the end we know was never acknowledged: a torn write of an earlier run.
             let len = file.metadata().map_err(wrap)?.len();
             if len < at.at {
@@ -121,11 +126,17 @@ impl Log {
                 bytes.extend_from_slice(&record.entry(true));
                 taken += 1;
             }
-            durable::append(&mut file, &bytes).map_err(wrap)?;
-            durable::sync_file(&file).map_err(wrap)?;
+            let written = durable::append(&mut file, &bytes).and_then(|()| match planted(Bug::LogUnsynced) {
+                true => Ok(()),
+                false => durable::sync_file(&file),
+            });
+            if let Err(e) = written {
+                // Read again it would look like any record, and be lost in the next power cut: it goes now if it can.
+                let _ = file.set_len(at.at);
+                return Err(wrap(e));
+            }
             if fresh {
                 durable::sync_dir(&folder)?;
-                durable::sync_dir(&self.folder)?;
             }
             at.at += bytes.len() as u64;
             end = Some(at);
@@ -133,6 +144,20 @@ impl Log {
             self.open.remove(&(*device, at.segment));
         }
         Ok((spots, end))
+    }
+
+    fn make_folder(&self, folder: &Path) -> Result<(), Error> {
+        for folder in [&self.folder, folder] {
+            match std::fs::create_dir(folder) {
+                Ok(()) => {
+                    journal::made_folder(folder);
+                    folder.parent().map_or(Ok(()), durable::sync_dir)?;
+                }
+                Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {}
+                Err(e) => return Err(Error::io("make", folder, e)),
+            }
+        }
+        Ok(())
     }
 
     fn file(&mut self, device: &DeviceId, segment: u64) -> Result<&File, Error> {
@@ -230,6 +255,29 @@ impl Log {
             }
         }
         Ok(Walked { end, torn: None })
+    }
+
+    /// Makes durable what a device's log holds from `from` on: a process that was killed may have left it unsynced.
+    pub fn sync(&self, device: &DeviceId, from: Option<Spot>) -> Result<(), Error> {
+        for (segment, _) in self.segments(device)? {
+            if from.is_none_or(|from| segment >= from.segment) {
+                let path = self.path(device, segment);
+                let file = File::open(&path).map_err(|e| Error::io("open", &path, e))?;
+                durable::sync_file(&file).map_err(|e| Error::io("sync", &path, e))?;
+            }
+        }
+        durable::sync_dir(&self.folder.join(device.hex()))?;
+        Ok(durable::sync_dir(&self.folder)?)
+    }
+
+    /// Cuts all off that a device's log holds from `at` on.
+    pub fn cut_from(&mut self, device: &DeviceId, at: Spot) -> Result<(), Error> {
+        for (segment, _) in self.segments(device)?.into_iter().rev() {
+            if segment > at.segment {
+                self.cut(device, Spot { segment, at: 0 })?;
+            }
+        }
+        self.cut(device, at)
     }
 
     /// Cuts a torn end off.

@@ -8,6 +8,7 @@ use aios_core::frontier::View;
 use aios_core::history::History;
 use aios_core::id::{DocId, GitId, RecordId};
 use aios_core::item::{Item, Kind};
+use aios_core::planted::{Bug, planted};
 use aios_core::record::{Author, Body};
 use git2::{ObjectType, Oid};
 use rusqlite::{OptionalExtension, params};
@@ -211,6 +212,10 @@ impl Vault {
             parents.insert(known(row)?.commit.to_string());
         }
         let parents: Vec<GitId> = parents.iter().filter_map(|hex| hex.parse().ok()).collect();
+        let parents = match planted(Bug::MergeUnsorted) {
+            true => rows.iter().filter_map(|row| row.commit.as_ref().map(git_id)).collect(),
+            false => parents,
+        };
         let commit = match parents[..] {
             [one] => oid(&one)?,
             _ => {

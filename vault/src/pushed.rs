@@ -243,7 +243,7 @@ impl Vault {
     }
 
     /// Whether a path that is to be added may not get its very name: where case alone tells two apart.
-    fn any_collides(&self, added: &[&str]) -> Result<bool, Error> {
+    pub(crate) fn any_collides(&self, added: &[&str]) -> Result<bool, Error> {
         let history = self.history();
         let mut space = Namespace::new(&history, self.view.clone())?;
         let mut folded = BTreeSet::new();

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use aios_core::id::{ContentHash, DocId};
 use aios_core::item::{Content, Kind, Mode};
+use aios_core::planted::{Bug, planted};
 
 use crate::disk::{Displaced, Expect, Found, Moved, Origin, Put, Removed, Source, read::LARGE};
 use crate::error::Error;
@@ -321,7 +322,10 @@ impl Vault {
         // What was displaced was saved before this was written: nobody had it in front of them.
         if let Some(displaced) = displaced {
             out.absorb = true;
-            self.absorb_displaced(doc, &displaced)?;
+            match planted(Bug::DisplacedDropped) {
+                true => self.writer.discard(&displaced.name)?,
+                false => self.absorb_displaced(doc, &displaced)?,
+            }
         }
         self.aios_wrote(doc, &content.hash, &content.git, &view)
     }

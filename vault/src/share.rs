@@ -2,6 +2,7 @@
 
 use aios_core::frontier::{Place, View};
 use aios_core::id::{DeviceId, RecordId};
+use aios_core::planted::{Bug, planted};
 use rusqlite::params;
 
 use crate::db;
@@ -42,7 +43,9 @@ impl Vault {
                 }
             }
         }
-        waiting.sort_by_key(|(n, ..)| *n);
+        if !planted(Bug::OrderIgnored) {
+            waiting.sort_by_key(|(n, ..)| *n);
+        }
         // A device whose list was cut short bounds the others: what follows in order might rest on the rest of it.
         let bound = self.bound(have, upto, &waiting)?;
         let mut out = Vec::new();

@@ -333,7 +333,7 @@ impl Vault {
             if !emptied || !young {
                 break;
             }
-            std::thread::sleep(EMPTY_PAUSE);
+            crate::chance::pause(EMPTY_PAUSE);
             found = read()?;
         }
         Ok(found)

@@ -11,6 +11,9 @@
 //! | `NAME=enospc@N` | the Nth hit fails with that error (every hit without `@N`); also `eio`, `eacces` |
 //! | `trace` | one line per hit on stderr: `fault: TOTAL NAME COUNT` |
 //!
+//! A crash of a thread's own plan unwinds with [`Crash`] in place of the abort, and until the plan is taken away every
+//! further point fails: what dropped values still try does not reach the disk.
+//!
 //! NAME may end in `*`, which matches any ending: `*=crash@17` dies at the 17th point of whatever name, so a
 //! test traces a command once and then kills it at each point in turn. With `AIOS_FAULT_JOURNAL=FILE` a crash
 //! first drops what was written and not synced, as a power cut does, and lists in FILE what it dropped.
@@ -63,18 +66,42 @@ struct Rule {
     hits: u64,
 }
 
+/// What is to go wrong, and where.
 #[derive(Default)]
-struct Plan {
+pub struct Plan {
     rules: Vec<Rule>,
     trace: bool,
     total: u64,
     counts: HashMap<&'static str, u64>,
     /// Set when the plan could not be read: then every point fails, so that a misspelt test cannot pass.
     broken: Option<String>,
+    /// What somebody else does just before a hit, counted over all names.
+    meanwhile: Option<(u64, Box<dyn FnOnce() + Send>)>,
+    /// How many hits have failed.
+    failed: u64,
+    /// Set by a crash that unwinds.
+    over: bool,
 }
 
+impl std::fmt::Debug for Plan {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Plan")
+            .field("total", &self.total)
+            .field("failed", &self.failed)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What a crash of a thread's own plan unwinds with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Crash;
+
 impl Plan {
-    fn parse(text: &str) -> Result<Self, FaultError> {
+    /// Reads a plan.
+    ///
+    /// # Errors
+    /// [`FaultError`] if it is not understood.
+    pub fn parse(text: &str) -> Result<Self, FaultError> {
         let mut plan = Self::default();
         for rule in text.split(';').map(str::trim).filter(|rule| !rule.is_empty()) {
             if rule == "trace" {
@@ -100,6 +127,21 @@ impl Plan {
         Ok(plan)
     }
 
+    /// Has somebody else act just before the hit after `hits` more, of whatever name.
+    pub fn meanwhile(&mut self, hits: u64, act: impl FnOnce() + Send + 'static) {
+        self.meanwhile = Some((self.total + hits + 1, Box::new(act)));
+    }
+
+    /// How many hits have failed so far.
+    pub fn failed(&self) -> u64 {
+        self.failed
+    }
+
+    /// What somebody else does now.
+    fn due(&mut self) -> Option<Box<dyn FnOnce() + Send>> {
+        self.meanwhile.take_if(|(at, _)| *at <= self.total + 1).map(|(_, act)| act)
+    }
+
     fn hit(&mut self, name: &'static str) -> Option<Action> {
         self.total += 1;
         let count = self.counts.entry(name).or_default();
@@ -122,6 +164,30 @@ impl Plan {
         }
         verdict
     }
+
+    /// As [`Plan::hit`] for a thread's own plan; `Err(None)` for a crash.
+    fn pass(&mut self, name: &'static str) -> Result<(), Option<rustix::io::Errno>> {
+        if self.over {
+            return Err(Some(rustix::io::Errno::IO));
+        }
+        match self.hit(name) {
+            None => Ok(()),
+            Some(Action::Fail(errno)) => {
+                self.failed += 1;
+                Err(Some(errno))
+            }
+            Some(Action::Crash | Action::Torn) => {
+                self.over = true;
+                Err(None)
+            }
+        }
+    }
+}
+
+/// Whether the calling thread has crashed by its own plan: then drops leave behind what a kill would.
+pub(crate) fn crashed() -> bool {
+    ARMED.load(Ordering::Relaxed) != 0
+        && LOCAL.with_borrow(|plan| plan.as_ref().is_some_and(|plan| plan.over))
 }
 
 /// Passes the failpoint `name`, a dotted constant such as `disk.exchange`, just before the act it names.
@@ -136,9 +202,16 @@ pub fn point(name: &'static str) -> io::Result<()> {
 #[cold]
 fn reached(name: &'static str) -> io::Result<()> {
     let process = process();
-    let local = LOCAL.with_borrow_mut(|plan| plan.as_mut().map(|plan| plan.hit(name)));
+    if let Some(act) = LOCAL.with_borrow_mut(|plan| plan.as_mut().and_then(Plan::due)) {
+        act();
+    }
+    let local = LOCAL.with_borrow_mut(|plan| plan.as_mut().map(|plan| plan.pass(name)));
     let verdict = match (local, process) {
-        (Some(verdict), _) => verdict,
+        (Some(passed), _) => match passed {
+            Ok(()) => None,
+            Err(Some(errno)) => Some(Action::Fail(errno)),
+            Err(None) => std::panic::resume_unwind(Box::new(Crash)),
+        },
         (None, Some(plan)) => {
             let mut plan = plan.lock().unwrap_or_else(PoisonError::into_inner);
             if let Some(broken) = &plan.broken {
@@ -176,11 +249,15 @@ fn process() -> Option<&'static Mutex<Plan>> {
 /// # Errors
 /// [`FaultError`] if the plan is not understood.
 pub fn arm(plan: &str) -> Result<Armed, FaultError> {
-    let plan = Plan::parse(plan)?;
+    Plan::parse(plan).map(arm_with)
+}
+
+/// As [`arm`], with a plan that was read before or has gone on.
+pub fn arm_with(plan: Plan) -> Armed {
     process();
     ARMED.fetch_add(1, Ordering::Relaxed);
     let before = LOCAL.replace(Some(plan));
-    Ok(Armed { before, _thread: PhantomData })
+    Armed { before, _thread: PhantomData }
 }
 
 /// A thread's armed plan; dropping it disarms.
@@ -188,6 +265,13 @@ pub struct Armed {
     before: Option<Plan>,
     /// Not `Send`: it must be dropped on the thread it armed.
     _thread: PhantomData<*const ()>,
+}
+
+impl Armed {
+    /// Disarms, and gives the plan as far as it has gone.
+    pub fn disarm(self) -> Plan {
+        LOCAL.take().unwrap_or_default()
+    }
 }
 
 impl Drop for Armed {
@@ -211,6 +295,24 @@ mod tests {
         assert!(point("c").is_ok());
         drop(armed);
         assert!(point("b.sync").is_ok());
+    }
+
+    #[test]
+    fn a_crash_unwinds_and_nothing_works_after_it() {
+        let seen = std::sync::Arc::new(AtomicUsize::new(0));
+        let told = seen.clone();
+        let mut plan = Plan::parse("*=crash@3").unwrap();
+        plan.meanwhile(1, move || _ = told.fetch_add(1, Ordering::Relaxed));
+        let armed = arm_with(plan);
+        assert!(point("a.write").is_ok());
+        assert_eq!(seen.load(Ordering::Relaxed), 0);
+        assert!(point("a.write").is_ok());
+        assert_eq!(seen.load(Ordering::Relaxed), 1);
+        let crash = std::panic::catch_unwind(|| point("a.sync")).unwrap_err();
+        assert!(crash.is::<Crash>() && crashed());
+        assert!(point("a.sync").is_err());
+        assert_eq!(armed.disarm().total, 3);
+        assert!(point("a.sync").is_ok() && !crashed());
     }
 
     #[test]

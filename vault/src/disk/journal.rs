@@ -1,17 +1,23 @@
 //! What a crash test must undo: writes and names not yet synced, held in memory.
 //!
-//! Armed by `AIOS_FAULT_JOURNAL=FILE`. The model is stricter than the common file systems. The bytes of a
+//! Armed by `AIOS_FAULT_JOURNAL=FILE`, or for one thread by [`hold`]. The model is stricter than the common file systems. The bytes of a
 //! file last once the file is synced; a name (create, rename, exchange, remove) lasts once every folder it
 //! touches is synced. At a crash the unsynced tail of each file is cut off, then unsynced names are undone,
 //! newest first. A new file whose bytes were synced but whose folder was not disappears; one of which
 //! nothing was synced stays, empty. Changes made past this layer are not seen.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
+use std::marker::PhantomData;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
+
+thread_local! {
+    static LOCAL: RefCell<Option<Journal>> = const { RefCell::new(None) };
+}
 
 static JOURNAL: OnceLock<Option<Mutex<Journal>>> = OnceLock::new();
 
@@ -59,18 +65,58 @@ struct Tail {
     synced: u64,
 }
 
-struct Journal {
-    report: PathBuf,
+/// What was written and not synced.
+#[derive(Default)]
+pub struct Journal {
+    report: Option<PathBuf>,
     tails: HashMap<Inode, Tail>,
     names: Vec<Name>,
 }
 
-fn journal() -> Option<MutexGuard<'static, Journal>> {
-    let journal = JOURNAL.get_or_init(|| {
-        let report = PathBuf::from(std::env::var_os("AIOS_FAULT_JOURNAL").filter(|file| !file.is_empty())?);
-        Some(Mutex::new(Journal { report, tails: HashMap::new(), names: Vec::new() }))
-    });
-    Some(journal.as_ref()?.lock().unwrap_or_else(PoisonError::into_inner))
+/// Does `work` on the journal of this thread, or else of the process, if there is one.
+fn with<T>(work: impl FnOnce(&mut Journal) -> T) -> Option<T> {
+    LOCAL.with_borrow_mut(|local| match local {
+        Some(journal) => Some(work(journal)),
+        None => {
+            let journal = JOURNAL.get_or_init(|| {
+                let file = std::env::var_os("AIOS_FAULT_JOURNAL").filter(|file| !file.is_empty())?;
+                Some(Mutex::new(Journal { report: Some(PathBuf::from(file)), ..Journal::default() }))
+            });
+            Some(work(&mut journal.as_ref()?.lock().unwrap_or_else(PoisonError::into_inner)))
+        }
+    })
+}
+
+/// Has `journal` follow what the calling thread writes, in place of the process's own, until the guard is dropped.
+pub fn hold(journal: Journal) -> Held {
+    Held { before: LOCAL.replace(Some(journal)), _thread: PhantomData }
+}
+
+/// A thread's own journal; dropping it forgets it.
+#[derive(Debug)]
+pub struct Held {
+    before: Option<Journal>,
+    /// Not `Send`: it must be dropped on the thread it follows.
+    _thread: PhantomData<*const ()>,
+}
+
+impl Held {
+    /// Gives the journal back as it is now.
+    pub fn release(self) -> Journal {
+        LOCAL.take().unwrap_or_default()
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        LOCAL.set(self.before.take());
+    }
+}
+
+impl std::fmt::Debug for Journal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Journal").field("tails", &self.tails.len()).field("names", &self.names.len()).finish()
+    }
 }
 
 /// `path` with its folder resolved, so that one file has one spelling.
@@ -123,177 +169,197 @@ impl Journal {
 
 /// A file was created, empty.
 pub(crate) fn created(path: &Path, file: &File) {
-    if let Some(mut journal) = journal()
-        && let Ok(meta) = file.metadata()
-    {
-        journal.name(path, Act::Created(inode(&meta)));
-        journal.tails.insert(inode(&meta), Tail { path: spelt(path), synced: 0 });
-    }
+    with(|journal| {
+        if let Ok(meta) = file.metadata() {
+            journal.name(path, Act::Created(inode(&meta)));
+            journal.tails.insert(inode(&meta), Tail { path: spelt(path), synced: 0 });
+        }
+    });
 }
 
 /// Bytes are about to be appended to a file.
 pub(crate) fn appending(file: &File) {
-    if let Some(mut journal) = journal()
-        && let Ok(meta) = file.metadata()
-    {
+    with(|journal| {
         let fd = std::os::fd::AsRawFd::as_raw_fd(file);
-        if let Ok(path) = fs::read_link(format!("/proc/self/fd/{fd}")) {
+        if let Ok(meta) = file.metadata()
+            && let Ok(path) = fs::read_link(format!("/proc/self/fd/{fd}"))
+        {
             journal.tails.entry(inode(&meta)).or_insert(Tail { path, synced: meta.len() });
         }
-    }
+    });
 }
 
 /// A folder was made.
 pub(crate) fn made_folder(path: &Path) {
-    if let Some(mut journal) = journal() {
-        journal.name(path, Act::MadeFolder);
-    }
+    with(|journal| journal.name(path, Act::MadeFolder));
 }
 
 /// A folder was removed.
 pub(super) fn removed_folder(path: &Path) {
-    if let Some(mut journal) = journal() {
-        journal.name(path, Act::RemovedFolder);
-    }
+    with(|journal| journal.name(path, Act::RemovedFolder));
 }
 
 /// A second name was given to a file, or a symbolic link was made.
 pub(crate) fn linked(path: &Path) {
-    if let Some(mut journal) = journal() {
-        journal.name(path, Act::Linked);
-    }
+    with(|journal| journal.name(path, Act::Linked));
 }
 
 /// A second name was given to the file `from`, whose first is about to go.
 pub(crate) fn renamed_by_link(from: &Path, to: &Path) {
-    if let Some(mut journal) = journal() {
+    with(|journal| {
         journal.follow(&spelt(from), &spelt(to), false);
         journal.name(to, Act::Linked);
-    }
+    });
 }
 
 /// What stands at `path`, which is about to be removed or replaced.
 pub(crate) fn keep(path: &Path) -> Option<Kept> {
-    let journal = journal()?;
-    let meta = fs::symlink_metadata(path).ok().filter(|meta| !meta.is_dir())?;
-    let link = fs::read_link(path).ok();
-    let mut bytes = if link.is_none() { fs::read(path).unwrap_or_default() } else { Vec::new() };
-    if let Some(tail) = journal.tails.get(&inode(&meta)) {
-        bytes.truncate(usize::try_from(tail.synced).unwrap_or(usize::MAX));
-    }
-    Some(Kept { bytes, link, mode: meta.mode() })
+    with(|journal| {
+        let meta = fs::symlink_metadata(path).ok().filter(|meta| !meta.is_dir())?;
+        let link = fs::read_link(path).ok();
+        let mut bytes = if link.is_none() { fs::read(path).unwrap_or_default() } else { Vec::new() };
+        if let Some(tail) = journal.tails.get(&inode(&meta)) {
+            bytes.truncate(usize::try_from(tail.synced).unwrap_or(usize::MAX));
+        }
+        Some(Kept { bytes, link, mode: meta.mode() })
+    })?
 }
 
 /// A file or link was removed.
 pub(crate) fn removed(path: &Path, kept: Option<Kept>) {
-    if let Some(mut journal) = journal()
-        && let Some(kept) = kept
-    {
-        journal.name(path, Act::Removed(kept));
+    if let Some(kept) = kept {
+        with(|journal| journal.name(path, Act::Removed(kept)));
     }
 }
 
 /// A name was changed, taking the place of what was `replaced`.
 pub(super) fn renamed(from: &Path, to: &Path, replaced: Option<Kept>) {
-    if let Some(mut journal) = journal() {
+    with(|journal| {
         let (from, to) = (spelt(from), spelt(to));
         journal.follow(&from, &to, false);
         journal.name(&to, Act::Renamed { from, replaced });
-    }
+    });
 }
 
 /// As [`renamed`] for a file under a name of its own until then: that such a name goes need not last.
 pub(crate) fn placed(from: &Path, to: &Path, replaced: Option<Kept>) {
-    if let Some(mut journal) = journal() {
+    with(|journal| {
         let (from, to) = (spelt(from), spelt(to));
         journal.follow(&from, &to, false);
         let folders = vec![folder_of(&to)];
         journal.names.push(Name { at: to, act: Act::Renamed { from, replaced }, folders });
-    }
+    });
 }
 
 /// Two names changed places.
 pub(super) fn exchanged(a: &Path, b: &Path) {
-    if let Some(mut journal) = journal() {
+    with(|journal| {
         let (a, b) = (spelt(a), spelt(b));
         journal.follow(&a, &b, true);
         journal.name(&b, Act::Exchanged { with: a });
-    }
+    });
 }
 
 /// A file was synced.
 pub(crate) fn synced_file(file: &File) {
-    if let Some(mut journal) = journal()
-        && let Ok(meta) = file.metadata()
-        && let Some(tail) = journal.tails.get_mut(&inode(&meta))
-    {
-        tail.synced = meta.len();
-    }
+    with(|journal| {
+        if let Ok(meta) = file.metadata()
+            && let Some(tail) = journal.tails.get_mut(&inode(&meta))
+        {
+            tail.synced = meta.len();
+        }
+    });
 }
 
 /// A folder was synced.
 pub(crate) fn synced_folder(path: &Path) {
-    if let Some(mut journal) = journal() {
+    with(|journal| {
         let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
         for name in &mut journal.names {
             name.folders.retain(|folder| *folder != path);
         }
         journal.names.retain(|name| !name.folders.is_empty());
-    }
+    });
 }
 
 /// Everything was synced.
 pub(super) fn synced_all() {
-    if let Some(mut journal) = journal() {
+    with(|journal| {
         journal.names.clear();
         journal.tails.clear();
-    }
+    });
 }
 
 /// Undoes what was not synced; with `torn` the first half of each unsynced tail stays.
 pub(super) fn drop_unsynced(torn: bool) {
-    let Some(mut journal) = journal() else { return };
-    let mut report = OpenOptions::new().create(true).append(true).open(&journal.report).ok();
-    let mut tell = |what: &str, path: &Path, done: std::io::Result<()>| {
-        let answer = done.err().map(|e| format!(" ({e})")).unwrap_or_default();
-        if let Some(report) = &mut report {
-            // A report that cannot be written must not stop the crash.
-            let _ = writeln!(report, "{what} {}{answer}", path.display());
-        }
-    };
-    for tail in journal.tails.values() {
-        let Ok(len) = fs::metadata(&tail.path).map(|meta| meta.len()) else { continue };
-        if len > tail.synced {
-            let keep = if torn { tail.synced + (len - tail.synced) / 2 } else { tail.synced };
-            let cut = OpenOptions::new().write(true).open(&tail.path).and_then(|file| file.set_len(keep));
-            tell("cut", &tail.path, cut);
-        }
+    with(|journal| std::mem::take(journal).lose(torn));
+}
+
+/// As [`Journal::saved`], for the journal that follows the calling thread.
+pub fn saved(path: &Path) {
+    with(|journal| journal.saved(path));
+}
+
+impl Journal {
+    /// Somebody else saved a file: how it was before is not this journal's to bring back.
+    pub fn saved(&mut self, path: &Path) {
+        let path = spelt(path);
+        self.tails.retain(|_, tail| tail.path != path);
+        self.names.retain(|name| {
+            let other = match &name.act {
+                Act::Renamed { from, .. } => Some(from),
+                Act::Exchanged { with } => Some(with),
+                _ => None,
+            };
+            name.at != path && other != Some(&path)
+        });
     }
-    while let Some(name) = journal.names.pop() {
-        match name.act {
-            Act::Created(inode) => {
-                if journal.tails.get(&inode).is_none_or(|tail| tail.synced > 0) {
-                    tell("uncreated", &name.at, fs::remove_file(&name.at));
+
+    /// Undoes what was not synced, as a power cut does; with `torn` the first half of each unsynced tail stays.
+    pub fn lose(mut self, torn: bool) {
+        let mut report =
+            self.report.and_then(|report| OpenOptions::new().create(true).append(true).open(report).ok());
+        let mut tell = |what: &str, path: &Path, done: std::io::Result<()>| {
+            let answer = done.err().map(|e| format!(" ({e})")).unwrap_or_default();
+            if let Some(report) = &mut report {
+                // A report that cannot be written must not stop the crash.
+                let _ = writeln!(report, "{what} {}{answer}", path.display());
+            }
+        };
+        for tail in self.tails.values() {
+            let Ok(len) = fs::metadata(&tail.path).map(|meta| meta.len()) else { continue };
+            if len > tail.synced {
+                let keep = if torn { tail.synced + (len - tail.synced) / 2 } else { tail.synced };
+                let cut = OpenOptions::new().write(true).open(&tail.path).and_then(|file| file.set_len(keep));
+                tell("cut", &tail.path, cut);
+            }
+        }
+        while let Some(name) = self.names.pop() {
+            match name.act {
+                Act::Created(inode) => {
+                    if self.tails.get(&inode).is_none_or(|tail| tail.synced > 0) {
+                        tell("uncreated", &name.at, fs::remove_file(&name.at));
+                    }
                 }
-            }
-            Act::MadeFolder => tell("unmade", &name.at, fs::remove_dir(&name.at)),
-            Act::RemovedFolder => tell("remade", &name.at, fs::create_dir(&name.at)),
-            Act::Linked => tell("unlinked", &name.at, fs::remove_file(&name.at)),
-            Act::Removed(kept) => tell("unremoved", &name.at, kept.restore(&name.at)),
-            Act::Renamed { from, replaced } => {
-                let back = fs::rename(&name.at, &from);
-                tell(
-                    "unrenamed",
-                    &name.at,
-                    back.and_then(|()| replaced.map_or(Ok(()), |kept| kept.restore(&name.at))),
-                );
-            }
-            Act::Exchanged { with } => {
-                let aside = with.with_extension("undo");
-                let undone = fs::rename(&name.at, &aside)
-                    .and_then(|()| fs::rename(&with, &name.at))
-                    .and_then(|()| fs::rename(&aside, &with));
-                tell("unexchanged", &name.at, undone);
+                Act::MadeFolder => tell("unmade", &name.at, fs::remove_dir(&name.at)),
+                Act::RemovedFolder => tell("remade", &name.at, fs::create_dir(&name.at)),
+                Act::Linked => tell("unlinked", &name.at, fs::remove_file(&name.at)),
+                Act::Removed(kept) => tell("unremoved", &name.at, kept.restore(&name.at)),
+                Act::Renamed { from, replaced } => {
+                    let back = fs::rename(&name.at, &from);
+                    tell(
+                        "unrenamed",
+                        &name.at,
+                        back.and_then(|()| replaced.map_or(Ok(()), |kept| kept.restore(&name.at))),
+                    );
+                }
+                Act::Exchanged { with } => {
+                    let aside = with.with_extension("undo");
+                    let undone = fs::rename(&name.at, &aside)
+                        .and_then(|()| fs::rename(&with, &name.at))
+                        .and_then(|()| fs::rename(&aside, &with));
+                    tell("unexchanged", &name.at, undone);
+                }
             }
         }
     }

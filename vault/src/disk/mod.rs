@@ -14,7 +14,7 @@ pub mod durable;
 pub mod error;
 pub mod fault;
 pub mod folder;
-pub(crate) mod journal;
+pub mod journal;
 mod lease;
 pub mod lock;
 pub mod read;

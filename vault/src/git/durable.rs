@@ -1,13 +1,15 @@
 //! Every step that makes bytes durable or visible, each by one name (I9).
 
 use super::Error;
-use crate::disk::fault::point;
+use aios_core::planted::{Bug, planted};
+
+use crate::disk::fault::{self, point};
 use crate::disk::{durable, journal};
 use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 /// From this many files on they are synced together with all of their file system.
@@ -29,6 +31,9 @@ fn unsynced() -> MutexGuard<'static, Unsynced> {
 
 /// Makes all that was written below `git` before durable. Another repository's files are its own writer's to sync.
 fn sync_all(git: &Path) -> Result<(), Error> {
+    if planted(Bug::GitUnsynced) {
+        return Ok(());
+    }
     let (files, folders) = {
         let mut unsynced = unsynced();
         let Unsynced { files, folders } = &mut *unsynced;
@@ -241,13 +246,45 @@ pub(super) struct Lock {
 const OWNER: &str = "aios-lock-";
 
 /// What tells this process from a killed one, which may have had the same process id.
+#[cfg(not(any(test, feature = "simulated")))]
 fn incarnation() -> &'static str {
-    static NAME: OnceLock<String> = OnceLock::new();
-    NAME.get_or_init(|| {
-        let now =
-            SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_nanos());
-        format!("{OWNER}{now:x}_{}_", std::process::id())
-    })
+    static NAME: std::sync::OnceLock<String> = std::sync::OnceLock::new();
+    NAME.get_or_init(|| named(0))
+}
+
+/// As a process has it that was started anew at each crash of the calling thread.
+#[cfg(any(test, feature = "simulated"))]
+fn incarnation() -> &'static str {
+    simulated::NAME.with_borrow_mut(|name| *name.get_or_insert_with(|| named(simulated::next()).leak()))
+}
+
+fn named(life: u64) -> String {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_nanos());
+    format!("{OWNER}{now:x}_{}_{life}_", std::process::id())
+}
+
+/// What a process keeps in memory and a crash takes, where one thread plays a process.
+#[cfg(any(test, feature = "simulated"))]
+pub(crate) mod simulated {
+    use super::unsynced;
+    use std::cell::RefCell;
+    use std::path::Path;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    thread_local! { pub(super) static NAME: RefCell<Option<&'static str>> = const { RefCell::new(None) }; }
+
+    pub(super) fn next() -> u64 {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        NEXT.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Forgets what was written below `root` and not synced, and which locks are this thread's.
+    pub fn forget(root: &Path) {
+        NAME.set(None);
+        let mut unsynced = unsynced();
+        unsynced.files.retain(|path| !path.starts_with(root));
+        unsynced.folders.retain(|path| !path.starts_with(root));
+    }
 }
 
 impl Lock {
@@ -314,7 +351,7 @@ impl Lock {
 
 impl Drop for Lock {
     fn drop(&mut self) {
-        if self.held {
+        if self.held && !fault::crashed() {
             // Nothing can be told from a drop; a lock left behind is reported by the next one who meets it.
             let _ = fs::remove_file(&self.lock);
             let _ = fs::remove_file(&self.owner);

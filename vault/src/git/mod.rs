@@ -16,6 +16,8 @@ mod repo;
 mod tree;
 
 pub use commit::{Commit, Signature};
+#[cfg(any(test, feature = "simulated"))]
+pub(crate) use durable::simulated;
 pub use index::{Index, Stat, Update, update_index};
 pub use objects::{Bulk, Loose, Objects, commit, object_id, read};
 pub use pack::{Pack, PackWriter};

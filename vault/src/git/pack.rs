@@ -282,7 +282,7 @@ impl Drop for PackWriter {
     fn drop(&mut self) {
         // Nothing can be told from a drop; git's housekeeping removes a file that could not be removed.
         let _ = self.join();
-        if !self.renamed {
+        if !self.renamed && !crate::disk::fault::crashed() {
             let _ = std::fs::remove_file(&self.temporary);
         }
     }

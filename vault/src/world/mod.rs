@@ -15,6 +15,7 @@ use crate::keys::{self, Keys};
 use crate::round::Round;
 use crate::vault::Vault;
 
+mod crash;
 mod members;
 mod oracle;
 mod page;
