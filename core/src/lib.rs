@@ -19,5 +19,7 @@ pub mod member;
 pub mod namespace;
 pub mod patch;
 pub mod path;
+pub mod phrase;
 pub mod record;
 pub mod state;
+mod verdict;
