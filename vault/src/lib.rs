@@ -27,6 +27,7 @@ pub mod peer;
 pub mod published;
 pub mod pushed;
 pub mod rebuild;
+pub mod recovery;
 pub mod resolve;
 pub mod round;
 pub mod seal;

@@ -1,6 +1,7 @@
 //! `aios devices`
 
 use aios_core::id::DeviceId;
+use aios_core::key::SecretKey;
 use aios_core::member::Member;
 use aios_vault::Vault;
 use jiff::Timestamp;
@@ -10,10 +11,13 @@ use crate::args::{DevicesArgs, DevicesCommand};
 use crate::context::Context;
 use crate::error::CliError;
 use crate::exit::Exit;
+use crate::phrase;
 use crate::ui::{Style, Ui};
 
 /// Lists the members, or changes one.
 pub fn run(args: &DevicesArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliError> {
+    // Whoever is asked for words must not keep others from the vault meanwhile.
+    let root = root(args)?;
     let mut vault = cx.open()?;
     match &args.command {
         None => {}
@@ -21,7 +25,7 @@ pub fn run(args: &DevicesArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliErr
             let device = vault.find_member(name)?;
             vault.rename_device(&device, to)?;
         }
-        Some(DevicesCommand::Role { name, role }) => {
+        Some(DevicesCommand::Role { name, role, .. }) => {
             let device = vault.find_member(name)?;
             let operator = vault.members().0.get(&device).is_some_and(|member| member.operator.is_some());
             let roles = role.purpose().roles();
@@ -31,11 +35,17 @@ pub fn run(args: &DevicesArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliErr
                     "pair it anew with that role",
                 ));
             }
-            vault.change_roles(&device, &roles)?;
+            match &root {
+                None => vault.change_roles(&device, &roles)?,
+                Some(root) => vault.change_roles_as_root(&device, &roles, root)?,
+            }
         }
-        Some(DevicesCommand::Revoke { name }) => {
+        Some(DevicesCommand::Revoke { name, .. }) => {
             let device = vault.find_member(name)?;
-            vault.revoke_device(&device)?;
+            match &root {
+                None => vault.revoke_device(&device)?,
+                Some(root) => vault.revoke_device_as_root(&device, root)?,
+            }
             ui.note(format!(
                 "{name} is revoked. It keeps the files it has: change the passwords and keys that lie on it. \
                  The others learn of it when they sync."
@@ -54,6 +64,18 @@ pub fn run(args: &DevicesArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliErr
     }
     list(&vault, ui)?;
     Ok(Exit::Done)
+}
+
+/// The root key, where the recovery phrase is to sign.
+fn root(args: &DevicesArgs) -> Result<Option<SecretKey>, CliError> {
+    let by = match &args.command {
+        Some(DevicesCommand::Revoke { by, .. } | DevicesCommand::Role { by, .. }) => by,
+        _ => return Ok(None),
+    };
+    match by.phrase || by.phrase_file.is_some() {
+        true => Ok(Some(phrase::read(by.phrase_file.as_deref())?.root_key())),
+        false => Ok(None),
+    }
 }
 
 fn list(vault: &Vault, ui: &mut Ui) -> Result<(), CliError> {
