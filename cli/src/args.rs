@@ -473,6 +473,8 @@ pub enum DevicesCommand {
         /// The device's name or the start of its id
         name: String,
     },
+    /// Go on under new keys on this device, with the same name and roles; the others follow without being asked
+    Rotate,
     /// Give a device another name
     Rename {
         /// The device's name or the start of its id

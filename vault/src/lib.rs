@@ -29,6 +29,7 @@ pub mod pushed;
 pub mod rebuild;
 pub mod recovery;
 pub mod resolve;
+pub mod rotate;
 pub mod round;
 pub mod seal;
 pub mod status;

@@ -3,6 +3,8 @@
 use aios_core::id::DeviceId;
 use aios_core::key::SecretKey;
 use aios_core::member::Member;
+use aios_sync::control::Client;
+use aios_sync::site::Site;
 use aios_vault::Vault;
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -18,6 +20,9 @@ use crate::ui::{Style, Ui};
 pub fn run(args: &DevicesArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliError> {
     // Whoever is asked for words must not keep others from the vault meanwhile.
     let root = root(args)?;
+    if matches!(args.command, Some(DevicesCommand::Rotate)) {
+        check_quiet(cx)?;
+    }
     let mut vault = cx.open()?;
     match &args.command {
         None => {}
@@ -51,6 +56,15 @@ pub fn run(args: &DevicesArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliErr
                  The others learn of it when they sync."
             ));
         }
+        Some(DevicesCommand::Rotate) => {
+            let old = vault.device();
+            let new = vault.rotate()?;
+            ui.note(format!(
+                "this device, {} until now, is {} from now on; what lay elsewhere with the old keys is of no more use",
+                old.short(8),
+                new.short(8)
+            ));
+        }
         Some(DevicesCommand::Adopt { name }) => {
             let device = vault.find_member(name)?;
             match vault.adopt_device(&device)? {
@@ -64,6 +78,17 @@ pub fn run(args: &DevicesArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliErr
     }
     list(&vault, ui)?;
     Ok(Exit::Done)
+}
+
+/// A daemon listens under the old key, and would go on to.
+fn check_quiet(cx: &Context) -> Result<(), CliError> {
+    match Client::connect(Site::find(cx.dir())?.folder()) {
+        None => Ok(()),
+        Some(_) => Err(CliError::failed(
+            "`aios up` runs here under the old key",
+            "end it, and start it again after this",
+        )),
+    }
 }
 
 /// The root key, where the recovery phrase is to sign.
@@ -88,7 +113,7 @@ fn list(vault: &Vault, ui: &mut Ui) -> Result<(), CliError> {
         let time = |ms: u64| Timestamp::from_millisecond(ms as i64).ok().map(|time| time.to_string());
         rows.push(json!({
             "id": device, "name": member.name, "roles": member.roles,
-            "added": time(member.time), "revoked": member.revoked.and_then(|revoked| time(revoked.time)),
+            "added": time(member.time), "became": member.became, "revoked": member.revoked.and_then(|revoked| time(revoked.time)),
             "last_seen": seen.and_then(time),
         }));
         ui.line(describe(vault, device, member, seen.and_then(time), ui))?;
@@ -100,8 +125,11 @@ fn list(vault: &Vault, ui: &mut Ui) -> Result<(), CliError> {
 }
 
 fn describe(vault: &Vault, device: &DeviceId, member: &Member, seen: Option<String>, ui: &Ui) -> String {
-    let Member { name, roles, revoked, .. } = member;
+    let Member { name, roles, revoked, became, .. } = member;
     let when = match (revoked, *device == vault.device(), seen) {
+        _ if became.is_some() => {
+            format!("goes on as {}", vault.members().now(device).short(8))
+        }
         (Some(revoked), own, _) => {
             let this = if own { "this device, " } else { "" };
             format!("{this}revoked by {}", vault.members().name(&revoked.place.device))

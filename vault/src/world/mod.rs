@@ -21,6 +21,7 @@ mod oracle;
 mod page;
 mod random;
 mod recovery;
+mod rotate;
 
 /// Replicas of one vault.
 pub(crate) struct World {
