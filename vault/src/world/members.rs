@@ -7,6 +7,7 @@ use aios_core::frontier::View;
 use aios_core::id::DeviceId;
 use aios_core::record::Record;
 
+use super::recovery::{phrase, recover};
 use super::{World, files_of, quiet};
 use crate::absorb::{AbsorbOptions, Absorbed};
 use crate::error::Error;
@@ -465,7 +466,7 @@ impl Chance {
 /// One step of somebody who does not know what the others do.
 fn step(world: &mut World, chance: &mut Chance, count: usize) {
     let (n, other) = (chance.below(world.replicas.len()), chance.below(world.replicas.len()));
-    match chance.below(16) {
+    match chance.below(19) {
         0..5 => {
             let path = ["a.md", "b.md", "c.md"][chance.below(3)];
             let text = read(world, n, path).unwrap_or_default();
@@ -499,6 +500,12 @@ fn step(world: &mut World, chance: &mut Chance, count: usize) {
             let device = id(world, other);
             let _ = world.replicas[n].adopt_device(&device);
         }
+        16 => _ = world.replicas[n].rotate(),
+        17 => {
+            let device = id(world, other);
+            let _ = world.replicas[n].revoke_device_as_root(&device, &phrase(1).root_key());
+        }
+        18 if world.replicas.len() < 6 => _ = recover(world, n, &phrase(1)),
         _ => world.restart(n),
     }
 }
@@ -511,7 +518,9 @@ fn whatever_happens_all_end_the_same() {
         println!("seed {seed}");
         let mut chance = Chance((seed as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
         let mut world = World::seeded_equals(4, seed as u64);
-        for count in 0..40 {
+        world.replicas[0].name_root(&phrase(1).root_key()).unwrap();
+        world.sync();
+        for count in 0..50 {
             step(&mut world, &mut chance, count);
         }
         world.agree();

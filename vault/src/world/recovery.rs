@@ -11,7 +11,7 @@ use crate::error::Error;
 use crate::keys::Keys;
 use crate::vault::Vault;
 
-fn phrase(n: u8) -> Phrase {
+pub(super) fn phrase(n: u8) -> Phrase {
     Phrase::from_entropy([n; 16])
 }
 
@@ -30,14 +30,14 @@ fn root_revoke(world: &mut World, by: usize, n: usize) {
 }
 
 /// One more folder that has heard of all that one device has, and lets itself in.
-fn recover(world: &mut World, from: usize, with: &Phrase) -> usize {
+pub(super) fn recover(world: &mut World, from: usize, with: &Phrase) -> usize {
     let (n, vault) = (world.replicas.len(), world.replicas[0].id());
     let root = world.dir.path().join(format!("d{n}"));
     let replica = Vault::replicate(&root, vault, "w", Keys::create(true).unwrap()).unwrap();
     world.replicas.push(replica);
     while world.deliver(from, n, 1 << 20) > 0 {}
     world.replicas[n].let_self_in(&with.root_key(), Some(&format!("d{n}"))).unwrap();
-    world.commit(n);
+    world.commit_if_member(n);
     n
 }
 
