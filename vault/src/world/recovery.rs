@@ -1,7 +1,14 @@
 //! The recovery phrase against members that come and go while devices do not know of each other: every case ends the same on
 //! every device, in every order of delivery (I1, I7).
 
+use aios_core::clock::Hlc;
+use aios_core::event::{Event, RootKey};
+use aios_core::frontier::Place;
+use aios_core::id::{ContentHash, VaultId};
+use aios_core::item::{Bytes, Item};
+use aios_core::key::SecretKey;
 use aios_core::phrase::Phrase;
+use aios_core::record::{Body, Header, Record, VERSION};
 
 use super::members::{copy_of, id, names, read, revoke, save, write};
 use super::{World, quiet};
@@ -9,6 +16,7 @@ use crate::absorb::AbsorbOptions;
 use crate::disk::fault;
 use crate::error::Error;
 use crate::keys::Keys;
+use crate::recovery::{Search, named as named_at};
 use crate::vault::Vault;
 
 pub(super) fn phrase(n: u8) -> Phrase {
@@ -141,4 +149,60 @@ fn a_making_that_was_cut_short_begins_anew() {
     let found = world.replicas[1].verify(true, &mut quiet()).unwrap();
     assert!(found.ok, "{:?}", found.findings);
     world.replicas[1].commit(&AbsorbOptions::default(), &mut quiet()).unwrap();
+}
+
+/// The first record of a vault, as whoever made it wants it.
+fn first(root: Option<RootKey>, named: &SecretKey) -> Record {
+    let device = SecretKey::from_bytes(&[9; 32]);
+    let key = root.as_ref().map(|root| root.key);
+    let vault = VaultId::of(&device.public(), "nonce", key.as_ref());
+    let place = Place { device: device.public(), seq: 1 };
+    let root = root.map(|root| match root.sig.0.is_empty() {
+        true => RootKey { key: root.key, ..named_at(&vault, named, place) },
+        false => root,
+    });
+    let event = Event::VaultCreated {
+        name: "w".into(),
+        nonce: "nonce".into(),
+        device_name: "d".into(),
+        operator: device.public(),
+        roles: Vec::new(),
+        root,
+    };
+    let header = Header {
+        v: VERSION,
+        vault,
+        device: device.public(),
+        seq: 1,
+        prev: None,
+        deps: Vec::new(),
+        clock: Hlc(1, 0),
+        wall: 1,
+        actor: "operator".into(),
+        len: 0,
+        body: ContentHash([0; 32]),
+    };
+    let body = Body { items: vec![Item::Event(event)], ..Body::default() };
+    Record::author(header, &body, Vec::new(), &device).unwrap()
+}
+
+#[test]
+fn a_lying_place_puts_no_other_vault_in_place_of_the_one_that_is_looked_for() {
+    let (root, other) = (phrase(1).root_key(), phrase(2).root_key());
+    let look = |records: &[Record]| {
+        let mut search = Search::new(root.public());
+        records.iter().for_each(|record| search.look(record));
+        search.end()
+    };
+    let signed = |key: &SecretKey| Some(RootKey { key: key.public(), sig: Bytes(Vec::new()) });
+    assert!(matches!(look(&[]), Err(Error::NoVaultThere)));
+    assert!(matches!(look(&[first(None, &root)]), Err(Error::NoPhrase)));
+    assert!(matches!(look(&[first(signed(&other), &other)]), Err(Error::OtherPhrase)));
+    // It names the key, and cannot sign for it.
+    let forged = first(signed(&root), &other);
+    assert!(matches!(look(&[forged]), Err(Error::OtherPhrase)));
+    let mut own = first(signed(&root), &root);
+    assert_eq!(look(&[first(None, &root), own.clone()]).unwrap().vault, own.header.vault);
+    own.signature[0] ^= 1;
+    assert!(matches!(look(&[own]), Err(Error::NoVaultThere)));
 }
