@@ -52,7 +52,7 @@ export function deciding(all_deeds) {
   const rootSigned = ["device.added", "device.roles", "device.revoked"];
   const rootsOf = (deed) =>
     rootSigned.includes(deed.type)
-      ? deeds.filter((other) => other !== deed && other.root?.key === deed.by && sees(deed, other))
+      ? deeds.filter((other) => other !== deed && other.root && other.root.key === deed.by && sees(deed, other))
       : [];
   // The first of those in whose place a device is, whether that counts or not.
   const firstOf = (device) => {

@@ -56,7 +56,7 @@ export function integrated(records, found) {
     );
   const operatorOf = (device, view) =>
     firstAddition(deeds, device, view)?.operator ?? null;
-  const isRoot = (key, view) => deeds.some((deed) => deed.root?.key === key && has(view, deed.record));
+  const isRoot = (key, view) => deeds.some((deed) => deed.root && deed.root.key === key && has(view, deed.record));
   const isMakers = (device, view) => line(deeds, device, view).includes(maker.device);
   const wrong = (event, record) => {
     const { vault, view } = record;
