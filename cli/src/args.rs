@@ -88,6 +88,10 @@ pub enum Command {
     Pair(PairArgs),
     /// Make a folder a replica of a vault on another device
     Join(JoinArgs),
+    /// Bring the vault back on this device from a folder or git repository, with the recovery phrase alone
+    Recover(RecoverArgs),
+    /// Show whether the vault has a recovery phrase; make or check one
+    Recovery(RecoveryArgs),
     /// Take in, exchange with every reachable member and remote, write
     Sync(SyncArgs),
     /// Keep the folder in sync while it runs, and answer the other devices
@@ -323,6 +327,64 @@ pub struct JoinArgs {
     pub device: Option<String>,
 }
 
+/// `aios recover`
+#[derive(Debug, ClapArgs)]
+pub struct RecoverArgs {
+    /// The folder
+    #[arg(default_value = ".", value_hint = clap::ValueHint::DirPath)]
+    pub dir: PathBuf,
+    /// A folder, the path of a bare git repository, or an address such as ssh://, https:// or user@host:path
+    #[arg(long, value_name = "REMOTE", value_hint = clap::ValueHint::AnyPath)]
+    pub from: String,
+    /// It is a git repository
+    #[arg(long, conflicts_with = "folder")]
+    pub git: bool,
+    /// It is a folder
+    #[arg(long)]
+    pub folder: bool,
+    /// This device's name [default: the machine's]
+    #[arg(long, value_name = "NAME")]
+    pub device: Option<String>,
+    /// Read the phrase from this file [default: ask, or read standard input]
+    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
+    pub phrase_file: Option<PathBuf>,
+    /// How long to try: 90s, 15m
+    #[arg(long, value_name = "AGE", default_value = "1h")]
+    pub timeout: String,
+}
+
+/// `aios recovery`
+#[derive(Debug, ClapArgs)]
+pub struct RecoveryArgs {
+    /// What to do [default: say whether there is a phrase]
+    #[command(subcommand)]
+    pub command: Option<RecoveryCommand>,
+}
+
+/// What to do with recovery phrases.
+#[derive(Debug, Subcommand)]
+pub enum RecoveryCommand {
+    /// Make a phrase and print it once; on the device that made the vault
+    New,
+    /// Say whether a phrase is this vault's
+    Check {
+        /// Read the phrase from this file [default: ask, or read standard input]
+        #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
+        phrase_file: Option<PathBuf>,
+    },
+}
+
+/// Whether the recovery phrase is to sign instead of this device's operator key.
+#[derive(Debug, ClapArgs)]
+pub struct PhraseArgs {
+    /// Sign with the recovery phrase, which outranks every device: ask for it, or read standard input
+    #[arg(long)]
+    pub phrase: bool,
+    /// The same, with the phrase in this file
+    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
+    pub phrase_file: Option<PathBuf>,
+}
+
 /// `aios sync`
 #[derive(Debug, ClapArgs)]
 pub struct SyncArgs {
@@ -406,12 +468,17 @@ pub enum DevicesCommand {
     Revoke {
         /// The device's name or the start of its id
         name: String,
+        /// Who signs
+        #[command(flatten)]
+        by: PhraseArgs,
     },
     /// Make what a revoked device wrote afterwards count after all
     Adopt {
         /// The device's name or the start of its id
         name: String,
     },
+    /// Go on under new keys on this device, with the same name and roles; the others follow without being asked
+    Rotate,
     /// Give a device another name
     Rename {
         /// The device's name or the start of its id
@@ -426,6 +493,9 @@ pub enum DevicesCommand {
         /// Its new role
         #[arg(value_enum)]
         role: Role,
+        /// Who signs
+        #[command(flatten)]
+        by: PhraseArgs,
     },
 }
 

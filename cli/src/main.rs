@@ -6,6 +6,7 @@ mod context;
 mod error;
 mod exit;
 mod moment;
+mod phrase;
 mod report;
 mod service;
 mod ui;

@@ -7,16 +7,21 @@
 //! A revocation strikes what it has not seen of the device it is about: its events about members, and those that its
 //! operator key has signed. A revocation may itself be struck. What strikes nobody who is struck first is decided at once; of those that
 //! hang on each other alone (two that revoke each other, a ring) the one of lowest rank yields: the maker of the vault ranks
-//! first, then who was added earlier. See `docs/formats.md`, Authority.
+//! first, then who was added earlier. What the root key signed is struck by nobody. How it is decided is in `verdict.rs`; see
+//! `docs/formats.md`, Authority.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use crate::clock::Stamp;
 use crate::event::Event;
 use crate::frontier::{Place, View};
 use crate::id::{ContentHash, DeviceId, RecordId, VaultId};
-use crate::key::{MemberStatement, RevocationStatement, RolesStatement, verify_acceptance};
-use crate::member::{ADMINISTER, APPROVE, Member, MemberError, Members, Revoked};
+use crate::key::{
+    MemberStatement, RecoveryStatement, RevocationStatement, RolesStatement, RotationStatement, Statement,
+    verify_acceptance,
+};
+use crate::member::{ADMINISTER, APPROVE, MemberError, Members};
+use crate::verdict::{self, Bench, Mark};
 
 /// An event about who may do what, with the record it stands in.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,31 +46,58 @@ impl Deed {
         matches!(
             event,
             Event::VaultCreated { .. }
+                | Event::RecoverySet { .. }
                 | Event::DeviceAdded { .. }
                 | Event::DeviceRenamed { .. }
                 | Event::DeviceRoles { .. }
                 | Event::DeviceRevoked { .. }
+                | Event::DeviceRotated { .. }
                 | Event::RulesAccepted { .. }
         )
     }
 
-    fn order(&self) -> (Stamp, u32) {
+    pub(crate) fn order(&self) -> (Stamp, u32) {
         (self.stamp, self.index)
     }
 
-    /// The device it makes a member.
-    fn adds(&self) -> Option<(&DeviceId, Option<&DeviceId>, &[String])> {
+    /// The device it makes a member, with the operator key on it. The roles of one that takes the place of another are those of
+    /// the other.
+    pub(crate) fn adds(&self) -> Option<(&DeviceId, Option<&DeviceId>, &[String])> {
         match &self.event {
             Event::VaultCreated { operator, roles, .. } => Some((&self.place.device, Some(operator), roles)),
             Event::DeviceAdded { device, operator, roles, .. } => Some((device, operator.as_ref(), roles)),
+            Event::DeviceRotated { device, operator, .. } => Some((device, operator.as_ref(), &[])),
             _ => None,
         }
     }
 
-    /// The operator key it is signed with, and the role that takes.
-    fn signer(&self) -> Option<(&DeviceId, &'static str)> {
+    /// The device in whose place it puts another.
+    pub(crate) fn rotates(&self) -> Option<&DeviceId> {
+        matches!(self.event, Event::DeviceRotated { .. }).then_some(&self.place.device)
+    }
+
+    /// The device whose membership it ends.
+    pub(crate) fn ends(&self) -> Option<&DeviceId> {
+        match &self.event {
+            Event::DeviceRevoked { device, .. } => Some(device),
+            _ => self.rotates(),
+        }
+    }
+
+    /// The root key it names.
+    pub(crate) fn root(&self) -> Option<&DeviceId> {
+        match &self.event {
+            Event::VaultCreated { root, .. } => root.as_ref().map(|root| &root.key),
+            Event::RecoverySet { root, .. } => Some(&root.key),
+            _ => None,
+        }
+    }
+
+    /// The operator key it is signed with, and the role that takes. To add, change or revoke it may be a root key instead.
+    pub(crate) fn signer(&self) -> Option<(&DeviceId, &'static str)> {
         match &self.event {
             Event::DeviceAdded { by, .. }
+            | Event::RecoverySet { by, .. }
             | Event::DeviceRoles { by, .. }
             | Event::DeviceRevoked { by, .. } => Some((by, ADMINISTER)),
             Event::RulesAccepted { by, .. } => Some((by, APPROVE)),
@@ -74,47 +106,14 @@ impl Deed {
     }
 
     /// The number of the last record that a revocation leaves standing by itself.
-    fn last(&self) -> u64 {
+    pub(crate) fn last(&self) -> u64 {
         match &self.event {
+            Event::DeviceRotated { .. } => self.place.seq,
             // Who goes by itself has said so in a record that stands.
             Event::DeviceRevoked { device, .. } if *device == self.place.device => self.place.seq,
             Event::DeviceRevoked { last, .. } => last.map_or(0, |(seq, _)| seq),
             _ => u64::MAX,
         }
-    }
-}
-
-/// Whether a deed counts, as far as that is known.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Mark {
-    Open,
-    In,
-    Out,
-}
-
-impl Mark {
-    fn not(self) -> Mark {
-        match self {
-            Mark::Open => Mark::Open,
-            Mark::In => Mark::Out,
-            Mark::Out => Mark::In,
-        }
-    }
-
-    fn all(marks: impl IntoIterator<Item = Mark>) -> Mark {
-        let mut out = Mark::In;
-        for mark in marks {
-            match mark {
-                Mark::Out => return Mark::Out,
-                Mark::Open => out = Mark::Open,
-                Mark::In => {}
-            }
-        }
-        out
-    }
-
-    fn any(marks: impl IntoIterator<Item = Mark>) -> Mark {
-        Mark::all(marks.into_iter().map(Mark::not)).not()
     }
 }
 
@@ -126,6 +125,10 @@ pub struct Authority {
     deeds: Vec<Deed>,
     members: Members,
     accepted: BTreeMap<String, (ContentHash, Stamp)>,
+    /// The root keys that count, the first the highest, with the records that name them.
+    roots: Vec<(DeviceId, Place, u64)>,
+    /// The records that hold a deed which counts and is signed by a root key.
+    rooted: Vec<Place>,
     /// Whether anybody was revoked at all, whether that counts or not.
     contested: bool,
 }
@@ -138,6 +141,8 @@ impl Authority {
             deeds: Vec::new(),
             members: Members::default(),
             accepted: BTreeMap::new(),
+            roots: Vec::new(),
+            rooted: Vec::new(),
             contested: false,
         }
     }
@@ -152,54 +157,112 @@ impl Authority {
         &self.accepted
     }
 
+    /// The root keys that count, the highest first: each with the record that names it and that one's wall clock.
+    pub fn roots(&self) -> &[(DeviceId, Place, u64)] {
+        &self.roots
+    }
+
     /// Whether a deed may stand in the log, judged by its own past alone.
     ///
     /// # Errors
     /// [`MemberError`]: the record must be refused by every device, whatever else it knows.
     pub fn weigh(&self, deed: &Deed) -> Result<(), MemberError> {
         let (vault, place) = (&self.vault, deed.place);
-        let signed = |by: &DeviceId, valid: bool| match valid && self.may(by, ADMINISTER, &deed.view) {
+        let known = |device: &DeviceId| match self.is_added(device, &deed.view) {
             true => Ok(()),
-            false => Err(MemberError::Unsigned(place)),
+            false => Err(MemberError::Unknown(place)),
         };
         match &deed.event {
-            Event::VaultCreated { nonce, .. } => {
-                match place.seq == 1 && VaultId::of(&place.device, nonce) == *vault {
+            Event::VaultCreated { nonce, root, .. } => {
+                let key = root.as_ref().map(|root| &root.key);
+                if place.seq != 1 || VaultId::of(&place.device, nonce, key) != *vault {
+                    return Err(MemberError::Maker(place.device));
+                }
+                match root {
+                    Some(root) => self.held(&root.key, &root.sig.0, place),
+                    None => Ok(()),
+                }
+            }
+            Event::RecoverySet { root, sig, by } => {
+                known(&place.device)?;
+                self.held(&root.key, &root.sig.0, place)?;
+                let statement = RecoveryStatement { vault, root: &root.key, place };
+                let own = self.operator_of(&place.device, &deed.view) == Some(by);
+                let signed = bytes(&sig.0).is_some_and(|sig| statement.verify(by, &sig));
+                let fresh = !self.is_root(&root.key, &deed.view);
+                match own && signed && fresh && self.is_makers(&place.device, &deed.view) {
                     true => Ok(()),
-                    false => Err(MemberError::Maker(place.device)),
+                    false => Err(MemberError::Root(place)),
                 }
             }
             Event::DeviceAdded { device, name, roles, operator, sig, by } => {
                 let statement = MemberStatement { vault, device, name, roles, operator: operator.as_ref() };
-                signed(by, bytes(&sig.0).is_some_and(|sig| statement.verify(by, &sig)))
+                self.signed(deed, by, &sig.0, &statement)
             }
-            Event::DeviceRenamed { device, .. } => match self.is_added(device, &deed.view) {
-                true => Ok(()),
-                false => Err(MemberError::Unknown(place)),
-            },
+            Event::DeviceRenamed { device, .. } => known(device),
             Event::DeviceRoles { device, roles, sig, by } => {
-                if !self.is_added(device, &deed.view) {
-                    return Err(MemberError::Unknown(place));
-                }
-                let statement = RolesStatement { vault, device, roles, place };
-                signed(by, bytes(&sig.0).is_some_and(|sig| statement.verify(by, &sig)))
+                known(device)?;
+                self.signed(deed, by, &sig.0, &RolesStatement { vault, device, roles, place })
             }
             Event::DeviceRevoked { device, last, sig, by } => {
-                if !self.is_added(device, &deed.view) {
-                    return Err(MemberError::Unknown(place));
-                }
-                let statement = RevocationStatement { vault, device, last: *last };
-                signed(by, bytes(&sig.0).is_some_and(|sig| statement.verify(by, &sig)))?;
+                known(device)?;
+                self.signed(deed, by, &sig.0, &RevocationStatement { vault, device, last: *last })?;
                 // The cut-off is what the author had seen: what it strikes then follows from the pasts alone.
                 let seen = deed.view.get(device) - u64::from(*device == place.device);
                 if last.map_or(0, |(seq, _)| seq) != seen {
                     return Err(MemberError::CutOff(place));
                 }
-                let own = self.maker().is_none_or(|(maker, key)| maker != device || key == by);
-                if own { Ok(()) } else { Err(MemberError::MakerStays(place)) }
+                let own = self.operator_of(device, &deed.view) == Some(by);
+                match own || self.is_root(by, &deed.view) || !self.is_makers(device, &deed.view) {
+                    true => Ok(()),
+                    false => Err(MemberError::MakerStays(place)),
+                }
+            }
+            Event::DeviceRotated { device, operator, proof, sig, by } => {
+                known(&place.device)?;
+                let again =
+                    |other: &Deed| other.rotates() == Some(&place.device) && deed.view.has(&other.place);
+                if self.is_added(device, &deed.view) || self.deeds.iter().any(again) {
+                    return Err(MemberError::Rotated(place));
+                }
+                let statement = RotationStatement { vault, device, operator: operator.as_ref(), place };
+                let proven = bytes(&proof.0).is_some_and(|sig| statement.verify(device, &sig));
+                // Whoever has the device key alone gets no operator key by it.
+                let meant = match (self.operator_of(&place.device, &deed.view), by, sig) {
+                    (None, None, None) => operator.is_none(),
+                    (Some(own), Some(by), Some(sig)) if own == by => {
+                        bytes(&sig.0).is_some_and(|sig| statement.verify(by, &sig))
+                    }
+                    _ => false,
+                };
+                if proven && meant { Ok(()) } else { Err(MemberError::Unsigned(place)) }
             }
             _ => Ok(()),
         }
+    }
+
+    /// Whether a key that is named as root signed that itself.
+    fn held(&self, root: &DeviceId, sig: &[u8], place: Place) -> Result<(), MemberError> {
+        let statement = RecoveryStatement { vault: &self.vault, root, place };
+        match bytes(sig).is_some_and(|sig| statement.verify(root, &sig)) {
+            true => Ok(()),
+            false => Err(MemberError::Root(place)),
+        }
+    }
+
+    /// Whether `by` is a root key, or an operator key that may change who is a member, and has signed.
+    fn signed(
+        &self,
+        deed: &Deed,
+        by: &DeviceId,
+        sig: &[u8],
+        statement: &impl Statement,
+    ) -> Result<(), MemberError> {
+        let signed = bytes(sig).is_some_and(|sig| match self.is_root(by, &deed.view) {
+            true => statement.verify_root(by, &deed.place, &sig),
+            false => statement.verify(by, &sig) && self.may(by, ADMINISTER, &deed.view),
+        });
+        if signed { Ok(()) } else { Err(MemberError::Unsigned(deed.place)) }
     }
 
     /// Whether an acceptance is the consent of an operator who may give it, in its record's past.
@@ -222,7 +285,7 @@ impl Authority {
         if let Err(at) = self.deeds.binary_search_by_key(&deed.order(), Deed::order)
             && stands
         {
-            self.contested |= matches!(deed.event, Event::DeviceRevoked { .. });
+            self.contested |= deed.ends().is_some();
             self.deeds.insert(at, deed);
         }
     }
@@ -238,8 +301,13 @@ impl Authority {
         self.additions(device, view).next().is_some()
     }
 
-    fn additions<'a>(&'a self, device: &'a DeviceId, view: &'a View) -> impl Iterator<Item = &'a Deed> + 'a {
-        let about = move |deed: &&Deed| deed.adds().is_some_and(|(of, ..)| of == device);
+    fn additions<'a, 'v>(
+        &'a self,
+        device: &DeviceId,
+        view: &'v View,
+    ) -> impl Iterator<Item = &'a Deed> + use<'a, 'v> {
+        let device = *device;
+        let about = move |deed: &&Deed| deed.adds().is_some_and(|(of, ..)| *of == device);
         self.deeds.iter().filter(about).filter(|deed| view.has(&deed.place))
     }
 
@@ -255,17 +323,50 @@ impl Authority {
         })
     }
 
+    /// A device, and those before it in whose place it is, as the records in `view` have it.
+    fn line(&self, device: &DeviceId, view: &View) -> Vec<DeviceId> {
+        let mut line = vec![*device];
+        // A device that is put in the place of another was added later than that one, so this ends.
+        let mut at = device;
+        while let Some(before) = self.additions(at, view).next().and_then(Deed::rotates) {
+            line.push(*before);
+            at = before;
+        }
+        line
+    }
+
+    /// Whether a device made the vault, or is in the place of the one that did.
+    fn is_makers(&self, device: &DeviceId, view: &View) -> bool {
+        self.maker().is_some_and(|(maker, _)| self.line(device, view).contains(maker))
+    }
+
+    /// Whether a device made the vault, or is in the place of the one that did, as all records have it that are known.
+    pub fn is_maker(&self, device: &DeviceId) -> bool {
+        self.is_makers(device, &self.deeds.iter().map(|deed| deed.place).collect())
+    }
+
+    /// The operator key kept on a device, as the records in `view` have it.
+    fn operator_of(&self, device: &DeviceId, view: &View) -> Option<&DeviceId> {
+        self.additions(device, view).find_map(Deed::adds)?.1
+    }
+
+    /// Whether `key` is a root key that the records in `view` name.
+    pub fn is_root(&self, key: &DeviceId, view: &View) -> bool {
+        self.deeds.iter().any(|deed| deed.root() == Some(key) && view.has(&deed.place))
+    }
+
     /// The roles of a device as the records in `view` have them, whatever was revoked.
     pub fn roles<'a>(&'a self, device: &DeviceId, view: &View) -> &'a [String] {
+        let line = self.line(device, view);
         let changed = self.deeds.iter().rev().find_map(|deed| match &deed.event {
-            Event::DeviceRoles { device: of, roles, .. } if of == device && view.has(&deed.place) => {
+            Event::DeviceRoles { device: of, roles, .. } if line.contains(of) && view.has(&deed.place) => {
                 Some(roles.as_slice())
             }
             _ => None,
         });
         changed.unwrap_or_else(|| {
             let mut added = self.deeds.iter().filter(|deed| view.has(&deed.place)).filter_map(Deed::adds);
-            added.find(|(of, ..)| *of == device).map_or(&[], |(_, _, roles)| roles)
+            added.find(|(of, ..)| Some(*of) == line.last()).map_or(&[], |(_, _, roles)| roles)
         })
     }
 
@@ -278,18 +379,25 @@ impl Authority {
 
     /// Decides what counts. To be called when deeds were added.
     pub fn judge(&mut self) {
-        let marks = Bench::new(&self.deeds).decide();
+        let verdict = Bench::new(&self.deeds).decide();
         let counting: Vec<&Deed> = self
             .deeds
             .iter()
-            .zip(&marks)
+            .zip(&verdict.marks)
             .filter(|(_, mark)| **mark == Mark::In)
             .map(|(deed, _)| deed)
             .collect();
-        (self.members, self.accepted) = (members(&counting), BTreeMap::new());
+        (self.members, self.accepted) = (verdict::members(&counting), BTreeMap::new());
+        (self.roots, self.rooted) = (Vec::new(), Vec::new());
         for deed in counting {
             if let Event::RulesAccepted { path, hash, .. } = &deed.event {
                 self.accepted.insert(path.clone(), (*hash, deed.stamp));
+            }
+            if let Some(root) = deed.root() {
+                self.roots.push((*root, deed.place, deed.wall));
+            }
+            if verdict.by_root.contains(&deed.order()) {
+                self.rooted.push(deed.place);
             }
         }
     }
@@ -302,8 +410,8 @@ impl Authority {
         }
     }
 
-    /// The records that count, of those up to `tips`: all that members wrote up to where they were revoked, with all that rests on.
-    /// So what was written beyond counts when a record that counts builds on it. `view_of` gives the past of a record and itself.
+    /// The records that count, of those up to `tips`: all that members wrote up to where they were revoked, and what the root key
+    /// signed, with all that rests on. So what was written beyond counts when a record that counts builds on it. `view_of` gives the past of a record and itself.
     ///
     /// # Errors
     /// Those of `view_of`.
@@ -316,6 +424,9 @@ impl Authority {
             return Ok(tips.clone());
         }
         let mut out = View::new();
+        for place in self.rooted.iter().filter(|place| tips.has(place)) {
+            out = out.union(&view_of(place)?);
+        }
         for tip in tips.iter() {
             let last = Place { device: tip.device, seq: tip.seq.min(self.bound(&tip.device)) };
             if last.seq > 0 {
@@ -333,215 +444,6 @@ impl Authority {
 
 fn bytes(signature: &[u8]) -> Option<[u8; 64]> {
     signature.try_into().ok()
-}
-
-/// The members that follow from the deeds that count, given in order.
-fn members(deeds: &[&Deed]) -> Members {
-    let mut out: BTreeMap<DeviceId, Member> = BTreeMap::new();
-    for deed in deeds {
-        let (place, time) = (deed.place, deed.wall);
-        match &deed.event {
-            Event::VaultCreated { device_name: name, operator, roles, .. } => {
-                let (name, roles, operator) = (name.clone(), roles.clone(), Some(*operator));
-                let member = Member { name, roles, operator, added: place, time, revoked: None };
-                out.entry(place.device).or_insert(member);
-            }
-            Event::DeviceAdded { device, name, roles, operator, .. } => {
-                let (name, roles, operator) = (name.clone(), roles.clone(), *operator);
-                let member = Member { name, roles, operator, added: place, time, revoked: None };
-                out.entry(*device).or_insert(member);
-            }
-            _ => {}
-        }
-    }
-    for deed in deeds {
-        let (place, time) = (deed.place, deed.wall);
-        match &deed.event {
-            Event::DeviceRenamed { device, name } => {
-                out.entry(*device).and_modify(|member| member.name.clone_from(name));
-            }
-            Event::DeviceRoles { device, roles, .. } => {
-                out.entry(*device).and_modify(|member| member.roles.clone_from(roles));
-            }
-            Event::DeviceRevoked { device, .. } => {
-                let last = deed.last();
-                out.entry(*device).and_modify(|member| {
-                    // Of several the one that leaves least: whoever revoked first knew best.
-                    if member.revoked.is_none_or(|known| last < known.last) {
-                        member.revoked = Some(Revoked { last, place, time });
-                    }
-                });
-            }
-            _ => {}
-        }
-    }
-    Members(out)
-}
-
-/// The deeds, indexed by what they are about.
-struct Bench<'d> {
-    deeds: &'d [Deed],
-    marks: Vec<Mark>,
-    added: BTreeMap<DeviceId, Vec<usize>>,
-    roles: BTreeMap<DeviceId, Vec<usize>>,
-    revoked: BTreeMap<DeviceId, Vec<usize>>,
-    holders: BTreeMap<DeviceId, BTreeSet<DeviceId>>,
-}
-
-impl<'d> Bench<'d> {
-    fn new(deeds: &'d [Deed]) -> Self {
-        let empty = || BTreeMap::<DeviceId, Vec<usize>>::new();
-        let (added, roles, revoked) = (empty(), empty(), empty());
-        let marks = vec![Mark::Open; deeds.len()];
-        let mut bench = Bench { deeds, marks, added, roles, revoked, holders: BTreeMap::new() };
-        for (n, deed) in deeds.iter().enumerate() {
-            if let Some((device, operator, _)) = deed.adds() {
-                bench.added.entry(*device).or_default().push(n);
-                if let Some(key) = operator {
-                    bench.holders.entry(*key).or_default().insert(*device);
-                }
-            }
-            match &deed.event {
-                Event::DeviceRoles { device, .. } => bench.roles.entry(*device).or_default().push(n),
-                Event::DeviceRevoked { device, .. } => bench.revoked.entry(*device).or_default().push(n),
-                _ => {}
-            }
-        }
-        bench
-    }
-
-    fn decide(mut self) -> Vec<Mark> {
-        loop {
-            let mut moved = false;
-            for n in 0..self.deeds.len() {
-                if self.marks[n] == Mark::Open {
-                    self.marks[n] = self.mark(n);
-                    moved |= self.marks[n] != Mark::Open;
-                }
-            }
-            if moved {
-                continue;
-            }
-            match self.yielding() {
-                Some(n) => self.marks[n] = Mark::Out,
-                None => return self.marks,
-            }
-        }
-    }
-
-    fn list<'a>(map: &'a BTreeMap<DeviceId, Vec<usize>>, device: &DeviceId) -> &'a [usize] {
-        map.get(device).map_or(&[], Vec::as_slice)
-    }
-
-    /// Of the deeds about `device` in `map` those that deed `n` has seen.
-    fn seen<'a>(
-        &'a self,
-        map: &'a BTreeMap<DeviceId, Vec<usize>>,
-        device: &DeviceId,
-        n: usize,
-    ) -> impl DoubleEndedIterator<Item = usize> + 'a {
-        let view = &self.deeds[n].view;
-        Self::list(map, device).iter().copied().filter(|other| view.has(&self.deeds[*other].place))
-    }
-
-    /// The revocations of `device` that strike deed `n`, should it be that device's.
-    fn strikes<'a>(&'a self, device: &DeviceId, n: usize) -> impl Iterator<Item = usize> + 'a {
-        let place = self.deeds[n].place;
-        let unseen = move |other: &usize| !self.deeds[*other].view.has(&place);
-        Self::list(&self.revoked, device).iter().copied().filter(unseen)
-    }
-
-    fn unstruck(&self, device: &DeviceId, n: usize) -> Mark {
-        Mark::all(self.strikes(device, n).map(|other| self.marks[other].not()))
-    }
-
-    /// Whether `device` is a member for deed `n`; what makes its own author one needs nothing else for that.
-    fn is_member(&self, device: &DeviceId, n: usize) -> Mark {
-        let marks =
-            self.seen(&self.added, device, n).map(|add| if add == n { Mark::In } else { self.marks[add] });
-        Mark::any(marks)
-    }
-
-    /// Whether `device` has `role` for deed `n`: by the newest change of its roles that counts, else by what added it.
-    fn has_role(&self, device: &DeviceId, role: &str, n: usize) -> Mark {
-        let holds = |roles: &[String]| if roles.iter().any(|has| has == role) { Mark::In } else { Mark::Out };
-        let changed = self.seen(&self.roles, device, n).rev().filter(|other| *other != n);
-        for other in changed.chain(self.seen(&self.added, device, n)) {
-            match (self.marks[other], &self.deeds[other].event) {
-                (Mark::Out, _) => {}
-                (Mark::Open, _) => return Mark::Open,
-                (Mark::In, Event::DeviceRoles { roles, .. }) => return holds(roles),
-                (Mark::In, _) => {
-                    return self.deeds[other].adds().map_or(Mark::Out, |(_, _, roles)| holds(roles));
-                }
-            }
-        }
-        Mark::Out
-    }
-
-    fn holders(&self, key: &DeviceId) -> impl Iterator<Item = &DeviceId> {
-        self.holders.get(key).into_iter().flatten()
-    }
-
-    fn mark(&self, n: usize) -> Mark {
-        let deed = &self.deeds[n];
-        let author = &deed.place.device;
-        if matches!(deed.event, Event::VaultCreated { .. }) {
-            return Mark::In;
-        }
-        let right = match deed.signer() {
-            Some((key, role)) => Mark::any(self.holders(key).map(|holder| {
-                Mark::all([
-                    self.is_member(holder, n),
-                    self.has_role(holder, role, n),
-                    self.unstruck(holder, n),
-                ])
-            })),
-            None => self.has_role(author, ADMINISTER, n),
-        };
-        Mark::all([self.is_member(author, n), self.unstruck(author, n), right])
-    }
-
-    /// The open deeds that it hangs on whether deed `n` counts.
-    fn hangs_on(&self, n: usize) -> BTreeSet<usize> {
-        let deed = &self.deeds[n];
-        let holders = deed.signer().into_iter().flat_map(|(key, _)| self.holders(key));
-        let mut out = BTreeSet::new();
-        for device in holders.chain([&deed.place.device]) {
-            out.extend(self.seen(&self.added, device, n));
-            out.extend(self.seen(&self.roles, device, n));
-            out.extend(self.strikes(device, n));
-        }
-        out.retain(|other| *other != n && self.marks[*other] == Mark::Open);
-        out
-    }
-
-    /// Of the revocations that hang on each other alone, the one whose author ranks lowest, and of that one's the latest.
-    fn yielding(&self) -> Option<usize> {
-        let open: Vec<usize> = (0..self.deeds.len()).filter(|n| self.marks[*n] == Mark::Open).collect();
-        let mut reach: BTreeMap<usize, BTreeSet<usize>> = BTreeMap::new();
-        for n in &open {
-            let (mut all, mut next) = (BTreeSet::new(), vec![*n]);
-            while let Some(at) = next.pop() {
-                next.extend(self.hangs_on(at).into_iter().filter(|other| all.insert(*other)));
-            }
-            reach.insert(*n, all);
-        }
-        let alone =
-            |n: &&usize| reach[*n].iter().all(|other| reach.get(other).is_some_and(|back| back.contains(n)));
-        let is_revocation = |n: &&usize| matches!(self.deeds[**n].event, Event::DeviceRevoked { .. });
-        let candidates = open.iter().filter(is_revocation).filter(alone);
-        let rank = |n: &&usize| (self.rank(&self.deeds[**n].place.device), self.deeds[**n].order());
-        // A ring holds a revocation, for what adds or changes a member only hangs on what came before it.
-        candidates.max_by_key(rank).or(open.first()).copied()
-    }
-
-    /// Where a device ranks, the first first. What of it counts is open: all that was said counts.
-    fn rank(&self, device: &DeviceId) -> (bool, Option<Stamp>, DeviceId) {
-        let first = Self::list(&self.added, device).first().map(|n| &self.deeds[*n]);
-        let made = first.is_some_and(|deed| matches!(deed.event, Event::VaultCreated { .. }));
-        (!made, first.map(|deed| deed.stamp), *device)
-    }
 }
 
 /// The last record of a device that a revocation by someone with this view names.

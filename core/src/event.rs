@@ -5,6 +5,15 @@ use serde::{Deserialize, Serialize};
 use crate::id::{ContentHash, DeviceId, RecordId};
 use crate::item::Bytes;
 
+/// A root key that a vault names.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RootKey {
+    /// The public key.
+    pub key: DeviceId,
+    /// Its signature over the recovery statement: nobody names a key as root that its holder did not make for this vault.
+    pub sig: Bytes,
+}
+
 /// A domain event.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type")]
@@ -22,6 +31,19 @@ pub enum Event {
         operator: DeviceId,
         /// Its roles.
         roles: Vec<String>,
+        /// The root key, bound to the vault's id. Vaults made without a recovery phrase have none.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        root: Option<RootKey>,
+    },
+    /// The vault has a root key, or one more, ranking below those it has.
+    #[serde(rename = "recovery.set")]
+    RecoverySet {
+        /// The root key.
+        root: RootKey,
+        /// Signature of the operator key over the recovery statement.
+        sig: Bytes,
+        /// The operator key that signed.
+        by: DeviceId,
     },
     /// A device became a member.
     #[serde(rename = "device.added")]
@@ -70,6 +92,20 @@ pub enum Event {
         sig: Bytes,
         /// The operator key that signed.
         by: DeviceId,
+    },
+    /// The author's device goes on under another key: this ends the one, and makes the other a member in its place.
+    #[serde(rename = "device.rotated")]
+    DeviceRotated {
+        /// The device from now on.
+        device: DeviceId,
+        /// The operator key kept on it, where one was.
+        operator: Option<DeviceId>,
+        /// Signature of the new device key over the rotation statement.
+        proof: Bytes,
+        /// Signature of the old operator key over it, where there is one.
+        sig: Option<Bytes>,
+        /// That operator key.
+        by: Option<DeviceId>,
     },
     /// The operator has dealt with a conflict.
     #[serde(rename = "conflict.settled")]

@@ -137,9 +137,14 @@ impl GitId {
 }
 
 impl VaultId {
-    /// The id of the vault that `maker` makes with `nonce` (any text, random).
-    pub fn of(maker: &DeviceId, nonce: &str) -> Self {
-        Self(*blake3::hash(format!("aios-vault-v1\n{maker}\n{nonce}").as_bytes()).as_bytes())
+    /// The id of the vault that `maker` makes with `nonce` (any text, random), and with a root key or without one: nobody can
+    /// say of a vault that it has another root key, or none.
+    pub fn of(maker: &DeviceId, nonce: &str, root: Option<&DeviceId>) -> Self {
+        let text = match root {
+            None => format!("aios-vault-v1\n{maker}\n{nonce}"),
+            Some(root) => format!("aios-vault-v2\n{maker}\n{nonce}\n{root}"),
+        };
+        Self(*blake3::hash(text.as_bytes()).as_bytes())
     }
 }
 

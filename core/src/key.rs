@@ -43,19 +43,14 @@ impl SecretKey {
         self.sign(&record_message(id))
     }
 
-    /// Signs, as operator, that a device is a member.
-    pub fn sign_member(&self, statement: &MemberStatement<'_>) -> Signature {
+    /// Signs a statement, as operator or as the device it is about.
+    pub fn sign_statement(&self, statement: &impl Statement) -> Signature {
         self.sign(statement.message().as_bytes())
     }
 
-    /// Signs, as operator, what roles a member has from a record on.
-    pub fn sign_roles(&self, statement: &RolesStatement<'_>) -> Signature {
-        self.sign(statement.message().as_bytes())
-    }
-
-    /// Signs, as operator, the end of a membership.
-    pub fn sign_revocation(&self, statement: &RevocationStatement<'_>) -> Signature {
-        self.sign(statement.message().as_bytes())
+    /// Signs a statement as root key of the vault, for the record at `place` alone.
+    pub fn sign_as_root(&self, place: &Place, statement: &impl Statement) -> Signature {
+        self.sign(root_message(place, statement).as_bytes())
     }
 
     /// Signs, as operator, that this version of a file that decides what is gated is in force (I11).
@@ -70,6 +65,29 @@ fn record_message(id: &RecordId) -> Vec<u8> {
 
 fn acceptance_message(vault: &VaultId, path: &str, hash: &ContentHash) -> String {
     format!("aios-accept-v1\n{vault}\n{path}\n{hash}")
+}
+
+/// Something that is signed about members. Each kind begins with a name of its own, so that none can be taken for another.
+pub trait Statement {
+    /// The text that is signed.
+    fn message(&self) -> String;
+
+    /// Whether `signature` is `by`'s over this statement.
+    fn verify(&self, by: &DeviceId, signature: &Signature) -> bool {
+        verify(by, self.message().as_bytes(), signature)
+    }
+
+    /// Whether `signature` is the root key's over this statement, for the record at `place`.
+    fn verify_root(&self, root: &DeviceId, place: &Place, signature: &Signature) -> bool
+    where
+        Self: Sized,
+    {
+        verify(root, root_message(place, self).as_bytes(), signature)
+    }
+}
+
+fn root_message(place: &Place, statement: &impl Statement) -> String {
+    format!("aios-root-v1\n{place}\n{}", statement.message())
 }
 
 /// What an operator signs about a member.
@@ -87,16 +105,11 @@ pub struct MemberStatement<'a> {
     pub operator: Option<&'a DeviceId>,
 }
 
-impl MemberStatement<'_> {
+impl Statement for MemberStatement<'_> {
     fn message(&self) -> String {
         let operator = self.operator.map(|key| key.hex()).unwrap_or_default();
         let roles = self.roles.join(",");
         format!("aios-member-v1\n{}\n{}\n{}\n{roles}\n{operator}", self.vault, self.device, self.name)
-    }
-
-    /// Whether `signature` is `by`'s over this statement.
-    pub fn verify(&self, by: &DeviceId, signature: &Signature) -> bool {
-        verify(by, self.message().as_bytes(), signature)
     }
 }
 
@@ -114,15 +127,10 @@ pub struct RolesStatement<'a> {
     pub place: Place,
 }
 
-impl RolesStatement<'_> {
+impl Statement for RolesStatement<'_> {
     fn message(&self) -> String {
         let roles = self.roles.join(",");
         format!("aios-roles-v1\n{}\n{}\n{roles}\n{}", self.vault, self.device, self.place)
-    }
-
-    /// Whether `signature` is `by`'s over this statement.
-    pub fn verify(&self, by: &DeviceId, signature: &Signature) -> bool {
-        verify(by, self.message().as_bytes(), signature)
     }
 }
 
@@ -137,15 +145,48 @@ pub struct RevocationStatement<'a> {
     pub last: Option<(u64, RecordId)>,
 }
 
-impl RevocationStatement<'_> {
+impl Statement for RevocationStatement<'_> {
     fn message(&self) -> String {
         let last = self.last.map(|(seq, id)| format!("{seq}:{id}")).unwrap_or_default();
         format!("aios-revoke-v1\n{}\n{}\n{last}", self.vault, self.device)
     }
+}
 
-    /// Whether `signature` is `by`'s over this statement.
-    pub fn verify(&self, by: &DeviceId, signature: &Signature) -> bool {
-        verify(by, self.message().as_bytes(), signature)
+/// What root key and operator key both sign where a vault names a root key: the one that it is to be this vault's, the other
+/// that the operator of the device wants it.
+#[derive(Debug, Clone, Copy)]
+pub struct RecoveryStatement<'a> {
+    /// The vault.
+    pub vault: &'a VaultId,
+    /// The root key.
+    pub root: &'a DeviceId,
+    /// The record that names it.
+    pub place: Place,
+}
+
+impl Statement for RecoveryStatement<'_> {
+    fn message(&self) -> String {
+        format!("aios-recovery-v1\n{}\n{}\n{}", self.vault, self.root, self.place)
+    }
+}
+
+/// What the new device key and the operator key of the old device both sign where a device goes on under another key.
+#[derive(Debug, Clone, Copy)]
+pub struct RotationStatement<'a> {
+    /// The vault.
+    pub vault: &'a VaultId,
+    /// The device from now on.
+    pub device: &'a DeviceId,
+    /// The operator key from now on.
+    pub operator: Option<&'a DeviceId>,
+    /// The record that says so: the last of the old device.
+    pub place: Place,
+}
+
+impl Statement for RotationStatement<'_> {
+    fn message(&self) -> String {
+        let operator = self.operator.map(|key| key.hex()).unwrap_or_default();
+        format!("aios-rotate-v1\n{}\n{}\n{operator}\n{}", self.vault, self.device, self.place)
     }
 }
 
@@ -182,5 +223,19 @@ mod tests {
         assert!(verify_record(&a.public(), &id, &sig));
         assert!(!verify_record(&b.public(), &id, &sig));
         assert!(!verify_record(&a.public(), &RecordId([8; 32]), &sig));
+    }
+
+    #[test]
+    fn a_root_signature_is_for_one_record_and_no_operators() {
+        let key = SecretKey::from_bytes(&[1; 32]);
+        let (vault, device) = (VaultId([3; 32]), DeviceId([4; 32]));
+        let (here, there) = (Place { device, seq: 1 }, Place { device, seq: 2 });
+        let statement = RevocationStatement { vault: &vault, device: &device, last: None };
+        let sig = key.sign_as_root(&here, &statement);
+        assert!(statement.verify_root(&key.public(), &here, &sig));
+        assert!(!statement.verify_root(&key.public(), &there, &sig));
+        assert!(!statement.verify(&key.public(), &sig));
+        let sig = key.sign_statement(&statement);
+        assert!(!statement.verify_root(&key.public(), &here, &sig));
     }
 }

@@ -19,6 +19,8 @@ pub mod member;
 pub mod namespace;
 pub mod patch;
 pub mod path;
+pub mod phrase;
 pub mod planted;
 pub mod record;
 pub mod state;
+mod verdict;

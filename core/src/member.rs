@@ -27,6 +27,8 @@ pub struct Member {
     pub time: u64,
     /// The end of its membership.
     pub revoked: Option<Revoked>,
+    /// The device that took its place.
+    pub became: Option<DeviceId>,
 }
 
 /// The end of a membership.
@@ -56,8 +58,16 @@ pub enum MemberError {
     #[error("record {0} revokes a device and names another last record of it than the one it follows")]
     CutOff(Place),
     /// Only the maker itself ends its membership.
-    #[error("record {0} revokes the device that made the vault, which only that device may")]
+    #[error("record {0} revokes the device that made the vault, which only that device and the root key may")]
     MakerStays(Place),
+    /// A root key is named by somebody who may not, or does not hold it.
+    #[error(
+        "record {0} names a root key, which only the device that made the vault may, with that key's signature"
+    )]
+    Root(Place),
+    /// A device goes on under a key that is a device already, or a second time.
+    #[error("record {0} has a device go on under another key that is known already, or went on already")]
+    Rotated(Place),
 }
 
 /// The members, those that were revoked included.
@@ -78,6 +88,17 @@ impl Members {
     /// How this device's membership ended, if it has.
     pub fn revoked(&self, device: &DeviceId) -> Option<&Revoked> {
         self.0.get(device)?.revoked.as_ref()
+    }
+
+    /// The device that goes on in the place of this one, or this one.
+    pub fn now(&self, device: &DeviceId) -> DeviceId {
+        let (mut at, mut left) = (*device, self.0.len());
+        while let Some(next) = self.0.get(&at).and_then(|member| member.became)
+            && left > 0
+        {
+            (at, left) = (next, left - 1);
+        }
+        at
     }
 
     /// The name of a device, or the start of its id.

@@ -5,11 +5,13 @@ use std::convert::Infallible;
 
 use aios_core::authority::{Authority, Deed, cut_off};
 use aios_core::clock::{Hlc, Stamp};
-use aios_core::event::Event;
+use aios_core::event::{Event, RootKey};
 use aios_core::frontier::{Place, View};
 use aios_core::id::{DeviceId, RecordId, VaultId};
 use aios_core::item::Bytes;
-use aios_core::key::{MemberStatement, RevocationStatement, RolesStatement, SecretKey};
+use aios_core::key::{
+    MemberStatement, RecoveryStatement, RevocationStatement, RolesStatement, RotationStatement, SecretKey,
+};
 use aios_core::member::{MemberError, Members};
 use proptest::prelude::*;
 
@@ -25,6 +27,7 @@ struct Known {
 /// Every record of a vault, and what each device knows of them.
 struct Town {
     vault: VaultId,
+    root: SecretKey,
     records: BTreeMap<Place, Known>,
     /// What lies in each device's log, by device.
     logs: Vec<View>,
@@ -37,6 +40,10 @@ fn key(n: usize) -> SecretKey {
 
 fn operator(n: usize) -> SecretKey {
     SecretKey::from_bytes(&[n as u8 + 101; 32])
+}
+
+fn root_key(n: u8) -> SecretKey {
+    SecretKey::from_bytes(&[n + 201; 32])
 }
 
 fn device(n: usize) -> DeviceId {
@@ -56,19 +63,85 @@ fn roles(list: &[&str]) -> Vec<String> {
 impl Town {
     /// Device 0 makes the vault.
     fn new(devices: usize) -> Town {
+        Town::made(devices, None)
+    }
+
+    /// Device 0 makes a vault with a root key.
+    fn rooted(devices: usize) -> Town {
+        Town::made(devices, Some(root_key(0)))
+    }
+
+    fn made(devices: usize, root: Option<SecretKey>) -> Town {
         let nonce = "00".repeat(16);
-        let vault = VaultId::of(&device(0), &nonce);
-        let mut town =
-            Town { vault, records: BTreeMap::new(), logs: vec![View::new(); devices], clock: 1_000 };
+        let key = root.as_ref().map(SecretKey::public);
+        let vault = VaultId::of(&device(0), &nonce, key.as_ref());
+        let (records, logs) = (BTreeMap::new(), vec![View::new(); devices]);
+        let named = root.as_ref().map(|root| root_named(&vault, root, Place { device: device(0), seq: 1 }));
+        let root = root.unwrap_or_else(|| root_key(0));
+        let mut town = Town { vault, root, records, logs, clock: 1_000 };
         let made = Event::VaultCreated {
             name: "v".into(),
             nonce,
             device_name: "d0".into(),
             operator: operator(0).public(),
             roles: roles(&ALL),
+            root: named,
         };
         town.write(0, vec![made]);
         town
+    }
+
+    fn next(&self, n: usize) -> Place {
+        Place { device: device(n), seq: self.logs[n].get(&device(n)) + 1 }
+    }
+
+    /// Device `n` lets itself in with the root key.
+    fn recover(&mut self, n: usize) -> Place {
+        let (vault, device, name, roles) = (self.vault, device(n), format!("d{n}"), roles(&ALL));
+        let operator = Some(operator(n).public());
+        let statement = MemberStatement {
+            vault: &vault,
+            device: &device,
+            name: &name,
+            roles: &roles,
+            operator: operator.as_ref(),
+        };
+        let sig = Bytes(self.root.sign_as_root(&self.next(n), &statement).to_vec());
+        self.write(n, vec![Event::DeviceAdded { device, name, roles, operator, sig, by: self.root.public() }])
+    }
+
+    /// Device `by` revokes another with the root key.
+    fn root_revoke(&mut self, by: usize, n: usize) -> Place {
+        let (vault, device) = (self.vault, device(n));
+        let seen = self.counting(&self.here(by), &self.logs[by]);
+        let last = cut_off(&seen, &device, Some(id(&Place { device, seq: seen.get(&device) })));
+        let statement = RevocationStatement { vault: &vault, device: &device, last };
+        let sig = Bytes(self.root.sign_as_root(&self.next(by), &statement).to_vec());
+        self.write(by, vec![Event::DeviceRevoked { device, last, sig, by: self.root.public() }])
+    }
+
+    /// Device `by` names a root key.
+    fn set_root(&mut self, by: usize, root: &SecretKey) -> Place {
+        let (vault, place, key) = (self.vault, self.next(by), root.public());
+        let statement = RecoveryStatement { vault: &vault, root: &key, place };
+        let sig = Bytes(operator(by).sign_statement(&statement).to_vec());
+        let root = root_named(&vault, root, place);
+        self.write(by, vec![Event::RecoverySet { root, sig, by: operator(by).public() }])
+    }
+
+    /// Device `n` goes on as device `new`, which has all that `n` has.
+    fn rotate(&mut self, n: usize, new: usize) -> Place {
+        let (vault, place, new_device) = (self.vault, self.next(n), device(new));
+        let next = operator(new).public();
+        let statement =
+            RotationStatement { vault: &vault, device: &new_device, operator: Some(&next), place };
+        let proof = Bytes(key(new).sign_statement(&statement).to_vec());
+        let sig = Some(Bytes(operator(n).sign_statement(&statement).to_vec()));
+        let by = Some(operator(n).public());
+        let event = Event::DeviceRotated { device: new_device, operator: Some(next), proof, sig, by };
+        let place = self.write(n, vec![event]);
+        self.deliver(n, new);
+        place
     }
 
     /// What `logs` hold, judged, each record taken in by itself in the order of `order`.
@@ -150,7 +223,7 @@ impl Town {
             roles: &roles,
             operator: Some(&key),
         };
-        let sig = Bytes(operator(by).sign_member(&statement).to_vec());
+        let sig = Bytes(operator(by).sign_statement(&statement).to_vec());
         let by_key = operator(by).public();
         self.write(by, vec![Event::DeviceAdded { device, name, roles, operator: Some(key), sig, by: by_key }])
     }
@@ -160,7 +233,7 @@ impl Town {
         let seen = self.counting(&self.here(by), &self.logs[by]);
         let last = cut_off(&seen, &device, Some(id(&Place { device, seq: seen.get(&device) })));
         let statement = RevocationStatement { vault: &vault, device: &device, last };
-        let sig = Bytes(operator(by).sign_revocation(&statement).to_vec());
+        let sig = Bytes(operator(by).sign_statement(&statement).to_vec());
         self.write(by, vec![Event::DeviceRevoked { device, last, sig, by: operator(by).public() }])
     }
 
@@ -168,7 +241,7 @@ impl Town {
         let (vault, of, roles) = (self.vault, device(n), roles(list));
         let place = Place { device: device(by), seq: self.logs[by].get(&device(by)) + 1 };
         let statement = RolesStatement { vault: &vault, device: &of, roles: &roles, place };
-        let sig = Bytes(operator(by).sign_roles(&statement).to_vec());
+        let sig = Bytes(operator(by).sign_statement(&statement).to_vec());
         self.write(by, vec![Event::DeviceRoles { device: of, roles, sig, by: operator(by).public() }])
     }
 
@@ -215,9 +288,23 @@ impl Town {
     }
 }
 
+fn root_named(vault: &VaultId, root: &SecretKey, place: Place) -> RootKey {
+    let key = root.public();
+    let sig = root.sign_statement(&RecoveryStatement { vault, root: &key, place });
+    RootKey { key, sig: Bytes(sig.to_vec()) }
+}
+
 /// `n` devices that administer, all in sync; device k was added by the maker, in order.
 fn town(n: usize) -> Town {
-    let mut town = Town::new(n);
+    filled(Town::new(n), n)
+}
+
+/// The same, with a root key.
+fn rooted(n: usize) -> Town {
+    filled(Town::rooted(n), n)
+}
+
+fn filled(mut town: Town, n: usize) -> Town {
     (1..n).for_each(|k| _ = town.add(0, k, &ALL));
     town.meet(&(0..n).collect::<Vec<_>>());
     town
@@ -367,9 +454,256 @@ fn what_no_past_allows_is_refused() {
     if let Event::DeviceRevoked { device: of, last, sig, .. } = &mut other.event {
         (*of, *last) = (device(2), Some((9, RecordId([9; 32]))));
         let statement = RevocationStatement { vault: &town.vault, device: of, last: *last };
-        *sig = Bytes(operator(1).sign_revocation(&statement).to_vec());
+        *sig = Bytes(operator(1).sign_statement(&statement).to_vec());
     }
     assert_eq!(town.here(0).weigh(&other), Err(MemberError::CutOff(maker)));
+}
+
+#[test]
+fn the_root_key_outranks_the_maker() {
+    let mut town = rooted(4);
+    // The lost laptop revokes everybody else; whoever found it does not know of the recovery.
+    town.revoke(0, 1);
+    town.revoke(0, 2);
+    let late = town.write(0, vec![]);
+    town.deliver(3, 1);
+    town.root_revoke(1, 0);
+    assert_eq!(town.present(), [1, 2, 3]);
+    assert!(!town.counts(&late));
+}
+
+#[test]
+fn a_device_lets_itself_in_with_the_root_key() {
+    let mut town = rooted(3);
+    town.logs.push(town.logs[2].clone());
+    let recovered = town.recover(3);
+    assert_eq!(recovered.seq, 1);
+    town.root_revoke(3, 0);
+    town.root_revoke(3, 1);
+    town.revoke(0, 2);
+    assert_eq!(town.present(), [2, 3]);
+    assert_eq!(town.verdict().0.0[&device(3)].roles, roles(&ALL));
+    town.meet(&[2, 3]);
+    // It is a member as any other from there on.
+    town.revoke(2, 3);
+    assert_eq!(town.present(), [2]);
+}
+
+#[test]
+fn what_the_root_key_signed_counts_in_the_record_of_one_who_was_struck() {
+    let mut town = rooted(4);
+    town.revoke(1, 2);
+    let before = town.write(2, vec![]);
+    let said = town.root_revoke(2, 0);
+    let after = town.write(2, vec![]);
+    assert!(town.counts(&before) && town.counts(&said) && !town.counts(&after));
+    assert_eq!(town.present(), [1, 3]);
+}
+
+#[test]
+fn a_root_signature_is_good_in_one_record_of_one_vault() {
+    let mut town = rooted(3);
+    town.logs.push(town.logs[2].clone());
+    let recovered = town.recover(3);
+    let mut again = town.records[&recovered].deeds[0].clone();
+    again.place = Place { device: device(1), seq: 1 };
+    again.view.add(again.place);
+    assert_eq!(town.here(0).weigh(&again), Err(MemberError::Unsigned(again.place)), "in another record");
+    let mut other = Town::rooted(4);
+    other.vault = VaultId([7; 32]);
+    let deed = town.records[&recovered].deeds[0].clone();
+    let mut authority = Authority::new(other.vault);
+    authority.add(other.records.values().next().unwrap().deeds[0].clone());
+    assert_eq!(authority.weigh(&deed), Err(MemberError::Unsigned(recovered)), "in another vault");
+    let mut more = town.records[&recovered].deeds[0].clone();
+    if let Event::DeviceAdded { device: of, .. } = &mut more.event {
+        *of = device(9);
+    }
+    assert_eq!(town.here(0).weigh(&more), Err(MemberError::Unsigned(recovered)), "for another device");
+    let key = root_key(5);
+    town.root = key;
+    town.logs.push(town.logs[2].clone());
+    let foreign = town.recover(4);
+    let deed = town.records[&foreign].deeds[0].clone();
+    assert_eq!(town.here(0).weigh(&deed), Err(MemberError::Unsigned(foreign)), "by another phrase");
+}
+
+#[test]
+fn a_vault_with_a_root_key_is_no_vault_without_one() {
+    let town = rooted(1);
+    let first = Place { device: device(0), seq: 1 };
+    let mut deed = town.records[&first].deeds[0].clone();
+    assert_eq!(Authority::new(town.vault).weigh(&deed), Ok(()));
+    let named = |deed: &mut Deed, key: Option<RootKey>| {
+        if let Event::VaultCreated { root, .. } = &mut deed.event {
+            *root = key;
+        }
+        Authority::new(town.vault).weigh(deed)
+    };
+    assert_eq!(named(&mut deed, None), Err(MemberError::Maker(device(0))));
+    let other = root_named(&town.vault, &root_key(4), first);
+    assert_eq!(named(&mut deed, Some(other)), Err(MemberError::Maker(device(0))));
+    let unheld = RootKey { key: town.root.public(), sig: Bytes(vec![0; 64]) };
+    assert_eq!(named(&mut deed, Some(unheld)), Err(MemberError::Root(first)));
+}
+
+#[test]
+fn the_maker_names_a_root_key_later_and_nobody_else() {
+    let mut town = town(3);
+    let deed = |town: &Town, place: Place| town.records[&place].deeds[0].clone();
+    let stolen = town.set_root(1, &root_key(0));
+    assert_eq!(town.here(0).weigh(&deed(&town, stolen)), Err(MemberError::Root(stolen)));
+    town.records.remove(&stolen);
+    town.logs[1] = town.logs[0].clone();
+    town.set_root(0, &root_key(0));
+    town.deliver(0, 2);
+    town.root_revoke(2, 0);
+    assert_eq!(town.present(), [1, 2]);
+}
+
+#[test]
+fn a_root_key_named_before_takes_back_the_makers_next() {
+    let mut town = rooted(4);
+    // A thief of the laptop names a root key, and lets a device in with it.
+    town.set_root(0, &root_key(1));
+    town.logs.push(town.logs[0].clone());
+    let first = std::mem::replace(&mut town.root, root_key(1));
+    town.recover(4);
+    town.root_revoke(4, 2);
+    assert_eq!(town.present(), [0, 1, 3, 4]);
+    // The owner knows of it, and revokes the laptop with the phrase on paper.
+    town.root = first;
+    town.meet(&[0, 1, 2, 3, 4]);
+    town.root_revoke(3, 0);
+    assert_eq!(town.present(), [1, 2, 3]);
+    assert_eq!(town.judged(&town.all(), |place| place.seq).roots().len(), 1);
+}
+
+#[test]
+fn a_root_key_that_the_maker_named_last_does_not_take_itself_back() {
+    let mut town = rooted(3);
+    town.set_root(0, &root_key(1));
+    town.meet(&[0, 1, 2]);
+    town.root = root_key(1);
+    town.logs.push(town.logs[2].clone());
+    town.recover(3);
+    town.root_revoke(3, 0);
+    assert_eq!(town.present(), [1, 2, 3]);
+}
+
+#[test]
+fn a_device_goes_on_under_another_key() {
+    let mut town = town(3);
+    town.logs.push(View::new());
+    let end = town.rotate(1, 3);
+    let late = town.write(1, vec![]);
+    town.write(3, vec![]);
+    let members = town.verdict().0;
+    assert_eq!(town.present(), [0, 2, 3]);
+    assert!(!town.counts(&late), "the old key says nothing more");
+    assert_eq!(members.0[&device(3)].roles, roles(&ALL));
+    assert_eq!(members.0[&device(3)].name, "d1");
+    assert_eq!(members.now(&device(1)), device(3));
+    assert_eq!(members.revoked(&device(1)).unwrap().place, end);
+}
+
+#[test]
+fn a_device_ranks_the_same_under_another_key() {
+    let mut town = town(3);
+    town.logs.push(View::new());
+    town.rotate(1, 3);
+    town.meet(&[0, 1, 2, 3]);
+    town.revoke(2, 3);
+    town.revoke(3, 2);
+    assert_eq!(town.present(), [0, 3]);
+}
+
+#[test]
+fn the_maker_is_the_maker_under_another_key() {
+    let mut town = town(3);
+    town.logs.push(View::new());
+    town.rotate(0, 3);
+    town.meet(&[0, 1, 2, 3]);
+    let refused = town.revoke(1, 3);
+    let deed = town.records[&refused].deeds[0].clone();
+    assert_eq!(town.here(0).weigh(&deed), Err(MemberError::MakerStays(refused)));
+    town.records.remove(&refused);
+    town.logs[1] = town.logs[0].clone();
+    town.set_root(3, &root_key(0));
+    town.revoke(3, 1);
+    assert_eq!(town.present(), [2, 3]);
+}
+
+#[test]
+fn who_was_revoked_does_not_escape_under_another_key() {
+    let mut town = town(3);
+    town.revoke(0, 1);
+    town.logs.push(View::new());
+    town.rotate(1, 3);
+    let late = town.write(3, vec![]);
+    town.revoke(3, 2);
+    assert_eq!(town.present(), [0, 2]);
+    assert!(!town.counts(&late));
+}
+
+#[test]
+fn what_is_said_of_the_old_key_meanwhile_holds_for_the_new() {
+    let mut town = town(3);
+    town.logs.push(View::new());
+    town.rotate(1, 3);
+    town.change_roles(0, 1, &["write"]);
+    town.clock += 10;
+    let members = town.verdict().0;
+    assert_eq!(members.0[&device(3)].roles, roles(&["write"]));
+    town.meet(&[0, 1, 2, 3]);
+    assert!(!town.here(3).may(&operator(3).public(), "administer", &town.all()));
+}
+
+#[test]
+fn another_key_takes_both_old_keys_and_its_own() {
+    let mut town = town(3);
+    town.logs.push(View::new());
+    let place = town.rotate(1, 3);
+    let deed = town.records[&place].deeds[0].clone();
+    let before = town.judged(&town.logs[0], |_| 0);
+    let spoilt = |change: fn(&mut Event)| {
+        let mut deed = deed.clone();
+        change(&mut deed.event);
+        before.weigh(&deed)
+    };
+    assert_eq!(before.weigh(&deed), Ok(()));
+    let unsigned = Err(MemberError::Unsigned(place));
+    let change: [fn(&mut Event); 4] = [
+        |event| {
+            if let Event::DeviceRotated { proof, .. } = event {
+                proof.0[7] ^= 1;
+            }
+        },
+        |event| {
+            if let Event::DeviceRotated { sig, by, .. } = event {
+                (*sig, *by) = (None, None);
+            }
+        },
+        |event| {
+            if let Event::DeviceRotated { operator: key, .. } = event {
+                *key = Some(operator(2).public());
+            }
+        },
+        |event| {
+            if let Event::DeviceRotated { by, .. } = event {
+                *by = Some(operator(0).public());
+            }
+        },
+    ];
+    for change in change {
+        assert_eq!(spoilt(change), unsigned);
+    }
+    let known = |event: &mut Event| {
+        if let Event::DeviceRotated { device: of, .. } = event {
+            *of = device(2);
+        }
+    };
+    assert_eq!(spoilt(known), Err(MemberError::Rotated(place)));
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -379,16 +713,24 @@ enum Act {
     Add(usize, usize),
     Revoke(usize, usize),
     Roles(usize, usize, bool),
+    Rotate(usize, usize),
+    Recover(usize),
+    RootRevoke(usize, usize),
+    SetRoot(usize),
 }
 
 fn act() -> impl Strategy<Value = Act> {
-    let pair = || (0usize..6, 0usize..6);
+    let pair = || (0usize..8, 0usize..8);
     prop_oneof![
-        3 => (0usize..6).prop_map(Act::Write),
+        3 => (0usize..8).prop_map(Act::Write),
         6 => pair().prop_map(|(from, to)| Act::Deliver(from, to)),
         2 => pair().prop_map(|(by, n)| Act::Add(by, n)),
         3 => pair().prop_map(|(by, n)| Act::Revoke(by, n)),
         1 => (pair(), any::<bool>()).prop_map(|((by, n), all)| Act::Roles(by, n, all)),
+        1 => pair().prop_map(|(n, new)| Act::Rotate(n, new)),
+        1 => (4usize..8).prop_map(Act::Recover),
+        1 => pair().prop_map(|(by, n)| Act::RootRevoke(by, n)),
+        1 => (0usize..2).prop_map(Act::SetRoot),
     ]
 }
 
@@ -399,8 +741,9 @@ proptest! {
     /// what is said by one who is struck has no consequence.
     #[test]
     fn any_order_ends_the_same(acts in proptest::collection::vec(act(), 1..40)) {
-        let mut town = town(4);
-        town.logs.resize(6, View::new());
+        let mut town = rooted(4);
+        town.logs.resize(8, View::new());
+        let mut keys = 0;
         for act in acts {
             let administers = |town: &Town, n: usize| {
                 let here = town.here(n);
@@ -413,9 +756,30 @@ proptest! {
                 Act::Add(by, n) if administers(&town, by) && !town.here(by).members().0.contains_key(&device(n)) => {
                     _ = town.add(by, n, &ALL);
                 }
+                Act::Rotate(n, new)
+                    if town.is_member(n)
+                        && new >= 4
+                        && !town.here(n).members().0.contains_key(&device(new))
+                        && town.logs[new].is_empty() =>
+                {
+                    _ = town.rotate(n, new);
+                }
+                Act::Recover(n) if town.logs[n].is_empty() => {
+                    town.deliver(n % 4, n);
+                    _ = town.recover(n);
+                }
+                Act::RootRevoke(by, n)
+                    if town.is_member(by) && town.here(by).members().is_present(&device(n)) =>
+                {
+                    _ = town.root_revoke(by, n);
+                }
+                Act::SetRoot(n) if town.is_member(n) && town.here(n).is_maker(&device(n)) && keys < 9 => {
+                    keys += 1;
+                    _ = town.set_root(n, &root_key(keys));
+                }
                 Act::Revoke(by, n)
                     if administers(&town, by)
-                        && (n != 0 || by == 0)
+                        && (n == by || !town.here(by).is_maker(&device(n)))
                         && town.here(by).members().is_present(&device(n)) =>
                 {
                     _ = town.revoke(by, n);

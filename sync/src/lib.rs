@@ -21,6 +21,7 @@ pub mod offer;
 pub mod pairing;
 pub mod profile;
 pub mod reach;
+pub mod recover;
 pub mod relay;
 pub mod remote;
 pub mod replica;

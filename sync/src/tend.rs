@@ -97,7 +97,7 @@ impl Tend {
     ) -> Result<(), Trouble> {
         let mut watching = true;
         loop {
-            while let Some(act) = self.upkeep.next() {
+            while let Some(act) = self.upkeep.act() {
                 self.act(act).await;
             }
             let wake = self.began + self.upkeep.wake();

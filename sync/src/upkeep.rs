@@ -144,7 +144,7 @@ impl Upkeep {
     }
 
     /// The next thing to do now.
-    pub fn next(&mut self) -> Option<Act> {
+    pub fn act(&mut self) -> Option<Act> {
         self.todo.pop_front()
     }
 

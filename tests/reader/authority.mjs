@@ -5,48 +5,111 @@ import { has } from "./view.mjs";
 
 const order = (deed) => [...deed.stamp, deed.index];
 
+const sorted = (deeds) => [...deeds].sort((a, b) => compareList(order(a), order(b)));
+
+/** The first deed in a view that adds a device. */
+export const firstAddition = (deeds, device, view) =>
+  sorted(deeds.filter((deed) => deed.adds === device && has(view, deed.record)))[0];
+
+/** A device, and those before it in whose place it is, as the records of a view have it. */
+export function line(deeds, device, view) {
+  const found = [device];
+  for (;;) {
+    const first = firstAddition(deeds, found.at(-1), view);
+    if (first?.type !== "device.rotated") return found;
+    found.push(first.record.device);
+  }
+}
+
 /** The roles of a device as the records of a view have them. */
 export function rolesIn(deeds, device, view) {
-  const seen = deeds.filter((deed) => has(view, deed.record)).sort((a, b) => compareList(order(a), order(b)));
-  const changed = seen.findLast((deed) => deed.type === "device.roles" && deed.device === device);
-  return (changed ?? seen.find((deed) => deed.adds === device))?.roles ?? [];
+  const devices = line(deeds, device, view);
+  const seen = sorted(deeds.filter((deed) => has(view, deed.record)));
+  const changed = seen.findLast((deed) => deed.type === "device.roles" && devices.includes(deed.device));
+  return (changed ?? seen.find((deed) => deed.adds === devices.at(-1)))?.roles ?? [];
 }
+
+/** The device whose membership a deed ends. */
+const ends = (deed) => ({ "device.revoked": deed.device, "device.rotated": deed.record.device })[deed.type];
 
 const all = (marks) => (marks.includes("out") ? "out" : marks.includes("open") ? "open" : "in");
 const not = (mark) => ({ in: "out", out: "in", open: "open" })[mark];
 const any = (marks) => not(all(marks.map(not)));
 
-/** From all events about members, a function that gives the number of the last record of a device that counts by itself. */
+/** From all events about members: `bound`, a function that gives the number of the last record of a device that counts by itself,
+ * and `rooted`, the records that count because of what a root key signed in them. */
 export function deciding(all_deeds) {
-  const deeds = [...all_deeds].sort((a, b) => compareList(order(a), order(b)));
+  const deeds = sorted(all_deeds);
   deeds.forEach((deed) => (deed.mark = "open"));
   const sees = (deed, other) => has(deed.record.view, other.record);
   const added = (device, deed) => deeds.filter((other) => other.adds === device && sees(deed, other));
   const changes = (device, deed) =>
     deeds.filter((other) => other.type === "device.roles" && other.device === device && other !== deed && sees(deed, other));
   const strikes = (device, deed) =>
-    deeds.filter((other) => other.type === "device.revoked" && other.device === device && !sees(other, deed));
+    deeds.filter((other) => ends(other) === device && !sees(other, deed));
   const holders = (key) => [...new Set(deeds.filter((deed) => deed.adds && deed.operator === key).map(({ adds }) => adds))];
+
+  const rootSigned = ["device.added", "device.roles", "device.revoked"];
+  const rootsOf = (deed) =>
+    rootSigned.includes(deed.type)
+      ? deeds.filter((other) => other !== deed && other.root && other.root.key === deed.by && sees(deed, other))
+      : [];
+  // The first of those in whose place a device is, whether that counts or not.
+  const firstOf = (device) => {
+    const first = deeds.find((deed) => deed.adds === device);
+    return first?.type === "device.rotated" ? firstOf(first.record.device) : device;
+  };
+  const over = (deed) =>
+    deed.type !== "recovery.set"
+      ? []
+      : deeds.filter(
+          (other) =>
+            ends(other) &&
+            firstOf(ends(other)) === firstOf(deed.record.device) &&
+            rootsOf(other).some((root) => compareList(order(root), order(deed)) < 0),
+        );
+  // A device and those in whose place it is for a deed; null while that is open.
+  const lineFor = (device, deed) => {
+    const found = [device];
+    for (;;) {
+      const add = added(found.at(-1), deed).find(({ mark }) => mark !== "out");
+      if (add?.type !== "device.rotated") return found;
+      if (add.mark === "open" && add !== deed) return null;
+      found.push(add.record.device);
+    }
+  };
 
   const isMember = (device, deed) => any(added(device, deed).map((other) => (other === deed ? "in" : other.mark)));
   const unstruck = (device, deed) => all(strikes(device, deed).map(({ mark }) => not(mark)));
   const hasRole = (device, role, deed) => {
-    const last = [...changes(device, deed).reverse(), ...added(device, deed)].find(({ mark }) => mark !== "out");
+    const devices = lineFor(device, deed);
+    if (!devices) return "open";
+    const changed = sorted(devices.flatMap((of) => changes(of, deed))).reverse();
+    const last = [...changed, ...added(devices.at(-1), deed)].find(({ mark }) => mark !== "out");
     if (!last) return "out";
     return last.mark === "open" ? "open" : last.roles.includes(role) ? "in" : "out";
   };
   const judge = (deed) => {
     const author = deed.record.device;
     if (deed.type === "vault.created") return "in";
+    const roots = rootsOf(deed);
+    if (roots.length > 0) return any(roots.map(({ mark }) => mark));
     const role = deed.type === "rules.accepted" ? "approve" : "administer";
-    const right = deed.by
+    const right = deed.type === "device.rotated"
+      ? "in"
+      : deed.by
       ? any(holders(deed.by).map((holder) => all([isMember(holder, deed), hasRole(holder, role, deed), unstruck(holder, deed)])))
       : hasRole(author, role, deed);
-    return all([isMember(author, deed), unstruck(author, deed), right]);
+    const upheld = all(over(deed).map(({ mark }) => not(mark)));
+    return all([isMember(author, deed), unstruck(author, deed), right, upheld]);
   };
   const hangsOn = (deed) => {
     const devices = [...(deed.by ? holders(deed.by) : []), deed.record.device];
-    const on = devices.flatMap((device) => [...added(device, deed), ...changes(device, deed), ...strikes(device, deed)]);
+    const on = devices.flatMap((device) => [
+      ...(lineFor(device, deed) ?? [device]).flatMap((of) => [...added(of, deed), ...changes(of, deed)]),
+      ...strikes(device, deed),
+    ]);
+    on.push(...over(deed), ...rootsOf(deed));
     return new Set(on.filter((other) => other !== deed && other.mark === "open"));
   };
   const reach = (deed) => {
@@ -61,8 +124,9 @@ export function deciding(all_deeds) {
     return found;
   };
   const rank = (deed) => {
-    const first = deeds.find((other) => other.adds === deed.record.device);
-    return [first.type === "vault.created" ? 0 : 1, ...first.stamp, deed.record.device, ...order(deed)];
+    const device = firstOf(deed.record.device);
+    const first = deeds.find((other) => other.adds === device);
+    return [first.type === "vault.created" ? 0 : 1, ...first.stamp, device, ...order(deed)];
   };
 
   for (;;) {
@@ -76,17 +140,19 @@ export function deciding(all_deeds) {
     if (open.length === 0) break;
     const reached = new Map(open.map((deed) => [deed, reach(deed)]));
     const alone = open.filter((deed) => [...reached.get(deed)].every((other) => reached.get(other).has(deed)));
-    const rings = alone.filter(({ type }) => type === "device.revoked").sort((a, b) => compareList(rank(a), rank(b)));
-    rings.at(-1).mark = "out";
+    const rings = alone.filter((deed) => ends(deed)).sort((a, b) => compareList(rank(a), rank(b)));
+    (rings.at(-1) ?? open[0]).mark = "out";
   }
 
   const bounds = new Map();
   for (const deed of deeds.filter(({ mark }) => mark === "in")) {
     if (deed.adds && !bounds.has(deed.adds)) bounds.set(deed.adds, Infinity);
   }
-  for (const deed of deeds.filter(({ mark, type }) => mark === "in" && type === "device.revoked")) {
-    const last = deed.device === deed.record.device ? deed.record.seq : (deed.last?.[0] ?? 0);
-    if (bounds.has(deed.device)) bounds.set(deed.device, Math.min(last, bounds.get(deed.device)));
+  for (const deed of deeds.filter((deed) => deed.mark === "in" && ends(deed))) {
+    const device = ends(deed);
+    const last = device === deed.record.device ? deed.record.seq : (deed.last?.[0] ?? 0);
+    if (bounds.has(device)) bounds.set(device, Math.min(last, bounds.get(device)));
   }
-  return (device) => bounds.get(device) ?? 0;
+  const rooted = deeds.filter((deed) => deed.mark === "in" && rootsOf(deed).length > 0).map(({ record }) => record);
+  return { bound: (device) => bounds.get(device) ?? 0, rooted };
 }

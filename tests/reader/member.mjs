@@ -1,6 +1,6 @@
 // The membership rule: whose records are in the log, and which of them count.
 
-import { deciding, rolesIn } from "./authority.mjs";
+import { deciding, firstAddition, line, rolesIn } from "./authority.mjs";
 import { H } from "./hash.mjs";
 import { stamp, verifies } from "./record.mjs";
 import { has, union } from "./view.mjs";
@@ -14,9 +14,32 @@ const rolesText = (vault, { device, roles }, record) =>
 const revocationText = (vault, { device, last }) =>
   `aios-revoke-v1\n${vault}\n${device}\n${last ? `${last[0]}:${last[1]}` : ""}`;
 
+const recoveryText = (vault, root, record) => `aios-recovery-v1\n${vault}\n${root}\n${record.device}:${record.seq}`;
+
+const rotationText = (vault, { device, operator }, record) =>
+  `aios-rotate-v1\n${vault}\n${device}\n${operator ?? ""}\n${record.device}:${record.seq}`;
+
+const rootText = (record, text) => `aios-root-v1\n${record.device}:${record.seq}\n${text}`;
+
+const vaultId = ({ device }, { nonce, root }) =>
+  root ? H("aios-vault-v2\n", device, "\n", nonce, "\n", root.key) : H("aios-vault-v1\n", device, "\n", nonce);
+
 const acceptText = (vault, { path, hash }) => `aios-accept-v1\n${vault}\n${path}\n${hash}`;
 
-const KINDS = ["vault.created", "device.added", "device.renamed", "device.roles", "device.revoked", "rules.accepted"];
+const KINDS = [
+  "vault.created",
+  "recovery.set",
+  "device.added",
+  "device.renamed",
+  "device.roles",
+  "device.revoked",
+  "device.rotated",
+  "rules.accepted",
+];
+
+/** The device that an event of a record makes a member. */
+const addedBy = (event, record) =>
+  ({ "vault.created": record.device, "device.added": event.device, "device.rotated": event.device })[event.type];
 
 /** The records that count, in their order. */
 export function integrated(records, found) {
@@ -31,13 +54,36 @@ export function integrated(records, found) {
       (deed) =>
         deed.adds && deed.operator === by && has(view, deed.record) && rolesIn(deeds, deed.adds, view).includes(role),
     );
+  const operatorOf = (device, view) =>
+    firstAddition(deeds, device, view)?.operator ?? null;
+  const isRoot = (key, view) => deeds.some((deed) => deed.root && deed.root.key === key && has(view, deed.record));
+  const isMakers = (device, view) => line(deeds, device, view).includes(maker.device);
   const wrong = (event, record) => {
     const { vault, view } = record;
+    const bytes = (sig) => Buffer.from(sig ?? "", "base64");
     const signed = (text, role) => {
-      const sig = Buffer.from(event.sig, "base64");
+      const sig = bytes(event.sig);
+      if (isRoot(event.by, view)) return verifies(sig, event.by, rootText(record, text));
       return may(event.by, role, view) && verifies(sig, event.by, text);
     };
+    const held = (root) => verifies(bytes(root.sig), root.key, recoveryText(vault, root.key, record));
     switch (event.type) {
+      case "vault.created":
+        return record.seq !== 1 || vaultId(record, event) !== vault || (event.root && !held(event.root));
+      case "recovery.set": {
+        const { root, by, sig } = event;
+        const own = operatorOf(record.device, view) === by && verifies(bytes(sig), by, recoveryText(vault, root.key, record));
+        return !own || !held(root) || isRoot(root.key, view) || !isMakers(record.device, view);
+      }
+      case "device.rotated": {
+        const text = rotationText(vault, event, record);
+        const again = deeds.some((deed) => deed.type === event.type && deed.record.device === record.device && has(view, deed.record));
+        const own = operatorOf(record.device, view);
+        const meant = own
+          ? event.by === own && verifies(bytes(event.sig), own, text)
+          : event.by === null && event.sig === null && event.operator === null;
+        return again || !added(record.device, view) || added(event.device, view) || !meant || !verifies(bytes(event.proof), event.device, text);
+      }
       case "device.added":
         return !signed(memberText(vault, event), "administer");
       case "device.renamed":
@@ -48,7 +94,7 @@ export function integrated(records, found) {
         const seen = (view.get(event.device) ?? 0) - (event.device === record.device ? 1 : 0);
         const [seq, id] = event.last ?? [0, null];
         const last = seq === 0 ? id === null : known.get(id)?.device === event.device && known.get(id).seq === seq;
-        const stays = event.device === maker.device && event.by !== deeds[0].operator;
+        const stays = isMakers(event.device, view) && event.by !== operatorOf(event.device, view) && !isRoot(event.by, view);
         return !added(event.device, view) || !signed(revocationText(vault, event), "administer") || seq !== seen || !last || stays;
       }
       default:
@@ -58,7 +104,7 @@ export function integrated(records, found) {
   for (const record of records) {
     const events = record.items.filter((item) => item.t === "event" && KINDS.includes(item.type));
     const created = events.find((item) => item.type === "vault.created");
-    if (created && record.seq === 1 && H("aios-vault-v1\n", record.device, "\n", created.nonce) === record.vault) {
+    if (created && record.seq === 1 && vaultId(record, created) === record.vault) {
       maker ??= record;
       if (maker.vault !== record.vault) found("vault", record.id, "another vault");
     }
@@ -73,7 +119,7 @@ export function integrated(records, found) {
     const before = deeds.length;
     const bad = events.find((event) => {
       if (wrong(event, record)) return true;
-      const adds = { "vault.created": record.device, "device.added": event.device }[event.type];
+      const adds = addedBy(event, record);
       const consent =
         event.type !== "rules.accepted" ||
         (may(event.by, "approve", record.view) &&
@@ -93,18 +139,19 @@ export function integrated(records, found) {
     kept.push(record);
     known.set(record.id, record);
   }
-  return { vault: maker?.vault ?? null, records: counting(kept, deciding(deeds)) };
+  const { bound, rooted } = deciding(deeds);
+  return { vault: maker?.vault ?? null, records: counting(kept, bound, rooted) };
 }
 
 const KNOWN = new Set(["create", "edit", "replace", "move", "movedir", "mode", "delete", "history", "commit"]);
 
-/** Of the records in a log those that count: what members wrote up to their end, and all that rests on. */
-function counting(records, bound) {
+/** Of the records in a log those that count: what members wrote up to their end and what a root key signed, and all that rests on. */
+function counting(records, bound, rooted) {
   const ends = new Map();
   for (const record of records) {
     if (record.seq <= bound(record.device)) ends.set(record.device, record);
   }
-  const view = whole([...ends.values()]);
+  const view = whole([...ends.values(), ...rooted]);
   return records.filter((record) => has(view, record));
 }
 

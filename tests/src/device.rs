@@ -115,7 +115,7 @@ impl Device {
             .env("AIOS_DATA_DIR", &self.keys)
             .env("NO_COLOR", "1")
             .stdin(Stdio::null());
-        if !matches!(args.first(), Some(&("init" | "join" | "demo"))) {
+        if !matches!(args.first(), Some(&("init" | "join" | "demo" | "recover"))) {
             command.arg("-C").arg(&self.root);
         }
         command.args(args);

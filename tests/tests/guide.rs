@@ -40,6 +40,11 @@ fn first_vault() {
 }
 
 #[test]
+fn recovery() {
+    check("docs/guide/recovery.md");
+}
+
+#[test]
 fn second_device() {
     check("docs/guide/second-device.md");
 }

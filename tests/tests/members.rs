@@ -107,3 +107,47 @@ fn a_copied_folder_goes_on_as_another_device() {
     assert!(report["warnings"].to_string().contains("goes on as device laptop-3"), "{report}");
     assert_eq!(kept.read("d.md"), "after the backup\n");
 }
+
+#[test]
+fn a_device_goes_on_under_another_key() {
+    let dir = tempfile::tempdir().unwrap();
+    let laptop = Device::first(dir.path(), &[("a.md", b"one\n")]);
+    let (phone, worker) = (Device::new(dir.path(), "phone"), Device::new(dir.path(), "worker"));
+    pair(&laptop, &phone, "phone", "phone");
+    pair(&laptop, &worker, "worker", "worker");
+    let daemon = phone.up();
+    assert!(phone.fails(&["devices", "rotate"], 1).contains("aios up"));
+    assert_eq!(daemon.terminate(), 0);
+
+    for (one, name) in [(&phone, "phone"), (&worker, "worker")] {
+        let old = one.json(&["status"])["device"]["id"].clone();
+        let listed = one.json(&["devices", "rotate"]);
+        let new = one.json(&["status"])["device"]["id"].clone();
+        assert_ne!(old, new);
+        assert!(listed.as_array().unwrap().iter().any(|of| of["id"] == old && of["became"] == new));
+        one.write(&[(&format!("{name}.md"), b"under the new key\n")]);
+        // Nobody was asked, and the laptop follows.
+        let serving = laptop.up();
+        let synced = one.json(&["sync", "--peer", "laptop"]);
+        assert_eq!(synced["peers"][0]["acknowledged"], true, "{synced}");
+        one.json(&["sync", "--peer", "laptop"]);
+        assert_eq!(serving.terminate(), 0);
+        assert_eq!(laptop.read(&format!("{name}.md")), "under the new key\n");
+        let peers = laptop.json(&["status"])["peers"].clone();
+        assert!(peers.as_array().unwrap().iter().any(|peer| peer["name"] == name && peer["id"] == new));
+    }
+    // And the other way: the laptop calls it where it listened before.
+    let serving = phone.up();
+    let synced = laptop.json(&["sync", "--peer", "phone"]);
+    assert_eq!(synced["peers"][0]["acknowledged"], true, "{synced}");
+    assert_eq!(serving.terminate(), 0);
+    laptop.json(&["devices", "rotate"]);
+    let serving = laptop.up();
+    phone.fails(&["sync", "--peer", "laptop", "--timeout", "5s"], 3);
+    assert_eq!(serving.terminate(), 0);
+    let serving = phone.up();
+    laptop.json(&["sync", "--peer", "phone"]);
+    assert_eq!(serving.terminate(), 0);
+    agree(&[&laptop, &phone]);
+    assert!(phone.fails(&["devices", "revoke", "laptop"], 2).contains("made the vault"));
+}

@@ -5,7 +5,7 @@ use aios_core::event::Event;
 use aios_core::frontier::Place;
 use aios_core::id::{DeviceId, RecordId};
 use aios_core::item::{Bytes, Item};
-use aios_core::key::{MemberStatement, RevocationStatement, RolesStatement, SecretKey};
+use aios_core::key::{MemberStatement, RevocationStatement, RolesStatement, SecretKey, Statement};
 use aios_core::member::ADMINISTER;
 
 use crate::author::Draft;
@@ -68,9 +68,8 @@ impl Vault {
             }
         }
         self.check_name(device, name)?;
-        let key = self.administrator("let devices in")?;
         let statement = MemberStatement { vault: &self.replica.vault, device, name, roles, operator };
-        let (sig, by) = (Bytes(key.sign_member(&statement).to_vec()), key.public());
+        let (sig, by) = self.signed("let devices in", None, &statement)?;
         let (name, roles, operator) = (name.to_owned(), roles.to_vec(), operator.copied());
         let message = format!("Let {name} in");
         self.tell(message, Event::DeviceAdded { device: *device, name, roles, operator, sig, by })
@@ -102,20 +101,41 @@ impl Vault {
     /// # Errors
     /// [`Error::NoOperator`]; [`Error::MayNot`]; [`Error::Unknown`] when it is no member.
     pub fn change_roles(&mut self, device: &DeviceId, roles: &[String]) -> Result<(), Error> {
+        self.change_roles_by(device, roles, None)
+    }
+
+    /// The same with the root key, by whichever device.
+    ///
+    /// # Errors
+    /// As [`Vault::change_roles`]; [`Error::NoPhrase`], [`Error::OtherPhrase`].
+    pub fn change_roles_as_root(
+        &mut self,
+        device: &DeviceId,
+        roles: &[String],
+        root: &SecretKey,
+    ) -> Result<(), Error> {
+        self.change_roles_by(device, roles, Some(root))
+    }
+
+    fn change_roles_by(
+        &mut self,
+        device: &DeviceId,
+        roles: &[String],
+        root: Option<&SecretKey>,
+    ) -> Result<(), Error> {
         self.go_on()?;
         let member = self.present(device)?;
         if member.roles == roles {
             return Ok(());
         }
         let administers = |roles: &[String]| roles.iter().any(|role| role == ADMINISTER);
-        if administers(&member.roles) && !administers(roles) {
+        if root.is_none() && administers(&member.roles) && !administers(roles) {
             self.check_others_administer(device)?;
         }
-        let key = self.administrator("change roles")?;
         // The statement names the record it stands in.
-        let place = Place { device: self.replica.device, seq: self.next_seq()? };
+        let place = self.next_place()?;
         let statement = RolesStatement { vault: &self.replica.vault, device, roles, place };
-        let (sig, by) = (Bytes(key.sign_roles(&statement).to_vec()), key.public());
+        let (sig, by) = self.signed("change roles", root, &statement)?;
         let message = format!("Make {} {}", member.name, roles.join(", "));
         self.tell(message, Event::DeviceRoles { device: *device, roles: roles.to_vec(), sig, by })
     }
@@ -127,20 +147,34 @@ impl Vault {
     /// [`Error::NoOperator`]; [`Error::MayNot`]; [`Error::Unknown`] when it is no member; [`Error::Usage`] when it made the vault and
     /// is not this device, or nobody would be left who may let devices in.
     pub fn revoke_device(&mut self, device: &DeviceId) -> Result<(), Error> {
+        self.revoke_device_by(device, None)
+    }
+
+    /// The same with the root key: of any device, by whichever device, and nobody can say otherwise.
+    ///
+    /// # Errors
+    /// [`Error::Unknown`] when it is no member; [`Error::NoPhrase`], [`Error::OtherPhrase`].
+    pub fn revoke_device_as_root(&mut self, device: &DeviceId, root: &SecretKey) -> Result<(), Error> {
+        self.revoke_device_by(device, Some(root))
+    }
+
+    fn revoke_device_by(&mut self, device: &DeviceId, root: Option<&SecretKey>) -> Result<(), Error> {
         self.go_on()?;
         let name = self.present(device)?.name;
         let own = *device == self.replica.device;
-        if self.authority.made_by() == Some(device) && !own {
-            return Err(Error::Usage(format!(
-                "{name} made the vault: only it can end its membership, with `aios devices revoke {name}` there"
-            )));
+        if root.is_none() {
+            if self.authority.is_maker(device) && !own {
+                return Err(Error::Usage(format!(
+                    "{name} made the vault: only it can end its membership, with `aios devices revoke {name}` there, or \
+                     the recovery phrase, with `aios devices revoke {name} --phrase`"
+                )));
+            }
+            self.check_others_administer(device)?;
         }
-        self.check_others_administer(device)?;
-        let key = self.administrator("revoke devices")?;
         let last = Place { device: *device, seq: self.view.get(device) };
         let last = cut_off(&self.view, device, self.id_at(&last)?);
         let statement = RevocationStatement { vault: &self.replica.vault, device, last };
-        let (sig, by) = (Bytes(key.sign_revocation(&statement).to_vec()), key.public());
+        let (sig, by) = self.signed("revoke devices", root, &statement)?;
         self.tell(format!("Revoke {name}"), Event::DeviceRevoked { device: *device, last, sig, by })
     }
 
@@ -214,7 +248,7 @@ impl Vault {
         }
     }
 
-    fn check_name(&self, device: &DeviceId, name: &str) -> Result<(), Error> {
+    pub(crate) fn check_name(&self, device: &DeviceId, name: &str) -> Result<(), Error> {
         let length = name.chars().count();
         if length == 0 || length > MAX_NAME || name.chars().any(char::is_control) || name.trim() != name {
             return Err(Error::Usage(format!(
@@ -244,7 +278,28 @@ impl Vault {
         }
     }
 
-    fn tell(&mut self, message: String, event: Event) -> Result<(), Error> {
+    /// A signature over a statement that the next record is to hold, and whose it is: the root key's, or else the operator key's of
+    /// this device.
+    fn signed(
+        &self,
+        what: &'static str,
+        root: Option<&SecretKey>,
+        statement: &impl Statement,
+    ) -> Result<(Bytes, DeviceId), Error> {
+        let Some(root) = root else {
+            let key = self.administrator(what)?;
+            return Ok((Bytes(key.sign_statement(statement).to_vec()), key.public()));
+        };
+        self.check_root(root)?;
+        Ok((Bytes(root.sign_as_root(&self.next_place()?, statement).to_vec()), root.public()))
+    }
+
+    /// Where the next record of this device will stand.
+    pub(crate) fn next_place(&self) -> Result<Place, Error> {
+        Ok(Place { device: self.replica.device, seq: self.next_seq()? })
+    }
+
+    pub(crate) fn tell(&mut self, message: String, event: Event) -> Result<(), Error> {
         let mut draft = Draft::operator(message);
         draft.push(Item::Event(event));
         self.transaction(|vault| {

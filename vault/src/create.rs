@@ -2,9 +2,11 @@
 
 use std::path::Path;
 
+use aios_core::authority::Authority;
 use aios_core::event::Event;
-use aios_core::id::VaultId;
+use aios_core::id::{DeviceId, VaultId};
 use aios_core::item::Item;
+use aios_core::phrase::Phrase;
 
 use crate::absorb::{AbsorbOptions, Absorbed};
 use crate::accept::is_gated;
@@ -14,7 +16,7 @@ use crate::error::Error;
 use crate::keys::Keys;
 use crate::layout::{FORMAT, Layout, Replica};
 use crate::vault::{PATIENCE, Progress, Vault};
-use crate::{db, git};
+use crate::{db, git, recovery};
 
 /// The roles of the device that makes a vault.
 pub const MAKER_ROLES: [&str; 6] = ["write", "carry", "approve", "coordinate", "credentials", "administer"];
@@ -26,6 +28,8 @@ pub struct NewVault {
     pub name: Option<String>,
     /// The device's name; the machine's where absent.
     pub device: Option<String>,
+    /// The recovery phrase from which the root key follows; without one nobody has a way back who has lost all devices.
+    pub phrase: Option<Phrase>,
 }
 
 /// The branch of the repository at `root` that goes on as `main` when it becomes a vault, if it is another one.
@@ -67,12 +71,8 @@ impl Vault {
         std::fs::create_dir_all(&own).map_err(|e| Error::io("make", &own, e))?;
         let lock = Lock::take(&layout.lock(), PATIENCE)?;
         let keys = Keys::create(true)?;
-        let nonce = data_encoding::HEXLOWER.encode(&crate::chance::random()?[..16]);
-        let vault = VaultId::of(&keys.device.public(), &nonce);
         let name = new.name.clone().unwrap_or_else(|| folder_name(root));
-        let replica = Replica { format: FORMAT, vault, device: keys.device.public(), name };
-        std::fs::write(own.join("nonce"), &nonce).map_err(|e| Error::io("write", &own.join("nonce"), e))?;
-        layout.write_replica(&replica)?;
+        let (replica, nonce) = begin(&layout, keys.device.public(), name, new)?;
         let db = db::open(&layout.database())?;
         let mut vault = Vault::assemble(layout, replica, keys, db, lock)?;
         let absorbed = vault.found(new, &nonce, progress)?;
@@ -82,11 +82,17 @@ impl Vault {
     /// Goes on with a vault whose making was cut short before its first record.
     fn resume(layout: Layout, new: &NewVault, progress: Progress<'_>) -> Result<(Vault, Absorbed), Error> {
         let root = layout.root().to_owned();
-        let nonce = std::fs::read_to_string(layout.own().join("nonce")).unwrap_or_default();
+        let begun = std::fs::read_to_string(layout.own().join("nonce")).unwrap_or_default();
         let mut vault = Self::open_layout(layout, PATIENCE)?;
-        if !vault.view().is_empty() || VaultId::of(&vault.device(), &nonce) != vault.id() {
+        let own = begun.lines().any(|line| made(&vault.device(), line) == Some(vault.id()));
+        if !vault.view().is_empty() || !own {
             return Err(Error::AlreadyAVault(root));
         }
+        // Its phrase was told to nobody: it becomes a vault with another.
+        let name = new.name.clone().unwrap_or_else(|| folder_name(&root));
+        let (replica, nonce) = begin(&vault.layout, vault.device(), name, new)?;
+        vault.authority = std::sync::Arc::new(Authority::new(replica.vault));
+        vault.replica = replica;
         let absorbed = vault.found(new, &nonce, progress)?;
         Ok((vault, absorbed))
     }
@@ -95,6 +101,8 @@ impl Vault {
     fn found(&mut self, new: &NewVault, nonce: &str, progress: Progress<'_>) -> Result<Absorbed, Error> {
         let Some(operator) = self.operator()? else { return Err(Error::NoOperator("make a vault")) };
         let device_name = new.device.clone().unwrap_or_else(machine_name);
+        let (vault, place) = (self.replica.vault, self.next_place()?);
+        let root = new.phrase.as_ref().map(Phrase::root_key);
         let mut draft = Draft::operator("Begin the vault");
         draft.push(Item::Event(Event::VaultCreated {
             name: self.replica.name.clone(),
@@ -102,6 +110,7 @@ impl Vault {
             device_name,
             operator: operator.public(),
             roles: MAKER_ROLES.map(str::to_owned).to_vec(),
+            root: root.map(|root| recovery::named(&vault, &root, place)),
         }));
         let (rules, texts, mut scan) = self.rules_on_disk()?;
         for (path, text) in &texts {
@@ -197,6 +206,35 @@ impl Vault {
         }
         Vault::assemble(layout, replica, keys, db, lock)
     }
+}
+
+/// Notes what the vault's id is made with, then which replica the folder is. Whoever is killed in between begins anew.
+fn begin(
+    layout: &Layout,
+    device: DeviceId,
+    name: String,
+    new: &NewVault,
+) -> Result<(Replica, String), Error> {
+    let nonce = data_encoding::HEXLOWER.encode(&crate::chance::random()?[..16]);
+    let root = new.phrase.as_ref().map(|phrase| phrase.root_key().public());
+    let path = layout.own().join("nonce");
+    let mut begun = std::fs::read_to_string(&path).unwrap_or_default();
+    begun.push_str(&format!("{nonce} {}\n", root.map(|root| root.hex()).unwrap_or_default()));
+    std::fs::write(&path, begun).map_err(|e| Error::io("write", &path, e))?;
+    let vault = VaultId::of(&device, &nonce, root.as_ref());
+    let replica = Replica { format: FORMAT, vault, device, name };
+    layout.write_replica(&replica)?;
+    Ok((replica, nonce))
+}
+
+/// The vault that `device` made with what was noted.
+fn made(device: &DeviceId, noted: &str) -> Option<VaultId> {
+    let (nonce, root) = noted.split_once(' ')?;
+    let root = match root {
+        "" => None,
+        root => Some(root.parse().ok()?),
+    };
+    Some(VaultId::of(device, nonce, root.as_ref()))
 }
 
 /// The ref that keeps the commits of a folder that becomes a replica.

@@ -214,6 +214,14 @@ impl Ward {
             }
         };
         self.good("database", format!("{} records", vault.view().len()));
+        match vault.phrases().is_empty() {
+            false => self.good("recovery", "the vault has a recovery phrase"),
+            true => self.bad(
+                "recovery",
+                "the vault has no recovery phrase: who loses all devices loses it",
+                "run `aios recovery new` on the device that made the vault",
+            ),
+        }
         match vault.paused() {
             Ok(None) => self.good("git", "on branch main"),
             Ok(Some(why)) => self.bad(

@@ -104,6 +104,15 @@ pub enum Error {
         /// The device it was.
         name: String,
     },
+    /// A vault without a root key.
+    #[error("the vault has no recovery phrase")]
+    NoPhrase,
+    /// A phrase that is not the vault's.
+    #[error("the recovery phrase is not the one of this vault")]
+    OtherPhrase,
+    /// A place that holds no vault.
+    #[error("there is no vault")]
+    NoVaultThere,
     /// The system's random source failed.
     #[error("no random bytes from the system: {0}")]
     Random(String),
@@ -304,6 +313,9 @@ impl Error {
             Error::Disk(e) => e.hint().into(),
             Error::Revoked { .. } | Error::NoMember => "copy what you need out of the folder; to come back, take `.aios` and `.git` away and join anew".into(),
             Error::Copied { .. } => "`aios sync` with a device that has what it wrote since; or take `.aios` and `.git` away and join anew under another name, with `--device NAME`".into(),
+            Error::NoPhrase => "the device that made the vault makes one, with `aios recovery new`; to come back without, join from another device".into(),
+            Error::OtherPhrase => "every word may be right and the phrase of another vault, or an older one; compare it with what `aios init` or `aios recovery new` printed".into(),
+            Error::NoVaultThere => "name what `aios remote add` was given on the other device: a folder that holds a folder `aios-…`, or a bare git repository".into(),
             Error::NoOperator(_) => "do it on the device where the vault was made".into(),
             Error::MayNot { role, .. } => format!("do it on a device that has it: `aios devices` shows who has `{role}`"),
             Error::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => "free some space; nothing acknowledged is lost".into(),

@@ -87,7 +87,7 @@ impl Vault {
             roles: &roles,
             operator: own.as_ref(),
         };
-        let (sig, by) = (Bytes(operator.sign_member(&statement).to_vec()), operator.public());
+        let (sig, by) = (Bytes(operator.sign_statement(&statement).to_vec()), operator.public());
         let what = format!(
             "this folder is a copy of device {old}, or was restored from an older state of it: it goes on as device {name}"
         );
@@ -118,7 +118,7 @@ impl Vault {
     }
 
     /// A name like `old` that nobody has.
-    fn next_name(&self, old: &str) -> String {
+    pub(crate) fn next_name(&self, old: &str) -> String {
         let taken = |name: &str| self.members().0.values().any(|member| member.name == name);
         let numbered = old.rsplit_once('-').filter(|(_, n)| n.parse::<u64>().is_ok());
         let stem = numbered.map_or(old, |(stem, _)| stem);

@@ -100,17 +100,40 @@ impl Keys {
         &self.folder
     }
 
+    /// The device that this one is to become.
+    ///
+    /// # Errors
+    /// What the disk answers.
+    pub fn next(&self) -> Result<Option<DeviceId>, Error> {
+        read_device(&self.folder.join("next"))
+    }
+
+    /// Notes the device that this one is to become.
+    ///
+    /// # Errors
+    /// What the disk answers.
+    pub fn set_next(&self, device: &DeviceId) -> Result<(), Error> {
+        Ok(durable::replace(&self.folder.join("next"), format!("{device}\n").as_bytes())?)
+    }
+
+    /// Removes the operator key of a device that is no more.
+    ///
+    /// # Errors
+    /// What the disk answers.
+    pub fn forget_operator(&self) -> Result<(), Error> {
+        let path = self.folder.join("operator.key");
+        match path.exists() {
+            true => Ok(durable::remove(&path)?),
+            false => Ok(()),
+        }
+    }
+
     /// The device whose folder this one's was, for as long as nobody else is known to have heard of that.
     ///
     /// # Errors
     /// What the disk answers.
     pub fn was(&self) -> Result<Option<DeviceId>, Error> {
-        let path = self.folder.join("was");
-        match std::fs::read_to_string(&path) {
-            Ok(text) => Ok(text.trim().parse().ok()),
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
-            Err(e) => Err(Error::io("read", &path, e)),
-        }
+        read_device(&self.folder.join("was"))
     }
 
     /// Remembers which device's folder this one's was, or that others have heard of it.
@@ -187,6 +210,14 @@ fn write_secret(path: &Path, secret: &[u8; 32]) -> Result<(), Error> {
     journal::created(path, &file);
     durable::append(&mut file, format!("{}\n", HEXLOWER.encode(secret)).as_bytes()).map_err(wrap)?;
     durable::sync_file(&file).map_err(wrap)
+}
+
+fn read_device(path: &Path) -> Result<Option<DeviceId>, Error> {
+    match std::fs::read_to_string(path) {
+        Ok(text) => Ok(text.trim().parse().ok()),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(Error::io("read", path, e)),
+    }
 }
 
 fn read_secret(path: &Path) -> Result<Option<[u8; 32]>, Error> {

@@ -12,15 +12,23 @@ use crate::vault::git_error;
 
 /// The devices that have a mirror.
 pub(crate) fn devices(repo: &Repository) -> Result<Vec<DeviceId>, Error> {
+    devices_at(repo, git::LOG_PREFIX)
+}
+
+/// The devices whose logs are mirrored under refs that begin with `prefix`.
+pub(crate) fn devices_at(repo: &Repository, prefix: &str) -> Result<Vec<DeviceId>, Error> {
     let mut out = Vec::new();
-    let refs =
-        repo.references_glob(&format!("{}*", git::LOG_PREFIX)).map_err(git::Error::git("listing refs"))?;
+    let refs = repo.references_glob(&format!("{prefix}*")).map_err(git::Error::git("listing refs"))?;
     for found in refs.flatten() {
         let name = String::from_utf8_lossy(found.name_bytes()).into_owned();
-        out.extend(name.strip_prefix(git::LOG_PREFIX).and_then(|hex| hex.parse::<DeviceId>().ok()));
+        out.extend(name.strip_prefix(prefix).and_then(|hex| hex.parse::<DeviceId>().ok()));
     }
     out.sort();
     Ok(out)
+}
+
+fn mirror_of(device: &DeviceId) -> String {
+    format!("{}{device}", git::LOG_PREFIX)
 }
 
 /// An object's bytes, proven to be what its id says.
@@ -49,7 +57,7 @@ pub(crate) fn read(
     vault: &VaultId,
     device: &DeviceId,
 ) -> Result<(Vec<Mirrored>, Vec<String>), Error> {
-    let (found, mut wrong) = chunks(repo, device)?;
+    let (found, mut wrong) = chunks(repo, &mirror_of(device))?;
     let mut out = Vec::new();
     for (chunk, record) in found {
         let fits = record.header.vault == *vault && record.header.device == *device;
@@ -67,19 +75,26 @@ pub(crate) fn read(
 
 /// What the mirror of `device` holds that is sound, of whatever vault.
 pub(crate) fn sound(repo: &Repository, device: &DeviceId) -> Result<Vec<Record>, Error> {
-    let records = chunks(repo, device)?.0.into_iter().map(|(_, record)| record);
+    let records = chunks(repo, &mirror_of(device))?.0.into_iter().map(|(_, record)| record);
     let is_sound = |record: &Record| record.header.device == *device && record.verify_signature().is_ok();
     Ok(records.filter(is_sound).collect())
+}
+
+/// Every record that can be read of the mirror that a ref names, without payloads; nothing of it is proven.
+pub(crate) fn records_at(
+    repo: &Repository,
+    name: &str,
+) -> Result<impl Iterator<Item = Record> + use<>, Error> {
+    Ok(chunks(repo, name)?.0.into_iter().map(|(_, record)| record))
 }
 
 /// A record, after the name of the chunk it lies in.
 type Found = (String, Record);
 
-/// Every entry that can be read of the mirror of `device`, and what cannot.
-fn chunks(repo: &Repository, device: &DeviceId) -> Result<(Vec<Found>, Vec<String>), Error> {
-    let name = format!("{}{device}", git::LOG_PREFIX);
+/// Every entry that can be read of the mirror that a ref names, and what cannot.
+fn chunks(repo: &Repository, name: &str) -> Result<(Vec<Found>, Vec<String>), Error> {
     let (mut out, mut wrong) = (Vec::new(), Vec::new());
-    let tip = match git::read_ref(repo, &name) {
+    let tip = match git::read_ref(repo, name) {
         Ok(Some(tip)) => tip,
         Ok(None) => return Ok((out, wrong)),
         Err(e) => return Ok((out, vec![e.to_string()])),

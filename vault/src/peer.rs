@@ -73,6 +73,14 @@ impl Vault {
             peer.acknowledged =
                 row.get::<_, Option<Vec<u8>>>(2)?.map(|bytes| db::read_view(&bytes)).transpose()?;
         }
+        for (device, member) in &self.members().0 {
+            // Who goes on under another key listens where it did.
+            let now = self.members().now(device);
+            let addrs = member.became.and_then(|_| out.get(device)).map(|peer| peer.addrs.clone());
+            if let Some(addrs) = addrs.filter(|_| out.get(&now).is_none_or(|peer| peer.addrs.is_empty())) {
+                out.entry(now).or_default().addrs = addrs;
+            }
+        }
         Ok(out)
     }
 

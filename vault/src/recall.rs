@@ -73,6 +73,10 @@ impl Names {
                 Item::Event(
                     Event::DeviceAdded { device, name, .. } | Event::DeviceRenamed { device, name },
                 ) => self.devices.push((device, name)),
+                Item::Event(Event::DeviceRotated { device, .. }) => {
+                    let old = self.device(&record.header.device).map(str::to_owned);
+                    self.devices.extend(old.map(|name| (device, name)));
+                }
                 _ => {}
             }
         }

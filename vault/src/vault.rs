@@ -164,6 +164,7 @@ impl Vault {
 
     /// What is done once the database holds all of the log.
     pub(crate) fn ready(&mut self) -> Result<(), Error> {
+        self.follow()?;
         self.recall()?;
         self.recover()
     }

@@ -53,9 +53,12 @@ impl Sample {
         std::fs::write(a.join("sub/deep/b.txt"), "one\ntwo\nthree\n").unwrap();
         std::fs::write(a.join("sub/c.md"), "gone soon\n").unwrap();
         std::fs::write(a.join("picture.bin"), [0u8, 1, 2, 3, 255, 254]).unwrap();
-        let (mut one, absorbed) =
-            Vault::create(&a, &NewVault { name: Some("w".into()), device: Some("d0".into()) }, &mut quiet())
-                .unwrap();
+        let (mut one, absorbed) = Vault::create(
+            &a,
+            &NewVault { name: Some("w".into()), device: Some("d0".into()), phrase: None },
+            &mut quiet(),
+        )
+        .unwrap();
         one.finish(absorbed, &mut quiet()).unwrap();
         let keys = Keys::create(false).unwrap();
         one.admit(&keys.device.public(), "d1", &["write".to_owned()], None).unwrap();

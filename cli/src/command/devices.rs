@@ -1,7 +1,10 @@
 //! `aios devices`
 
 use aios_core::id::DeviceId;
+use aios_core::key::SecretKey;
 use aios_core::member::Member;
+use aios_sync::control::Client;
+use aios_sync::site::Site;
 use aios_vault::Vault;
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -10,10 +13,16 @@ use crate::args::{DevicesArgs, DevicesCommand};
 use crate::context::Context;
 use crate::error::CliError;
 use crate::exit::Exit;
+use crate::phrase;
 use crate::ui::{Style, Ui};
 
 /// Lists the members, or changes one.
 pub fn run(args: &DevicesArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliError> {
+    // Whoever is asked for words must not keep others from the vault meanwhile.
+    let root = root(args)?;
+    if matches!(args.command, Some(DevicesCommand::Rotate)) {
+        check_quiet(cx)?;
+    }
     let mut vault = cx.open()?;
     match &args.command {
         None => {}
@@ -21,7 +30,7 @@ pub fn run(args: &DevicesArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliErr
             let device = vault.find_member(name)?;
             vault.rename_device(&device, to)?;
         }
-        Some(DevicesCommand::Role { name, role }) => {
+        Some(DevicesCommand::Role { name, role, .. }) => {
             let device = vault.find_member(name)?;
             let operator = vault.members().0.get(&device).is_some_and(|member| member.operator.is_some());
             let roles = role.purpose().roles();
@@ -31,14 +40,29 @@ pub fn run(args: &DevicesArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliErr
                     "pair it anew with that role",
                 ));
             }
-            vault.change_roles(&device, &roles)?;
+            match &root {
+                None => vault.change_roles(&device, &roles)?,
+                Some(root) => vault.change_roles_as_root(&device, &roles, root)?,
+            }
         }
-        Some(DevicesCommand::Revoke { name }) => {
+        Some(DevicesCommand::Revoke { name, .. }) => {
             let device = vault.find_member(name)?;
-            vault.revoke_device(&device)?;
+            match &root {
+                None => vault.revoke_device(&device)?,
+                Some(root) => vault.revoke_device_as_root(&device, root)?,
+            }
             ui.note(format!(
                 "{name} is revoked. It keeps the files it has: change the passwords and keys that lie on it. \
                  The others learn of it when they sync."
+            ));
+        }
+        Some(DevicesCommand::Rotate) => {
+            let old = vault.device();
+            let new = vault.rotate()?;
+            ui.note(format!(
+                "this device, {} until now, is {} from now on; what lay elsewhere with the old keys is of no more use",
+                old.short(8),
+                new.short(8)
             ));
         }
         Some(DevicesCommand::Adopt { name }) => {
@@ -56,6 +80,29 @@ pub fn run(args: &DevicesArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliErr
     Ok(Exit::Done)
 }
 
+/// A daemon listens under the old key, and would go on to.
+fn check_quiet(cx: &Context) -> Result<(), CliError> {
+    match Client::connect(Site::find(cx.dir())?.folder()) {
+        None => Ok(()),
+        Some(_) => Err(CliError::failed(
+            "`aios up` runs here under the old key",
+            "end it, and start it again after this",
+        )),
+    }
+}
+
+/// The root key, where the recovery phrase is to sign.
+fn root(args: &DevicesArgs) -> Result<Option<SecretKey>, CliError> {
+    let by = match &args.command {
+        Some(DevicesCommand::Revoke { by, .. } | DevicesCommand::Role { by, .. }) => by,
+        _ => return Ok(None),
+    };
+    match by.phrase || by.phrase_file.is_some() {
+        true => Ok(Some(phrase::read(by.phrase_file.as_deref())?.root_key())),
+        false => Ok(None),
+    }
+}
+
 fn list(vault: &Vault, ui: &mut Ui) -> Result<(), CliError> {
     let peers = vault.peers()?;
     let mut rows: Vec<Value> = Vec::new();
@@ -66,7 +113,7 @@ fn list(vault: &Vault, ui: &mut Ui) -> Result<(), CliError> {
         let time = |ms: u64| Timestamp::from_millisecond(ms as i64).ok().map(|time| time.to_string());
         rows.push(json!({
             "id": device, "name": member.name, "roles": member.roles,
-            "added": time(member.time), "revoked": member.revoked.and_then(|revoked| time(revoked.time)),
+            "added": time(member.time), "became": member.became, "revoked": member.revoked.and_then(|revoked| time(revoked.time)),
             "last_seen": seen.and_then(time),
         }));
         ui.line(describe(vault, device, member, seen.and_then(time), ui))?;
@@ -78,8 +125,11 @@ fn list(vault: &Vault, ui: &mut Ui) -> Result<(), CliError> {
 }
 
 fn describe(vault: &Vault, device: &DeviceId, member: &Member, seen: Option<String>, ui: &Ui) -> String {
-    let Member { name, roles, revoked, .. } = member;
+    let Member { name, roles, revoked, became, .. } = member;
     let when = match (revoked, *device == vault.device(), seen) {
+        _ if became.is_some() => {
+            format!("goes on as {}", vault.members().now(device).short(8))
+        }
         (Some(revoked), own, _) => {
             let this = if own { "this device, " } else { "" };
             format!("{this}revoked by {}", vault.members().name(&revoked.place.device))

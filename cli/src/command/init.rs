@@ -8,6 +8,7 @@ use aios_vault::nested;
 use serde_json::json;
 
 use crate::args::InitArgs;
+use crate::command::recovery;
 use crate::context::Context;
 use crate::error::CliError;
 use crate::exit::Exit;
@@ -20,7 +21,8 @@ pub fn run(args: &InitArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliError>
         Some(base) => base.join(&args.dir),
         None => args.dir.clone(),
     };
-    let new = NewVault { name: args.name.clone(), device: args.device.clone() };
+    let phrase = recovery::new()?;
+    let new = NewVault { name: args.name.clone(), device: args.device.clone(), phrase: Some(phrase.clone()) };
     let outer = around(&dir, args.hand_over)?;
     if args.hand_over && dir.join(".aios/replica.json").is_file() {
         return hand_over(&dir, outer, ui);
@@ -28,6 +30,7 @@ pub fn run(args: &InitArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliError>
     let branch = branch_before(&dir);
     let of_another = published_by_a_vault(&dir);
     let (mut vault, absorbed) = Vault::create(&dir, &new, &mut ui.progress())?;
+    recovery::show(&phrase, ui)?;
     let round = vault.finish(absorbed, &mut ui.progress())?;
     let exit = report::round(ui, &mut vault, &round)?;
     let files = round.absorbed.changed.iter().filter(|change| change.change == "added").count();
@@ -38,6 +41,7 @@ pub fn run(args: &InitArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliError>
             "device": vault.device(),
             "head": head,
             "files": files,
+            "phrase": phrase.words(),
             "problems": round.problems().collect::<Vec<_>>(),
         }))?;
     }

@@ -18,6 +18,8 @@ mod man;
 mod pair;
 mod policy;
 mod rebuild;
+mod recover;
+mod recovery;
 mod relay;
 mod remote;
 mod restore;
@@ -57,6 +59,8 @@ pub fn run(command: &Command, cx: &Context, ui: &mut Ui) -> Result<Exit, CliErro
         Command::Import(args) => import::run(args, cx, ui),
         Command::Pair(args) => pair::run(args, cx, ui),
         Command::Join(args) => join::run(args, cx, ui),
+        Command::Recover(args) => recover::run(args, cx, ui),
+        Command::Recovery(args) => recovery::run(args, cx, ui),
         Command::Sync(args) => sync::run(args, cx, ui),
         Command::Up(args) => up::run(args, cx, ui),
         Command::Worker(args) => up::run_worker(args, cx, ui),

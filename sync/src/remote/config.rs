@@ -36,6 +36,21 @@ pub struct Remote {
     pub allowed: BTreeSet<String>,
 }
 
+impl Remote {
+    /// A remote at `url`, for somebody who has no vault yet. What it is follows from `url` unless `kind` says so.
+    ///
+    /// # Errors
+    /// Why it cannot be one.
+    pub fn anywhere(name: &str, url: &str, kind: Option<Kind>) -> Result<Remote, RemoteError> {
+        let kind = kind.unwrap_or_else(|| kind_of(url));
+        let url = match kind {
+            Kind::Git if is_address(url) => checked_address(url)?,
+            _ => text_of(&existing(url, kind)?)?,
+        };
+        Ok(Remote { name: name.to_owned(), kind, url, allowed: BTreeSet::new() })
+    }
+}
+
 /// The remotes of a device, as `.aios/remotes.json` has them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Remotes {
@@ -145,9 +160,7 @@ impl Remotes {
     }
 
     fn checked_path(&self, url: &str, kind: Kind) -> Result<String, RemoteError> {
-        let given = Path::new(url);
-        let there = std::fs::canonicalize(given);
-        let path = there.map_err(|_| RemoteError::Nothing(plain(given)))?;
+        let path = existing(url, kind)?;
         let root = std::fs::canonicalize(&self.root).unwrap_or_else(|_| self.root.clone());
         if path.starts_with(&root) {
             return Err(RemoteError::Inside(path));
@@ -155,15 +168,26 @@ impl Remotes {
         if root.starts_with(&path) {
             return Err(RemoteError::Around(path));
         }
-        if !path.is_dir() {
-            return Err(RemoteError::Nothing(path));
-        }
-        // A folder with a clone in it is meant as a repository, and cannot be pushed to.
-        if (kind == Kind::Git || path.join(".git").exists()) && !is_bare(&path) {
-            return Err(RemoteError::NotBare(path));
-        }
-        path.to_str().map(str::to_owned).ok_or_else(|| RemoteError::Address(path.display().to_string()))
+        text_of(&path)
     }
+}
+
+/// The folder at `url`, if it is one of that kind.
+fn existing(url: &str, kind: Kind) -> Result<PathBuf, RemoteError> {
+    let given = Path::new(url);
+    let path = std::fs::canonicalize(given).map_err(|_| RemoteError::Nothing(plain(given)))?;
+    if !path.is_dir() {
+        return Err(RemoteError::Nothing(path));
+    }
+    // A folder with a clone in it is meant as a repository, and cannot be pushed to.
+    if (kind == Kind::Git || path.join(".git").exists()) && !is_bare(&path) {
+        return Err(RemoteError::NotBare(path));
+    }
+    Ok(path)
+}
+
+fn text_of(path: &Path) -> Result<String, RemoteError> {
+    path.to_str().map(str::to_owned).ok_or_else(|| RemoteError::Address(path.display().to_string()))
 }
 
 fn path(root: &Path) -> PathBuf {

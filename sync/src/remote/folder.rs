@@ -11,6 +11,7 @@ use aios_core::id::{ContentHash, DeviceId, GitId};
 use aios_core::record::Record;
 use aios_vault::apart::{Given, Named};
 use aios_vault::disk::durable;
+use aios_vault::recovery::Search;
 
 use super::chunk::{self, Name};
 use super::pull::{Reader, Run, Shelf, Unread, gaps};
@@ -59,6 +60,42 @@ pub fn sync(site: &Site, remote: &Remote, allow: bool, report: &mut RouteReport)
     }
 }
 
+/// Takes in what the folder of `remote` holds, and gives nothing. Says what was not used.
+///
+/// # Errors
+/// What stopped it. What came before that stays.
+pub fn take(site: &Site, remote: &Remote) -> Result<Vec<Skipped>, RemoteError> {
+    let home = Home::find(site, Path::new(&remote.url), false)?;
+    let mut report = RouteReport::default();
+    let listing = home.list(&mut report.skipped)?;
+    let mut reader = Reader::new(&listing, site.keeper(), site.vault(), Default::default());
+    reader.pull()?;
+    home.take_apart(site, &listing, &mut report)?;
+    report.skipped.extend(reader.all_skipped());
+    Ok(report.skipped)
+}
+
+/// Looks through the records of all vaults that a folder carries.
+///
+/// # Errors
+/// When it is not there, or cannot be read.
+pub fn search(base: &Path, search: &mut Search) -> Result<(), RemoteError> {
+    if !base.is_dir() {
+        return Err(RemoteError::Nothing(base.to_owned()));
+    }
+    for (name, _) in names(base)?.into_iter().filter(|(name, _)| name.starts_with("aios-")) {
+        let home = Home { root: base.join(name), part: String::new() };
+        let listing = home.list(&mut Vec::new())?;
+        for run in listing.runs() {
+            // What is torn or lies is named once the vault is known.
+            for record in listing.read(run).unwrap_or_default() {
+                search.look(&record);
+            }
+        }
+    }
+    Ok(())
+}
+
 impl Home {
     fn find(site: &Site, base: &Path, known: bool) -> Result<Home, RemoteError> {
         if !base.is_dir() {
@@ -102,13 +139,7 @@ impl Home {
             return Err(RemoteError::Secrets(report.secrets.len()));
         }
         let proven = reader.prove(&view)?;
-        report.skipped.extend(reader.skipped());
-        if let Some(place) = reader.waiting() {
-            report.skipped.push(Skipped {
-                what: format!("record {} of {}", place.seq, place.device.short(8)),
-                why: "it waits: what it rests on is not there, or its clock is more than a day ahead".into(),
-            });
-        }
+        report.skipped.extend(reader.all_skipped());
         state.proven = reader.proven();
         // What records name goes first: who has a record can have its bytes.
         self.give_apart(site, &listing, state)?;

@@ -18,7 +18,10 @@ use crate::session::blocking;
 use crate::site::Site;
 
 const MAIN: &str = "refs/heads/main";
-const LOG: &str = "refs/aios/log/";
+/// Where mirrors of logs lie.
+pub(crate) const LOG: &str = "refs/aios/log/";
+/// Where what is looked at once is put, in a repository that is no vault's.
+pub(crate) const SCRATCH: &str = "refs/look/";
 /// How often a push is tried again because somebody was faster, or reads back as something else.
 const TRIES: usize = 8;
 
@@ -107,6 +110,27 @@ pub async fn sync(
     })
 }
 
+/// Takes in what the repository of `remote` holds, and gives nothing. Says what was not used.
+///
+/// # Errors
+/// What stopped it. What came before that stays.
+pub async fn take(site: &Site, remote: &Remote) -> Result<Vec<Skipped>, RemoteError> {
+    let git = Program::new(site.keeper().root(), &remote.url);
+    let refs = git.refs().await?;
+    git.fetch(refs.keys(), &prefix(&remote.name)).await?;
+    let (site, name) = (site.clone(), remote.name.clone());
+    let work = tokio::task::spawn_blocking(move || {
+        let mut skipped = Vec::new();
+        let shelf = Fetched::of(site.keeper(), &name, &mut skipped)?;
+        let mut reader = Reader::new(&shelf, site.keeper(), site.vault(), BTreeSet::new());
+        reader.pull()?;
+        site.keeper().work(|vault| vault.adopt_histories())?;
+        skipped.extend(reader.all_skipped());
+        Ok(skipped)
+    });
+    work.await.map_err(|e| RemoteError::Absent(format!("the work was cut short: {e}")))?
+}
+
 /// What was fetched of a remote, by the names that it has there.
 async fn fetched(site: &Site, name: &str) -> Result<BTreeMap<String, GitId>, RemoteError> {
     let (here, prefix) = (site.clone(), prefix(name));
@@ -161,13 +185,7 @@ fn look(
     state.main = theirs.or(before);
     report.secrets = secret::check(site, remote, &mut state, head, allow)?;
     let proven = reader.prove(&view)?;
-    report.skipped.extend(reader.skipped());
-    if let Some(place) = reader.waiting() {
-        report.skipped.push(Skipped {
-            what: format!("record {} of {}", place.seq, place.device.short(8)),
-            why: "it waits: what it rests on is not there, or its clock is more than a day ahead".into(),
-        });
-    }
+    report.skipped.extend(reader.all_skipped());
     state.proven = reader.proven();
     let plan = plan(keeper, refs, head, &view, &proven, |device| reader.goes_beyond(device, &view))?;
     Ok(Looked { plan, state, report })

@@ -215,6 +215,22 @@ pub struct RouteReport {
     pub error: Option<RemoteError>,
 }
 
+/// Takes in what a remote holds, and gives nothing: for a device that is no member yet. Says what was not used.
+///
+/// # Errors
+/// What stopped it. What came before that stays.
+pub async fn take(site: &Site, remote: &Remote) -> Result<Vec<Skipped>, RemoteError> {
+    let _alone = site.alone().await;
+    match remote.kind {
+        Kind::Folder => {
+            let (site, remote) = (site.clone(), remote.clone());
+            let work = tokio::task::spawn_blocking(move || folder::take(&site, &remote));
+            work.await.map_err(|e| RemoteError::Absent(format!("the work was cut short: {e}")))?
+        }
+        Kind::Git => git::take(site, remote).await,
+    }
+}
+
 /// Exchanges with one remote, in `total` time. `allow` lets what looks like a secret be published, now and later.
 pub async fn sync(site: &Site, remote: &Remote, allow: bool, total: Duration) -> RouteReport {
     let mut report = RouteReport::default();

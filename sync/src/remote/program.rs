@@ -113,6 +113,18 @@ impl Program {
         std::fs::read_to_string(config).is_ok_and(|text| text.to_lowercase().contains("sshcommand"))
     }
 
+    /// Makes a bare repository of the folder.
+    ///
+    /// # Errors
+    /// When git is not here, or says no.
+    pub async fn init(&self) -> Result<(), RemoteError> {
+        let said = self.run(["init", "--quiet", "--bare"]).await?;
+        match said.ok {
+            true => Ok(()),
+            false => Err(self.failed(&said.err)),
+        }
+    }
+
     /// The refs of the remote.
     ///
     /// # Errors

@@ -234,14 +234,14 @@ impl<'s, S: Shelf> Reader<'s, S> {
         self.alien
     }
 
-    /// A record that is there and could not enter, if there is one.
-    pub fn waiting(&self) -> Option<Place> {
-        self.waiting.first().copied()
-    }
-
-    /// What was not used, and why.
-    pub fn skipped(&self) -> impl Iterator<Item = Skipped> + '_ {
-        self.left_out.iter().map(|(run, (why, _))| Skipped { what: run.name.clone(), why: why.clone() })
+    /// What was not used and why, and the first record that is there and could not enter.
+    pub fn all_skipped(&self) -> impl Iterator<Item = Skipped> + '_ {
+        let waiting = self.waiting.first().map(|place| Skipped {
+            what: format!("record {} of {}", place.seq, place.device.short(8)),
+            why: "it waits: what it rests on is not there, or its clock is more than a day ahead".into(),
+        });
+        let left_out = self.left_out.iter();
+        left_out.map(|(run, (why, _))| Skipped { what: run.name.clone(), why: why.clone() }).chain(waiting)
     }
 }
 

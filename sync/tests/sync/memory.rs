@@ -86,7 +86,7 @@ impl Memory {
 
     /// A vault made by device 1.
     pub fn first() -> Self {
-        let vault = VaultId::of(&key(1).public(), "nonce");
+        let vault = VaultId::of(&key(1).public(), "nonce", None);
         let mut first = Self::empty(vault, key(1));
         let event = Event::VaultCreated {
             name: "acme".into(),
@@ -94,6 +94,7 @@ impl Memory {
             device_name: "laptop".into(),
             operator: key(101).public(),
             roles: vec!["write".into()],
+            root: None,
         };
         first.author(vec![Item::Event(event)], vec![]);
         first
@@ -212,7 +213,7 @@ impl State {
         for item in &body.items {
             match item {
                 Item::Event(Event::VaultCreated { nonce, device_name, .. })
-                    if VaultId::of(&author, nonce) == self.vault =>
+                    if VaultId::of(&author, nonce, None) == self.vault =>
                 {
                     self.members.insert(author, device_name.clone());
                 }
@@ -419,7 +420,7 @@ impl Replica for Memory {
             return Ok(());
         }
         let (vault, by) = (self.vault(), key(101));
-        let sig = by.sign_member(&MemberStatement { vault: &vault, device, name, roles, operator });
+        let sig = by.sign_statement(&MemberStatement { vault: &vault, device, name, roles, operator });
         let event = Event::DeviceAdded {
             device: *device,
             name: name.into(),

@@ -32,7 +32,7 @@ impl World {
             self.devices[n].upkeep.came();
         }
         self.devices[n].upkeep.tick(now);
-        while let Some(act) = self.devices[n].upkeep.next() {
+        while let Some(act) = self.devices[n].upkeep.act() {
             self.act(n, act);
         }
     }

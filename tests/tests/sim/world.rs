@@ -212,7 +212,7 @@ impl World {
         seeded::set_clock(BEGIN);
         let count = [2, 2, 3, 3, 3, 4][chance.below(6)];
         let weather = Weather::new(&mut chance);
-        let new = NewVault { name: Some("w".into()), device: Some("d0".into()) };
+        let new = NewVault { name: Some("w".into()), device: Some("d0".into()), ..NewVault::default() };
         let (mut first, absorbed) =
             Vault::create(&dir.path().join("d0"), &new, &mut quiet()).expect("a vault");
         first.finish(absorbed, &mut quiet()).expect("a round");

@@ -7,6 +7,7 @@ use aios_core::frontier::View;
 use aios_core::id::DeviceId;
 use aios_core::record::Record;
 
+use super::recovery::{phrase, recover};
 use super::{World, files_of, quiet};
 use crate::absorb::{AbsorbOptions, Absorbed};
 use crate::error::Error;
@@ -15,38 +16,38 @@ use crate::vault::Vault;
 /// Orders of delivery tried for each case.
 const ORDERS: u64 = 6;
 
-fn id(world: &World, n: usize) -> DeviceId {
+pub(super) fn id(world: &World, n: usize) -> DeviceId {
     world.replicas[n].device()
 }
 
-fn write(world: &World, n: usize, path: &str, text: &str) {
+pub(super) fn write(world: &World, n: usize, path: &str, text: &str) {
     std::fs::write(world.root(n).join(path), text).unwrap();
 }
 
-fn read(world: &World, n: usize, path: &str) -> Option<String> {
+pub(super) fn read(world: &World, n: usize, path: &str) -> Option<String> {
     std::fs::read_to_string(world.root(n).join(path)).ok()
 }
 
 /// Saves a file on a device and takes it in.
-fn save(world: &mut World, n: usize, path: &str, text: &str) {
+pub(super) fn save(world: &mut World, n: usize, path: &str, text: &str) {
     write(world, n, path, text);
     world.commit(n);
 }
 
 /// Hands all of one log over, and writes what came of it.
-fn hand(world: &mut World, from: usize, to: usize) {
+pub(super) fn hand(world: &mut World, from: usize, to: usize) {
     while world.deliver(from, to, 1 << 20) > 0 {}
     world.commit_if_member(to);
 }
 
-fn revoke(world: &mut World, by: usize, n: usize) {
+pub(super) fn revoke(world: &mut World, by: usize, n: usize) {
     let device = id(world, n);
     world.replicas[by].revoke_device(&device).unwrap();
     world.commit_if_member(by);
 }
 
 impl World {
-    fn commit_if_member(&mut self, n: usize) {
+    pub(super) fn commit_if_member(&mut self, n: usize) {
         match self.replicas[n].commit(&AbsorbOptions::default(), &mut quiet()) {
             Ok(_) => {}
             // Nothing is taken in and nothing written; what counts is shown in the tables all the same.
@@ -58,7 +59,7 @@ impl World {
     }
 
     /// Everything goes everywhere, to revoked devices too.
-    fn everywhere(&mut self) {
+    pub(super) fn everywhere(&mut self) {
         let count = self.replicas.len();
         for _ in 0..6 {
             for from in 0..count {
@@ -73,12 +74,12 @@ impl World {
         self.replicas[n].members().present().map(|(_, member)| member.name.clone()).collect()
     }
 
-    fn present(&self) -> BTreeSet<String> {
+    pub(super) fn present(&self) -> BTreeSet<String> {
         self.names(0).into_iter().collect()
     }
 
     /// All have the same; a device that hears of all in any order has it too; nothing is found wrong.
-    fn agree(&mut self) {
+    pub(super) fn agree(&mut self) {
         self.everywhere();
         let state = self.replicas[0].state().unwrap();
         let members = self.replicas[0].members().clone();
@@ -161,7 +162,7 @@ fn read_by_another(root: &std::path::Path) -> Option<String> {
     answer["head"].as_str().map(str::to_owned)
 }
 
-fn names(list: &[&str]) -> BTreeSet<String> {
+pub(super) fn names(list: &[&str]) -> BTreeSet<String> {
     list.iter().map(|name| (*name).to_owned()).collect()
 }
 
@@ -444,6 +445,12 @@ fn a_copy_that_may_not_let_itself_in_says_so() {
     assert_eq!(std::fs::read_to_string(twin.join("c.md")).unwrap(), "in the copy\n");
 }
 
+/// The same, and where it lies now.
+pub(super) fn copy_of(from: &std::path::Path, to: &std::path::Path) -> std::path::PathBuf {
+    copy(from, to);
+    to.to_owned()
+}
+
 /// Numbers that a seed gives.
 struct Chance(u64);
 
@@ -459,7 +466,7 @@ impl Chance {
 /// One step of somebody who does not know what the others do.
 fn step(world: &mut World, chance: &mut Chance, count: usize) {
     let (n, other) = (chance.below(world.replicas.len()), chance.below(world.replicas.len()));
-    match chance.below(16) {
+    match chance.below(19) {
         0..5 => {
             let path = ["a.md", "b.md", "c.md"][chance.below(3)];
             let text = read(world, n, path).unwrap_or_default();
@@ -493,6 +500,12 @@ fn step(world: &mut World, chance: &mut Chance, count: usize) {
             let device = id(world, other);
             let _ = world.replicas[n].adopt_device(&device);
         }
+        16 => _ = world.replicas[n].rotate(),
+        17 => {
+            let device = id(world, other);
+            let _ = world.replicas[n].revoke_device_as_root(&device, &phrase(1).root_key());
+        }
+        18 if world.replicas.len() < 6 => _ = recover(world, n, &phrase(1)),
         _ => world.restart(n),
     }
 }
@@ -505,7 +518,9 @@ fn whatever_happens_all_end_the_same() {
         println!("seed {seed}");
         let mut chance = Chance((seed as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
         let mut world = World::seeded_equals(4, seed as u64);
-        for count in 0..40 {
+        world.replicas[0].name_root(&phrase(1).root_key()).unwrap();
+        world.sync();
+        for count in 0..50 {
             step(&mut world, &mut chance, count);
         }
         world.agree();

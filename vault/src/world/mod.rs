@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use aios_core::event::Event;
 use aios_core::item::{Bytes, Item};
 use aios_core::key::MemberStatement;
+use aios_core::phrase::Phrase;
 use aios_core::record::Record;
 
 use crate::absorb::AbsorbOptions;
@@ -20,6 +21,8 @@ mod members;
 mod oracle;
 mod page;
 mod random;
+mod recovery;
+mod rotate;
 
 /// Replicas of one vault.
 pub(crate) struct World {
@@ -77,9 +80,21 @@ impl World {
     }
 
     fn with_roles(dir: tempfile::TempDir, count: usize, roles: &[&str]) -> World {
+        World::with_phrase(dir, count, roles, None)
+    }
+
+    /// As [`World::of_equals`], with a recovery phrase.
+    pub fn of_equals_with(count: usize, phrase: &Phrase) -> World {
+        let base = base();
+        keys::use_data_dir(&base.join(format!("aios-keys-{}", std::process::id())));
+        let dir = tempfile::Builder::new().prefix("aios-world-").tempdir_in(base).unwrap();
+        World::with_phrase(dir, count, &MAKER_ROLES, Some(phrase.clone()))
+    }
+
+    fn with_phrase(dir: tempfile::TempDir, count: usize, roles: &[&str], phrase: Option<Phrase>) -> World {
         let (mut first, absorbed) = Vault::create(
             &dir.path().join("d0"),
-            &NewVault { name: Some("w".into()), device: Some("d0".into()) },
+            &NewVault { name: Some("w".into()), device: Some("d0".into()), phrase },
             &mut quiet(),
         )
         .unwrap();
@@ -106,7 +121,7 @@ impl World {
             operator: Some(&operator),
         };
         let signer = self.replicas[0].operator().unwrap().unwrap();
-        let sig = Bytes(signer.sign_member(&statement).to_vec());
+        let sig = Bytes(signer.sign_statement(&statement).to_vec());
         let event =
             Event::DeviceAdded { device, name, roles, operator: Some(operator), sig, by: signer.public() };
         let mut draft = Draft::operator("pair");

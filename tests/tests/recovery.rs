@@ -1,0 +1,119 @@
+//! Coming back with the recovery phrase, as processes of the program: from a stick and from a bare git repository.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use aios_tests::device::{Device, agree, pair};
+use serde_json::Value;
+
+/// A new vault on a laptop, and a file with its phrase.
+fn vault(dir: &Path, files: &[(&str, &[u8])]) -> (Device, PathBuf) {
+    let laptop = Device::new(dir, "laptop");
+    laptop.write(files);
+    let made = laptop.json(&["init", &laptop.root.to_string_lossy(), "--name", "Acme", "--device", "laptop"]);
+    let phrase = made["phrase"].as_str().unwrap();
+    assert_eq!(phrase.split(' ').count(), 12, "{phrase}");
+    let paper = dir.join("paper");
+    std::fs::write(&paper, format!("  {}\n", phrase.replace(' ', "\n").to_uppercase())).unwrap();
+    (laptop, paper)
+}
+
+fn bare(dir: &Path) -> String {
+    let path = dir.join("hub.git");
+    let made = Command::new("git").args(["init", "-q", "--bare", "-b", "main"]).arg(&path).status();
+    assert!(made.unwrap().success());
+    path.to_string_lossy().into_owned()
+}
+
+fn text(path: &Path) -> String {
+    path.to_string_lossy().into_owned()
+}
+
+fn recover(device: &Device, from: &str, paper: &Path, name: &str) -> Value {
+    let root = text(&device.root);
+    device.json(&["recover", &root, "--from", from, "--phrase-file", &text(paper), "--device", name])
+}
+
+#[test]
+fn a_vault_comes_back_from_a_bare_repository() {
+    let dir = tempfile::tempdir().unwrap();
+    let blob: Vec<u8> = (0..40_000u32).flat_map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()).collect();
+    let (laptop, paper) = vault(dir.path(), &[("a.md", b"one\n"), ("scan.pdf", &blob)]);
+    let phone = Device::new(dir.path(), "phone");
+    pair(&laptop, &phone, "phone", "phone");
+    let hub = bare(dir.path());
+    for device in [&laptop, &phone] {
+        device.json(&["remote", "add", "hub", &hub]);
+        device.write(&[("a.md", format!("one\n{}\n", device.root.display()).as_bytes())]);
+        device.json(&["sync", "--peer", "hub"]);
+    }
+    // The laptop is stolen: it revokes the phone, and nobody hears of it yet.
+    laptop.json(&["devices", "revoke", "phone"]);
+
+    let desk = Device::new(dir.path(), "desk");
+    let report = recover(&desk, &hub, &paper, "desk");
+    assert_eq!(report["vault_name"], "Acme");
+    assert_eq!(report["members"].as_array().unwrap().len(), 2, "{report}");
+    assert_eq!(std::fs::read(desk.root.join("scan.pdf")).unwrap(), blob);
+    // The same once more changes nothing.
+    let again = recover(&desk, &hub, &paper, "desk");
+    assert_eq!((&again["device"], &again["head"]), (&report["device"], &report["head"]));
+
+    phone.json(&["sync", "--peer", "hub"]);
+    phone.fails(&["devices", "revoke", "laptop"], 2);
+    phone.json(&["devices", "revoke", "laptop", "--phrase-file", &text(&paper)]);
+    desk.write(&[("b.md", b"on the new one\n")]);
+    for device in [&desk, &phone, &desk] {
+        device.json(&[
+            "sync",
+            "--peer",
+            if std::ptr::eq(device, &raw const desk) { "origin" } else { "hub" },
+        ]);
+    }
+    // What the thief said comes too late.
+    assert!(laptop.run(&["sync", "--peer", "hub"]).status.code().is_some());
+    assert!(laptop.fails(&["commit"], 1).contains("was revoked by phone"));
+    desk.json(&["sync", "--peer", "origin"]);
+    phone.json(&["sync", "--peer", "hub"]);
+    agree(&[&desk, &phone]);
+    let members = desk.json(&["status"])["peers"].clone();
+    assert_eq!(members.as_array().unwrap().len(), 1, "{members}");
+    assert_eq!(members[0]["name"], "phone");
+}
+
+#[test]
+fn wrong_words_and_wrong_places_are_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let (laptop, paper) = vault(dir.path(), &[("a.md", b"one\n")]);
+    let stick = dir.path().join("stick");
+    std::fs::create_dir(&stick).unwrap();
+    let (stick, root) = (text(&stick), text(&dir.path().join("desk")));
+    let desk = Device::new(dir.path(), "desk");
+    let asked = |from: &str, words: &str, code: i32| {
+        let file = dir.path().join("words");
+        std::fs::write(&file, words).unwrap();
+        let said = desk.fails(&["recover", &root, "--from", from, "--phrase-file", &text(&file)], code);
+        assert!(!desk.root.exists(), "nothing is made");
+        said
+    };
+    let right = std::fs::read_to_string(&paper).unwrap();
+    assert!(asked(&stick, &right, 1).contains("there is no vault"));
+    assert!(asked(&bare(dir.path()), &right, 1).contains("there is no vault"));
+    laptop.json(&["remote", "add", "stick", &stick]);
+    laptop.json(&["sync", "--peer", "stick"]);
+    assert!(asked(&stick, "one two three", 2).contains("has 12 words, not 3"));
+    let words: Vec<&str> = right.split_whitespace().collect();
+    let slip = [&["abandn"], &words[1..]].concat().join(" ");
+    assert!(asked(&stick, &slip, 2).contains("word 1 "));
+    let other = "legal winner thank year wave sausage worth useful legal winner thank yellow";
+    assert!(asked(&stick, other, 1).contains("not the one of this vault"));
+    let swapped = "winner legal thank year wave sausage worth useful legal winner thank yellow";
+    assert!(asked(&stick, swapped, 2).contains("do not fit together"));
+    assert!(asked(&text(&dir.path().join("nothing")), &right, 1).contains("there is no folder"));
+    assert_eq!(recover(&desk, &stick, &paper, "desk")["files"], 1);
+    // Another phrase on the laptop, and the first goes on to hold.
+    laptop.json(&["recovery", "new"]);
+    assert_eq!(laptop.json(&["recovery"])["phrases"].as_array().unwrap().len(), 2);
+    assert_eq!(laptop.json(&["recovery", "check", "--phrase-file", &text(&paper)])["ok"], true);
+    assert!(desk.fails(&["recovery", "new"], 2).contains("laptop"));
+}
