@@ -127,6 +127,11 @@ impl Device {
         self.command(args).output().expect("aios runs")
     }
 
+    /// The same with a plan of faults (`aios_vault::disk::fault`).
+    pub fn run_under(&self, plan: &str, args: &[&str]) -> Output {
+        self.command(args).env("AIOS_FAULT", plan).output().expect("aios runs")
+    }
+
     /// Runs a command that must succeed, and gives its report.
     pub fn json(&self, args: &[&str]) -> Value {
         let out = self.run(&[args, &["--json"]].concat());

@@ -62,6 +62,8 @@ fn a_vault_comes_back_from_a_bare_repository() {
     phone.json(&["sync", "--peer", "hub"]);
     phone.fails(&["devices", "revoke", "laptop"], 2);
     phone.json(&["devices", "revoke", "laptop", "--phrase-file", &text(&paper)]);
+    phone.json(&["devices", "role", "phone", "laptop", "--phrase-file", &text(&paper)]);
+    assert_eq!(phone.json(&["status"])["device"]["roles"].as_array().unwrap().len(), 6);
     desk.write(&[("b.md", b"on the new one\n")]);
     for device in [&desk, &phone, &desk] {
         device.json(&[
@@ -79,6 +81,40 @@ fn a_vault_comes_back_from_a_bare_repository() {
     let members = desk.json(&["status"])["peers"].clone();
     assert_eq!(members.as_array().unwrap().len(), 1, "{members}");
     assert_eq!(members[0]["name"], "phone");
+}
+
+/// How many points lie between two at which it is killed.
+const STRIDE: usize = 9;
+
+#[test]
+fn a_recovery_that_is_killed_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let (laptop, paper) = vault(dir.path(), &[("a.md", b"one\n"), ("in/b.md", b"two\n")]);
+    let stick = dir.path().join("stick");
+    std::fs::create_dir(&stick).unwrap();
+    laptop.json(&["remote", "add", "stick", &text(&stick)]);
+    laptop.json(&["sync", "--peer", "stick"]);
+    let mut point = 1;
+    loop {
+        let own = dir.path().join(format!("stick-{point}"));
+        let copied = Command::new("cp").arg("-a").arg(&stick).arg(&own).status();
+        assert!(copied.unwrap().success());
+        let desk = Device::new(dir.path(), &format!("desk-{point}"));
+        let (root, from, paper) = (text(&desk.root), text(&own), text(&paper));
+        let args = ["recover", &root, "--from", &from, "--phrase-file", &paper, "--device", "desk"];
+        let killed = desk.run_under(&format!("*=crash@{point}"), &args);
+        let report = desk.json(&args);
+        assert_eq!(report["name"], "desk", "killed at {point}");
+        assert_eq!(report["problems"].as_array().unwrap().len(), 0, "killed at {point}: {report}");
+        assert_eq!((desk.read("a.md"), desk.read("in/b.md")), ("one\n".into(), "two\n".into()));
+        assert_eq!(desk.json(&["devices"]).as_array().unwrap().len(), 2, "killed at {point}");
+        if killed.status.success() {
+            assert!(point > 5 * STRIDE, "{point}");
+            agree(&[&desk]);
+            return;
+        }
+        point += STRIDE;
+    }
 }
 
 #[test]
