@@ -102,6 +102,7 @@ impl Vault {
         }
         let repo = git2::Repository::open(self.root()).map_err(git_error)?;
         let point = self.point(&heads, &mut git::Loose::new(&repo, false)?)?;
+        git::sync(&repo)?;
         // A message can be copied: only the commit that those records give is theirs.
         Ok(point.filter(|point| point.commit == commit).map(|point| point.view))
     }
@@ -149,18 +150,21 @@ impl Vault {
             None => 0,
         };
         let repo = git2::Repository::open(self.root()).map_err(git_error)?;
-        match items >= BULK {
+        let point = match items >= BULK {
             true => {
                 let mut bulk = git::Bulk::new(&repo, LEVEL)?;
                 let point = self.project_into(&waiting, &heads, &mut bulk, progress)?;
                 bulk.finish(false)?;
-                Ok(point)
+                point
             }
             false => {
                 let mut loose = git::Loose::new(&repo, false)?;
-                self.project_into(&waiting, &heads, &mut loose, progress)
+                self.project_into(&waiting, &heads, &mut loose, progress)?
             }
-        }
+        };
+        // The database names these objects once it is committed, whether a branch does or not (I9).
+        git::sync(&repo)?;
+        Ok(point)
     }
 
     pub(crate) fn project_into(

@@ -30,7 +30,7 @@ fn unsynced() -> MutexGuard<'static, Unsynced> {
 }
 
 /// Makes all that was written below `git` before durable. Another repository's files are its own writer's to sync.
-fn sync_all(git: &Path) -> Result<(), Error> {
+pub(super) fn sync_all(git: &Path) -> Result<(), Error> {
     if planted(Bug::GitUnsynced) {
         return Ok(());
     }

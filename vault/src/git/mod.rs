@@ -29,6 +29,14 @@ pub use tree::{Change, Diff, Entry, TREE, diff_trees, edit_tree, entries, file_m
 use git2::{ObjectType, Oid};
 use std::path::PathBuf;
 
+/// Makes durable what was written to a repository: before anything that lasts says that it is there.
+///
+/// # Errors
+/// What the system answers.
+pub fn sync(repo: &git2::Repository) -> Result<(), Error> {
+    durable::sync_all(repo.commondir())
+}
+
 /// What can go wrong in the git layer.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {

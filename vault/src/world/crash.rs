@@ -58,3 +58,19 @@ fn what_a_killed_process_left_unsynced_is_synced_before_it_counts() {
         assert!(world.replicas[0].verify(true, &mut quiet()).unwrap().ok, "{plan}");
     }
 }
+
+#[test]
+fn commits_that_the_database_names_last_without_a_branch() {
+    let mut world = World::new(2);
+    save(&mut world, 0, "a.md", "one\n");
+    let held = journal::hold(Journal::default());
+    save(&mut world, 1, "b.md", "two\n");
+    while world.deliver(1, 0, 1 << 20) > 0 {}
+    // As where somebody committed with git meanwhile: `main` is left alone.
+    world.replicas[0].transaction(|vault| vault.project(&mut quiet())).unwrap();
+    held.release().lose(false);
+    world.restart(0);
+    world.sync();
+    world.assert_equal();
+    assert!(world.replicas[0].verify(true, &mut quiet()).unwrap().ok);
+}
