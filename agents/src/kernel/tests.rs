@@ -1,6 +1,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use aios_core::clock::Hlc;
+use aios_core::key::SecretKey;
 use serde_json::json;
 
 use super::*;
@@ -13,6 +14,10 @@ const LAPTOP: DeviceId = DeviceId([1; 32]);
 const PHONE: DeviceId = DeviceId([2; 32]);
 const VAULT: VaultId = VaultId([7; 32]);
 const START: Millis = 1_790_000_000_000;
+
+fn operator() -> SecretKey {
+    SecretKey::from_bytes(&[5; 32])
+}
 
 const INVOICES: &str = "---
 type: workflow
@@ -120,6 +125,7 @@ fn setting(world: &World, files: &[(&str, &str)], policies: &[&str]) -> Setting 
     let read = |(n, text): (usize, &&str)| (format!("{n}"), Policy::read("p", text, jiff::tz::db()));
     setting.policies = Policies::of(policies.iter().enumerate().map(read).collect());
     let connector = Connector { knows_keys: world.knows_keys };
+    setting.operators = [operator().public()].into();
     setting.connectors = ["mail.send", "file.write"].map(|name| (name.to_owned(), connector)).into();
     setting
 }
@@ -240,7 +246,7 @@ impl Sim {
         for need in needs {
             let event = match need {
                 Need::Approval { key, digest, .. } if self.consent => {
-                    WorkEvent::ApprovalGranted { key, digest }
+                    WorkEvent::approve(key, digest, &VAULT, &operator())
                 }
                 Need::Approval { key, .. } => WorkEvent::ApprovalDenied { key, note: "not now".into() },
                 Need::Question { task, step, .. } => {
@@ -397,6 +403,34 @@ fn nothing_that_asks_happens_without_consent() {
         matches!(dead[..], [Need::Dead { failure: Failure { class: Class::Denied, .. }, .. }]),
         "{dead:#?}"
     );
+}
+
+#[test]
+fn consent_that_is_not_the_operators_is_none() {
+    let mut sim = Sim::new(World::default(), &[("plain", PLAIN)], &[]);
+    sim.create("plain", json!({}));
+    while sim.kernel.inbox().is_empty() {
+        let action = sim.queue.pop_front().expect("it asks");
+        sim.act(action);
+    }
+    let Some(Need::Approval { key, digest, .. }) = sim.kernel.inbox().first().cloned().cloned() else {
+        panic!("{:#?}", sim.kernel.inbox());
+    };
+    let stranger = SecretKey::from_bytes(&[6; 32]);
+    sim.says(&WorkEvent::approve(key, digest, &VAULT, &stranger));
+    sim.says(&WorkEvent::approve(key, digest, &VaultId([8; 32]), &operator()));
+    sim.says(&WorkEvent::approve(key, ContentHash([0; 32]), &VAULT, &operator()));
+    let WorkEvent::ApprovalGranted { sig, .. } = WorkEvent::approve(key, digest, &VAULT, &stranger) else {
+        panic!("consent")
+    };
+    sim.says(&WorkEvent::ApprovalGranted { key, digest, by: operator().public(), sig });
+    while let Some(action) = sim.queue.pop_front() {
+        sim.act(action);
+    }
+    assert!(matches!(sim.kernel.inbox()[..], [Need::Approval { .. }]));
+    assert_eq!(sim.done(), Vec::<String>::new());
+    sim.run();
+    assert_eq!(sim.done(), ["ann {}"]);
 }
 
 #[test]
