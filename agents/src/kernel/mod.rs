@@ -232,7 +232,6 @@ impl Kernel {
     /// Folds a record and marks what it touches.
     fn take_in(&mut self, stamp: Stamp, events: &[Event]) -> Vec<WorkEvent> {
         let mut out = Vec::new();
-        self.now = self.now.max(stamp.clock().0);
         for (place, event) in events.iter().enumerate() {
             let order = Order(stamp, u32::try_from(place).unwrap_or(u32::MAX));
             match (WorkEvent::try_from(event), event) {

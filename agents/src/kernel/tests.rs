@@ -133,8 +133,10 @@ fn setting(world: &World, files: &[(&str, &str)], policies: &[&str]) -> Setting 
 impl Sim {
     fn new(world: World, files: &[(&str, &str)], policies: &[&str]) -> Sim {
         let setting = setting(&world, files, policies);
+        let mut kernel = Kernel::new(VAULT, LAPTOP, setting.clone(), 1);
+        kernel.handle(Input::Tick { now: START });
         Sim {
-            kernel: Kernel::new(VAULT, LAPTOP, setting.clone(), 1),
+            kernel,
             setting,
             log: Vec::new(),
             queue: VecDeque::new(),
@@ -515,6 +517,26 @@ fn a_timer_that_slept_fires_once_and_says_so() {
     let (_, result) = sim.ended().unwrap();
     assert!(result["late"].as_u64().unwrap() >= 9 * 3_600_000 - 10, "{result}");
     assert_eq!(sim.names().iter().filter(|name| *name == "timer.fired").count(), 1);
+}
+
+/// Another device's clock may be a day ahead: what it says is not the time here.
+#[test]
+fn a_clock_that_is_ahead_elsewhere_fires_no_timer() {
+    let text = "---\ntype: workflow\nsteps: {rest: {wait: 1h}}\n---\n";
+    let mut sim = Sim::new(World::default(), &[("rest", text)], &[]);
+    sim.create("rest", json!({}));
+    while let Some(action) = sim.queue.pop_front() {
+        sim.act(action);
+    }
+    let stamp = Stamp::new(Hlc(START + 80_000_000, 0), PHONE, 99);
+    let Value::Object(map) = json!({"type": "mail.received"}) else { panic!() };
+    sim.give(Input::Recorded { stamp, events: vec![Event::Other(map)] });
+    let now = sim.now;
+    sim.give(Input::Tick { now });
+    while let Some(action) = sim.queue.pop_front() {
+        sim.act(action);
+    }
+    assert_eq!(sim.ended(), None);
 }
 
 #[test]

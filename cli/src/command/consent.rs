@@ -14,7 +14,7 @@ use crate::ui::Ui;
 /// Consents to an effect.
 pub fn approve(args: &ApproveArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliError> {
     let mut desk = Desk::open(cx, ui)?;
-    desk.look();
+    desk.carry_on()?;
     let (key, digest, task, what) = waiting(&desk, &args.id)?;
     let Some(operator) = desk.vault().operator()? else {
         return Err(CliError::failed(
@@ -31,7 +31,7 @@ pub fn approve(args: &ApproveArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, Cl
 /// Refuses an effect.
 pub fn deny(args: &DenyArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliError> {
     let mut desk = Desk::open(cx, ui)?;
-    desk.look();
+    desk.carry_on()?;
     let (key, _, task, what) = waiting(&desk, &args.id)?;
     desk.says(&format!("Deny {what}"), &WorkEvent::ApprovalDenied { key, note: args.note.clone() })?;
     ui.line(format!("denied {what}"))?;
@@ -42,7 +42,7 @@ pub fn deny(args: &DenyArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliError
 /// Answers a question.
 pub fn answer(args: &AnswerArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliError> {
     let mut desk = Desk::open(cx, ui)?;
-    desk.look();
+    desk.carry_on()?;
     let task = find(&desk, &args.id)?;
     let asked = desk.kernel().inbox().into_iter().find_map(|need| match need {
         Need::Question { task: asking, step, choices, .. } if *asking == task => {
