@@ -1,7 +1,9 @@
 //! Domain events of work. Each folds into one aggregate, a task, an effect or a budget, in the total order of records.
 
 use aios_core::event::Event;
-use aios_core::id::ContentHash;
+use aios_core::id::{ContentHash, DeviceId, VaultId};
+use aios_core::item::Bytes;
+use aios_core::key::{self, SecretKey};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -19,7 +21,7 @@ pub struct EffectKey(pub ContentHash);
 
 impl EffectKey {
     /// The key of the effect at `step` (a path with loop items, such as `remind[3]/send`) of `task`.
-    pub fn of(vault: &aios_core::id::VaultId, task: &str, step: &str, generation: u32) -> Self {
+    pub fn of(vault: &VaultId, task: &str, step: &str, generation: u32) -> Self {
         EffectKey(ContentHash::of(
             format!("aios-effect-v1\n{vault}\n{task}\n{step}\n{generation}").as_bytes(),
         ))
@@ -310,6 +312,10 @@ pub enum WorkEvent {
         key: EffectKey,
         /// Digest of what is consented to.
         digest: ContentHash,
+        /// The operator key that signed.
+        by: DeviceId,
+        /// Its signature.
+        sig: Bytes,
     },
     /// The operator refuses.
     #[serde(rename = "approval.denied")]
@@ -396,6 +402,36 @@ pub enum Aggregate<'e> {
 }
 
 impl WorkEvent {
+    /// The run it is part of, where it is part of one.
+    pub fn run(&self) -> Option<&str> {
+        use WorkEvent as E;
+        match self {
+            E::TaskRetried { run, .. }
+            | E::RunStarted { run, .. }
+            | E::RunStuck { run, .. }
+            | E::RunEnded { run, .. }
+            | E::StepStarted { run, .. }
+            | E::StepFinished { run, .. }
+            | E::StepFailed { run, .. }
+            | E::TimerFired { run, .. }
+            | E::EffectProposed { run, .. } => Some(run),
+            _ => None,
+        }
+    }
+
+    /// Consent to what has this digest, signed with the operator key.
+    pub fn approve(key: EffectKey, digest: ContentHash, vault: &VaultId, operator: &SecretKey) -> WorkEvent {
+        let sig = Bytes(operator.sign_consent(vault, &digest).to_vec());
+        WorkEvent::ApprovalGranted { key, digest, by: operator.public(), sig }
+    }
+
+    /// The operator key that consents with it, if it is consent and truly signed with that key.
+    pub fn consents(&self, vault: &VaultId) -> Option<&DeviceId> {
+        let WorkEvent::ApprovalGranted { digest, by, sig, .. } = self else { return None };
+        let sig = sig.0.as_slice().try_into().ok()?;
+        key::verify_consent(by, vault, digest, sig).then_some(by)
+    }
+
     /// The aggregate it is part of.
     pub fn aggregate(&self) -> Aggregate<'_> {
         use WorkEvent as E;
@@ -460,7 +496,6 @@ impl TryFrom<&Event> for WorkEvent {
 mod tests {
     use super::*;
     use crate::failure::Class;
-    use aios_core::id::VaultId;
     use aios_core::item::Item;
     use serde_json::json;
 

@@ -1,9 +1,13 @@
 //! The command line, which people script against: names, flags and JSON stay.
 
+mod work;
+
 use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Parser, Subcommand};
 use clap_complete::Shell;
+
+pub use work::*;
 
 use crate::ui::{Color, Manner};
 
@@ -104,6 +108,20 @@ pub enum Command {
     Devices(DevicesArgs),
     /// List the folders and git repositories that `sync` uses beside the members, add or remove one
     Remote(RemoteArgs),
+    /// Start work, and carry on all work that is waiting
+    Run(RunArgs),
+    /// List tasks
+    Tasks(TasksArgs),
+    /// Decide about a task
+    Task(TaskArgs),
+    /// Show what needs you, most urgent first
+    Inbox(InboxArgs),
+    /// Consent to an effect
+    Approve(ApproveArgs),
+    /// Refuse an effect
+    Deny(DenyArgs),
+    /// Answer a question of a workflow
+    Answer(AnswerArgs),
     /// Check workflow files and draw them
     Workflow(WorkflowArgs),
     /// Check policy files, or say which rule decides an effect
@@ -531,73 +549,6 @@ pub enum RemoteCommand {
         /// Its name
         name: String,
     },
-}
-
-/// `aios workflow`
-#[derive(Debug, ClapArgs)]
-pub struct WorkflowArgs {
-    /// What to do with them
-    #[command(subcommand)]
-    pub command: WorkflowCommand,
-}
-
-/// What to do with workflows.
-#[derive(Debug, Subcommand)]
-pub enum WorkflowCommand {
-    /// Say all that is wrong with workflow files, with line and column
-    Check(WorkflowCheckArgs),
-}
-
-/// `aios workflow check`
-#[derive(Debug, ClapArgs)]
-pub struct WorkflowCheckArgs {
-    /// The files [default: all below `workflows` in the vault]
-    #[arg(value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
-    pub files: Vec<PathBuf>,
-    /// Print each as a Mermaid flowchart
-    #[arg(long)]
-    pub draw: bool,
-}
-
-/// `aios policy`
-#[derive(Debug, ClapArgs)]
-pub struct PolicyArgs {
-    /// What to do with them
-    #[command(subcommand)]
-    pub command: PolicyCommand,
-}
-
-/// What to do with policies.
-#[derive(Debug, Subcommand)]
-pub enum PolicyCommand {
-    /// Say all that is wrong with policy files; with --capability, which rule decides such an effect, and why
-    Check(PolicyCheckArgs),
-}
-
-/// `aios policy check`
-#[derive(Debug, ClapArgs)]
-pub struct PolicyCheckArgs {
-    /// The files [default: all below `policies` in the vault]
-    #[arg(value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
-    pub files: Vec<PathBuf>,
-    /// An effect of this capability, such as mail.send
-    #[arg(long, value_name = "NAME")]
-    pub capability: Option<String>,
-    /// To whom or what
-    #[arg(long, value_name = "T", requires = "capability", default_value = "")]
-    pub target: String,
-    /// The money it moves or costs
-    #[arg(long, value_name = "MONEY", requires = "capability")]
-    pub amount: Option<String>,
-    /// The agent whose work it is
-    #[arg(long, value_name = "NAME", requires = "capability")]
-    pub agent: Option<String>,
-    /// What its step calls it; may be given more than once
-    #[arg(long = "tag", value_name = "TAG", requires = "capability")]
-    pub tags: Vec<String>,
-    /// At that moment [default: now]
-    #[arg(long, value_name = "T", requires = "capability")]
-    pub at: Option<String>,
 }
 
 /// `aios demo`

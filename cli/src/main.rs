@@ -3,6 +3,7 @@
 mod args;
 mod command;
 mod context;
+mod desk;
 mod error;
 mod exit;
 mod moment;

@@ -57,6 +57,11 @@ impl SecretKey {
     pub fn sign_acceptance(&self, vault: &VaultId, path: &str, hash: &ContentHash) -> Signature {
         self.sign(acceptance_message(vault, path, hash).as_bytes())
     }
+
+    /// Signs, as operator, that what has this consent digest may happen once (I11).
+    pub fn sign_consent(&self, vault: &VaultId, digest: &ContentHash) -> Signature {
+        self.sign(consent_message(vault, digest).as_bytes())
+    }
 }
 
 fn record_message(id: &RecordId) -> Vec<u8> {
@@ -88,6 +93,10 @@ pub trait Statement {
 
 fn root_message(place: &Place, statement: &impl Statement) -> String {
     format!("aios-root-v1\n{place}\n{}", statement.message())
+}
+
+fn consent_message(vault: &VaultId, digest: &ContentHash) -> String {
+    format!("aios-approve-v1\n{vault}\n{digest}")
 }
 
 /// What an operator signs about a member.
@@ -204,6 +213,11 @@ pub fn verify_acceptance(
     signature: &Signature,
 ) -> bool {
     verify(by, acceptance_message(vault, path, hash).as_bytes(), signature)
+}
+
+/// Whether `signature` is `by`'s consent to what has that digest.
+pub fn verify_consent(by: &DeviceId, vault: &VaultId, digest: &ContentHash, signature: &Signature) -> bool {
+    verify(by, consent_message(vault, digest).as_bytes(), signature)
 }
 
 fn verify(key: &DeviceId, message: &[u8], signature: &Signature) -> bool {

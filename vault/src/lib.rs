@@ -38,6 +38,7 @@ pub mod undo;
 pub mod vault;
 pub mod verify;
 pub mod watch;
+pub mod work;
 
 mod db;
 mod file;

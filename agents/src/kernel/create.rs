@@ -21,6 +21,15 @@ pub enum CreateError {
 }
 
 impl Kernel {
+    /// A text as the type that a workflow's input asks for.
+    pub fn typed(&self, workflow: &str, key: &str, text: &str) -> Value {
+        let version = self.setting.current.get(workflow);
+        match version.and_then(|version| self.setting.versions.get(version)) {
+            Some(definition) => definition.input.typed(key, text),
+            None => text.into(),
+        }
+    }
+
     /// Makes a task: a workflow in force, and what it is given.
     pub fn create(&mut self, task: &str, workflow: &str, input: Value) -> Result<Vec<Action>, CreateError> {
         let version = self.setting.current.get(workflow);

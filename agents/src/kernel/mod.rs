@@ -122,6 +122,8 @@ pub struct Setting {
     pub policies: Policies,
     /// The connectors of this device, by capability.
     pub connectors: BTreeMap<String, Connector>,
+    /// The operator keys that may approve (I11).
+    pub operators: BTreeSet<DeviceId>,
 }
 
 /// Something that this process began and that has not ended.
@@ -230,10 +232,12 @@ impl Kernel {
     /// Folds a record and marks what it touches.
     fn take_in(&mut self, stamp: Stamp, events: &[Event]) -> Vec<WorkEvent> {
         let mut out = Vec::new();
-        self.now = self.now.max(stamp.clock().0);
         for (place, event) in events.iter().enumerate() {
             let order = Order(stamp, u32::try_from(place).unwrap_or(u32::MAX));
             match (WorkEvent::try_from(event), event) {
+                // Consent of somebody who may not give it, or that is not signed, is none (I11).
+                (Ok(work @ WorkEvent::ApprovalGranted { .. }), _)
+                    if !work.consents(&self.vault).is_some_and(|by| self.setting.operators.contains(by)) => {}
                 (Ok(work), _) => {
                     self.tables.insert(order, work.clone());
                     self.touch(&work);

@@ -132,7 +132,7 @@ impl Fold for Effect {
                 let new = || Decided { verdict: *verdict, rule: rule.clone(), why: why.clone(), at };
                 self.decided.get_or_insert_with(new);
             }
-            WorkEvent::ApprovalGranted { key, digest } => {
+            WorkEvent::ApprovalGranted { key, digest, .. } => {
                 // Consent to something else than what was proposed is none (I11).
                 let proposed = self.proposed.as_ref();
                 self.approved |= proposed.is_some_and(|it| it.content.digest(key) == *digest);

@@ -127,7 +127,7 @@ impl Task {
             let inside = step.strip_prefix(path.as_str());
             match inside {
                 Some("") => {
-                    state.status = Status::Failed { failure: failure.clone(), retry: Some(order.time()) };
+                    state.status = Status::Failed { failure: failure.clone(), retry: Some(0) };
                     state.forgiven = state.attempts;
                     state.began = order.time();
                 }

@@ -1,7 +1,8 @@
 use std::collections::BTreeSet;
 
 use aios_core::clock::Hlc;
-use aios_core::id::{ContentHash, DeviceId};
+use aios_core::id::{ContentHash, DeviceId, VaultId};
+use aios_core::key::SecretKey;
 use proptest::prelude::*;
 use serde_json::json;
 
@@ -24,6 +25,10 @@ fn content() -> Content {
         agent: None,
         tags: vec![],
     }
+}
+
+fn granted(key: EffectKey, digest: ContentHash) -> WorkEvent {
+    WorkEvent::approve(key, digest, &VaultId([7; 32]), &SecretKey::from_bytes(&[5; 32]))
 }
 
 fn order(time: u64, device: u8) -> Order {
@@ -99,8 +104,7 @@ fn events() -> impl Strategy<Value = WorkEvent> {
         (effect(), prop_oneof![Just(Verdict::Ask), Just(Verdict::Allow)]).prop_map(|(key, verdict)| {
             WorkEvent::EffectDecided { key, verdict, rule: None, why: String::new() }
         }),
-        (effect(), any::<bool>())
-            .prop_map(move |(key, right)| WorkEvent::ApprovalGranted { key, digest: digest(key, right) }),
+        (effect(), any::<bool>()).prop_map(move |(key, right)| granted(key, digest(key, right))),
         effect().prop_map(|key| WorkEvent::ApprovalDenied { key, note: "no".into() }),
         (effect(), 1u32..3).prop_map(|(key, attempt)| WorkEvent::EffectIntended { key, attempt }),
         (effect(), 1u32..3, prop_oneof![Just(Came::Unknown), Just(Came::Done { result: json!(1) })])
@@ -172,7 +176,7 @@ fn a_late_event_refolds_its_aggregate_alone() {
 #[test]
 fn a_denial_beats_an_approval_until_the_act() {
     let key = key(1);
-    let granted = WorkEvent::ApprovalGranted { key, digest: content().digest(&key) };
+    let consent = granted(key, content().digest(&key));
     let denied = WorkEvent::ApprovalDenied { key, note: "no".into() };
     let base = |tables: &mut Tables| {
         tables.insert(
@@ -192,16 +196,16 @@ fn a_denial_beats_an_approval_until_the_act() {
     let mut tables = Tables::default();
     base(&mut tables);
     assert_eq!(tables.effect(&key).unwrap().stand(), Stand::Waiting);
-    tables.insert(order(3, 1), WorkEvent::ApprovalGranted { key, digest: ContentHash([0; 32]) });
+    tables.insert(order(3, 1), granted(key, ContentHash([0; 32])));
     assert_eq!(tables.effect(&key).unwrap().stand(), Stand::Waiting, "consent to something else is none");
-    tables.insert(order(4, 1), granted.clone());
+    tables.insert(order(4, 1), consent.clone());
     assert_eq!(tables.effect(&key).unwrap().stand(), Stand::Allowed);
     tables.insert(order(5, 2), denied.clone());
     assert_eq!(tables.effect(&key).unwrap().stand(), Stand::Denied("no".into()));
 
     let mut tables = Tables::default();
     base(&mut tables);
-    tables.insert(order(3, 1), granted);
+    tables.insert(order(3, 1), consent);
     tables.insert(order(4, 1), WorkEvent::EffectIntended { key, attempt: 1 });
     tables.insert(order(5, 2), denied);
     assert!(matches!(tables.effect(&key).unwrap().stand(), Stand::Performing(_)));

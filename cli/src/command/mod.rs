@@ -5,12 +5,14 @@ mod blame;
 mod commit;
 mod completions;
 mod conflicts;
+mod consent;
 mod demo;
 mod devices;
 mod diff;
 mod doctor;
 mod export;
 mod import;
+mod inbox;
 mod init;
 mod join;
 mod log;
@@ -23,14 +25,16 @@ mod recovery;
 mod relay;
 mod remote;
 mod restore;
+mod run;
 mod show;
 mod status;
 mod sync;
+mod tasks;
 mod undo;
 mod up;
 mod verify;
 mod workflow;
-mod written;
+pub mod written;
 
 use crate::args::Command;
 use crate::context::Context;
@@ -67,6 +71,13 @@ pub fn run(command: &Command, cx: &Context, ui: &mut Ui) -> Result<Exit, CliErro
         Command::Relay(args) => relay::run(args, cx, ui),
         Command::Remote(args) => remote::run(args, cx, ui),
         Command::Devices(args) => devices::run(args, cx, ui),
+        Command::Run(args) => run::run(args, cx, ui),
+        Command::Tasks(args) => tasks::list(args, cx, ui),
+        Command::Task(args) => tasks::run(args, cx, ui),
+        Command::Inbox(args) => inbox::run(args, cx, ui),
+        Command::Approve(args) => consent::approve(args, cx, ui),
+        Command::Deny(args) => consent::deny(args, cx, ui),
+        Command::Answer(args) => consent::answer(args, cx, ui),
         Command::Workflow(args) => workflow::run(args, cx, ui),
         Command::Policy(args) => policy::run(args, cx, ui),
         Command::Demo(args) => demo::run(args, cx, ui),

@@ -69,9 +69,9 @@ fn decide(args: &PolicyCheckArgs, capability: &str, policies: &Policies) -> Resu
 
 fn tell(ui: &mut Ui, decision: &Decision) -> Result<(), CliError> {
     for passed in &decision.passed {
-        ui.line(one_line(&format!("  {}: {}", passed.rule, passed.why)))?;
+        ui.line(format!("  {}: {}", one_line(&passed.rule), one_line(&passed.why)))?;
     }
     let verdict = ui.paint(Style::Bold, decision.verdict.name());
-    let by = decision.rule.as_ref().map(|rule| format!(" by {rule}")).unwrap_or_default();
-    ui.line(format!("{verdict}{}: {}", one_line(&by), one_line(&decision.why)))
+    let by = decision.rule.as_ref().map(|rule| format!(" by {}", one_line(rule))).unwrap_or_default();
+    ui.line(format!("{verdict}{by}: {}", one_line(&decision.why)))
 }

@@ -27,9 +27,14 @@ pub struct Written {
 impl Written {
     /// Its name without folder and ending, by which other files know it.
     pub fn name(&self) -> String {
-        let path = Path::new(&self.path);
-        path.file_stem().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
+        stem(&self.path)
     }
+}
+
+/// The name of a file without folder and ending.
+pub fn stem(path: &str) -> String {
+    let path = Path::new(path);
+    path.file_stem().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
 }
 
 /// What is wrong with one file.

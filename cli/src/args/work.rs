@@ -1,0 +1,145 @@
+//! The part of the command line that is about work.
+
+use std::path::PathBuf;
+
+use clap::{Args as ClapArgs, Subcommand};
+
+/// `aios workflow`
+#[derive(Debug, ClapArgs)]
+pub struct WorkflowArgs {
+    /// What to do with them
+    #[command(subcommand)]
+    pub command: WorkflowCommand,
+}
+
+/// What to do with workflows.
+#[derive(Debug, Subcommand)]
+pub enum WorkflowCommand {
+    /// Say all that is wrong with workflow files, with line and column
+    Check(WorkflowCheckArgs),
+}
+
+/// `aios workflow check`
+#[derive(Debug, ClapArgs)]
+pub struct WorkflowCheckArgs {
+    /// The files [default: all below `workflows` in the vault]
+    #[arg(value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
+    pub files: Vec<PathBuf>,
+    /// Print each as a Mermaid flowchart
+    #[arg(long)]
+    pub draw: bool,
+}
+
+/// `aios policy`
+#[derive(Debug, ClapArgs)]
+pub struct PolicyArgs {
+    /// What to do with them
+    #[command(subcommand)]
+    pub command: PolicyCommand,
+}
+
+/// What to do with policies.
+#[derive(Debug, Subcommand)]
+pub enum PolicyCommand {
+    /// Say all that is wrong with policy files; with --capability, which rule decides such an effect, and why
+    Check(PolicyCheckArgs),
+}
+
+/// `aios policy check`
+#[derive(Debug, ClapArgs)]
+pub struct PolicyCheckArgs {
+    /// The files [default: all below `policies` in the vault]
+    #[arg(value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
+    pub files: Vec<PathBuf>,
+    /// An effect of this capability, such as mail.send
+    #[arg(long, value_name = "NAME")]
+    pub capability: Option<String>,
+    /// To whom or what
+    #[arg(long, value_name = "T", requires = "capability", default_value = "")]
+    pub target: String,
+    /// The money it moves or costs
+    #[arg(long, value_name = "MONEY", requires = "capability")]
+    pub amount: Option<String>,
+    /// The agent whose work it is
+    #[arg(long, value_name = "NAME", requires = "capability")]
+    pub agent: Option<String>,
+    /// What its step calls it; may be given more than once
+    #[arg(long = "tag", value_name = "TAG", requires = "capability")]
+    pub tags: Vec<String>,
+    /// At that moment [default: now]
+    #[arg(long, value_name = "T", requires = "capability")]
+    pub at: Option<String>,
+}
+
+/// `aios run`
+#[derive(Debug, ClapArgs)]
+pub struct RunArgs {
+    /// The workflow; without it, work that is waiting goes on
+    pub workflow: Option<String>,
+    /// What it is given; may be given more than once
+    #[arg(long = "input", value_name = "KEY=VALUE", requires = "workflow")]
+    pub inputs: Vec<String>,
+    /// The task's id, so that starting it twice makes one task [default: a new one]
+    #[arg(long, value_name = "ID", requires = "workflow")]
+    pub task: Option<String>,
+}
+
+/// `aios tasks`
+#[derive(Debug, ClapArgs)]
+pub struct TasksArgs {}
+
+/// `aios task`
+#[derive(Debug, ClapArgs)]
+pub struct TaskArgs {
+    /// What to do with it
+    #[command(subcommand)]
+    pub command: TaskCommand,
+}
+
+/// What to do with a task.
+#[derive(Debug, Subcommand)]
+pub enum TaskCommand {
+    /// Try the step again that failed for good
+    Retry {
+        /// The task's id (a prefix will do)
+        id: String,
+    },
+    /// End a task; what it did and can be taken back is
+    Cancel {
+        /// The task's id (a prefix will do)
+        id: String,
+        /// Why
+        #[arg(long, default_value = "cancelled by the operator")]
+        note: String,
+    },
+}
+
+/// `aios inbox`
+#[derive(Debug, ClapArgs)]
+pub struct InboxArgs {}
+
+/// `aios approve`
+#[derive(Debug, ClapArgs)]
+pub struct ApproveArgs {
+    /// The effect's id (a prefix will do)
+    pub id: String,
+}
+
+/// `aios deny`
+#[derive(Debug, ClapArgs)]
+pub struct DenyArgs {
+    /// The effect's id (a prefix will do)
+    pub id: String,
+    /// Why
+    #[arg(long)]
+    pub note: String,
+}
+
+/// `aios answer`
+#[derive(Debug, ClapArgs)]
+pub struct AnswerArgs {
+    /// The task's id (a prefix will do)
+    pub id: String,
+    /// The answer
+    pub answer: String,
+}

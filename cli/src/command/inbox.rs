@@ -1,0 +1,84 @@
+//! `aios inbox`
+
+use aios_agents::kernel::Need;
+
+use crate::args::InboxArgs;
+use crate::context::Context;
+use crate::desk::Desk;
+use crate::error::CliError;
+use crate::exit::Exit;
+use crate::ui::{Style, Ui, one_line};
+
+/// Lists what work needs the operator for; changes nothing.
+pub fn run(_: &InboxArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliError> {
+    let mut desk = Desk::open(cx, ui)?;
+    desk.look();
+    let needs: Vec<Need> = desk.kernel().inbox().into_iter().cloned().collect();
+    if ui.json() {
+        ui.value(&needs)?;
+        return Ok(Exit::Done);
+    }
+    if needs.is_empty() {
+        ui.line("nothing needs you")?;
+    }
+    for need in &needs {
+        let lines = lines(ui, need);
+        for line in lines {
+            ui.line(line)?;
+        }
+    }
+    Ok(Exit::Done)
+}
+
+fn lines(ui: &Ui, need: &Need) -> Vec<String> {
+    let place = |task: &str, step: &str| one_line(&format!("step {step} of task {task}"));
+    match need {
+        Need::Approval { key, task, step, content, why, .. } => {
+            let id = ui.paint(Style::Yellow, key.0.short(12));
+            let amount = content.amount.map(|amount| format!(", {amount}")).unwrap_or_default();
+            let mut out = vec![
+                format!("{id} {} to {}{amount}", content.capability, one_line(&content.target)),
+                format!("    {}; {}", place(task, step), one_line(why)),
+            ];
+            out.push(format!("    sends {}", one_line(&content.args.to_string())));
+            out.push(format!("    aios approve {0}, or aios deny {0} --note WHY", key.0.short(12)));
+            out
+        }
+        Need::Unknown { key, task, step, content } => vec![
+            format!(
+                "{} {} to {} may have happened, or not: look there",
+                ui.paint(Style::Red, key.0.short(12)),
+                content.capability,
+                one_line(&content.target)
+            ),
+            format!("    {}", place(task, step)),
+        ],
+        Need::Dead { task, step, wanted, failure, attempts, next, .. } => {
+            let mut out = vec![
+                format!("{} {}", ui.paint(Style::Red, "stuck"), place(task, step)),
+                format!("    wanted: {}; tried {attempts} times", one_line(wanted)),
+                format!("    {}", one_line(&failure.to_string())),
+            ];
+            out.extend(next.iter().map(|command| format!("    {}", one_line(command))));
+            out
+        }
+        Need::Question { task, step, question, choices } => {
+            let choices = match choices.is_empty() {
+                true => String::new(),
+                false => format!(" ({})", one_line(&choices.join(", "))),
+            };
+            vec![
+                format!("{} {}{choices}", ui.paint(Style::Yellow, "question"), one_line(question)),
+                format!("    {}; aios answer {} ANSWER", place(task, step), one_line(task)),
+            ]
+        }
+        Need::Missing { task, what } => {
+            vec![format!(
+                "{} task {}: {}",
+                ui.paint(Style::Yellow, "missing"),
+                one_line(task),
+                one_line(what)
+            )]
+        }
+    }
+}

@@ -1,0 +1,48 @@
+//! `aios run`
+
+use data_encoding::HEXLOWER;
+use serde_json::{Map, Value, json};
+
+use crate::args::RunArgs;
+use crate::command::tasks::{stand, tell};
+use crate::context::Context;
+use crate::desk::Desk;
+use crate::error::CliError;
+use crate::exit::Exit;
+use crate::ui::Ui;
+
+/// Starts a task, or carries on those that wait.
+pub fn run(args: &RunArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliError> {
+    let mut desk = Desk::open(cx, ui)?;
+    let Some(workflow) = &args.workflow else {
+        desk.carry_on()?;
+        return tell(ui, &desk, None);
+    };
+    let mut input = Map::new();
+    for pair in &args.inputs {
+        let Some((key, text)) = pair.split_once('=') else {
+            return Err(CliError::usage(format!("`{pair}` is no input: write KEY=VALUE")));
+        };
+        let value = desk.kernel().typed(workflow, key, text);
+        input.insert(key.to_owned(), value);
+    }
+    let task = match &args.task {
+        Some(task) => task.clone(),
+        None => {
+            let mut id = [0; 8];
+            getrandom::fill(&mut id).map_err(|e| CliError::io("get random numbers", e.into()))?;
+            HEXLOWER.encode(&id)
+        }
+    };
+    let known = desk.kernel().tables().task(&task).is_some();
+    match known && args.task.is_some() {
+        true => desk.carry_on()?,
+        false => desk.create(&task, workflow, Value::Object(input))?,
+    }
+    if ui.json() {
+        let (state, exit) = stand(&desk, &task);
+        ui.value(&json!({"task": task, "state": state}))?;
+        return Ok(exit);
+    }
+    tell(ui, &desk, Some(&task))
+}

@@ -1,0 +1,84 @@
+//! Events of work in the log, and the versions of workflows, policies and agents that are in force (I11).
+
+use aios_core::clock::Stamp;
+use aios_core::event::Event;
+use aios_core::id::ContentHash;
+use aios_core::item::Item;
+
+use crate::author::Draft;
+use crate::error::Error;
+use crate::vault::{RecordRow, Vault};
+
+/// A file that decides what is gated, at the version that the operator accepted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InForce {
+    /// The file.
+    pub path: String,
+    /// The version.
+    pub version: ContentHash,
+    /// What is in it.
+    pub text: String,
+}
+
+/// The events of one record and its place in the total order.
+pub type Happened = (Stamp, Vec<Event>);
+
+impl Vault {
+    /// The records that count and hold nothing but events, in the total order.
+    pub fn happened(&mut self) -> Result<Vec<Happened>, Error> {
+        let numbers: Vec<i64> = {
+            let mut get = self.db.prepare_cached(
+                "SELECT n FROM record WHERE held = 0 AND ends = n AND NOT EXISTS (SELECT 1 FROM item WHERE item.record = record.n) ORDER BY ms, count, device, seq",
+            )?;
+            let rows = get.query_map([], |row| row.get(0))?;
+            rows.collect::<Result<_, _>>()?
+        };
+        let mut out = Vec::new();
+        for n in numbers {
+            let row = self.row(n)?;
+            let items = self.log.record(&row.place.device, row.spot)?.body()?.items;
+            let events = items.into_iter().filter_map(|item| match item {
+                Item::Event(event) => Some(event),
+                _ => None,
+            });
+            out.push((stamp(&row), events.collect()));
+        }
+        Ok(out)
+    }
+
+    /// Writes a record of events alone. When it returns, the record is durable.
+    pub fn author_events(&mut self, draft: Draft) -> Result<Stamp, Error> {
+        self.go_on()?;
+        let id = self.transaction(|vault| {
+            let id = vault.author_records(draft)?;
+            vault.refresh(&mut |_, _, _| {})?;
+            Ok(id)
+        })?;
+        let n: i64 =
+            self.db.query_row("SELECT n FROM record WHERE id = ?", [id.as_bytes()], |row| row.get(0))?;
+        Ok(stamp(&self.row(n)?))
+    }
+
+    /// The files below `folder` that decide what is gated, at the versions in force.
+    pub fn in_force(&mut self, folder: &str) -> Result<Vec<InForce>, Error> {
+        let mut out = Vec::new();
+        for (path, accepted, _) in self.gated()? {
+            if let (Some(version), true) = (accepted, path.starts_with(&format!("{folder}/")))
+                && let Some(text) = self.text_at_version(&path, &version)?
+            {
+                out.push(InForce { path, version, text });
+            }
+        }
+        Ok(out)
+    }
+
+    /// The text of a version of the file at `path`.
+    pub fn text_at_version(&mut self, path: &str, version: &ContentHash) -> Result<Option<String>, Error> {
+        let bytes = self.blob_by_hash(path, version)?;
+        Ok(bytes.and_then(|bytes| String::from_utf8(bytes).ok()))
+    }
+}
+
+fn stamp(row: &RecordRow) -> Stamp {
+    Stamp::new(row.clock, row.place.device, row.place.seq)
+}
