@@ -267,8 +267,9 @@ impl Vault {
         let Some(row) = self.file(at)?.filter(|row| row.doc == *doc) else { return Ok(false) };
         let file = match disk::read::read(self.writer.root(), at, disk::read::LARGE) {
             Ok(file) => Some(file),
-            Err(disk::ReadError::Missing(_)) => None,
-            Err(e) => return Err(e.into()),
+            Err(disk::ReadError::Disk(e)) => return Err(e.into()),
+            // Gone, no file any more, or still being written: it is looked at again with all others.
+            Err(_) => None,
         };
         let holds = |hash: &aios_core::id::ContentHash| {
             file.as_ref().is_some_and(|file| file.hash.as_bytes() == hash.as_bytes())

@@ -141,6 +141,8 @@ pub struct World {
     pub chance: Chance,
     pub weather: Weather,
     pub now: u64,
+    /// What clocks count by, ms: where that is long, records of several devices have one time.
+    pub grain: u64,
     /// The latest time that any clock has shown.
     pub latest: u64,
     pub steps: usize,
@@ -212,6 +214,7 @@ impl World {
         seeded::set_clock(BEGIN);
         let count = [2, 2, 3, 3, 3, 4][chance.below(6)];
         let weather = Weather::new(&mut chance);
+        let grain = [1, 1, 500][chance.below(3)];
         let new = NewVault { name: Some("w".into()), device: Some("d0".into()), ..NewVault::default() };
         let (mut first, absorbed) =
             Vault::create(&dir.path().join("d0"), &new, &mut quiet()).expect("a vault");
@@ -240,6 +243,7 @@ impl World {
             chance,
             weather,
             now: BEGIN,
+            grain,
             latest: BEGIN,
             steps: 0,
             devices,
@@ -283,7 +287,7 @@ impl World {
     pub fn at<T>(&mut self, n: usize, what: &str, work: impl FnOnce(&Site) -> T) -> Option<T> {
         let before = self.disk(n);
         let waiting = self.waiting(n, &before);
-        let shows = self.now.saturating_add_signed(self.devices[n].skew);
+        let shows = self.now.saturating_add_signed(self.devices[n].skew) / self.grain * self.grain;
         self.latest = self.latest.max(shows);
         seeded::set_clock(shows);
         let device = &mut self.devices[n];
