@@ -251,7 +251,7 @@ trait Scene: Sync {
     /// Whether the command tries again by itself: what fails once may then end well, and there is nothing to tell.
     const TRIES_AGAIN: bool;
     /// How points begin that are tried only where every hit is: the other commands pass the same lines.
-    const ELSEWHERE: &str = "\0";
+    const ELSEWHERE: &'static str = "\0";
     /// What runs beside the command.
     type Beside;
     /// Starts it in a copy of the folders.
@@ -670,7 +670,7 @@ struct Carry<'a>(&'a Prepared, &'static str);
 impl Scene for Carry<'_> {
     // What came is written when it comes and, if that failed, once more at the end.
     const TRIES_AGAIN: bool = true;
-    const ELSEWHERE: &str = "git.";
+    const ELSEWHERE: &'static str = "git.";
     type Beside = ();
 
     fn begin(&self, folder: &Path) -> Result<(), String> {

@@ -279,8 +279,7 @@ impl Vault {
         let bytes = match self.recent.get(git) {
             Some(bytes) => bytes,
             None => {
-                let known = self.repo.odb().is_ok_and(|odb| oid(git).is_ok_and(|oid| odb.exists(oid)));
-                if known {
+                if objects.has(oid(git)?) {
                     return Ok(());
                 }
                 let touches = self.history().touches(doc)?;

@@ -179,6 +179,7 @@ impl Vault {
         lock: Lock,
     ) -> Result<Self, Error> {
         let repo = git::open_or_init(layout.root())?;
+        git::doubt_packs(&repo);
         let writer = Writer::open(layout.root())?;
         let authority = Arc::new(crate::judge::read(&db, &replica.vault)?);
         let shown = match db::meta(&db, "shown")? {

@@ -29,6 +29,16 @@ fn unsynced() -> MutexGuard<'static, Unsynced> {
     UNSYNCED.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Whether this process wrote a file and has not synced it.
+pub(super) fn is_unsynced(path: &Path) -> bool {
+    unsynced().files.contains(path)
+}
+
+/// Has a file synced that another process wrote, who may have been killed before it did so.
+pub(super) fn doubt(path: PathBuf) {
+    unsynced().files.insert(path);
+}
+
 /// Makes all that was written below `git` before durable. Another repository's files are its own writer's to sync.
 pub(super) fn sync_all(git: &Path) -> Result<(), Error> {
     if planted(Bug::GitUnsynced) {

@@ -37,6 +37,22 @@ pub fn sync(repo: &git2::Repository) -> Result<(), Error> {
     durable::sync_all(repo.commondir())
 }
 
+/// Packs this young may not have reached the disk, if who wrote them was killed.
+const YOUNG: std::time::Duration = std::time::Duration::from_secs(3600);
+
+/// Has packs made durable, with what is written next, that another process put there a moment ago.
+pub fn doubt_packs(repo: &git2::Repository) {
+    let packs = std::fs::read_dir(repo.commondir().join("objects/pack")).into_iter().flatten().flatten();
+    let now = std::time::SystemTime::now();
+    for pack in packs {
+        let written = pack.metadata().and_then(|file| file.modified());
+        // One of a time to come is of a clock that was wrong.
+        if written.is_ok_and(|written| now.duration_since(written).map_or(true, |age| age < YOUNG)) {
+            durable::doubt(pack.path());
+        }
+    }
+}
+
 /// What can go wrong in the git layer.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {

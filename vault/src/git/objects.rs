@@ -22,6 +22,9 @@ pub trait Objects {
     /// # Errors
     /// When the disk fails.
     fn write(&mut self, kind: ObjectType, bytes: &[u8]) -> Result<Oid, Error>;
+
+    /// Whether an object is there whole, so that it need not be written.
+    fn has(&mut self, oid: Oid) -> bool;
 }
 
 /// Git's header of an object: type, space, size in bytes, NUL.
@@ -110,6 +113,26 @@ fn known(odb: &Odb<'_>, oid: Oid) -> bool {
     odb.exists_ext(oid, OdbLookupFlags::NO_REFRESH)
 }
 
+/// Whether an object is here whole. A file of its own may be what a crash left: one that does not read is none, and one that another
+/// process wrote is made durable together with what this one writes (I9).
+fn whole(odb: &Odb<'_>, objects: &Path, oid: Oid) -> bool {
+    if !known(odb, oid) {
+        return false;
+    }
+    let path = loose_path(objects, oid);
+    if durable::is_unsynced(&path) {
+        return true;
+    }
+    match read_loose(&path, oid) {
+        Ok(None) => true,
+        Ok(Some((kind, bytes))) if object_id(kind, &bytes).is_ok_and(|found| found == oid) => {
+            durable::doubt(path);
+            true
+        }
+        _ => false,
+    }
+}
+
 /// Writes each object as a file of its own: right for a handful of objects.
 pub struct Loose<'r> {
     odb: Odb<'r>,
@@ -183,10 +206,14 @@ impl Objects for Loose<'_> {
 
     fn write(&mut self, kind: ObjectType, bytes: &[u8]) -> Result<Oid, Error> {
         let oid = object_id(kind, bytes)?;
-        if !known(&self.odb, oid) {
+        if !self.has(oid) {
             self.store(&loose_path(&self.folder, oid), kind, bytes)?;
         }
         Ok(oid)
+    }
+
+    fn has(&mut self, oid: Oid) -> bool {
+        whole(&self.odb, &self.folder, oid)
     }
 }
 
@@ -246,9 +273,13 @@ impl Objects for Bulk<'_> {
         }
     }
 
+    fn has(&mut self, oid: Oid) -> bool {
+        self.pack.contains(oid) || whole(&self.odb, &self.folder, oid)
+    }
+
     fn write(&mut self, kind: ObjectType, bytes: &[u8]) -> Result<Oid, Error> {
         let oid = object_id(kind, bytes)?;
-        if self.pack.contains(oid) || known(&self.odb, oid) {
+        if self.has(oid) {
             return Ok(oid);
         }
         self.pack.add_as(oid, kind, bytes)?;
@@ -267,6 +298,27 @@ impl Objects for Bulk<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_object_that_a_crash_tore_is_written_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let repo = crate::git::open_or_init(dir.path()).unwrap();
+        let body = b"some text, and more of it\n".repeat(20);
+        let oid = Loose::new(&repo, false).unwrap().write(ObjectType::Blob, &body).unwrap();
+        let path = loose_path(&repo.commondir().join("objects"), oid);
+        crate::git::sync(&repo).unwrap();
+        let half = std::fs::read(&path).unwrap().len() / 2;
+        let torn = std::fs::read(&path).unwrap()[..half].to_vec();
+        std::fs::remove_file(&path).unwrap();
+        std::fs::write(&path, torn).unwrap();
+        let repo = crate::git::open_or_init(dir.path()).unwrap();
+        assert!(!Loose::new(&repo, false).unwrap().has(oid));
+        assert_eq!(Loose::new(&repo, false).unwrap().write(ObjectType::Blob, &body).unwrap(), oid);
+        assert_eq!(read(&repo, oid).unwrap(), (ObjectType::Blob, body));
+        // What another process left is synced with what this one writes.
+        crate::git::sync(&repo).unwrap();
+        assert!(Loose::new(&repo, false).unwrap().has(oid) && durable::is_unsynced(&path));
+    }
 
     #[test]
     fn an_object_that_does_not_end_where_it_says_is_damaged() {
