@@ -1,7 +1,7 @@
 //! What a daemon does by itself, without I/O and without a clock: takes in what is saved as soon as it is, writes what comes,
 //! projects to git when it is quiet, and keeps a connection with every member it can reach.
 //!
-//! What happened goes in with the time; [`Upkeep::next`] says what to do, one thing after the other, and is told what came of
+//! What happened goes in with the time; [`Upkeep::act`] says what to do, one thing after the other, and is told what came of
 //! it. `tend` drives it with tokio.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
