@@ -3,13 +3,11 @@
 //! Killed at any point, the same command goes on: the keys made for a ticket are found again by the ticket, and a
 //! replica that exists already only syncs.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use aios_core::id::{DeviceId, VaultId};
 use aios_vault::chance::now_ms;
 use aios_vault::create::machine_name;
-use aios_vault::disk::durable;
-use aios_vault::keys::{self, Keys};
 use aios_vault::layout::Layout;
 use aios_vault::survey::Problem;
 use aios_vault::{Error, Vault, admit};
@@ -18,10 +16,11 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Fault, Peer, SyncError};
 use crate::net::Net;
 use crate::node::{self, Node, Report, Settings};
+use crate::pending::Pending;
 use crate::replica::{Replica, ReplicaError};
 use crate::session::{Trouble, blocking, finish, merged, round};
 use crate::site::{Site, said};
-use crate::ticket::{Ticket, TicketError, TicketId};
+use crate::ticket::{Ticket, TicketError};
 
 /// How often a connection that breaks is taken up again.
 const TRIES: usize = 3;
@@ -51,36 +50,6 @@ pub struct JoinReport {
     pub warnings: Vec<String>,
 }
 
-/// The note by which a join that was cut short finds the keys it has made.
-struct Pending(PathBuf);
-
-impl Pending {
-    fn of(ticket: &TicketId) -> Result<Pending, Error> {
-        Ok(Pending(keys::data_dir()?.join("joins").join(ticket.to_string())))
-    }
-
-    fn keys(&self, operator: bool) -> Result<Keys, Error> {
-        let known =
-            std::fs::read_to_string(&self.0).ok().and_then(|text| text.trim().parse::<DeviceId>().ok());
-        if let Some(device) = known
-            && let Ok(keys) = Keys::load(&device)
-        {
-            return Ok(keys);
-        }
-        let keys = Keys::create(operator)?;
-        if let Some(folder) = self.0.parent() {
-            std::fs::create_dir_all(folder).map_err(|e| Error::io("make", folder, e))?;
-        }
-        durable::replace(&self.0, keys.device.public().hex().as_bytes())?;
-        Ok(keys)
-    }
-
-    fn done(&self) {
-        // A note that stays names keys that are in use; the ticket is used up.
-        let _ = std::fs::remove_file(&self.0);
-    }
-}
-
 /// Makes the folder `dir` a replica of the ticket's vault and fetches all of it. What `dir` held before becomes part of
 /// the vault. `name` is what this device is to be called; the machine's name where absent.
 ///
@@ -101,8 +70,8 @@ pub async fn join(
         Err(Error::NotAVault(_)) => false,
         Err(e) => return Err(e.into()),
     };
-    let pending = Pending::of(&ticket.secret.id())?;
-    let unused = here && !pending.0.is_file();
+    let pending = Pending::join(&ticket.secret.id())?;
+    let unused = here && !pending.is_begun();
     let (site, node, report) = match here {
         true => {
             let site = Site::find(dir)?;

@@ -19,6 +19,7 @@ pub mod net;
 pub mod node;
 pub mod offer;
 pub mod pairing;
+mod pending;
 pub mod profile;
 pub mod reach;
 pub mod recover;

@@ -7,8 +7,7 @@ use std::path::{Path, PathBuf};
 
 use aios_core::id::{DeviceId, VaultId};
 use aios_core::phrase::Phrase;
-use aios_vault::disk::durable;
-use aios_vault::keys::{self, Keys};
+use aios_vault::keys::data_dir;
 use aios_vault::layout::Layout;
 use aios_vault::recovery::{Found, Search};
 use aios_vault::survey::Problem;
@@ -16,6 +15,7 @@ use aios_vault::{Error, Vault};
 use serde::{Deserialize, Serialize};
 use tokio::time::{Duration, timeout};
 
+use crate::pending::Pending;
 use crate::remote::{self, Kind, Remote, RemoteError, Remotes, Skipped, folder, program::Program};
 use crate::session::{Trouble, blocking, finish, merged, round};
 use crate::site::Site;
@@ -50,39 +50,6 @@ pub struct RecoverReport {
     pub warnings: Vec<String>,
 }
 
-/// The note by which a recovery that was cut short finds the keys it has made.
-struct Pending(PathBuf);
-
-impl Pending {
-    fn of(vault: &VaultId, dir: &Path) -> Result<Pending, Error> {
-        let place = blake3::hash(dir.as_os_str().as_encoded_bytes()).to_hex();
-        let name = format!("{}-{}", vault.short(16), &place[..16]);
-        Ok(Pending(keys::data_dir()?.join("recoveries").join(name)))
-    }
-
-    fn keys(&self) -> Result<Keys, Error> {
-        let known =
-            std::fs::read_to_string(&self.0).ok().and_then(|text| text.trim().parse::<DeviceId>().ok());
-        if let Some(device) = known
-            && let Ok(keys) = Keys::load(&device)
-            && keys.operator()?.is_some()
-        {
-            return Ok(keys);
-        }
-        let keys = Keys::create(true)?;
-        if let Some(folder) = self.0.parent() {
-            std::fs::create_dir_all(folder).map_err(|e| Error::io("make", folder, e))?;
-        }
-        durable::replace(&self.0, keys.device.public().hex().as_bytes())?;
-        Ok(keys)
-    }
-
-    fn done(&self) {
-        // A note that stays names keys that are in use, of a folder that is a replica.
-        let _ = std::fs::remove_file(&self.0);
-    }
-}
-
 /// Finds the vault of `phrase` at `from`, makes `dir` a replica of it, and lets this device in. `name` is what it is to be
 /// called; the machine's name where absent. It has `total` time for what goes over the network.
 ///
@@ -103,12 +70,12 @@ pub async fn recover(
     let Found { vault, name: vault_name } =
         timeout(total, find(&remote, search)).await.map_err(|_| late())??;
     let layout = Layout::new(dir);
-    let pending = Pending::of(&vault, dir)?;
+    let pending = Pending::recovery(&vault, dir)?;
     match layout.replica() {
         Ok(here) if here.vault == vault => {}
         Ok(_) => return Err(Error::AlreadyAVault(dir.to_owned()).into()),
         Err(Error::NotAVault(_)) => {
-            let (made, called, folder) = (pending.keys()?, vault_name.clone(), dir.to_owned());
+            let (made, called, folder) = (pending.keys(true)?, vault_name.clone(), dir.to_owned());
             blocking(move || Vault::replicate(&folder, vault, &called, made).map(drop)).await?;
         }
         Err(e) => return Err(e.into()),
@@ -215,7 +182,7 @@ struct Scratch(PathBuf);
 
 impl Scratch {
     fn new() -> Result<Scratch, Error> {
-        let folder = keys::data_dir()?.join("recoveries");
+        let folder = data_dir()?.join("recoveries");
         let path = folder.join(format!("look-{}", std::process::id()));
         std::fs::create_dir_all(&path).map_err(|e| Error::io("make", &path, e))?;
         Ok(Scratch(path))

@@ -16,17 +16,7 @@ use crate::ui::Ui;
 
 /// Makes a folder a replica of a vault on another device, and returns when the first sync is complete.
 pub fn run(args: &JoinArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliError> {
-    let dir = match (&cx.vault_dir, args.dir == Path::new(".")) {
-        (Some(vault), true) => vault.clone(),
-        _ => args.dir.clone(),
-    };
-    let dir = std::path::absolute(&dir).map_err(|e| CliError::io(format!("find {}", dir.display()), e))?;
-    if std::env::var_os("HOME").is_some_and(|home| Path::new(&home) == dir) {
-        return Err(CliError::Usage {
-            what: "your home folder would become part of the vault".into(),
-            hint: Some("name a folder: aios join TICKET DIR".into()),
-        });
-    }
+    let dir = cx.replica_dir(&args.dir, "aios join TICKET DIR")?;
     let settings = settings(ui)?;
     let aside = if dir.join(".aios").exists() { None } else { kept_aside(&dir) };
     let report = runtime()?.block_on(join(&args.ticket, &dir, args.device.clone(), &settings))?;

@@ -19,17 +19,7 @@ use crate::ui::{Style, Ui, one_line};
 
 /// Makes a folder a replica of the vault that a recovery phrase is of, fetched from a remote, on a device that lets itself in.
 pub fn run(args: &RecoverArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliError> {
-    let dir = match (&cx.vault_dir, args.dir == Path::new(".")) {
-        (Some(vault), true) => vault.clone(),
-        _ => args.dir.clone(),
-    };
-    let dir = std::path::absolute(&dir).map_err(|e| CliError::io(format!("find {}", dir.display()), e))?;
-    if std::env::var_os("HOME").is_some_and(|home| Path::new(&home) == dir) {
-        return Err(CliError::Usage {
-            what: "your home folder would become part of the vault".into(),
-            hint: Some("name a folder: aios recover DIR --from REMOTE".into()),
-        });
-    }
+    let dir = cx.replica_dir(&args.dir, "aios recover DIR --from REMOTE")?;
     let total = age(&args.timeout)?;
     let kind = args.git.then_some(Kind::Git).or(args.folder.then_some(Kind::Folder));
     let phrase = phrase::read(args.phrase_file.as_deref())?;
