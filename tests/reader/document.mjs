@@ -194,27 +194,31 @@ export class Document {
       close: winner(ROOT, "close"),
       front,
       order: elements(order).map(({ text }) => text),
-      items: this.#once(elements(items)),
+      items: this.#once(elements(items), front),
       body: handle.text(body, at),
     };
   }
 
-  /** Items as [name, item], without those that a concurrent change put in before. */
-  #once(found) {
+  /** Items as [name, item], without those that a concurrent change made, too. */
+  #once(found, front) {
+    const crlf = (text) => text.endsWith("\r\n");
+    const all = found.flatMap(({ text, id }, at) => {
+      const cut = text.indexOf(NUL);
+      if (cut < 0) return [];
+      const [name, item] = [text.slice(0, cut), text.slice(cut + 1)];
+      const fits = crlf((front.get(name) ?? "").split(NUL)[0]) === crlf(item);
+      return [{ name, item, at, fits, maker: this.#maker(id) }];
+    });
     const makers = new Map();
     const kept = [];
-    for (const { text, id } of found) {
-      const cut = text.indexOf(NUL);
-      if (cut < 0) continue;
-      const maker = this.#maker(id);
-      const before = makers.get(text) ?? [];
+    for (const one of [...all.filter(({ fits }) => fits), ...all.filter(({ fits }) => !fits)]) {
+      const same = `${one.name}${NUL}${one.item.replaceAll("\r\n", "\n")}`;
+      const before = makers.get(same) ?? [];
       const rests = (a, b) => a === b || this.#below(a).has(b);
-      if (before.every((one) => rests(maker, one) || rests(one, maker))) {
-        kept.push([text.slice(0, cut), text.slice(cut + 1)]);
-      }
-      makers.set(text, [...before.filter((one) => one !== maker), maker]);
+      if (before.every((other) => rests(one.maker, other) || rests(other, one.maker))) kept.push(one);
+      makers.set(same, [...before.filter((other) => other !== one.maker), one.maker]);
     }
-    return kept;
+    return kept.sort((a, b) => a.at - b.at).map(({ name, item }) => [name, item]);
   }
 
   /** What the version of some changes renders: `{ text, front }`, `front` true when that of one head stands. */

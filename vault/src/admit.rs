@@ -230,7 +230,8 @@ impl Vault {
     /// [`Error::Unknown`]; [`Error::Usage`] when it could be several.
     pub fn find_member(&self, name: &str) -> Result<DeviceId, Error> {
         let members = &self.members().0;
-        let like = |device: &DeviceId| name.len() >= 4 && device.hex().starts_with(name);
+        let start = name.to_lowercase();
+        let like = |device: &DeviceId| start.len() >= 4 && device.hex().starts_with(&start);
         let mut found: Vec<&DeviceId> =
             members.iter().filter(|(_, member)| member.name == name).map(|(device, _)| device).collect();
         if found.is_empty() {

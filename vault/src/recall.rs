@@ -28,9 +28,8 @@ pub(crate) fn recall(layout: &Layout, device: Option<&str>) -> Result<Replica, E
         }
     }
     if let Some(wanted) = device {
-        mine.retain(|(id, _)| {
-            names.device(id) == Some(wanted) || id.hex().starts_with(&wanted.to_lowercase())
-        });
+        let called = names.called(wanted, mine.iter().map(|(id, _)| *id));
+        mine.retain(|(id, _)| called.contains(id));
     }
     match mine[..] {
         [(device, vault)] => {
@@ -88,5 +87,31 @@ impl Names {
 
     fn device(&self, device: &DeviceId) -> Option<&str> {
         self.devices.iter().rev().find(|(id, _)| id == device).map(|(_, name)| name.as_str())
+    }
+
+    /// Those of `devices` that go by the name `wanted`, or else whose id begins with it.
+    fn called(&self, wanted: &str, devices: impl Iterator<Item = DeviceId> + Clone) -> Vec<DeviceId> {
+        let named: Vec<_> = devices.clone().filter(|id| self.device(id) == Some(wanted)).collect();
+        match named.is_empty() {
+            true => devices.filter(|id| id.hex().starts_with(&wanted.to_lowercase())).collect(),
+            false => named,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_goes_before_the_start_of_an_id() {
+        let [one, other] = [0xd0, 0x11].map(|byte| DeviceId([byte; 32]));
+        let names =
+            Names { devices: vec![(one, "desk".to_owned()), (other, "d0".to_owned())], ..Names::default() };
+        let called = |wanted| names.called(wanted, [one, other].into_iter());
+        assert_eq!(called("d0"), [other]);
+        assert_eq!(called("D0D0"), [one]);
+        assert_eq!(called("desk"), [one]);
+        assert_eq!(called("d1"), []);
     }
 }

@@ -328,6 +328,16 @@ fn put(
     tx.put(map, key, value)
 }
 
+/// Where the item stands that is shown in place of the one at `at`.
+fn shown_by(items: &[Element], mut at: usize) -> usize {
+    while let Some(hider) = items[at].hider
+        && let Some(next) = items.iter().position(|item| item.at == hider)
+    {
+        at = next;
+    }
+    at
+}
+
 /// Makes `wanted` the items shown of the entry `name`; tells whether anything changed.
 fn write_items(
     tx: &mut Transaction<'_>,
@@ -347,15 +357,9 @@ fn write_items(
     let kept: BTreeMap<usize, usize> = pairs.iter().map(|&(from, to)| (to, shown[from])).collect();
 
     // An item goes with what it hides. Items made here hide nothing: their change rests on all others.
-    let mut staying: BTreeSet<usize> = kept.values().map(|&at| items[at].at).collect();
-    let mut gone = BTreeSet::new();
-    for &at in &mine {
-        match items[at].hider {
-            Some(hider) if staying.contains(&hider) => _ = staying.insert(items[at].at),
-            None if staying.contains(&items[at].at) => {}
-            _ => _ = gone.insert(at),
-        }
-    }
+    let staying: BTreeSet<usize> = kept.values().copied().collect();
+    let gone: BTreeSet<usize> =
+        mine.iter().copied().filter(|&at| !staying.contains(&shown_by(items, at))).collect();
 
     let wanted = wanted.iter().map(|text| {
         let element = Element { name: name.to_owned(), text: text.clone(), at: usize::MAX, hider: None };

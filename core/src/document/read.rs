@@ -89,8 +89,8 @@ pub(super) struct Element {
     pub(super) text: String,
     /// Its position in the version.
     pub(super) at: usize,
-    /// The position of an equal item of the same entry before it that a concurrent change made: it is the same
-    /// item, added twice at once, and hides this one.
+    /// The position of the same item of the same entry that a concurrent change made: it was added twice at once, and this one
+    /// is hidden by the other.
     pub(super) hider: Option<usize>,
 }
 
@@ -226,25 +226,46 @@ impl Document {
         }
         state.order =
             self.engine.list_range_at(&self.objects.order, .., heads).map(|item| text(&item.value)).collect();
+        let listed = self.engine.list_range_at(&self.objects.items, .., heads);
+        let makers: Vec<_> = listed
+            .enumerate()
+            .map(|(at, item)| {
+                // What is no item belongs to no entry.
+                let source = text(&item.value).unwrap_or_default();
+                let (name, text) = source.split_once('\0').unwrap_or_default();
+                let element = Element { name: name.to_owned(), text: text.to_owned(), at, hider: None };
+                state.items.push(element);
+                self.engine.hash_for_opid(&item.id()).filter(|_| !source.is_empty())
+            })
+            .collect();
+        self.hide(&mut state, &makers);
+        Ok(state)
+    }
+
+    /// Hides each item that concurrent changes made twice, but once. `makers`: the change that made each.
+    ///
+    /// Line ends do not make another item: where one turns them while another moves the item, both write it anew. The one that
+    /// ends as its entry's head does is shown.
+    fn hide(&self, state: &mut State, makers: &[Option<ChangeHash>]) {
+        let ends = |text: &str| text.ends_with("\r\n");
+        let fits = |item: &Element| {
+            let register = state.front.get(&item.name).map_or("", Values::winner);
+            ends(register.split('\0').next().unwrap_or_default()) == ends(&item.text)
+        };
+        let (fit, unfit): (Vec<usize>, Vec<usize>) =
+            (0..state.items.len()).partition(|&at| fits(&state.items[at]));
         let mut lineage = Lineage { document: self, past: None, below: HashMap::new() };
         // Of each item the changes that made it, each with the first element of it.
-        let mut makers: HashMap<String, Vec<(ChangeHash, usize)>> = HashMap::new();
-        for (at, item) in self.engine.list_range_at(&self.objects.items, .., heads).enumerate() {
-            // What is no item belongs to no entry.
-            let source = text(&item.value).unwrap_or_default();
-            let (name, text) = source.split_once('\0').unwrap_or_default();
-            let mut element = Element { name: name.to_owned(), text: text.to_owned(), at, hider: None };
-            if let (false, Some(maker)) = (source.is_empty(), self.engine.hash_for_opid(&item.id())) {
-                let before = makers.entry(source).or_default();
-                element.hider =
-                    before.iter().find(|(other, _)| lineage.concurrent(other, &maker)).map(|(_, at)| *at);
-                if before.iter().all(|(other, _)| *other != maker) {
-                    before.push((maker, at));
-                }
+        let mut made: HashMap<(String, String), Vec<(ChangeHash, usize)>> = HashMap::new();
+        for at in fit.into_iter().chain(unfit) {
+            let (item, Some(maker)) = (&mut state.items[at], makers[at]) else { continue };
+            let before = made.entry((item.name.clone(), item.text.replace("\r\n", "\n"))).or_default();
+            item.hider =
+                before.iter().find(|(other, _)| lineage.concurrent(other, &maker)).map(|(_, at)| *at);
+            if before.iter().all(|(other, _)| *other != maker) {
+                before.push((maker, at));
             }
-            state.items.push(element);
         }
-        Ok(state)
     }
 
     /// The strings that a register holds; `None` for none.

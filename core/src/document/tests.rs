@@ -181,6 +181,34 @@ fn list_items_merge() {
 }
 
 #[test]
+fn an_item_moved_by_one_whose_line_end_another_turns_stands_once() {
+    let block = |items: &[&str]| {
+        let lines: String = items.iter().map(|item| format!("  - {item}\n")).collect();
+        format!("---\nlinks:\n{lines}---\nx\n")
+    };
+    let base = block(&["1", "2", "3"]);
+    let (moved, turned) = (block(&["3", "1", "2"]), base.replace('\n', "\r\n"));
+    for (a, b, ranks) in [(&moved, &turned, (1, 2)), (&turned, &moved, (1, 2))] {
+        let text = merge_ranked(&base, a, b, ranks).text;
+        let mut items: Vec<&str> = text.lines().filter(|line| line.starts_with("  - ")).collect();
+        items.sort_unstable();
+        assert_eq!(items, ["  - 1", "  - 2", "  - 3"], "{text:?}");
+    }
+    let text = merge_ranked(&base, &moved, &turned, (1, 2)).text;
+    assert!(text.lines().count() == text.matches("\r\n").count(), "{text:?}");
+    // Whoever removes it removes both.
+    let mut document = md(&[&base]);
+    let rank = |_: &ChangeHash| None;
+    let start = [head(&document, &base)];
+    let left = document.edit(&start, &rank, &moved, &actor(1)).unwrap().unwrap().hash;
+    let right = document.edit(&start, &rank, &turned, &actor(2)).unwrap().unwrap().hash;
+    let merged = document.read(&[left, right], &rank).unwrap().text;
+    let without: String = merged.split_inclusive('\n').filter(|line| !line.contains("- 3")).collect();
+    let edit = document.edit(&[left, right], &rank, &without, &actor(3)).unwrap().unwrap().hash;
+    assert_eq!(document.read(&[edit], &rank).unwrap().text, without);
+}
+
+#[test]
 fn the_same_item_may_be_written_twice() {
     let flow = |items: &str| format!("---\ntags: [{items}]\n---\n");
     let mut document = md(&[&flow("a, b")]);

@@ -95,21 +95,13 @@ impl Vault {
 
     fn numbered(&self, device: &str, seq: &str) -> Result<Option<Revision>, Error> {
         let Ok(seq) = seq.parse::<i64>() else { return Ok(None) };
-        let hex = device.to_lowercase();
-        let named = |(id, member): (&aios_core::id::DeviceId, &aios_core::member::Member)| {
-            (member.name == device || (hex.len() >= LEAST && id.hex().starts_with(&hex))).then_some(*id)
+        let device = match self.find_member(device) {
+            Ok(device) => device,
+            Err(Error::Unknown { .. }) => return Ok(None),
+            Err(e) => return Err(e),
         };
-        let devices: Vec<_> = self.members().0.iter().filter_map(named).collect();
-        match devices[..] {
-            [one] => {
-                let place = aios_core::frontier::Place { device: one, seq: seq as u64 };
-                self.number(&place)?.map(|n| self.of_number(n)).transpose()
-            }
-            [] => Ok(None),
-            _ => {
-                Err(Error::Usage(format!("`{device}` is the start of several device ids; write more of it")))
-            }
-        }
+        let place = aios_core::frontier::Place { device, seq: seq as u64 };
+        self.number(&place)?.map(|n| self.of_number(n)).transpose()
     }
 
     /// The point of a record; a part of a transaction stands for all of it.

@@ -171,8 +171,11 @@ impl Journal {
 pub(crate) fn created(path: &Path, file: &File) {
     with(|journal| {
         if let Ok(meta) = file.metadata() {
+            let at = spelt(path);
+            // Whoever had the name is gone, whoever removed it.
+            journal.tails.retain(|_, tail| tail.path != at);
             journal.name(path, Act::Created(inode(&meta)));
-            journal.tails.insert(inode(&meta), Tail { path: spelt(path), synced: 0 });
+            journal.tails.insert(inode(&meta), Tail { path: at, synced: 0 });
         }
     });
 }

@@ -298,6 +298,7 @@ impl Objects for Bulk<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::disk::{fault, journal};
 
     #[test]
     fn an_object_that_a_crash_tore_is_written_again() {
@@ -318,6 +319,20 @@ mod tests {
         // What another process left is synced with what this one writes.
         crate::git::sync(&repo).unwrap();
         assert!(Loose::new(&repo, false).unwrap().has(oid) && durable::is_unsynced(&path));
+    }
+
+    #[test]
+    fn an_object_outlives_a_power_cut_that_took_the_name_of_one_that_could_not_be_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let repo = crate::git::open_or_init(dir.path()).unwrap();
+        let held = journal::hold(journal::Journal::default());
+        let armed = fault::arm("git.mode=eio@1").unwrap();
+        Loose::new(&repo, false).unwrap().write(ObjectType::Blob, b"one").unwrap_err();
+        let oid = Loose::new(&repo, false).unwrap().write(ObjectType::Blob, b"two").unwrap();
+        drop(armed);
+        crate::git::sync(&repo).unwrap();
+        held.release().lose(true);
+        assert_eq!(read(&repo, oid).unwrap(), (ObjectType::Blob, b"two".to_vec()));
     }
 
     #[test]

@@ -14,12 +14,27 @@ pub(crate) struct Field {
     pub items: Option<BTreeSet<String>>,
 }
 
+impl Field {
+    /// The same with lines that end in `\n` alone.
+    pub(crate) fn plain(&self) -> Field {
+        let items = self.items.as_ref().map(|items| items.iter().map(|item| plain(item)).collect());
+        Field { frame: plain(&self.frame), items }
+    }
+}
+
 /// A file as the tests write it: frontmatter by key, and how often each token stands in the body.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Content {
     pub fences: Option<(String, String)>,
     pub fields: BTreeMap<String, Field>,
+    /// The items of each block list in their order.
+    pub lists: BTreeMap<String, Vec<String>>,
     pub tokens: BTreeMap<String, usize>,
+}
+
+/// A text whose lines end in `\n` alone.
+pub(crate) fn plain(text: &str) -> String {
+    text.replace("\r\n", "\n")
 }
 
 /// The body line that holds token `n`.
@@ -42,6 +57,7 @@ pub(crate) fn read(bytes: &[u8]) -> Content {
         for raw in &lines[1..close] {
             if let Some(item) = raw.starts_with("  - ").then(|| out.fields.get_mut(&last)).flatten() {
                 item.items.get_or_insert_default().insert((*raw).to_owned());
+                out.lists.entry(last.clone()).or_default().push((*raw).to_owned());
                 continue;
             }
             let (key, value) = raw.split_once(':').unwrap_or((raw, ""));
@@ -112,6 +128,7 @@ pub(crate) enum Deed {
     Clear(String),
     Add { key: String, item: String },
     Drop { key: String, item: String },
+    Reorder(String),
 }
 
 /// What a save meant: the difference between what its writer had in front of them and what they saved.
@@ -127,6 +144,15 @@ pub(crate) fn deeds(old: &Content, new: &Content) -> Vec<Deed> {
             Some((open, close)) => Deed::Put { key: "---".into(), frame: format!("{open}{close}") },
             None => Deed::Clear("---".into()),
         });
+    }
+    for (key, now) in &new.lists {
+        let was = old.lists.get(key).map_or(&[][..], Vec::as_slice);
+        let common = |list: &[String], other: &[String]| -> Vec<String> {
+            list.iter().filter(|item| other.contains(item)).cloned().collect()
+        };
+        if common(was, now) != common(now, was) {
+            out.push(Deed::Reorder(key.clone()));
+        }
     }
     let none = Field::default();
     for key in old.fields.keys().chain(new.fields.keys()).collect::<BTreeSet<_>>() {
@@ -144,6 +170,17 @@ pub(crate) fn deeds(old: &Content, new: &Content) -> Vec<Deed> {
         }
     }
     out
+}
+
+/// The items of a list, each with what added it, without those that two added at once with other line ends.
+fn once(added: &[(&At, String)], frame: &str) -> BTreeSet<String> {
+    let fits = |item: &str| item.ends_with("\r\n") == frame.ends_with("\r\n");
+    let hides = |(at, item): &(&At, String), (by, other): &(&At, String)| {
+        let concurrent = !at.covers(by) && !by.covers(at);
+        concurrent && plain(item) == plain(other) && !fits(item) && fits(other)
+    };
+    let shown = added.iter().filter(|one| !added.iter().any(|other| hides(one, other)));
+    shown.map(|(_, item)| item.clone()).collect()
 }
 
 #[derive(Debug, Clone)]
@@ -176,6 +213,8 @@ pub(crate) struct Expected {
     /// Keys whose greatest values have one rank, as two stale saves from one version do: which of them stands is not
     /// the rank's to say.
     pub ties: BTreeSet<String>,
+    /// Lists some of whose items were moved: which of them were written anew for that, with the line ends of then, is not told here.
+    pub loose: BTreeSet<String>,
     /// Losing values of keys, which must be listed.
     pub losers: BTreeMap<String, BTreeSet<String>>,
 }
@@ -318,7 +357,8 @@ impl Oracle {
         };
         let (mut present, mut absent) = (BTreeMap::new(), BTreeSet::new());
         let mut written: BTreeMap<String, Vec<(Option<Stamp>, String)>> = BTreeMap::new();
-        let mut items: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+        let mut items: BTreeMap<String, Vec<(&At, String)>> = BTreeMap::new();
+        let mut loose = BTreeSet::new();
         let mut inserted: BTreeSet<(String, Option<ContentHash>)> = BTreeSet::new();
         for fact in facts.iter().copied() {
             for deed in &fact.deeds {
@@ -345,9 +385,10 @@ impl Oracle {
                     Deed::Add { key, item } => {
                         let drop = Deed::Drop { key: key.clone(), item: item.clone() };
                         if !undone(fact, &|deed| *deed == drop) {
-                            items.entry(key.clone()).or_default().insert(item.clone());
+                            items.entry(key.clone()).or_default().push((&fact.at, item.clone()));
                         }
                     }
+                    Deed::Reorder(key) => _ = loose.insert(key.clone()),
                     Deed::Remove(_) | Deed::Clear(_) | Deed::Drop { .. } => {}
                 }
             }
@@ -367,7 +408,7 @@ impl Oracle {
             if !lost.is_empty() && !is_list {
                 losers.insert(key.clone(), lost);
             }
-            let items = is_list.then(|| items.get(&key).cloned().unwrap_or_default());
+            let items = is_list.then(|| once(items.get(&key).map_or(&[], Vec::as_slice), &frame));
             fields.insert(key, Field { frame, items });
         }
         let torn = facts.iter().any(|fact| fact.deeds.contains(&Deed::Clear("---".into())));
@@ -378,7 +419,7 @@ impl Oracle {
         if fields.is_none() {
             losers.clear();
         }
-        Expected { exec: self.exec(doc, view), exact, present, absent, fields, ties, losers }
+        Expected { exec: self.exec(doc, view), exact, present, absent, fields, ties, loose, losers }
     }
 
     /// Tokens that nobody ever deleted in this document: they are there however it was merged.

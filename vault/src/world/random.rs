@@ -827,7 +827,11 @@ impl Run {
             let Some(fields) = &want.fields else { continue };
             let told = |fields: &BTreeMap<String, oracle::Field>| -> BTreeMap<String, oracle::Field> {
                 let told = fields.iter().filter(|(key, _)| !want.ties.contains(*key));
-                told.map(|(key, field)| (key.clone(), field.clone())).collect()
+                told.map(|(key, field)| match want.loose.contains(key) {
+                    true => (key.clone(), field.plain()),
+                    false => (key.clone(), field.clone()),
+                })
+                .collect()
             };
             if told(fields) != told(&found.fields) {
                 fail(format!("frontmatter: want {fields:?}"));
