@@ -17,8 +17,8 @@ use crate::event::Event;
 use crate::frontier::{Place, View};
 use crate::id::{ContentHash, DeviceId, RecordId, VaultId};
 use crate::key::{
-    MemberStatement, RecoveryStatement, RevocationStatement, RolesStatement, RotationStatement, Statement,
-    verify_acceptance,
+    AcceptanceStatement, MemberStatement, RecoveryStatement, RevocationStatement, RolesStatement,
+    RotationStatement, Statement,
 };
 use crate::member::{ADMINISTER, APPROVE, MemberError, Members};
 use crate::verdict::{self, Bench, Mark};
@@ -196,7 +196,8 @@ impl Authority {
                 }
             }
             Event::DeviceAdded { device, name, roles, operator, sig, by } => {
-                let statement = MemberStatement { vault, device, name, roles, operator: operator.as_ref() };
+                let operator = operator.as_ref();
+                let statement = MemberStatement { vault, device, name, roles, operator, place };
                 self.signed(deed, by, &sig.0, &statement)
             }
             Event::DeviceRenamed { device, .. } => known(device),
@@ -206,7 +207,17 @@ impl Authority {
             }
             Event::DeviceRevoked { device, last, sig, by } => {
                 known(device)?;
-                self.signed(deed, by, &sig.0, &RevocationStatement { vault, device, last: *last })?;
+                self.signed(deed, by, &sig.0, &RevocationStatement { vault, device, last: *last, place })?;
+                let again = |other: &Deed| match &other.event {
+                    Event::DeviceRevoked { device: of, by: key, .. } => {
+                        (of, key, other.place.device) == (device, by, place.device)
+                            && other.order() < deed.order()
+                    }
+                    _ => false,
+                };
+                if self.deeds.iter().any(again) {
+                    return Err(MemberError::RevokedAlready(place));
+                }
                 // The cut-off is what the author had seen: what it strikes then follows from the pasts alone.
                 let seen = deed.view.get(device) - u64::from(*device == place.device);
                 if last.map_or(0, |(seq, _)| seq) != seen {
@@ -269,8 +280,8 @@ impl Authority {
     pub fn consents(&self, deed: &Deed) -> bool {
         match &deed.event {
             Event::RulesAccepted { path, hash, sig, by } => {
-                let signed =
-                    bytes(&sig.0).is_some_and(|sig| verify_acceptance(by, &self.vault, path, hash, &sig));
+                let statement = AcceptanceStatement { vault: &self.vault, path, hash, place: deed.place };
+                let signed = bytes(&sig.0).is_some_and(|sig| statement.verify(by, &sig));
                 signed && self.may(by, APPROVE, &deed.view)
             }
             _ => false,

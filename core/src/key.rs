@@ -53,11 +53,6 @@ impl SecretKey {
         self.sign(root_message(place, statement).as_bytes())
     }
 
-    /// Signs, as operator, that this version of a file that decides what is gated is in force (I11).
-    pub fn sign_acceptance(&self, vault: &VaultId, path: &str, hash: &ContentHash) -> Signature {
-        self.sign(acceptance_message(vault, path, hash).as_bytes())
-    }
-
     /// Signs, as operator, that what has this consent digest may happen once (I11).
     pub fn sign_consent(&self, vault: &VaultId, digest: &ContentHash) -> Signature {
         self.sign(consent_message(vault, digest).as_bytes())
@@ -68,11 +63,8 @@ fn record_message(id: &RecordId) -> Vec<u8> {
     [b"aios-record-v1\n".as_slice(), id.as_bytes()].concat()
 }
 
-fn acceptance_message(vault: &VaultId, path: &str, hash: &ContentHash) -> String {
-    format!("aios-accept-v1\n{vault}\n{path}\n{hash}")
-}
-
-/// Something that is signed about members. Each kind begins with a name of its own, so that none can be taken for another.
+/// Something that is signed about members, or about what is in force. Each kind begins with a name of its own, so that none can
+/// be taken for another, and names the record it stands in, so that nobody says it again elsewhere.
 pub trait Statement {
     /// The text that is signed.
     fn message(&self) -> String;
@@ -112,18 +104,19 @@ pub struct MemberStatement<'a> {
     pub roles: &'a [String],
     /// The operator key that lives on it.
     pub operator: Option<&'a DeviceId>,
+    /// The record that holds the event.
+    pub place: Place,
 }
 
 impl Statement for MemberStatement<'_> {
     fn message(&self) -> String {
         let operator = self.operator.map(|key| key.hex()).unwrap_or_default();
-        let roles = self.roles.join(",");
-        format!("aios-member-v1\n{}\n{}\n{}\n{roles}\n{operator}", self.vault, self.device, self.name)
+        let MemberStatement { vault, device, name, place, .. } = self;
+        format!("aios-member-v1\n{vault}\n{device}\n{name}\n{}\n{operator}\n{place}", self.roles.join(","))
     }
 }
 
-/// What an operator signs when a member gets other roles. It names the record that says so, so that nobody brings older roles back
-/// by saying it again; its name may differ between devices and is not in it.
+/// What an operator signs when a member gets other roles.
 #[derive(Debug, Clone, Copy)]
 pub struct RolesStatement<'a> {
     /// The vault it is a member of.
@@ -152,12 +145,33 @@ pub struct RevocationStatement<'a> {
     pub device: &'a DeviceId,
     /// Its last record that the one who revokes knows; absent where there is none.
     pub last: Option<(u64, RecordId)>,
+    /// The record that holds the event.
+    pub place: Place,
 }
 
 impl Statement for RevocationStatement<'_> {
     fn message(&self) -> String {
         let last = self.last.map(|(seq, id)| format!("{seq}:{id}")).unwrap_or_default();
-        format!("aios-revoke-v1\n{}\n{}\n{last}", self.vault, self.device)
+        format!("aios-revoke-v1\n{}\n{}\n{last}\n{}", self.vault, self.device, self.place)
+    }
+}
+
+/// What an operator signs when a version of a file that decides what is gated comes in force (I11).
+#[derive(Debug, Clone, Copy)]
+pub struct AcceptanceStatement<'a> {
+    /// The vault.
+    pub vault: &'a VaultId,
+    /// The file.
+    pub path: &'a str,
+    /// The version.
+    pub hash: &'a ContentHash,
+    /// The record that holds the event.
+    pub place: Place,
+}
+
+impl Statement for AcceptanceStatement<'_> {
+    fn message(&self) -> String {
+        format!("aios-accept-v1\n{}\n{}\n{}\n{}", self.vault, self.path, self.hash, self.place)
     }
 }
 
@@ -204,17 +218,6 @@ pub fn verify_record(device: &DeviceId, id: &RecordId, signature: &Signature) ->
     verify(device, &record_message(id), signature)
 }
 
-/// Whether `signature` is `by`'s acceptance of that version of `path`.
-pub fn verify_acceptance(
-    by: &DeviceId,
-    vault: &VaultId,
-    path: &str,
-    hash: &ContentHash,
-    signature: &Signature,
-) -> bool {
-    verify(by, acceptance_message(vault, path, hash).as_bytes(), signature)
-}
-
 /// Whether `signature` is `by`'s consent to what has that digest.
 pub fn verify_consent(by: &DeviceId, vault: &VaultId, digest: &ContentHash, signature: &Signature) -> bool {
     verify(by, consent_message(vault, digest).as_bytes(), signature)
@@ -244,7 +247,7 @@ mod tests {
         let key = SecretKey::from_bytes(&[1; 32]);
         let (vault, device) = (VaultId([3; 32]), DeviceId([4; 32]));
         let (here, there) = (Place { device, seq: 1 }, Place { device, seq: 2 });
-        let statement = RevocationStatement { vault: &vault, device: &device, last: None };
+        let statement = RevocationStatement { vault: &vault, device: &device, last: None, place: here };
         let sig = key.sign_as_root(&here, &statement);
         assert!(statement.verify_root(&key.public(), &here, &sig));
         assert!(!statement.verify_root(&key.public(), &there, &sig));

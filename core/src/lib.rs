@@ -22,5 +22,6 @@ pub mod path;
 pub mod phrase;
 pub mod planted;
 pub mod record;
+mod ring;
 pub mod state;
 mod verdict;

@@ -57,6 +57,9 @@ pub enum MemberError {
     /// A revocation names another last record than its author knew.
     #[error("record {0} revokes a device and names another last record of it than the one it follows")]
     CutOff(Place),
+    /// A revocation says what its author has said before with the same key.
+    #[error("record {0} revokes a device that its author has revoked with the same key before")]
+    RevokedAlready(Place),
     /// Only the maker itself ends its membership.
     #[error("record {0} revokes the device that made the vault, which only that device and the root key may")]
     MakerStays(Place),

@@ -7,6 +7,7 @@ use crate::clock::Stamp;
 use crate::event::Event;
 use crate::id::DeviceId;
 use crate::member::{ADMINISTER, Member, Members, Revoked};
+use crate::ring::{Graph, last_rings};
 
 /// Whether a deed counts, as far as that is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -179,7 +180,8 @@ impl<'d> Bench<'d> {
         map.get(device).map_or(&[], Vec::as_slice)
     }
 
-    /// Of the deeds about `device` in `map` those that deed `n` has seen.
+    /// Of the deeds about `device` in `map` those before deed `n` that it has seen. No deed leans on itself or on what comes after it:
+    /// so only what strikes makes rings.
     fn seen<'a>(
         &'a self,
         map: &'a BTreeMap<DeviceId, Vec<usize>>,
@@ -187,7 +189,10 @@ impl<'d> Bench<'d> {
         n: usize,
     ) -> impl DoubleEndedIterator<Item = usize> + 'a {
         let view = &self.deeds[n].view;
-        Self::list(map, device).iter().copied().filter(|other| view.has(&self.deeds[*other].place))
+        Self::list(map, device)
+            .iter()
+            .copied()
+            .filter(move |other| *other < n && view.has(&self.deeds[*other].place))
     }
 
     /// The deeds naming the root key that signed deed `n`, where one did.
@@ -198,7 +203,7 @@ impl<'d> Bench<'d> {
             | Event::DeviceRevoked { by, .. } => by,
             _ => return None,
         };
-        let named: Vec<usize> = self.seen(&self.roots, key, n).filter(|other| *other != n).collect();
+        let named: Vec<usize> = self.seen(&self.roots, key, n).collect();
         (!named.is_empty()).then_some(named)
     }
 
@@ -236,11 +241,18 @@ impl<'d> Bench<'d> {
         Mark::all(self.strikes(device, n).map(|other| self.marks[other].not()))
     }
 
-    /// Whether `device` is a member for deed `n`; what makes its own author one needs nothing else for that.
+    /// Whether `device` is a member for deed `n`.
     fn is_member(&self, device: &DeviceId, n: usize) -> Mark {
-        let marks =
-            self.seen(&self.added, device, n).map(|add| if add == n { Mark::In } else { self.marks[add] });
-        Mark::any(marks)
+        Mark::any(self.seen(&self.added, device, n).map(|add| self.marks[add]))
+    }
+
+    /// Whether the author of deed `n` is a member for it; what makes it one needs nothing else for that.
+    fn is_authors(&self, n: usize) -> Mark {
+        let author = &self.deeds[n].place.device;
+        match self.deeds[n].adds() {
+            Some((device, ..)) if device == author => Mark::In,
+            _ => self.is_member(author, n),
+        }
     }
 
     /// `device`, and those in whose place it is for deed `n`; [`Mark::Open`] while that is not known.
@@ -250,7 +262,7 @@ impl<'d> Bench<'d> {
             && let Some(add) = self.seen(&self.added, at, n).find(|add| self.marks[*add] != Mark::Out)
             && let Some(before) = self.deeds[add].rotates()
         {
-            if self.marks[add] == Mark::Open && add != n {
+            if self.marks[add] == Mark::Open {
                 return Err(Mark::Open);
             }
             line.push(*before);
@@ -266,8 +278,7 @@ impl<'d> Bench<'d> {
             Ok(line) => line,
             Err(open) => return open,
         };
-        let mut changed: Vec<usize> =
-            line.iter().flat_map(|of| self.seen(&self.roles, of, n)).filter(|other| *other != n).collect();
+        let mut changed: Vec<usize> = line.iter().flat_map(|of| self.seen(&self.roles, of, n)).collect();
         changed.sort_unstable_by(|a, b| b.cmp(a));
         let added = line.last().into_iter().flat_map(|first| self.seen(&self.added, first, n));
         for other in changed.into_iter().chain(added) {
@@ -308,7 +319,7 @@ impl<'d> Bench<'d> {
             None => self.has_role(author, ADMINISTER, n),
         };
         let upheld = Mark::all(self.over(n).map(|end| self.marks[end].not()));
-        Mark::all([self.is_member(author, n), self.unstruck(author, n), right, upheld])
+        Mark::all([self.is_authors(n), self.unstruck(author, n), right, upheld])
     }
 
     /// The open deeds that it hangs on whether deed `n` counts.
@@ -329,22 +340,12 @@ impl<'d> Bench<'d> {
 
     /// Of the revocations that hang on each other alone, the one whose author ranks lowest, and of that one's the latest.
     fn yielding(&self) -> Option<usize> {
-        let open: Vec<usize> = (0..self.deeds.len()).filter(|n| self.marks[*n] == Mark::Open).collect();
-        let mut reach: BTreeMap<usize, BTreeSet<usize>> = BTreeMap::new();
-        for n in &open {
-            let (mut all, mut next) = (BTreeSet::new(), vec![*n]);
-            while let Some(at) = next.pop() {
-                next.extend(self.hangs_on(at).into_iter().filter(|other| all.insert(*other)));
-            }
-            reach.insert(*n, all);
-        }
-        let alone =
-            |n: &&usize| reach[*n].iter().all(|other| reach.get(other).is_some_and(|back| back.contains(n)));
-        let is_revocation = |n: &&usize| self.deeds[**n].ends().is_some();
-        let candidates = open.iter().filter(is_revocation).filter(alone);
-        let rank = |n: &&usize| (self.rank(&self.deeds[**n].place.device), self.deeds[**n].order());
-        // A ring holds a revocation, for what adds or changes a member only hangs on what came before it.
-        candidates.max_by_key(rank).or(open.first()).copied()
+        let open = (0..self.deeds.len()).filter(|n| self.marks[*n] == Mark::Open);
+        let graph: Graph = open.map(|n| (n, self.hangs_on(n))).collect();
+        let rank = |n: &usize| (self.rank(&self.deeds[*n].place.device), self.deeds[*n].order());
+        // A ring holds a revocation, for all else only hangs on what came before it.
+        let rings = last_rings(&graph).into_iter().filter(|n| self.deeds[*n].ends().is_some());
+        rings.max_by_key(rank).or(graph.into_keys().next())
     }
 
     /// Where a device ranks, the first first. What of it counts is open: all that was said counts.

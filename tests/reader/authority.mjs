@@ -41,18 +41,19 @@ const any = (marks) => not(all(marks.map(not)));
 export function deciding(all_deeds) {
   const deeds = sorted(all_deeds);
   deeds.forEach((deed) => (deed.mark = "open"));
-  const sees = (deed, other) => has(deed.record.view, other.record);
+  // No deed leans on itself or on what comes after it: so only what strikes makes rings.
+  const sees = (deed, other) => has(deed.record.view, other.record) && compareList(order(other), order(deed)) < 0;
   const added = (device, deed) => deeds.filter((other) => other.adds === device && sees(deed, other));
   const changes = (device, deed) =>
-    deeds.filter((other) => other.type === "device.roles" && other.device === device && other !== deed && sees(deed, other));
+    deeds.filter((other) => other.type === "device.roles" && other.device === device && sees(deed, other));
   const strikes = (device, deed) =>
-    deeds.filter((other) => ends(other) === device && !sees(other, deed));
+    deeds.filter((other) => ends(other) === device && !has(other.record.view, deed.record));
   const holders = (key) => [...new Set(deeds.filter((deed) => deed.adds && deed.operator === key).map(({ adds }) => adds))];
 
   const rootSigned = ["device.added", "device.roles", "device.revoked"];
   const rootsOf = (deed) =>
     rootSigned.includes(deed.type)
-      ? deeds.filter((other) => other !== deed && other.root && other.root.key === deed.by && sees(deed, other))
+      ? deeds.filter((other) => other.root && other.root.key === deed.by && sees(deed, other))
       : [];
   // The first of those in whose place a device is, whether that counts or not.
   const firstOf = (device) => {
@@ -74,12 +75,12 @@ export function deciding(all_deeds) {
     for (;;) {
       const add = added(found.at(-1), deed).find(({ mark }) => mark !== "out");
       if (add?.type !== "device.rotated") return found;
-      if (add.mark === "open" && add !== deed) return null;
+      if (add.mark === "open") return null;
       found.push(add.record.device);
     }
   };
 
-  const isMember = (device, deed) => any(added(device, deed).map((other) => (other === deed ? "in" : other.mark)));
+  const isMember = (device, deed) => any(added(device, deed).map(({ mark }) => mark));
   const unstruck = (device, deed) => all(strikes(device, deed).map(({ mark }) => not(mark)));
   const hasRole = (device, role, deed) => {
     const devices = lineFor(device, deed);
@@ -101,7 +102,8 @@ export function deciding(all_deeds) {
       ? any(holders(deed.by).map((holder) => all([isMember(holder, deed), hasRole(holder, role, deed), unstruck(holder, deed)])))
       : hasRole(author, role, deed);
     const upheld = all(over(deed).map(({ mark }) => not(mark)));
-    return all([isMember(author, deed), unstruck(author, deed), right, upheld]);
+    const own = deed.adds === author ? "in" : isMember(author, deed);
+    return all([own, unstruck(author, deed), right, upheld]);
   };
   const hangsOn = (deed) => {
     const devices = [...(deed.by ? holders(deed.by) : []), deed.record.device];

@@ -5,14 +5,14 @@ import { H } from "./hash.mjs";
 import { stamp, verifies } from "./record.mjs";
 import { has, union } from "./view.mjs";
 
-const memberText = (vault, { device, name, roles, operator }) =>
-  `aios-member-v1\n${vault}\n${device}\n${name}\n${roles.join(",")}\n${operator ?? ""}`;
+const memberText = (vault, { device, name, roles, operator }, record) =>
+  `aios-member-v1\n${vault}\n${device}\n${name}\n${roles.join(",")}\n${operator ?? ""}\n${record.device}:${record.seq}`;
 
 const rolesText = (vault, { device, roles }, record) =>
   `aios-roles-v1\n${vault}\n${device}\n${roles.join(",")}\n${record.device}:${record.seq}`;
 
-const revocationText = (vault, { device, last }) =>
-  `aios-revoke-v1\n${vault}\n${device}\n${last ? `${last[0]}:${last[1]}` : ""}`;
+const revocationText = (vault, { device, last }, record) =>
+  `aios-revoke-v1\n${vault}\n${device}\n${last ? `${last[0]}:${last[1]}` : ""}\n${record.device}:${record.seq}`;
 
 const recoveryText = (vault, root, record) => `aios-recovery-v1\n${vault}\n${root}\n${record.device}:${record.seq}`;
 
@@ -24,7 +24,8 @@ const rootText = (record, text) => `aios-root-v1\n${record.device}:${record.seq}
 const vaultId = ({ device }, { nonce, root }) =>
   root ? H("aios-vault-v2\n", device, "\n", nonce, "\n", root.key) : H("aios-vault-v1\n", device, "\n", nonce);
 
-const acceptText = (vault, { path, hash }) => `aios-accept-v1\n${vault}\n${path}\n${hash}`;
+const acceptText = (vault, { path, hash }, record) =>
+  `aios-accept-v1\n${vault}\n${path}\n${hash}\n${record.device}:${record.seq}`;
 
 const KINDS = [
   "vault.created",
@@ -85,7 +86,7 @@ export function integrated(records, found) {
         return again || !added(record.device, view) || added(event.device, view) || !meant || !verifies(bytes(event.proof), event.device, text);
       }
       case "device.added":
-        return !signed(memberText(vault, event), "administer");
+        return !signed(memberText(vault, event, record), "administer");
       case "device.renamed":
         return !added(event.device, view);
       case "device.roles":
@@ -94,8 +95,12 @@ export function integrated(records, found) {
         const seen = (view.get(event.device) ?? 0) - (event.device === record.device ? 1 : 0);
         const [seq, id] = event.last ?? [0, null];
         const last = seq === 0 ? id === null : known.get(id)?.device === event.device && known.get(id).seq === seq;
+        const again = deeds.some(
+          ({ type, device, by, record: { device: author } }) =>
+            type === event.type && device === event.device && by === event.by && author === record.device,
+        );
         const stays = isMakers(event.device, view) && event.by !== operatorOf(event.device, view) && !isRoot(event.by, view);
-        return !added(event.device, view) || !signed(revocationText(vault, event), "administer") || seq !== seen || !last || stays;
+        return !added(event.device, view) || !signed(revocationText(vault, event, record), "administer") || seq !== seen || !last || again || stays;
       }
       default:
         return false;
@@ -123,7 +128,7 @@ export function integrated(records, found) {
       const consent =
         event.type !== "rules.accepted" ||
         (may(event.by, "approve", record.view) &&
-          verifies(Buffer.from(event.sig, "base64"), event.by, acceptText(record.vault, event)));
+          verifies(Buffer.from(event.sig, "base64"), event.by, acceptText(record.vault, event, record)));
       if (consent) deeds.push({ ...event, record, stamp: stamp(record), index: record.items.indexOf(event), adds });
       return false;
     });

@@ -3,6 +3,7 @@
 use aios_core::event::Event;
 use aios_core::id::{ContentHash, GitId};
 use aios_core::item::{Bytes, Item};
+use aios_core::key::AcceptanceStatement;
 use serde::Serialize;
 
 use crate::author::Draft;
@@ -110,10 +111,12 @@ impl Vault {
         Ok(out)
     }
 
-    /// The item that accepts a version, signed by the operator.
-    pub(crate) fn acceptance(&self, path: &str, hash: &ContentHash) -> Result<Item, Error> {
+    /// The item that accepts a version as the next one of `draft`, signed by the operator.
+    pub(crate) fn acceptance(&self, draft: &Draft, path: &str, hash: &ContentHash) -> Result<Item, Error> {
         let Some(operator) = self.operator()? else { return Err(Error::NoOperator("accept")) };
-        let sig = Bytes(operator.sign_acceptance(&self.replica.vault, path, hash).to_vec());
+        let place = draft.next_place(self.next_place()?);
+        let statement = AcceptanceStatement { vault: &self.replica.vault, path, hash, place };
+        let sig = Bytes(operator.sign_statement(&statement).to_vec());
         Ok(Item::Event(Event::RulesAccepted {
             path: path.to_owned(),
             hash: *hash,
@@ -129,7 +132,7 @@ impl Vault {
         let mut draft = Draft::operator(format!("Accept {} files", proposed.len()));
         for proposal in proposed {
             if let Some(hash) = proposal.hash {
-                draft.push(self.acceptance(&proposal.path, &hash)?);
+                draft.push(self.acceptance(&draft, &proposal.path, &hash)?);
                 out.push(Accepted { path: proposal.path.clone(), version: hash });
             }
         }

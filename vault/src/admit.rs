@@ -68,7 +68,8 @@ impl Vault {
             }
         }
         self.check_name(device, name)?;
-        let statement = MemberStatement { vault: &self.replica.vault, device, name, roles, operator };
+        let (vault, place) = (&self.replica.vault, self.next_place()?);
+        let statement = MemberStatement { vault, device, name, roles, operator, place };
         let (sig, by) = self.signed("let devices in", None, &statement)?;
         let (name, roles, operator) = (name.to_owned(), roles.to_vec(), operator.copied());
         let message = format!("Let {name} in");
@@ -132,7 +133,6 @@ impl Vault {
         if root.is_none() && administers(&member.roles) && !administers(roles) {
             self.check_others_administer(device)?;
         }
-        // The statement names the record it stands in.
         let place = self.next_place()?;
         let statement = RolesStatement { vault: &self.replica.vault, device, roles, place };
         let (sig, by) = self.signed("change roles", root, &statement)?;
@@ -173,7 +173,8 @@ impl Vault {
         }
         let last = Place { device: *device, seq: self.view.get(device) };
         let last = cut_off(&self.view, device, self.id_at(&last)?);
-        let statement = RevocationStatement { vault: &self.replica.vault, device, last };
+        let (vault, place) = (&self.replica.vault, self.next_place()?);
+        let statement = RevocationStatement { vault, device, last, place };
         let (sig, by) = self.signed("revoke devices", root, &statement)?;
         self.tell(format!("Revoke {name}"), Event::DeviceRevoked { device: *device, last, sig, by })
     }

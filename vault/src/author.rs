@@ -2,6 +2,7 @@
 
 use aios_core::authority::Deed;
 use aios_core::clock::Hlc;
+use aios_core::frontier::Place;
 use aios_core::id::{ContentHash, GitId, RecordId};
 use aios_core::item::Item;
 use aios_core::member::WRITE;
@@ -38,6 +39,11 @@ impl Draft {
     /// A transaction of the operator.
     pub fn operator(message: impl Into<String>) -> Self {
         Draft { actor: "operator".into(), message: message.into(), ..Draft::default() }
+    }
+
+    /// Where the next item will stand, if the first stands in the record at `first` and none of them has a payload.
+    pub(crate) fn next_place(&self, first: Place) -> Place {
+        Place { seq: first.seq + (self.items.len() / PART_ITEMS) as u64, ..first }
     }
 
     /// Adds an item without payload.
@@ -90,7 +96,7 @@ impl Vault {
             }
         }
         if let Some((seq, _, _)) = tip
-            && let Some(n) = self.number(&aios_core::frontier::Place { device, seq })?
+            && let Some(n) = self.number(&Place { device, seq })?
         {
             clock = clock.max(self.row(n)?.clock);
         }
@@ -147,7 +153,7 @@ impl Vault {
             return Ok(());
         }
         let Some((seq, id, _)) = self.tip(&device)? else { return Ok(()) };
-        let Some(n) = self.number(&aios_core::frontier::Place { device, seq })? else { return Ok(()) };
+        let Some(n) = self.number(&Place { device, seq })? else { return Ok(()) };
         let wall = now_ms();
         let header = Header {
             v: VERSION,

@@ -114,7 +114,7 @@ impl Vault {
         }));
         let (rules, texts, mut scan) = self.rules_on_disk()?;
         for (path, text) in &texts {
-            draft.push(self.acceptance(path, &aios_core::id::ContentHash::of(text.as_bytes()))?);
+            draft.push(self.acceptance(&draft, path, &aios_core::id::ContentHash::of(text.as_bytes()))?);
         }
         git::write_excludes(&self.repo, rules.exclude())?;
         if let Some(tip) = git::read_ref(&self.repo, git::MAIN)? {

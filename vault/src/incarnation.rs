@@ -86,6 +86,7 @@ impl Vault {
             name: &name,
             roles: &roles,
             operator: own.as_ref(),
+            place: Place { device, seq: 1 },
         };
         let (sig, by) = (Bytes(operator.sign_statement(&statement).to_vec()), operator.public());
         let what = format!(

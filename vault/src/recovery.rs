@@ -183,6 +183,7 @@ impl Vault {
             name: &name,
             roles: &roles,
             operator: operator.as_ref(),
+            place,
         };
         let sig = Bytes(root.sign_as_root(&place, &statement).to_vec());
         let message = format!("Let {name} in with the recovery phrase");

@@ -152,7 +152,7 @@ fn what_no_past_allows_is_refused() {
     let mut other = town.records[&maker].deeds[0].clone();
     if let Event::DeviceRevoked { device: of, last, sig, .. } = &mut other.event {
         (*of, *last) = (device(2), Some((9, RecordId([9; 32]))));
-        let statement = RevocationStatement { vault: &town.vault, device: of, last: *last };
+        let statement = RevocationStatement { vault: &town.vault, device: of, last: *last, place: maker };
         *sig = Bytes(operator(1).sign_statement(&statement).to_vec());
     }
     assert_eq!(town.here(0).weigh(&other), Err(MemberError::CutOff(maker)));

@@ -104,6 +104,7 @@ impl Town {
             name: &name,
             roles: &roles,
             operator: operator.as_ref(),
+            place: self.next(n),
         };
         let sig = Bytes(self.root.sign_as_root(&self.next(n), &statement).to_vec());
         self.write(n, vec![Event::DeviceAdded { device, name, roles, operator, sig, by: self.root.public() }])
@@ -114,7 +115,7 @@ impl Town {
         let (vault, device) = (self.vault, device(n));
         let seen = self.counting(&self.here(by), &self.logs[by]);
         let last = cut_off(&seen, &device, Some(id(&Place { device, seq: seen.get(&device) })));
-        let statement = RevocationStatement { vault: &vault, device: &device, last };
+        let statement = RevocationStatement { vault: &vault, device: &device, last, place: self.next(by) };
         let sig = Bytes(self.root.sign_as_root(&self.next(by), &statement).to_vec());
         self.write(by, vec![Event::DeviceRevoked { device, last, sig, by: self.root.public() }])
     }
@@ -221,6 +222,7 @@ impl Town {
             name: &name,
             roles: &roles,
             operator: Some(&key),
+            place: self.next(by),
         };
         let sig = Bytes(operator(by).sign_statement(&statement).to_vec());
         let by_key = operator(by).public();
@@ -231,7 +233,7 @@ impl Town {
         let (vault, device) = (self.vault, device(n));
         let seen = self.counting(&self.here(by), &self.logs[by]);
         let last = cut_off(&seen, &device, Some(id(&Place { device, seq: seen.get(&device) })));
-        let statement = RevocationStatement { vault: &vault, device: &device, last };
+        let statement = RevocationStatement { vault: &vault, device: &device, last, place: self.next(by) };
         let sig = Bytes(operator(by).sign_statement(&statement).to_vec());
         self.write(by, vec![Event::DeviceRevoked { device, last, sig, by: operator(by).public() }])
     }

@@ -420,7 +420,8 @@ impl Replica for Memory {
             return Ok(());
         }
         let (vault, by) = (self.vault(), key(101));
-        let sig = by.sign_statement(&MemberStatement { vault: &vault, device, name, roles, operator });
+        let place = self.draft(vec![], vec![], |_| {}).header.place();
+        let sig = by.sign_statement(&MemberStatement { vault: &vault, device, name, roles, operator, place });
         let event = Event::DeviceAdded {
             device: *device,
             name: name.into(),

@@ -29,7 +29,7 @@ function two(directory, { kind = "md", text = "---\nt: x\n---\none\ntwo\nthree\n
   const note = create(one.vault, "notes/a.md", text, kind);
   one.write(2000, [note], { payloads: [text], onto: null });
   const other = new Device(directory, "two", one.vault);
-  const both = one.write(3000, [added(one.vault, other.id, "operator")]);
+  const both = one.write(3000, [added(one.vault, other.id, "operator", `${one.id}:${one.seq + 1}`)]);
   return { one, other, both, note, text };
 }
 

@@ -50,9 +50,9 @@ export const created = (operator) => ({
   operator: hex(ed25519.getPublicKey(key(operator))), roles: ["write", "administer"],
 });
 
-export function added(vault, device, operator) {
+export function added(vault, device, operator, place) {
   const event = { device, name: "two", roles: ["write"], operator: null };
-  const text = `aios-member-v1\n${vault}\n${device}\ntwo\nwrite\n`;
+  const text = `aios-member-v1\n${vault}\n${device}\ntwo\nwrite\n\n${place}`;
   const secret = key(operator);
   return { t: "event", type: "device.added", ...event, sig: Buffer.from(ed25519.sign(bytesOf(text), secret)).toString("base64"), by: hex(ed25519.getPublicKey(secret)) };
 }

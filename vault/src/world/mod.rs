@@ -119,6 +119,7 @@ impl World {
             name: &name,
             roles: &roles,
             operator: Some(&operator),
+            place: self.replicas[0].next_place().unwrap(),
         };
         let signer = self.replicas[0].operator().unwrap().unwrap();
         let sig = Bytes(signer.sign_statement(&statement).to_vec());
