@@ -391,6 +391,28 @@ mod tests {
     }
 
     #[test]
+    fn a_commit_that_frees_a_name_which_another_file_claims_is_whole_elsewhere() {
+        let mut world = World::new(2);
+        for name in ["a.md", "b.md"] {
+            std::fs::write(world.root(0).join(name), name).unwrap();
+        }
+        world.sync();
+        for (n, from, to) in [(0, "a.md", "n.md"), (1, "b.md", "N.md")] {
+            std::fs::rename(world.root(n).join(from), world.root(n).join(to)).unwrap();
+        }
+        world.sync();
+        // The name it had goes to the other, which stood beside it.
+        let file = if world.root(0).join("n.md").exists() { "n.md" } else { "N.md" };
+        std::fs::rename(world.root(0).join(file), world.root(0).join("r.md")).unwrap();
+        let by_hand = commit(&world, 0);
+        world.commit(0);
+        while world.deliver(0, 1, 1 << 20) > 0 {}
+        let apart = world.replicas[1].apart_wanted().unwrap();
+        let tips: Vec<_> = apart.iter().map(|named| crate::project::oid(&named.git()).unwrap()).collect();
+        assert!(tips.contains(&by_hand), "{tips:?}");
+    }
+
+    #[test]
     fn the_first_commit_of_a_vault_is_taken_in() {
         let mut world = World::new(2);
         std::fs::write(world.root(0).join("a.md"), "one\n").unwrap();

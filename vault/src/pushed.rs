@@ -242,8 +242,13 @@ impl Vault {
         Ok(whole)
     }
 
-    /// Whether a path that is to be added may not get its very name: where case alone tells two apart.
+    /// Whether a path that is to be added may not get its very name, where case alone tells two apart; or a document stands beside
+    /// the name it claims, which what is to be moved or deleted may free.
     pub(crate) fn any_collides(&self, added: &[&str]) -> Result<bool, Error> {
+        let beside = "SELECT EXISTS(SELECT 1 FROM doc WHERE path != claim)";
+        if self.db.prepare_cached(beside)?.query_row([], |row| row.get(0))? {
+            return Ok(true);
+        }
         let history = self.history();
         let mut space = Namespace::new(&history, self.view.clone())?;
         let mut folded = BTreeSet::new();
