@@ -99,7 +99,8 @@ impl World {
         }
         let revoked: BTreeSet<usize> = (0..self.devices.len()).filter(|n| !here.contains(n)).collect();
         self.tell(format!("present: {here:?}"));
-        let mut first = None;
+        let (mut first, mut unwritten) = (None, BTreeSet::new());
+        let mut stands = Vec::new();
         for n in &here {
             let stand = self.at(*n, "look", |site| site.round());
             let Some(Ok(stand)) = stand else { self.fail(format!("d{n}: {stand:?}")) };
@@ -107,7 +108,13 @@ impl World {
             if !stand.untaken.is_empty() || revoked.is_empty() && !stand.unwritten.is_empty() {
                 self.fail(format!("d{n} is left with {:?} {:?}", stand.untaken, stand.unwritten));
             }
-            let what = (stand.head, stand.state, self.disk(*n));
+            unwritten.extend(stand.unwritten.iter().map(|left| left.path.clone()));
+            stands.push((*n, stand));
+        }
+        for (n, stand) in stands {
+            let mut files = self.disk(n);
+            files.retain(|path, _| !unwritten.contains(path));
+            let what = (stand.head, stand.state, files);
             match &first {
                 None => first = Some(what),
                 Some(first) if *first == what => {}
@@ -124,7 +131,9 @@ impl World {
             }
         }
         let Some((_, _, files)) = first else { self.fail("nobody is left") };
-        let standing: BTreeSet<Token> = files.values().flat_map(|bytes| tokens(bytes)).collect();
+        let disks = here.iter().map(|n| self.disk(*n));
+        let standing: BTreeSet<Token> =
+            disks.flat_map(|disk| disk.into_values().flat_map(|bytes| tokens(&bytes))).collect();
         let mut owed = self.ledger.standing(&revoked);
         owed.retain(|token| !self.pending.contains(token) && !standing.contains(token));
         if !owed.is_empty() {
