@@ -10,7 +10,7 @@
 //! first, then who was added earlier. What the root key signed is struck by nobody. How it is decided is in `verdict.rs`; see
 //! `docs/formats.md`, Authority.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::clock::Stamp;
 use crate::event::Event;
@@ -125,6 +125,8 @@ pub struct Authority {
     deeds: Vec<Deed>,
     members: Members,
     accepted: BTreeMap<String, (ContentHash, Stamp)>,
+    /// Every version of a gated file that was in force once.
+    once_accepted: BTreeSet<(String, ContentHash)>,
     /// The root keys that count, the first the highest, with the records that name them.
     roots: Vec<(DeviceId, Place, u64)>,
     /// The records that hold a deed which counts and is signed by a root key.
@@ -141,6 +143,7 @@ impl Authority {
             deeds: Vec::new(),
             members: Members::default(),
             accepted: BTreeMap::new(),
+            once_accepted: BTreeSet::new(),
             roots: Vec::new(),
             rooted: Vec::new(),
             contested: false,
@@ -155,6 +158,11 @@ impl Authority {
     /// The versions of gated files that are in force, with the stamp of the record that says so.
     pub fn accepted(&self) -> &BTreeMap<String, (ContentHash, Stamp)> {
         &self.accepted
+    }
+
+    /// Whether a version of a gated file was in force once: what began then may go on with it (I11).
+    pub fn was_accepted(&self, path: &str, hash: &ContentHash) -> bool {
+        self.once_accepted.contains(&(path.to_owned(), *hash))
     }
 
     /// The root keys that count, the highest first: each with the record that names it and that one's wall clock.
@@ -399,10 +407,11 @@ impl Authority {
             .map(|(deed, _)| deed)
             .collect();
         (self.members, self.accepted) = (verdict::members(&counting), BTreeMap::new());
-        (self.roots, self.rooted) = (Vec::new(), Vec::new());
+        (self.roots, self.rooted, self.once_accepted) = (Vec::new(), Vec::new(), BTreeSet::new());
         for deed in counting {
             if let Event::RulesAccepted { path, hash, .. } = &deed.event {
                 self.accepted.insert(path.clone(), (*hash, deed.stamp));
+                self.once_accepted.insert((path.clone(), *hash));
             }
             if let Some(root) = deed.root() {
                 self.roots.push((*root, deed.place, deed.wall));

@@ -72,8 +72,11 @@ impl Vault {
         Ok(out)
     }
 
-    /// The text of a version of the file at `path`.
+    /// The text of a version of the file at `path` that is in force, or was once; `None` for one that nobody accepted (I11).
     pub fn text_at_version(&mut self, path: &str, version: &ContentHash) -> Result<Option<String>, Error> {
+        if !self.authority.was_accepted(path, version) {
+            return Ok(None);
+        }
         let bytes = self.blob_by_hash(path, version)?;
         Ok(bytes.and_then(|bytes| String::from_utf8(bytes).ok()))
     }

@@ -133,6 +133,11 @@ enum Flight {
     Effect(EffectKey, u32),
 }
 
+/// The id of a device's run of a task.
+fn run_id(vault: &VaultId, task: &str, device: &DeviceId) -> String {
+    ContentHash::of(format!("aios-run-v1\n{vault}\n{task}\n{device}").as_bytes()).short(32)
+}
+
 /// The kernel of one device.
 #[derive(Debug)]
 pub struct Kernel {
@@ -238,6 +243,9 @@ impl Kernel {
                 // Consent of somebody who may not give it, or that is not signed, is none (I11).
                 (Ok(work @ WorkEvent::ApprovalGranted { .. }), _)
                     if !work.consents(&self.vault).is_some_and(|by| self.setting.operators.contains(by)) => {}
+                // Nor does anybody propose in the name of another's task: what is decided of it would be that one's decision.
+                (Ok(WorkEvent::EffectProposed { task, run, .. }), _)
+                    if self.run_of(&task, stamp.2).as_ref() != Some(&run) => {}
                 (Ok(work), _) => {
                     self.tables.insert(order, work.clone());
                     self.touch(&work);
@@ -252,6 +260,12 @@ impl Kernel {
             }
         }
         out
+    }
+
+    /// The run of a task by `device`, if that is the one that made the task.
+    fn run_of(&self, task: &str, device: DeviceId) -> Option<String> {
+        let made = self.tables.task(task)?.device;
+        (made == Some(device)).then(|| run_id(&self.vault, task, &device))
     }
 
     fn touch(&mut self, event: &WorkEvent) {

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{Action, Flight, Kernel, Need, Work};
+use super::{Action, Flight, Kernel, Need, Work, run_id};
 use crate::event::{Outcome, WorkEvent};
 use crate::failure::{Class, Failure};
 use crate::span::Millis;
@@ -126,8 +126,7 @@ impl Kernel {
 
     /// The id of this device's run of a task.
     fn run_id(&self, task: &str) -> String {
-        let text = format!("aios-run-v1\n{}\n{task}\n{}", self.vault, self.device);
-        aios_core::id::ContentHash::of(text.as_bytes()).short(32)
+        run_id(&self.vault, task, &self.device)
     }
 
     /// The event of a failed attempt, with when it is tried again.

@@ -20,6 +20,8 @@ pub struct Proposed {
     pub step: String,
     /// What it does.
     pub content: Content,
+    /// The device that proposed it: it decides and acts, and nobody else does so in its name (I11).
+    pub device: DeviceId,
 }
 
 /// What a policy decided.
@@ -125,8 +127,13 @@ impl Fold for Effect {
                     run: run.clone(),
                     step: step.clone(),
                     content: content.clone(),
+                    device: order.0.2,
                 });
             }
+            WorkEvent::EffectDecided { .. }
+            | WorkEvent::EffectIntended { .. }
+            | WorkEvent::EffectEnded { .. }
+                if self.proposed.as_ref().is_none_or(|it| it.device != order.0.2) => {}
             WorkEvent::EffectDecided { verdict, rule, why, .. } => {
                 let at = order.time();
                 let new = || Decided { verdict: *verdict, rule: rule.clone(), why: why.clone(), at };

@@ -8,8 +8,9 @@ use serde_json::json;
 
 use self::sim::{PHONE, START, Sim, VAULT, World, operator};
 use super::*;
-use crate::event::Outcome;
+use crate::event::{Content, Outcome};
 use crate::failure::Class;
+use crate::policy::Verdict;
 
 const INVOICES: &str = "---
 type: workflow
@@ -191,6 +192,58 @@ fn consent_that_is_not_the_operators_is_none() {
     assert_eq!(sim.done(), Vec::<String>::new());
     sim.run();
     assert_eq!(sim.done(), ["ann {}"]);
+}
+
+#[test]
+fn nobody_decides_in_the_name_of_another_device() {
+    let asks = |sim: &mut Sim| {
+        while sim.kernel.inbox().is_empty() {
+            let action = sim.queue.pop_front().expect("it asks");
+            sim.act(action);
+        }
+        let Some(Need::Approval { key, .. }) = sim.kernel.inbox().first().cloned().cloned() else {
+            panic!("{:#?}", sim.kernel.inbox());
+        };
+        key
+    };
+    let new = || {
+        let mut sim = Sim::new(World::default(), &[("plain", PLAIN)], &[]);
+        sim.create("plain", json!({}));
+        sim
+    };
+    let mut sim = new();
+    let key = asks(&mut sim);
+    let (rule, why) = (None, String::new());
+    let allow = WorkEvent::EffectDecided { key, verdict: Verdict::Allow, rule, why };
+    let proposed = sim.kernel.tables().effect(&key).and_then(|effect| effect.proposed.clone()).unwrap();
+    let other = Content { target: "eve".into(), ..proposed.content };
+    let propose = |run: &str| WorkEvent::EffectProposed {
+        key,
+        task: "t".into(),
+        run: run.into(),
+        step: proposed.step.clone(),
+        generation: 0,
+        content: other.clone(),
+    };
+    for early in [true, false] {
+        let mut sim = new();
+        if !early {
+            asks(&mut sim);
+        }
+        for event in [propose(&proposed.run), propose(&run_id(&VAULT, "t", &PHONE)), allow.clone()] {
+            sim.says(&event);
+        }
+        if early {
+            asks(&mut sim);
+        }
+        while let Some(action) = sim.queue.pop_front() {
+            sim.act(action);
+        }
+        assert!(matches!(sim.kernel.inbox()[..], [Need::Approval { .. }]), "{early}");
+        assert_eq!(sim.done(), Vec::<String>::new());
+        sim.run();
+        assert_eq!(sim.done(), ["ann {}"]);
+    }
 }
 
 #[test]
