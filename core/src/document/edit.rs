@@ -438,9 +438,17 @@ fn write_body(
     for hunk in &patch.0 {
         let deleted = chars(hunk.at, hunk.at + hunk.delete);
         at += chars(byte, hunk.at);
-        splices.push((at, deleted as isize, hunk.insert.as_str()));
+        let ends_line = held.get(hunk.at..).is_some_and(|rest| rest.starts_with(['\n', '\r']));
+        splices.push((at, deleted as isize, hunk.insert.as_str(), ends_line));
         at += deleted;
         byte = hunk.at + hunk.delete;
     }
-    splices.into_iter().rev().try_for_each(|(at, deleted, text)| tx.splice_text(body, at, deleted, text))
+    splices.into_iter().rev().try_for_each(|(at, deleted, text, ends_line)| {
+        if deleted == 0 || text.is_empty() || ends_line {
+            return tx.splice_text(body, at, deleted, text);
+        }
+        // Behind the first character that goes: a line that somebody puts above this one at once stays above, and is not torn.
+        tx.splice_text(body, at + 1, deleted - 1, text)?;
+        tx.splice_text(body, at, 1, "")
+    })
 }

@@ -731,3 +731,32 @@ fn a_line_parted_again_from_one_it_was_glued_to_is_not_torn() {
         assert!(text.contains(&line(n)), "{text:?}");
     }
 }
+
+proptest! {
+    /// One puts a line in, another rewrites a line or its first word: both stand whole, wherever that is and whoever comes first.
+    #[test]
+    fn a_line_put_in_beside_one_that_is_rewritten_is_not_torn(
+        lines in 1..5usize, new in 0..5usize, changed in 0..5usize, whole: bool, actors: bool,
+    ) {
+        let (new, changed) = (new % (lines + 1), changed % lines);
+        let line = |n: usize| format!("k{n} lorem{n} ipsum{n}\n");
+        let base: Vec<String> = (0..lines).map(line).collect();
+        let rewritten = match whole {
+            true => line(99),
+            false => base[changed].replacen(&format!("k{changed}"), "k99", 1),
+        };
+        let mut inserted = base.clone();
+        inserted.insert(new, line(77));
+        let mut edited = base.clone();
+        edited[changed].clone_from(&rewritten);
+        let mut want = edited.clone();
+        want.insert(new, line(77));
+        let rank = |_: &ChangeHash| None;
+        let mut document = md(&[&base.concat()]);
+        let start = [head(&document, &base.concat())];
+        let by = if actors { [1, 2] } else { [2, 1] };
+        let one = document.edit(&start, &rank, &inserted.concat(), &actor(by[0])).unwrap().unwrap().hash;
+        let other = document.edit(&start, &rank, &edited.concat(), &actor(by[1])).unwrap().unwrap().hash;
+        prop_assert_eq!(document.read(&[one, other], &rank).unwrap().text, want.concat());
+    }
+}
