@@ -71,6 +71,12 @@ impl Deed {
         }
     }
 
+    /// Whether the device that it makes a member says so itself, with its key. Such a deed comes before what others said of that
+    /// device: else who may add members would take one over by adding it once more, with an older clock.
+    pub(crate) fn is_own_word(&self) -> bool {
+        self.rotates().is_some() || self.adds().is_some_and(|(device, ..)| *device == self.place.device)
+    }
+
     /// The device in whose place it puts another.
     pub(crate) fn rotates(&self) -> Option<&DeviceId> {
         matches!(self.event, Event::DeviceRotated { .. }).then_some(&self.place.device)
@@ -320,14 +326,19 @@ impl Authority {
         self.additions(device, view).next().is_some()
     }
 
+    /// The deeds in `view` that make `device` a member, its own word first.
     fn additions<'a, 'v>(
         &'a self,
         device: &DeviceId,
         view: &'v View,
     ) -> impl Iterator<Item = &'a Deed> + use<'a, 'v> {
         let device = *device;
-        let about = move |deed: &&Deed| deed.adds().is_some_and(|(of, ..)| *of == device);
-        self.deeds.iter().filter(about).filter(|deed| view.has(&deed.place))
+        let about = move |own: bool| {
+            let adds = move |deed: &&Deed| deed.adds().is_some_and(|(of, ..)| *of == device);
+            let all = self.deeds.iter().filter(adds).filter(move |deed| deed.is_own_word() == own);
+            all.filter(|deed| view.has(&deed.place))
+        };
+        about(true).chain(about(false))
     }
 
     /// The device that made the vault.
@@ -384,8 +395,8 @@ impl Authority {
             _ => None,
         });
         changed.unwrap_or_else(|| {
-            let mut added = self.deeds.iter().filter(|deed| view.has(&deed.place)).filter_map(Deed::adds);
-            added.find(|(of, ..)| Some(*of) == line.last()).map_or(&[], |(_, _, roles)| roles)
+            let first = line.last().and_then(|first| self.additions(first, view).find_map(Deed::adds));
+            first.map_or(&[], |(_, _, roles)| roles)
         })
     }
 

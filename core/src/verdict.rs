@@ -46,7 +46,15 @@ impl Mark {
 /// The members that follow from the deeds that count, given in order.
 pub(crate) fn members(deeds: &[&Deed]) -> Members {
     let mut out: BTreeMap<DeviceId, Member> = BTreeMap::new();
+    let mut own = BTreeSet::new();
     for deed in deeds {
+        // What others said of a device gives way to its own word.
+        if let Some((device, ..)) = deed.adds()
+            && deed.is_own_word()
+            && own.insert(*device)
+        {
+            out.remove(device);
+        }
         let (place, time) = (deed.place, deed.wall);
         match &deed.event {
             Event::VaultCreated { device_name: name, operator, roles, .. } => {
@@ -119,6 +127,7 @@ pub(crate) struct Verdict {
 pub(crate) struct Bench<'d> {
     deeds: &'d [Deed],
     marks: Vec<Mark>,
+    /// The deeds that make a device a member, its own word first.
     added: BTreeMap<DeviceId, Vec<usize>>,
     roles: BTreeMap<DeviceId, Vec<usize>>,
     ended: BTreeMap<DeviceId, Vec<usize>>,
@@ -149,6 +158,9 @@ impl<'d> Bench<'d> {
             if let Some(key) = deed.root() {
                 bench.roots.entry(*key).or_default().push(n);
             }
+        }
+        for added in bench.added.values_mut() {
+            added.sort_by_key(|n| (!deeds[*n].is_own_word(), *n));
         }
         bench
     }

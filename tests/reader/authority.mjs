@@ -7,9 +7,17 @@ const order = (deed) => [...deed.stamp, deed.index];
 
 const sorted = (deeds) => [...deeds].sort((a, b) => compareList(order(a), order(b)));
 
+/** Whether the device that a deed adds says so itself, with its key. */
+const isOwnWord = (deed) => deed.type === "device.rotated" || deed.adds === deed.record.device;
+
+/** The deeds that add a device, its own word first. */
+const adding = (deeds, device) => {
+  const about = sorted(deeds.filter((deed) => deed.adds === device));
+  return [...about.filter(isOwnWord), ...about.filter((deed) => !isOwnWord(deed))];
+};
+
 /** The first deed in a view that adds a device. */
-export const firstAddition = (deeds, device, view) =>
-  sorted(deeds.filter((deed) => deed.adds === device && has(view, deed.record)))[0];
+export const firstAddition = (deeds, device, view) => adding(deeds, device).find((deed) => has(view, deed.record));
 
 /** A device, and those before it in whose place it is, as the records of a view have it. */
 export function line(deeds, device, view) {
@@ -26,7 +34,7 @@ export function rolesIn(deeds, device, view) {
   const devices = line(deeds, device, view);
   const seen = sorted(deeds.filter((deed) => has(view, deed.record)));
   const changed = seen.findLast((deed) => deed.type === "device.roles" && devices.includes(deed.device));
-  return (changed ?? seen.find((deed) => deed.adds === devices.at(-1)))?.roles ?? [];
+  return (changed ?? firstAddition(deeds, devices.at(-1), view))?.roles ?? [];
 }
 
 /** The device whose membership a deed ends. */
@@ -43,7 +51,7 @@ export function deciding(all_deeds) {
   deeds.forEach((deed) => (deed.mark = "open"));
   // No deed leans on itself or on what comes after it: so only what strikes makes rings.
   const sees = (deed, other) => has(deed.record.view, other.record) && compareList(order(other), order(deed)) < 0;
-  const added = (device, deed) => deeds.filter((other) => other.adds === device && sees(deed, other));
+  const added = (device, deed) => adding(deeds, device).filter((other) => sees(deed, other));
   const changes = (device, deed) =>
     deeds.filter((other) => other.type === "device.roles" && other.device === device && sees(deed, other));
   const strikes = (device, deed) =>
@@ -57,7 +65,7 @@ export function deciding(all_deeds) {
       : [];
   // The first of those in whose place a device is, whether that counts or not.
   const firstOf = (device) => {
-    const first = deeds.find((deed) => deed.adds === device);
+    const first = adding(deeds, device)[0];
     return first?.type === "device.rotated" ? firstOf(first.record.device) : device;
   };
   const over = (deed) =>
@@ -127,7 +135,7 @@ export function deciding(all_deeds) {
   };
   const rank = (deed) => {
     const device = firstOf(deed.record.device);
-    const first = deeds.find((other) => other.adds === device);
+    const first = adding(deeds, device)[0];
     return [first.type === "vault.created" ? 0 : 1, ...first.stamp, device, ...order(deed)];
   };
 

@@ -38,6 +38,12 @@ const KINDS = [
   "rules.accepted",
 ];
 
+/** Bytes in base64 as RFC 4648 has it; none where it is anything else, which `Buffer` alone would read somehow. */
+const bytes = (text) => {
+  const read = Buffer.from(text ?? "", "base64");
+  return read.toString("base64") === text ? read : Buffer.alloc(0);
+};
+
 /** The device that an event of a record makes a member. */
 const addedBy = (event, record) =>
   ({ "vault.created": record.device, "device.added": event.device, "device.rotated": event.device })[event.type];
@@ -61,7 +67,6 @@ export function integrated(records, found) {
   const isMakers = (device, view) => line(deeds, device, view).includes(maker.device);
   const wrong = (event, record) => {
     const { vault, view } = record;
-    const bytes = (sig) => Buffer.from(sig ?? "", "base64");
     const signed = (text, role) => {
       const sig = bytes(event.sig);
       if (isRoot(event.by, view)) return verifies(sig, event.by, rootText(record, text));
@@ -82,7 +87,7 @@ export function integrated(records, found) {
         const own = operatorOf(record.device, view);
         const meant = own
           ? event.by === own && verifies(bytes(event.sig), own, text)
-          : event.by === null && event.sig === null && event.operator === null;
+          : [event.by, event.sig, event.operator].every((member) => (member ?? null) === null);
         return again || !added(record.device, view) || added(event.device, view) || !meant || !verifies(bytes(event.proof), event.device, text);
       }
       case "device.added":
@@ -128,7 +133,7 @@ export function integrated(records, found) {
       const consent =
         event.type !== "rules.accepted" ||
         (may(event.by, "approve", record.view) &&
-          verifies(Buffer.from(event.sig, "base64"), event.by, acceptText(record.vault, event, record)));
+          verifies(bytes(event.sig), event.by, acceptText(record.vault, event, record)));
       if (consent) deeds.push({ ...event, record, stamp: stamp(record), index: record.items.indexOf(event), adds });
       return false;
     });
@@ -148,7 +153,7 @@ export function integrated(records, found) {
   return { vault: maker?.vault ?? null, records: counting(kept, bound, rooted) };
 }
 
-const KNOWN = new Set(["create", "edit", "replace", "move", "movedir", "mode", "delete", "history", "commit"]);
+const KNOWN = new Set(["create", "edit", "replace", "move", "movedir", "mode", "delete", "history", "commit", "seal"]);
 
 /** Of the records in a log those that count: what members wrote up to their end and what a root key signed, and all that rests on. */
 function counting(records, bound, rooted) {

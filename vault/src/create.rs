@@ -11,7 +11,7 @@ use aios_core::phrase::Phrase;
 use crate::absorb::{AbsorbOptions, Absorbed};
 use crate::accept::is_gated;
 use crate::author::Draft;
-use crate::disk::{self, Lock, RuleSource, Rules, Scan};
+use crate::disk::{self, Lock, RuleSource, Rules, Scan, durable};
 use crate::error::Error;
 use crate::keys::Keys;
 use crate::layout::{FORMAT, Layout, Replica};
@@ -220,7 +220,7 @@ fn begin(
     let path = layout.own().join("nonce");
     let mut begun = std::fs::read_to_string(&path).unwrap_or_default();
     begun.push_str(&format!("{nonce} {}\n", root.map(|root| root.hex()).unwrap_or_default()));
-    std::fs::write(&path, begun).map_err(|e| Error::io("write", &path, e))?;
+    durable::replace(&path, begun.as_bytes())?;
     let vault = VaultId::of(&device, &nonce, root.as_ref());
     let replica = Replica { format: FORMAT, vault, device, name };
     layout.write_replica(&replica)?;

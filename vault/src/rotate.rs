@@ -70,13 +70,13 @@ impl Vault {
                 let _ = std::fs::copy(from, keys.folder().join(name));
             }
         }
+        // It decides nothing any more; afterwards nobody would look for it.
+        self.keys.forget_operator()?;
         let mut replica = self.replica.clone();
         replica.device = next;
         self.layout.write_replica(&replica)?;
-        self.replica = replica;
-        let before = std::mem::replace(&mut self.keys, keys);
+        (self.replica, self.keys) = (replica, keys);
         self.actor = new_actor(now_ms())?;
-        self.remember(None)?;
-        before.forget_operator()
+        self.remember(None)
     }
 }

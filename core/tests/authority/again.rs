@@ -2,7 +2,7 @@
 
 use aios_core::authority::{Deed, cut_off};
 use aios_core::event::Event;
-use aios_core::frontier::Place;
+use aios_core::frontier::{Place, View};
 use aios_core::id::ContentHash;
 use aios_core::item::Bytes;
 use aios_core::key::{AcceptanceStatement, MemberStatement, RevocationStatement};
@@ -78,6 +78,35 @@ fn what_was_signed_for_one_record_is_nothing_in_another() {
     let again = town.write(2, vec![event]);
     let consents = |place: &Place| town.here(0).consents(&town.records[place].deeds[0]);
     assert!(consents(&accepted) && !consents(&again));
+}
+
+#[test]
+fn who_adds_a_device_once_more_with_an_older_clock_does_not_take_it_over() {
+    let mut town = rooted(3);
+    let before = town.clock;
+    town.clock += 10;
+    town.logs.push(View::new());
+    town.rotate(0, 3);
+    let kept = town.change_roles(3, 2, &["write", "carry"]);
+    town.clock = before;
+    // An administrator who has not seen it, or says so, adds the device without roles and without an operator key.
+    let (vault, of, place) = (town.vault, device(3), town.next(1));
+    let statement =
+        MemberStatement { vault: &vault, device: &of, name: "x", roles: &[], operator: None, place };
+    let sig = Bytes(operator(1).sign_statement(&statement).to_vec());
+    let (name, by) = ("x".to_owned(), operator(1).public());
+    town.write(1, vec![Event::DeviceAdded { device: of, name, roles: vec![], operator: None, sig, by }]);
+    let members = town.verdict().0;
+    assert_eq!(town.present(), [1, 2, 3]);
+    let member = &members.0[&of];
+    assert_eq!((&member.roles, member.operator), (&roles(&ALL), Some(operator(3).public())));
+    assert!(town.counts(&kept));
+    town.meet(&[1, 2, 3]);
+    let authority = town.here(1);
+    assert!(authority.is_maker(&of));
+    let event = revocation(&town, 1, 1, 3);
+    let place = town.write(1, vec![event]);
+    assert_eq!(authority.weigh(&town.records[&place].deeds[0]), Err(MemberError::MakerStays(place)));
 }
 
 #[test]
