@@ -363,6 +363,9 @@ pub struct RecoverArgs {
     /// This device's name [default: the machine's]
     #[arg(long, value_name = "NAME")]
     pub device: Option<String>,
+    /// End the membership of a device that was stolen, before anybody hears of this one; may be given several times
+    #[arg(long, value_name = "NAME")]
+    pub revoke: Vec<String>,
     /// Read the phrase from this file [default: ask, or read standard input]
     #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     pub phrase_file: Option<PathBuf>,

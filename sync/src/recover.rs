@@ -50,8 +50,9 @@ pub struct RecoverReport {
     pub warnings: Vec<String>,
 }
 
-/// Finds the vault of `phrase` at `from`, makes `dir` a replica of it, and lets this device in. `name` is what it is to be
-/// called; the machine's name where absent. It has `total` time for what goes over the network.
+/// Finds the vault of `phrase` at `from`, makes `dir` a replica of it, lets this device in, and ends the membership of those
+/// called `lost`. `name` is what it is to be called; the machine's name where absent. It has `total` time for what goes over
+/// the network.
 ///
 /// # Errors
 /// Of the place, the phrase and the vault; what was done stays, and the same call goes on from there.
@@ -61,6 +62,7 @@ pub async fn recover(
     kind: Option<Kind>,
     dir: &Path,
     name: Option<String>,
+    lost: Vec<String>,
     total: Duration,
 ) -> Result<RecoverReport, Trouble> {
     let root = phrase.root_key();
@@ -84,7 +86,18 @@ pub async fn recover(
     let remote = added(&site, from, kind)?;
     let mut skipped = timeout(total, remote::take(&site, &remote)).await.map_err(|_| late())??;
     let here = site.clone();
-    blocking(move || here.keeper().work(move |vault| vault.let_self_in(&root, name.as_deref()))).await?;
+    let come_in = move |vault: &mut Vault| {
+        let lost = lost.iter().map(|name| vault.find_member(name)).collect::<Result<Vec<_>, _>>()?;
+        vault.let_self_in(&root, name.as_deref())?;
+        // Before anybody hears of this device: who stole one of those would revoke it, and what it had seen would stand.
+        for device in lost {
+            if vault.members().is_present(&device) {
+                vault.revoke_device_as_root(&device, &root)?;
+            }
+        }
+        Ok(())
+    };
+    blocking(move || here.keeper().work(come_in)).await?;
     pending.done();
     finish(&site).await?;
     let mut stand = round(&site).await?;

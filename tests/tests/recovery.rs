@@ -152,4 +152,20 @@ fn wrong_words_and_wrong_places_are_told() {
     assert_eq!(laptop.json(&["recovery"])["phrases"].as_array().unwrap().len(), 2);
     assert_eq!(laptop.json(&["recovery", "check", "--phrase-file", &text(&paper)])["ok"], true);
     assert!(desk.fails(&["recovery", "new"], 2).contains("laptop"));
+    // The laptop was stolen: it is no member any more when the first hear of the new device.
+    let tower = Device::new(dir.path(), "tower");
+    let (root, paper) = (text(&tower.root), text(&paper));
+    let args = ["recover", &root, "--from", &stick, "--phrase-file", &paper, "--device", "tower"];
+    assert!(tower.fails(&[&args[..], &["--revoke", "nobody"]].concat(), 2).contains("nobody"));
+    for _ in 0..2 {
+        tower.json(&[&args[..], &["--revoke", "laptop"]].concat());
+    }
+    desk.json(&["sync", "--peer", "origin"]);
+    assert!(laptop.run(&["sync", "--peer", "stick"]).status.code().is_some());
+    assert!(laptop.fails(&["commit"], 1).contains("was revoked by tower"));
+    let peers = desk.json(&["status"])["peers"].clone();
+    assert_eq!(
+        peers.as_array().map(|peers| peers.iter().map(|peer| peer["name"].clone()).collect()),
+        Some(vec![Value::from("tower")])
+    );
 }

@@ -23,7 +23,7 @@ pub fn run(args: &RecoverArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliErr
     let total = age(&args.timeout)?;
     let kind = args.git.then_some(Kind::Git).or(args.folder.then_some(Kind::Folder));
     let phrase = phrase::read(args.phrase_file.as_deref())?;
-    let work = recover(&phrase, &args.from, kind, &dir, args.device.clone(), total);
+    let work = recover(&phrase, &args.from, kind, &dir, args.device.clone(), args.revoke.clone(), total);
     let report = runtime()?.block_on(work)?;
     show(&report, &dir, ui)?;
     Ok(if report.problems.is_empty() { Exit::Done } else { Exit::Unconfirmed })
