@@ -277,12 +277,14 @@ fn run<S: Scene>(
     Ok((done, copy, beside))
 }
 
-/// Whether the hit that a plan names came about; any if it names none.
+/// Whether the hit that a plan names came about, or any where it names none: which files are read once more hangs on the time.
 fn reached(plan: &str, done: &Done) -> bool {
-    let Some((point, hit)) = plan.split_once('=').zip(plan.split_once('@')).map(|(p, h)| (p.0, h.1)) else {
-        return true;
-    };
-    done.stderr.lines().any(|line| line.starts_with("fault: ") && line.ends_with(&format!(" {point} {hit}")))
+    let Some((point, what)) = plan.split_once('=') else { return false };
+    let wanted = what.split_once('@').map(|(_, hit)| hit);
+    let hits = done.stderr.lines().filter_map(|line| line.strip_prefix("fault: "));
+    hits.filter_map(|hit| hit.rsplit_once(' ')).any(|(before, hit)| {
+        before.split_once(' ').is_some_and(|(_, of)| of == point) && wanted.is_none_or(|wanted| wanted == hit)
+    })
 }
 
 fn again<S: Scene>(scene: &S, folder: &Path, beside: S::Beside) -> Outcome {
