@@ -356,9 +356,11 @@ impl Authority {
     /// A device, and those before it in whose place it is, as the records in `view` have it.
     fn line(&self, device: &DeviceId, view: &View) -> Vec<DeviceId> {
         let mut line = vec![*device];
-        // A device that is put in the place of another was added later than that one, so this ends.
         let mut at = device;
-        while let Some(before) = self.additions(at, view).next().and_then(Deed::rotates) {
+        // Two whose keys one hand holds may each go on as the other.
+        while let Some(before) = self.additions(at, view).next().and_then(Deed::rotates)
+            && !line.contains(before)
+        {
             line.push(*before);
             at = before;
         }

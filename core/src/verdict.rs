@@ -221,9 +221,11 @@ impl<'d> Bench<'d> {
 
     /// The device that a device is in the place of, and so on to the first: of all that was said, whether it counts or not.
     fn first_of(&self, device: &DeviceId) -> DeviceId {
-        let mut at = *device;
-        // Of two that follow each other the first was added earlier, so this ends.
-        while let Some(before) = Self::list(&self.added, &at).first().and_then(|n| self.deeds[*n].rotates()) {
+        let (mut at, mut met) = (*device, BTreeSet::from([*device]));
+        // Two whose keys one hand holds may each go on as the other.
+        while let Some(before) = Self::list(&self.added, &at).first().and_then(|n| self.deeds[*n].rotates())
+            && met.insert(*before)
+        {
             at = *before;
         }
         at
@@ -273,6 +275,7 @@ impl<'d> Bench<'d> {
         while let Some(at) = line.last()
             && let Some(add) = self.seen(&self.added, at, n).find(|add| self.marks[*add] != Mark::Out)
             && let Some(before) = self.deeds[add].rotates()
+            && !line.contains(before)
         {
             if self.marks[add] == Mark::Open {
                 return Err(Mark::Open);

@@ -24,7 +24,7 @@ export function line(deeds, device, view) {
   const found = [device];
   for (;;) {
     const first = firstAddition(deeds, found.at(-1), view);
-    if (first?.type !== "device.rotated") return found;
+    if (first?.type !== "device.rotated" || found.includes(first.record.device)) return found;
     found.push(first.record.device);
   }
 }
@@ -65,8 +65,12 @@ export function deciding(all_deeds) {
       : [];
   // The first of those in whose place a device is, whether that counts or not.
   const firstOf = (device) => {
-    const first = adding(deeds, device)[0];
-    return first?.type === "device.rotated" ? firstOf(first.record.device) : device;
+    const met = [device];
+    for (;;) {
+      const first = adding(deeds, met.at(-1))[0];
+      if (first?.type !== "device.rotated" || met.includes(first.record.device)) return met.at(-1);
+      met.push(first.record.device);
+    }
   };
   const over = (deed) =>
     deed.type !== "recovery.set"
@@ -82,7 +86,7 @@ export function deciding(all_deeds) {
     const found = [device];
     for (;;) {
       const add = added(found.at(-1), deed).find(({ mark }) => mark !== "out");
-      if (add?.type !== "device.rotated") return found;
+      if (add?.type !== "device.rotated" || found.includes(add.record.device)) return found;
       if (add.mark === "open") return null;
       found.push(add.record.device);
     }

@@ -110,6 +110,26 @@ fn who_adds_a_device_once_more_with_an_older_clock_does_not_take_it_over() {
 }
 
 #[test]
+fn two_that_each_go_on_as_the_other_are_decided() {
+    let mut town = town(3);
+    for (by, n) in [(1, 3), (2, 4)] {
+        town.logs.push(town.logs[by].clone());
+        town.add(by, n, &ALL);
+        town.deliver(by, n);
+    }
+    // Neither has seen that the other is a device already, or says so.
+    let before = town.logs[4].clone();
+    town.rotate(3, 4);
+    town.logs[4] = before;
+    town.rotate(4, 3);
+    assert!([0, 1, 2].iter().all(|n| town.present().contains(n)));
+    town.meet(&[0, 1, 2]);
+    town.change_roles(0, 4, &["write"]);
+    assert!(!town.here(0).is_maker(&device(4)));
+    town.verdict();
+}
+
+#[test]
 fn nobody_fills_a_record_with_one_revocation() {
     let town = town(3);
     let authority = town.here(0);
