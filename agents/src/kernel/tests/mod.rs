@@ -65,6 +65,17 @@ fn invoices(world: World) -> Sim {
     sim
 }
 
+/// Runs invoices that crash after so many acts.
+fn crash_at(sim: &mut Sim, crash: usize) {
+    sim.crash_in = Some(crash);
+    sim.run();
+    if sim.log.is_empty() {
+        // Nothing was acknowledged yet: the operator starts it again.
+        sim.create("invoices", json!({"clients": ["ann", "bob", "cem"]}));
+        sim.run();
+    }
+}
+
 const SENT: [&str; 5] = [
     "ann {\"n\":0,\"text\":\"dear 3\"}",
     "bob {\"n\":1,\"text\":\"dear 3\"}",
@@ -104,13 +115,7 @@ fn a_crash_at_any_point_changes_nothing() {
         whole.run();
         for crash in 0..whole.acts {
             let mut sim = invoices(world());
-            sim.crash_in = Some(crash);
-            sim.run();
-            if sim.log.is_empty() {
-                // Nothing was acknowledged yet: the operator starts it again.
-                sim.create("invoices", json!({"clients": ["ann", "bob", "cem"]}));
-                sim.run();
-            }
+            crash_at(&mut sim, crash);
             let (outcome, result) =
                 sim.ended().unwrap_or_else(|| panic!("{crash}: {:#?}", sim.kernel.inbox()));
             // The operator knows that the last effect happened, not what the far side answered.
@@ -170,13 +175,7 @@ fn nothing_that_asks_happens_without_consent() {
 fn consent_that_is_not_the_operators_is_none() {
     let mut sim = Sim::new(World::default(), &[("plain", PLAIN)], &[]);
     sim.create("plain", json!({}));
-    while sim.kernel.inbox().is_empty() {
-        let action = sim.queue.pop_front().expect("it asks");
-        sim.act(action);
-    }
-    let Some(Need::Approval { key, digest, .. }) = sim.kernel.inbox().first().cloned().cloned() else {
-        panic!("{:#?}", sim.kernel.inbox());
-    };
+    let (key, digest) = sim.until_asked();
     let stranger = SecretKey::from_bytes(&[6; 32]);
     sim.says(&WorkEvent::approve(key, digest, &VAULT, &stranger));
     sim.says(&WorkEvent::approve(key, digest, &VaultId([8; 32]), &operator()));
@@ -196,23 +195,13 @@ fn consent_that_is_not_the_operators_is_none() {
 
 #[test]
 fn nobody_decides_in_the_name_of_another_device() {
-    let asks = |sim: &mut Sim| {
-        while sim.kernel.inbox().is_empty() {
-            let action = sim.queue.pop_front().expect("it asks");
-            sim.act(action);
-        }
-        let Some(Need::Approval { key, .. }) = sim.kernel.inbox().first().cloned().cloned() else {
-            panic!("{:#?}", sim.kernel.inbox());
-        };
-        key
-    };
     let new = || {
         let mut sim = Sim::new(World::default(), &[("plain", PLAIN)], &[]);
         sim.create("plain", json!({}));
         sim
     };
     let mut sim = new();
-    let key = asks(&mut sim);
+    let (key, _) = sim.until_asked();
     let (rule, why) = (None, String::new());
     let allow = WorkEvent::EffectDecided { key, verdict: Verdict::Allow, rule, why };
     let proposed = sim.kernel.tables().effect(&key).and_then(|effect| effect.proposed.clone()).unwrap();
@@ -228,13 +217,13 @@ fn nobody_decides_in_the_name_of_another_device() {
     for early in [true, false] {
         let mut sim = new();
         if !early {
-            asks(&mut sim);
+            sim.until_asked();
         }
         for event in [propose(&proposed.run), propose(&run_id(&VAULT, "t", &PHONE)), allow.clone()] {
             sim.says(&event);
         }
         if early {
-            asks(&mut sim);
+            sim.until_asked();
         }
         while let Some(action) = sim.queue.pop_front() {
             sim.act(action);
@@ -269,12 +258,7 @@ fn a_crash_while_taking_back_takes_back_once() {
     whole.run();
     for crash in 0..whole.acts {
         let mut sim = invoices(world());
-        sim.crash_in = Some(crash);
-        sim.run();
-        if sim.log.is_empty() {
-            sim.create("invoices", json!({"clients": ["ann", "bob", "cem"]}));
-            sim.run();
-        }
+        crash_at(&mut sim, crash);
         assert_eq!(sim.ended(), whole.ended(), "crash {crash}: {:#?}", sim.kernel.inbox());
         assert_eq!(sim.done(), whole.done(), "crash {crash}");
     }

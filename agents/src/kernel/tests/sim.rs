@@ -154,6 +154,18 @@ impl Sim {
         self.give(input);
     }
 
+    /// Goes on until it asks for consent: to which effect, and the digest of that.
+    pub fn until_asked(&mut self) -> (EffectKey, ContentHash) {
+        while self.kernel.inbox().is_empty() {
+            let action = self.queue.pop_front().expect("it asks");
+            self.act(action);
+        }
+        match self.kernel.inbox()[0] {
+            Need::Approval { key, digest, .. } => (*key, *digest),
+            other => panic!("{other:#?}"),
+        }
+    }
+
     pub fn act(&mut self, action: Action) {
         match action {
             Action::Append(events) => {
