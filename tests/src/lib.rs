@@ -3,6 +3,7 @@
 pub mod binary;
 pub mod console;
 pub mod device;
+pub mod merge;
 pub mod page;
 pub mod parse;
 pub mod reader;

@@ -1,4 +1,4 @@
-//! Parsers of what comes from disk or wire, on samples, on what fuzzing found, and on mutations of both.
+//! Parsers of what comes from disk or wire, and edits and merges of what they read, on samples, on what fuzzing found, and on mutations of both.
 //!
 //! `AIOS_FUZZ` sets how many mutations each target gets, `AIOS_SEED` where they start. A failing input is printed as a literal; put into
 //! `tests/corpus/TARGET/` it is tried ever after.
@@ -7,9 +7,12 @@ use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
+use aios_tests::merge;
 use aios_tests::parse::{TARGETS, Target};
 
 const MUTATIONS: u64 = 3_000;
+/// Documents cost a hundred times what a parser does.
+const MERGES: u64 = 100;
 /// No input grows beyond this.
 const LARGEST: usize = 4_096;
 const TOKENS: [&[u8]; 14] = [
@@ -91,9 +94,12 @@ fn bears(target: &Target, input: &[u8]) {
 
 #[test]
 fn they_bear_samples_findings_and_mutations_of_them() {
-    let (mutations, seed) = (number("AIOS_FUZZ", MUTATIONS), number("AIOS_SEED", 1));
+    let seed = number("AIOS_SEED", 1);
+    let parsers = TARGETS.iter().map(|target| (target, MUTATIONS));
+    let merges = merge::TARGETS.iter().map(|target| (target, MERGES));
     std::thread::scope(|scope| {
-        for target in &TARGETS {
+        for (target, mutations) in parsers.chain(merges) {
+            let mutations = number("AIOS_FUZZ", mutations);
             scope.spawn(move || {
                 let mut inputs = (target.samples)();
                 inputs.extend(corpus(target));

@@ -24,9 +24,8 @@ use crate::git;
 use crate::open::AHEAD;
 use crate::survey::{Problem, Saved, Survey};
 use crate::vault::{Progress, Vault};
+use crate::written::Written;
 
-/// Text above this is merged by line.
-const LINES_ABOVE: usize = 1 << 20;
 /// Text above this that is replaced for more than half starts anew.
 const REPLACE_ABOVE: usize = 64 << 10;
 
@@ -154,7 +153,7 @@ impl Vault {
 
     /// What comes before a look at files: the log is shown, and what was committed with git is in.
     fn absorb_before(&mut self, progress: Progress<'_>) -> Result<Absorbed, Error> {
-        self.check_revoked()?;
+        self.check_writes()?;
         let went_on = self.go_on()?;
         if let Some(why) = self.paused()? {
             return Err(Error::Paused(why));
@@ -345,14 +344,17 @@ impl Vault {
         out: &mut Absorbed,
     ) -> Result<(), Error> {
         let found = saved.found.clone();
-        let (content, bytes) = self.take_content(saved)?;
+        let Some(written) = self.take_content(saved)? else {
+            out.problems.push(changing(&found.path));
+            return Ok(());
+        };
+        let content = written.content;
         let file = SavedFile { found, hash: content.hash, git: content.git };
         let staged = index.and_then(|index| index.get(file.found.path.as_bytes()));
         let by_git = staged
             .is_some_and(|(_, oid)| crate::project::git_id(&oid) == content.git && row.git != content.git);
-        let current =
-            self.placement(&row.doc)?.is_some_and(|placement| placement.content.hash == content.hash);
-        let edited = self.edit(&row.doc, &file.found.path, content, bytes, by_git)?;
+        let current = self.placement(&row.doc)?.is_some_and(|placement| written.stands(&placement));
+        let edited = self.edit(&row.doc, &file.found.path, written, by_git)?;
         self.mode_change(row, &file.found, draft, out)?;
         match edited {
             None if current => {
@@ -386,29 +388,6 @@ impl Vault {
             .prepare_cached("UPDATE shown SET by = 2 WHERE doc = ? AND hash = ? AND by = 1")?
             .execute(rusqlite::params![doc.as_bytes(), content.hash.as_bytes()])?;
         Ok(())
-    }
-
-    /// Describes a saved file; a large one goes to git at once, since only its id enters the log.
-    fn take_content(&mut self, saved: Saved) -> Result<(Content, Option<Vec<u8>>), Error> {
-        match saved.bytes {
-            Some(bytes) => {
-                let content = Content::of(&bytes);
-                if kind_of(&saved.found, &bytes) == Kind::Blob {
-                    let oid = self.store_blob(content.size, &mut bytes.as_slice())?;
-                    debug_assert_eq!(crate::project::git_id(&oid), content.git);
-                }
-                Ok((content, Some(bytes)))
-            }
-            None => {
-                let path = self.root().join(&saved.found.path);
-                let mut file = std::fs::File::open(&path).map_err(|e| Error::io("read", &path, e))?;
-                let oid = self.store_blob(saved.found.size, &mut file)?;
-                Ok((
-                    Content { hash: saved.hash, size: saved.found.size, git: crate::project::git_id(&oid) },
-                    None,
-                ))
-            }
-        }
     }
 
     /// The version a save was made from: the nearest of those its writer may have had, ties to the newest (I6).
@@ -445,32 +424,35 @@ impl Vault {
         &mut self,
         doc: &DocId,
         path: &str,
-        content: Content,
-        bytes: Option<Vec<u8>>,
+        written: Written,
         by_git: bool,
     ) -> Result<Option<Edited>, Error> {
         let current = self.placement(doc)?;
-        if current.as_ref().is_some_and(|current| current.content.hash == content.hash) {
+        if current.as_ref().is_some_and(|current| written.stands(current)) {
             return Ok(None);
         }
-        let base = self.base_of(doc, &content, bytes.as_deref(), by_git)?;
+        // Who puts a file where a link stands, or a link where a file does, has seen what is there: an editor writes through a link.
+        let other = current.as_ref().is_some_and(|current| (current.kind == Kind::Link) != written.link);
+        let base = match other {
+            true => None,
+            false => self.base_of(doc, &written.content, written.bytes.as_deref(), by_git)?,
+        };
         let stale =
             base.filter(|base| current.as_ref().is_none_or(|current| current.content.hash != base.hash));
         if let Some(base) = &stale
-            && base.hash == content.hash
+            && base.hash == written.content.hash
         {
             return Ok(None);
         }
-        self.edit_at(doc, path, content, bytes, stale.map(|base| base.view))
+        self.edit_at(doc, path, written, stale.map(|base| base.view))
     }
 
-    /// The item that turns a document's content in view `at` (now, where absent) into `content`.
+    /// The item that turns a document's content in view `at` (now, where absent) into `written`.
     pub(crate) fn edit_at(
         &mut self,
         doc: &DocId,
         path: &str,
-        content: Content,
-        bytes: Option<Vec<u8>>,
+        written: Written,
         at: Option<View>,
     ) -> Result<Option<Edited>, Error> {
         let touches = self.history().touches(doc)?;
@@ -484,11 +466,8 @@ impl Vault {
             });
         };
         let base = Base { base: at.clone(), rank: at.as_ref().and_then(|_| rank_of(&touches, &found.text)) };
-        let kind = match &bytes {
-            _ if found.text.kind() == Kind::Link && self.root().join(path).is_symlink() => Kind::Link,
-            Some(bytes) => kind_of_bytes(path, bytes),
-            None => Kind::Blob,
-        };
+        let kind = written.kind(path);
+        let Written { content, bytes, .. } = written;
         let replace = |bytes: Option<Vec<u8>>| {
             let payload = if kind.inline() { bytes.unwrap_or_default() } else { Vec::new() };
             Edited {
@@ -571,14 +550,19 @@ impl Vault {
         out: &mut Absorbed,
     ) -> Result<(), Error> {
         let found = saved.found.clone();
-        let (content, bytes) = self.take_content(saved)?;
-        let file = SavedFile { found, hash: content.hash, git: content.git };
-        if self.placement(doc)?.is_some_and(|placement| placement.content.hash == content.hash) {
+        let Some(written) = self.take_content(saved)? else {
+            out.problems.push(changing(&found.path));
+            return Ok(());
+        };
+        let kind = written.kind(&found.path);
+        let file = SavedFile { found, hash: written.content.hash, git: written.content.git };
+        let stands = self.placement(doc)?.is_some_and(|placement| written.stands(&placement));
+        let Written { content, bytes, .. } = written;
+        if stands {
             self.user_saved(doc, &content.hash, &content.git, &self.view.clone(), By::User)?;
             after.push(After::Same { doc: *doc, saved: file });
             return Ok(());
         }
-        let kind = bytes.as_ref().map_or(Kind::Blob, |bytes| kind_of(&file.found, bytes));
         let base = Base { base: Some(View::new()), rank: None };
         let item = match made {
             Item::Create { path: claim, after: name, kind: first, mode, .. }
@@ -595,11 +579,17 @@ impl Vault {
         Ok(())
     }
 
-    /// Takes in content that was displaced or left over, as a save of a document.
-    pub(crate) fn absorb_aside(&mut self, doc: &DocId, path: &str, saved: Saved) -> Result<Aside, Error> {
-        let (content, bytes) = self.take_content(saved)?;
-        let Some(edited) = self.edit(doc, path, content, bytes, false)? else {
-            return Ok(Aside { content, stale: None, news: false });
+    /// Takes in content that was displaced or left over, as a save of a document; `None` while it is still being written.
+    pub(crate) fn absorb_aside(
+        &mut self,
+        doc: &DocId,
+        path: &str,
+        saved: Saved,
+    ) -> Result<Option<Aside>, Error> {
+        let Some(written) = self.take_content(saved)? else { return Ok(None) };
+        let content = written.content;
+        let Some(edited) = self.edit(doc, path, written, false)? else {
+            return Ok(Some(Aside { content, stale: None, news: false }));
         };
         let stale = edited.stale;
         let mut draft = Draft::operator(format!("Keep what was saved to {path} while it was written"));
@@ -607,7 +597,7 @@ impl Vault {
         self.author_records(draft)?;
         self.db.prepare_cached("INSERT OR IGNORE INTO dirty VALUES(?)")?.execute([doc.as_bytes()])?;
         self.refresh(&mut |_, _, _| {})?;
-        Ok(Aside { content, stale, news: true })
+        Ok(Some(Aside { content, stale, news: true }))
     }
 
     fn absorb_added(
@@ -661,8 +651,12 @@ impl Vault {
             };
             let doc = DocId::of(&self.replica.vault, &folded, &name);
             let found = saved.found.clone();
-            let (content, bytes) = self.take_content(saved)?;
-            let kind = bytes.as_ref().map_or(Kind::Blob, |bytes| kind_of(&found, bytes));
+            let Some(written) = self.take_content(saved)? else {
+                out.problems.push(changing(&found.path));
+                continue;
+            };
+            let kind = written.kind(&claim);
+            let Written { content, bytes, .. } = written;
             let mode = match (found.kind, found.exec) {
                 (disk::Kind::Link, _) => Mode::Link,
                 (_, true) => Mode::Executable,
@@ -693,22 +687,11 @@ fn rank_of(touches: &[Touch], text: &Text) -> Option<Stamp> {
     touches.iter().filter(head).map(|touch| touch.rank).max()
 }
 
-fn kind_of(found: &disk::Found, bytes: &[u8]) -> Kind {
-    match found.kind {
-        disk::Kind::Link => Kind::Link,
-        disk::Kind::File => kind_of_bytes(&found.path, bytes),
-    }
-}
-
-/// How a file's content is held: follows from its path and bytes alone.
-pub(crate) fn kind_of_bytes(claim: &str, bytes: &[u8]) -> Kind {
-    if bytes.len() as u64 > disk::read::LARGE || bytes.contains(&0) || std::str::from_utf8(bytes).is_err() {
-        return Kind::Blob;
-    }
-    match path::extension(claim).as_str() {
-        _ if bytes.len() > LINES_ABOVE => Kind::Lines,
-        "md" | "markdown" | "mdown" | "mkd" => Kind::Md,
-        _ => Kind::Text,
+fn changing(path: &str) -> Problem {
+    Problem {
+        path: path.to_owned(),
+        problem: "it changed while it was read".into(),
+        hint: "the rest goes on; this file is taken in when its writer is done".into(),
     }
 }
 

@@ -1,7 +1,8 @@
 //! Files that decide what is gated: in force only at the version the operator accepted (I11).
 
 use aios_core::event::Event;
-use aios_core::id::{ContentHash, GitId};
+use aios_core::frontier::View;
+use aios_core::id::{ContentHash, DocId, GitId};
 use aios_core::item::{Bytes, Item};
 use aios_core::key::AcceptanceStatement;
 use serde::Serialize;
@@ -38,12 +39,15 @@ pub struct Proposed {
 /// A gated file: its path, the accepted version, and the present one.
 pub(crate) type Gated = (String, Option<ContentHash>, Option<(ContentHash, GitId)>);
 
+/// Whether a path is that of ignore rules.
+pub(crate) fn is_rules(path: &str) -> bool {
+    matches!(path.rsplit('/').next(), Some(".aiosignore" | ".gitignore"))
+}
+
 /// Whether a path is that of a file that decides what is gated.
 pub fn is_gated(path: &str) -> bool {
-    let name = path.rsplit('/').next().unwrap_or(path);
     let folder = path.split('/').next().unwrap_or_default();
-    matches!(name, ".aiosignore" | ".gitignore")
-        || (path.contains('/') && FOLDERS.contains(&folder) && name.ends_with(".md"))
+    is_rules(path) || (path.contains('/') && FOLDERS.contains(&folder) && path.ends_with(".md"))
 }
 
 impl Vault {
@@ -71,17 +75,63 @@ impl Vault {
         Ok(out.into_iter().map(|(path, (accepted, present))| (path, accepted, present)).collect())
     }
 
-    /// The bytes of a version of the document at `path`.
-    pub(crate) fn blob_by_hash(&mut self, path: &str, hash: &ContentHash) -> Result<Option<Vec<u8>>, Error> {
-        let found: Option<Vec<u8>> = {
-            let mut get = self.db.prepare_cached(
-                "SELECT i.git FROM item c JOIN item i ON i.doc = c.doc WHERE c.folded = ? AND i.hash = ? LIMIT 1",
-            )?;
-            let mut rows = get.query(rusqlite::params![aios_core::path::fold(path), hash.as_bytes()])?;
-            rows.next()?.map(|row| row.get(0)).transpose()?
+    /// The bytes of a version of the document at `path`: its present one, one that somebody saved, or one that merged and was
+    /// accepted, as it was to whoever accepted it.
+    pub(crate) fn version_bytes(&mut self, path: &str, hash: &ContentHash) -> Result<Option<Vec<u8>>, Error> {
+        let saved = match self.doc_at(path)? {
+            Some(doc) => match self.placement(&doc)?.map(|now| now.content).filter(|now| now.hash == *hash) {
+                Some(now) => Some(now.git),
+                None => self.saved_by_hash(&doc, hash)?,
+            },
+            None => None,
         };
-        let Some(git) = found else { return Ok(None) };
-        Ok(self.blob(&db::id(git, GitId::from_slice)?)?.map(|bytes| bytes.to_vec()))
+        let saved = match saved {
+            Some(git) => Some(git),
+            None => self.claimed_by_hash(path, hash)?,
+        };
+        if let Some(git) = saved {
+            return Ok(self.blob(&git)?.map(|bytes| bytes.to_vec()));
+        }
+        for view in self.acceptances(path, hash)? {
+            let Some(doc) = self.doc_in(path, Some(&view))? else { continue };
+            let then = self.version(&doc, &view)?.filter(|then| then.content.hash == *hash);
+            if let Some(bytes) = then.and_then(|then| then.bytes) {
+                return Ok(Some(bytes.to_vec()));
+            }
+        }
+        Ok(None)
+    }
+
+    fn saved_by_hash(&self, doc: &DocId, hash: &ContentHash) -> Result<Option<GitId>, Error> {
+        let mut get = self.db.prepare_cached("SELECT git FROM item WHERE doc = ? AND hash = ? LIMIT 1")?;
+        let mut rows = get.query(rusqlite::params![doc.as_bytes(), hash.as_bytes()])?;
+        rows.next()?.map(|row| db::id(row.get(0)?, GitId::from_slice)).transpose()
+    }
+
+    fn claimed_by_hash(&self, path: &str, hash: &ContentHash) -> Result<Option<GitId>, Error> {
+        let mut get = self.db.prepare_cached(
+            "SELECT i.git FROM item c JOIN item i ON i.doc = c.doc WHERE c.folded = ? AND i.hash = ? LIMIT 1",
+        )?;
+        let mut rows = get.query(rusqlite::params![aios_core::path::fold(path), hash.as_bytes()])?;
+        rows.next()?.map(|row| db::id(row.get(0)?, GitId::from_slice)).transpose()
+    }
+
+    /// What those had before them who accepted this version of the file at `path`.
+    fn acceptances(&self, path: &str, hash: &ContentHash) -> Result<Vec<View>, Error> {
+        let mut get = self.db.prepare_cached(
+            "SELECT r.view, d.event FROM deed d JOIN record r ON r.n = d.n ORDER BY d.n DESC",
+        )?;
+        let mut rows = get.query([])?;
+        let mut out = Vec::new();
+        while let Some(row) = rows.next()? {
+            let event: String = row.get(1)?;
+            if let Ok(Event::RulesAccepted { path: of, hash: version, .. }) = serde_json::from_str(&event)
+                && (of.as_str(), &version) == (path, hash)
+            {
+                out.push(db::read_view(&row.get::<_, Vec<u8>>(0)?)?);
+            }
+        }
+        Ok(out)
     }
 
     /// Gated files whose present version waits for the operator, all or those named.
@@ -102,7 +152,7 @@ impl Vault {
             let Some((hash, git)) = present else { continue };
             let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
             let old = match accepted {
-                Some(hash) => self.blob_by_hash(&path, &hash)?.map(|bytes| text(&bytes)),
+                Some(hash) => self.version_bytes(&path, &hash)?.map(|bytes| text(&bytes)),
                 None => None,
             };
             let new = self.blob(&git)?.map(|bytes| text(&bytes));

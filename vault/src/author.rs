@@ -60,7 +60,7 @@ impl Vault {
 
     /// Writes a transaction. When it returns, the records are durable and indexed; documents are not refreshed yet.
     pub(crate) fn author_records(&mut self, draft: Draft) -> Result<RecordId, Error> {
-        self.check_revoked()?;
+        self.check_writes()?;
         if self.is_left_behind()? {
             return Err(Error::Copied { name: self.members().name(&self.replica.device) });
         }

@@ -9,7 +9,7 @@ use aios_core::item::Item;
 use aios_core::phrase::Phrase;
 
 use crate::absorb::{AbsorbOptions, Absorbed};
-use crate::accept::is_gated;
+use crate::accept::{is_gated, is_rules};
 use crate::author::Draft;
 use crate::disk::{self, Lock, RuleSource, Rules, Scan, durable};
 use crate::error::Error;
@@ -135,9 +135,11 @@ impl Vault {
     /// The ignore rules as the files on disk have them, and what there is under them, for the import: whoever makes a vault accepts what is there.
     fn rules_on_disk(&self) -> Result<(Rules, RuleTexts, Scan), Error> {
         let mut texts = RuleTexts::new();
+        let mut unread = std::collections::HashSet::new();
         loop {
+            let ignoring = texts.iter().filter(|(path, _)| is_rules(path));
             let sources: Vec<RuleSource<'_>> =
-                texts.iter().map(|(path, text)| RuleSource { path, text }).collect();
+                ignoring.map(|(path, text)| RuleSource { path, text }).collect();
             let rules = Rules::new(&sources);
             let scan = disk::scan::scan(self.root(), &rules);
             let known: std::collections::HashSet<&str> =
@@ -147,10 +149,20 @@ impl Vault {
                 .entries
                 .iter()
                 .filter(|found| is_gated(&found.path) && !known.contains(found.path.as_str()))
+                .filter(|found| !unread.contains(&found.path))
+                .collect::<Vec<_>>()
             {
-                let path = self.root().join(&found.path);
-                let bytes = std::fs::read(&path).map_err(|e| Error::io("read", &path, e))?;
-                more.push((found.path.clone(), String::from_utf8_lossy(&bytes).into_owned()));
+                let read = disk::read::read(self.writer.root(), &found.path, disk::read::LARGE);
+                match read.map(|read| read.content) {
+                    Ok(disk::Content::Bytes(bytes)) => {
+                        more.push((found.path.clone(), String::from_utf8_lossy(&bytes).into_owned()));
+                    }
+                    // No one could know what unread rules hide; the import names any other file that it cannot read.
+                    Err(e) if is_rules(&found.path) => return Err(e.into()),
+                    Ok(_) | Err(_) => {
+                        unread.insert(found.path.clone());
+                    }
+                }
             }
             if more.is_empty() {
                 // What this scan could not see it says; another might see it, and import what rules in it would hide.

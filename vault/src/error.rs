@@ -213,6 +213,14 @@ pub enum Error {
     /// Git is in the middle of something.
     #[error("paused: {0}")]
     Paused(String),
+    /// Nothing goes on without the rules that hold (I11).
+    #[error("the version {version} of {path} that is in force cannot be read")]
+    InForce {
+        /// The file.
+        path: String,
+        /// Its accepted version.
+        version: aios_core::id::ContentHash,
+    },
     /// A record of a newer program.
     #[error("record {0} needs a newer aios: upgrade needed")]
     Upgrade(Place),
@@ -286,6 +294,7 @@ impl Error {
             Error::Paused(_)
                 | Error::Revoked { .. }
                 | Error::NoMember
+                | Error::Upgrade(_)
                 | Error::Copied { .. }
                 | Error::MassDeletion { .. }
                 | Error::Emptied { .. }
@@ -300,7 +309,9 @@ impl Error {
             Error::LostReplica(_) => "run `aios rebuild`: it takes the vault up again from git".into(),
             Error::NoReplica { .. } => "keys never lie in the vault: move `.git` away and join again from another device; the files stay".into(),
             Error::AlreadyAVault(_) => "run `aios status` there".into(),
-            Error::NewerFormat { .. } | Error::Upgrade(_) => "upgrade aios on this device".into(),
+            Error::InForce { path, .. } => format!("run `aios rebuild`; or accept another version: `aios accept {path}`"),
+            Error::NewerFormat { .. } => "upgrade aios on this device".into(),
+            Error::Upgrade(_) => "upgrade aios on this device; until then files stay as they are, and records still come and go".into(),
             Error::NoDataDir => "set AIOS_DATA_DIR to a folder that only you can read".into(),
             Error::NoKey { .. } => "keys never lie in the vault: use the machine that made this replica, or join again from another device".into(),
             Error::Replica { .. } => "restore the file from a backup, or join again into this folder".into(),

@@ -27,7 +27,8 @@ impl FileRow {
     /// Whether the file is its document as it stands, with nothing that came in since and is not on disk yet.
     pub fn shows(&self, placement: &crate::show::Placement) -> bool {
         let exec = placement.mode == aios_core::item::Mode::Executable;
-        let same_mode = placement.mode == aios_core::item::Mode::Link || self.found.exec == exec;
+        let link = placement.kind == aios_core::item::Kind::Link;
+        let same_mode = link == (self.found.kind == Kind::Link) && (link || self.found.exec == exec);
         self.hash == placement.content.hash && self.path == placement.path && same_mode
     }
 

@@ -1,21 +1,20 @@
 //! Commits made with git in the vault: taken in as records that carry them, at the version they were made from.
 
-use std::collections::BTreeMap;
-
-use aios_core::id::{DocId, GitId};
-use aios_core::item::{Base, Bytes, Content, Item, Mode};
+use aios_core::id::DocId;
+use aios_core::item::{Base, Bytes, Item, Kind, Mode};
 use aios_core::namespace::Namespace;
 use aios_core::path;
 use aios_core::record::Author;
 use git2::Oid;
 
-use crate::absorb::{Absorbed, After, Aside, PathChange, SavedFile, kind_of_bytes};
+use crate::absorb::{Absorbed, After, Aside, PathChange, SavedFile};
 use crate::author::Draft;
 use crate::db;
 use crate::disk;
 use crate::error::Error;
 use crate::git;
 use crate::vault::{Progress, Vault, git_error};
+use crate::written::Written;
 
 /// What is to be noted of the working files once a commit's record is written.
 #[derive(Default)]
@@ -123,7 +122,7 @@ impl Vault {
             // Made from exactly what is here, the record's commit is theirs; else its objects must travel with it.
             let own = commit.parents.iter().copied().eq(head);
             let mut came = Came::default();
-            let whole = vault.items_of_diffs(diffs, &mut draft, &mut came, out)?;
+            let whole = vault.items_of_diffs(&diffs, &mut draft, &mut came, out)?;
             let tip = git::read_ref(&vault.repo, git::MAIN)?;
             match chained {
                 Some((oid, raw)) if own && whole => {
@@ -159,13 +158,13 @@ impl Vault {
     /// The items that make the documents follow a difference of trees. Says whether all of it could be followed.
     fn items_of_diffs(
         &mut self,
-        diffs: Vec<git::Diff>,
+        diffs: &[git::Diff],
         draft: &mut Draft,
         came: &mut Came,
         out: &mut Absorbed,
     ) -> Result<bool, Error> {
         let mut whole = true;
-        let mut gone: BTreeMap<GitId, (DocId, String)> = BTreeMap::new();
+        let mut gone: Vec<(Oid, DocId, String)> = Vec::new();
         let mut new = Vec::new();
         for diff in diffs {
             let Ok(at) = String::from_utf8(diff.path.clone()) else {
@@ -173,21 +172,16 @@ impl Vault {
                 continue;
             };
             let doc = self.doc_at(&at)?;
-            match (doc, diff.new) {
-                (Some(doc), None) => {
-                    let git = diff.old.map(|(_, oid)| crate::project::git_id(&oid)).unwrap_or(GitId([0; 20]));
-                    gone.insert(git, (doc, at));
-                }
-                (None, None) => {}
-                (doc, Some((mode, oid))) => new.push((doc, at, mode, oid)),
+            match (doc, diff.old, diff.new) {
+                (Some(doc), Some((_, old)), None) => gone.push((old, doc, at)),
+                (_, _, None) => {}
+                (doc, _, Some((mode, oid))) => new.push((doc, at, mode, oid)),
             }
         }
         let added: Vec<&str> =
             new.iter().filter(|(doc, ..)| doc.is_none()).map(|(_, at, ..)| at.as_str()).collect();
         whole &= !self.any_collides(&added)?;
         for (doc, at, mode, oid) in new {
-            // Git made such modes once; a tree of ours has none.
-            whole &= mode != 0o100_664;
             let Some(mode) = git::file_mode(mode) else {
                 whole = false;
                 continue;
@@ -196,37 +190,42 @@ impl Vault {
                 whole = false;
                 continue;
             }
-            let git = crate::project::git_id(&oid);
             if doc.is_none()
-                && let Some((moved, from)) = gone.remove(&git)
+                && let Some(n) = self.renamed(&gone, &at, mode, oid)?
             {
+                let (_, moved, from) = gone.remove(n);
+                self.note_renamed(&moved, &from, &at, came)?;
                 out.changed.push(PathChange::new(&at, format!("renamed from {from}")));
                 draft.push(Item::Move { doc: moved, path: at });
+                if let Some(now) = self.placement(&moved)?.filter(|now| now.differs(mode)) {
+                    out.changed.push(PathChange::new(&now.path, "mode"));
+                    draft.push(Item::Mode { doc: moved, mode });
+                }
                 continue;
             }
-            let (_, bytes) = git::read(&self.repo, oid)?;
-            let content = Content::of(&bytes);
-            let kind =
-                if mode == Mode::Link { aios_core::item::Kind::Link } else { kind_of_bytes(&at, &bytes) };
+            let bytes = git::read(&self.repo, oid)?.1;
+            let written = Written { link: mode == Mode::Link, ..Written::file(bytes) };
             match doc {
                 Some(doc) => {
                     let current = self.placement(&doc)?;
-                    if current.as_ref().is_some_and(|current| current.mode != mode && mode != Mode::Link) {
+                    if current.as_ref().is_some_and(|current| current.differs(mode)) {
                         draft.push(Item::Mode { doc, mode });
                     }
-                    if current.is_none_or(|current| current.content.hash != content.hash) {
-                        whole &= self.committed_edit(&doc, &at, content, bytes, draft, came)?;
+                    if current.is_none_or(|current| !written.stands(&current)) {
+                        whole &= self.committed_edit(&doc, &at, written, draft, came)?;
                     }
                     out.changed.push(PathChange::new(&at, "modified"));
                 }
                 None => {
+                    let kind = written.kind(&at);
+                    let Written { content, bytes, .. } = written;
                     let author =
                         aios_core::frontier::Place { device: self.replica.device, seq: self.next_seq()? };
                     let history = self.history();
                     let after =
                         Namespace::new(&history, self.view.clone())?.after(&at, author, draft.items.len())?;
                     let doc = DocId::of(&self.replica.vault, &path::fold(&at), &after);
-                    let payload = if kind.inline() { bytes } else { Vec::new() };
+                    let payload = if kind.inline() { bytes.unwrap_or_default() } else { Vec::new() };
                     out.changed.push(PathChange::new(&at, "added"));
                     let base = Base::default();
                     draft
@@ -235,7 +234,7 @@ impl Vault {
                 }
             }
         }
-        for (doc, at) in gone.into_values() {
+        for (_, doc, at) in gone {
             // Git follows it no more, and its user keeps it; or they had not seen what came meanwhile, which is kept (I5).
             let kept = disk::scan::look(self.writer.root(), &at)?.is_some();
             let seen = match (self.file(&at)?, self.placement(&doc)?) {
@@ -249,7 +248,43 @@ impl Vault {
             out.changed.push(PathChange::new(&at, "deleted"));
             draft.push(Item::Delete { doc });
         }
-        Ok(whole)
+        Ok(whole && self.changes_as(diffs, draft.items.iter().map(|(item, _)| item))?)
+    }
+
+    /// Notes that a file is where the commit renamed it to, where it is: else the look at all files would find it renamed once more.
+    fn note_renamed(&self, doc: &DocId, from: &str, to: &str, came: &mut Came) -> Result<(), Error> {
+        let Some(row) = self.file(from)?.filter(|row| row.doc == *doc) else { return Ok(()) };
+        let left = disk::scan::look(self.writer.root(), from)?.is_none();
+        let read = disk::read::read(self.writer.root(), to, disk::read::LARGE);
+        if let Some(read) = read.ok().filter(|read| left && read.hash.as_bytes() == row.hash.as_bytes()) {
+            let saved = SavedFile { found: read.found, hash: row.hash, git: row.git };
+            came.saved.push(After::Gone { path: row.path });
+            came.saved.push(After::Same { doc: *doc, saved });
+        }
+        Ok(())
+    }
+
+    /// Which of the files that are gone lies at `at` now: it has the bytes, and of equal ones the one whose name it has.
+    pub(crate) fn renamed(
+        &self,
+        gone: &[(Oid, DocId, String)],
+        at: &str,
+        mode: Mode,
+        blob: Oid,
+    ) -> Result<Option<usize>, Error> {
+        let name = |path: &str| path.rsplit('/').next().unwrap_or_default().to_owned();
+        let mut found = None;
+        for (n, (old, doc, from)) in gone.iter().enumerate() {
+            let link = self.placement(doc)?.is_some_and(|now| now.kind == Kind::Link);
+            if *old != blob || link != (mode == Mode::Link) {
+                continue;
+            }
+            if name(from) == name(at) {
+                return Ok(Some(n));
+            }
+            found = found.or(Some(n));
+        }
+        Ok(found)
     }
 
     /// Adds what a commit changed in a document, as an edit of what its file was (I6). Git changes no file by committing: where the file
@@ -258,11 +293,11 @@ impl Vault {
         &mut self,
         doc: &DocId,
         at: &str,
-        content: Content,
-        bytes: Vec<u8>,
+        written: Written,
         draft: &mut Draft,
         came: &mut Came,
     ) -> Result<bool, Error> {
+        let content = written.content;
         // Made in ignorance of a document that has no file here: the file is taken in as such.
         let Some(row) = self.file(at)?.filter(|row| row.doc == *doc) else { return Ok(false) };
         let file = match disk::read::read(self.writer.root(), at, disk::read::LARGE) {
@@ -278,7 +313,7 @@ impl Vault {
             return Ok(false);
         }
         let held = holds(&content.hash);
-        let Some(edited) = self.edit(doc, at, content, Some(bytes), true)? else { return Ok(false) };
+        let Some(edited) = self.edit(doc, at, written, true)? else { return Ok(false) };
         let stale = edited.stale.clone();
         let whole = stale.is_none();
         draft.items.push((edited.item, edited.payload));
@@ -410,6 +445,92 @@ mod tests {
         let apart = world.replicas[1].apart_wanted().unwrap();
         let tips: Vec<_> = apart.iter().map(|named| crate::project::oid(&named.git()).unwrap()).collect();
         assert!(tips.contains(&by_hand), "{tips:?}");
+    }
+
+    /// Takes a commit of device 0 in on both, and checks that device 1 has it or knows to ask for it.
+    fn taken_in(world: &mut World, by_hand: git2::Oid) {
+        world.commit(0);
+        while world.deliver(0, 1, 1 << 20) > 0 {}
+        let apart = world.replicas[1].apart_wanted().unwrap();
+        let asked = apart.iter().any(|named| crate::project::oid(&named.git()).unwrap() == by_hand);
+        world.commit(1);
+        let has = world.replicas[1].repo.odb().unwrap().exists(by_hand);
+        assert!(has || asked, "{by_hand} is missing on the other device");
+        assert_eq!(world.files(0), world.files(1));
+    }
+
+    #[test]
+    fn equal_files_that_a_commit_removes_are_gone() {
+        let mut world = World::new(2);
+        for name in ["a.md", "b.md", "c.md"] {
+            std::fs::write(world.root(0).join(name), "").unwrap();
+        }
+        world.sync();
+        for name in ["a.md", "b.md"] {
+            std::fs::remove_file(world.root(0).join(name)).unwrap();
+        }
+        let by_hand = commit(&world, 0);
+        taken_in(&mut world, by_hand);
+        assert_eq!(world.replicas[1].projected_head().unwrap(), Some(by_hand));
+        assert_eq!(world.files(1).into_keys().collect::<Vec<_>>(), ["c.md"]);
+    }
+
+    #[test]
+    fn a_folder_of_equal_files_that_a_commit_renames_keeps_its_documents() {
+        let mut world = World::new(2);
+        std::fs::create_dir(world.root(0).join("drafts")).unwrap();
+        for name in ["drafts/a.md", "drafts/b.md", "drafts/c.md"] {
+            std::fs::write(world.root(0).join(name), "same\n").unwrap();
+        }
+        world.sync();
+        let doc = |world: &World, path: &str| world.replicas[0].doc_at(path).unwrap();
+        let before = ["a", "b", "c"].map(|name| doc(&world, &format!("drafts/{name}.md")));
+        std::fs::rename(world.root(0).join("drafts"), world.root(0).join("archive")).unwrap();
+        let by_hand = commit(&world, 0);
+        taken_in(&mut world, by_hand);
+        assert_eq!(world.replicas[1].projected_head().unwrap(), Some(by_hand));
+        assert_eq!(
+            world.files(1).into_keys().collect::<Vec<_>>(),
+            ["archive/a.md", "archive/b.md", "archive/c.md"]
+        );
+        assert_eq!(["a", "b", "c"].map(|name| doc(&world, &format!("archive/{name}.md"))), before);
+    }
+
+    #[test]
+    fn a_renamed_file_that_became_a_program_is_one() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let mut world = World::new(2);
+        std::fs::write(world.root(0).join("a.sh"), "true\n").unwrap();
+        world.sync();
+        let (old, new) = (world.root(0).join("a.sh"), world.root(0).join("b.sh"));
+        std::fs::rename(&old, &new).unwrap();
+        std::fs::set_permissions(&new, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let by_hand = commit(&world, 0);
+        taken_in(&mut world, by_hand);
+        assert_eq!(world.replicas[1].projected_head().unwrap(), Some(by_hand));
+        let mode = std::fs::metadata(world.root(1).join("b.sh")).unwrap().permissions().mode();
+        assert_eq!(mode & 0o111, 0o111);
+    }
+
+    #[test]
+    fn a_file_that_became_a_link_by_a_commit_is_one() {
+        let mut world = World::new(2);
+        for name in ["a.md", "b.md"] {
+            std::fs::write(world.root(0).join(name), name).unwrap();
+        }
+        world.sync();
+        std::fs::remove_file(world.root(0).join("a.md")).unwrap();
+        std::os::unix::fs::symlink("b.md", world.root(0).join("a.md")).unwrap();
+        let by_hand = commit(&world, 0);
+        taken_in(&mut world, by_hand);
+        let target = std::fs::read_link(world.root(1).join("a.md")).unwrap();
+        assert_eq!(target.to_str(), Some("b.md"));
+        std::fs::remove_file(world.root(1).join("a.md")).unwrap();
+        std::fs::write(world.root(1).join("a.md"), "a file again\n").unwrap();
+        world.sync();
+        world.assert_equal();
+        assert!(!world.root(0).join("a.md").is_symlink());
+        assert_eq!(std::fs::read(world.root(0).join("a.md")).unwrap(), b"a file again\n");
     }
 
     #[test]

@@ -68,7 +68,7 @@ impl Vault {
         if !self.is_left_behind()? {
             return Ok(None);
         }
-        self.check_revoked()?;
+        self.check_writes()?;
         let old = self.members().name(&self.replica.device);
         let member = self.members().0.get(&self.replica.device).cloned();
         let operator =

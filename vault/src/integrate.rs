@@ -123,6 +123,7 @@ impl Vault {
         }
         let n = self.insert(record, spot, &fit, &view)?;
         self.insert_items(n, record, spot, &body, &items)?;
+        self.note_newer(n, &items)?;
         if body.abort {
             for part in &open {
                 self.drop_part(*part)?;

@@ -42,10 +42,13 @@ pub mod work;
 
 mod db;
 mod file;
+mod footprint;
 mod foreign;
 mod held;
 mod index;
+mod leftover;
 mod mirror;
+mod newer;
 mod open;
 mod project;
 mod publish;
@@ -59,6 +62,7 @@ mod text;
 mod withheld;
 #[cfg(test)]
 mod world;
+mod written;
 
 pub use error::Error;
 pub use vault::Vault;

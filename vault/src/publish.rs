@@ -21,7 +21,7 @@ const CHUNK: usize = 8 << 20;
 impl Vault {
     /// Moves `main` to `point` and brings the index along, unless the user's own git work is in the way.
     pub(crate) fn publish(&mut self, point: &Point) -> Result<(), Error> {
-        let waits = git::state(&self.repo)? != git::State::Normal || self.check_revoked().is_err();
+        let waits = git::state(&self.repo)? != git::State::Normal || self.check_writes().is_err();
         if waits || self.apart_missing()? {
             return Ok(());
         }

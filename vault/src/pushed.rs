@@ -6,20 +6,21 @@ use std::collections::BTreeSet;
 use aios_core::align::merge_lines;
 use aios_core::frontier::{Place, View};
 use aios_core::id::{DocId, GitId};
-use aios_core::item::{Base, Bytes, Content, Item, Kind, Mode};
+use aios_core::item::{Base, Bytes, Item, Mode};
 use aios_core::namespace::Namespace;
 use aios_core::patch;
 use aios_core::path;
 use aios_core::record::Author;
 use git2::{ObjectType, Oid};
 
-use crate::absorb::{Absorbed, PathChange, kind_of_bytes};
+use crate::absorb::{Absorbed, PathChange};
 use crate::author::Draft;
 use crate::error::Error;
 use crate::git;
 use crate::held::named;
 use crate::project::{git_id, oid};
 use crate::vault::{Progress, Vault};
+use crate::written::Written;
 
 /// A version that pushed work may have been made from.
 #[derive(Debug, Clone)]
@@ -164,7 +165,7 @@ impl Vault {
             ..Draft::default()
         };
         self.transaction(|vault| {
-            let whole = vault.items_of_pushed(diffs, &grounds, &mut draft, out)?;
+            let whole = vault.items_of_pushed(&diffs, &grounds, &mut draft, out)?;
             let head = vault.projected_head()?;
             // Made from exactly what is here: the record's commit is theirs, byte for byte.
             let own = grounds.len() == 1 && head.is_some() && parsed.parents[..] == [head.unwrap_or(commit)];
@@ -181,7 +182,7 @@ impl Vault {
     /// The items that bring a difference of trees. Says whether all of it could be followed as it stands.
     fn items_of_pushed(
         &mut self,
-        diffs: Vec<git::Diff>,
+        diffs: &[git::Diff],
         grounds: &[Ground],
         draft: &mut Draft,
         out: &mut Absorbed,
@@ -191,7 +192,7 @@ impl Vault {
         let mut gone: Vec<(Oid, DocId, String)> = Vec::new();
         let mut new = Vec::new();
         for diff in diffs {
-            let Ok(at) = String::from_utf8(diff.path) else {
+            let Ok(at) = String::from_utf8(diff.path.clone()) else {
                 whole = false;
                 continue;
             };
@@ -206,8 +207,6 @@ impl Vault {
             new.iter().filter(|(doc, ..)| doc.is_none()).map(|(_, at, ..)| at.as_str()).collect();
         whole &= !self.any_collides(&added)?;
         for (doc, at, old, (mode, blob)) in new {
-            // Git made such modes once; a tree of ours has none.
-            whole &= mode != 0o100_664;
             let Some(mode) = git::file_mode(mode) else {
                 whole = false;
                 continue;
@@ -216,12 +215,18 @@ impl Vault {
                 whole = false;
                 continue;
             }
-            let same = gone.iter().position(|(old, ..)| *old == blob).filter(|_| doc.is_none());
-            if let Some((_, moved, from)) = same.map(|n| gone.remove(n)) {
+            if doc.is_none()
+                && let Some(n) = self.renamed(&gone, &at, mode, blob)?
+            {
+                let (_, moved, from) = gone.remove(n);
+                let now = self.placement(&moved)?;
                 // Who moved it meanwhile knew of the newer version.
-                if self.placement(&moved)?.is_some_and(|now| now.path == from) {
+                if let Some(now) = now.filter(|now| now.path == from) {
                     out.changed.push(PathChange::new(&at, format!("renamed from {from}")));
                     draft.push(Item::Move { doc: moved, path: at });
+                    if now.differs(mode) {
+                        draft.push(Item::Mode { doc: moved, mode });
+                    }
                 }
                 continue;
             }
@@ -239,7 +244,7 @@ impl Vault {
                 None => {}
             }
         }
-        Ok(whole)
+        Ok(whole && self.changes_as(diffs, draft.items.iter().map(|(item, _)| item))?)
     }
 
     /// Whether a path that is to be added may not get its very name, where case alone tells two apart; or a document stands beside
@@ -269,7 +274,7 @@ impl Vault {
     }
 
     /// The document at a path in a view; now, where no view is given.
-    fn doc_in(&self, at: &str, view: Option<&View>) -> Result<Option<DocId>, Error> {
+    pub(crate) fn doc_in(&self, at: &str, view: Option<&View>) -> Result<Option<DocId>, Error> {
         let Some(view) = view.filter(|view| **view != self.view) else { return self.doc_at(at) };
         let history = self.history();
         let mut space = Namespace::new(&history, view.clone())?;
@@ -336,17 +341,19 @@ impl Vault {
         };
         let Some(doc) = known else { return self.bring_new(at, mode, bytes, view, draft, out) };
         let now = self.placement(&doc)?;
-        let content = Content::of(&bytes);
         let was = old.map(|(mode, _)| mode);
         if let Some(now) = &now
-            && mode != Mode::Link
+            && now.differs(mode)
             && was.is_some_and(|was| was == now.mode.bits() && was != mode.bits())
         {
             draft.push(Item::Mode { doc, mode });
         }
-        if now.as_ref().is_some_and(|now| now.content.hash == content.hash) {
+        let link = mode == Mode::Link;
+        let written = Written { link, ..Written::file(bytes) };
+        if now.as_ref().is_some_and(|now| written.stands(now)) {
             return Ok(());
         }
+        let (content, bytes) = (written.content, written.bytes.unwrap_or_default());
         let (bytes, stale) = match view {
             Some(view) => (bytes, Some(view).filter(|view| *view != self.view)),
             // No records stand for what it was made from: its difference is brought to what is here.
@@ -357,8 +364,8 @@ impl Vault {
         {
             return Ok(());
         }
-        let content = Content::of(&bytes);
-        if let Some(edited) = self.edit_at(&doc, at, content, Some(bytes), stale)? {
+        let written = Written { link, ..Written::file(bytes) };
+        if let Some(edited) = self.edit_at(&doc, at, written, stale)? {
             draft.items.push((edited.item, edited.payload));
             out.changed.push(PathChange::new(at, "modified"));
         }
@@ -380,9 +387,10 @@ impl Vault {
         let history = self.history();
         let after = Namespace::new(&history, seen)?.after(at, author, draft.items.len())?;
         let doc = DocId::of(&self.replica.vault, &path::fold(at), &after);
-        let kind = if mode == Mode::Link { Kind::Link } else { kind_of_bytes(at, &bytes) };
-        let content = Content::of(&bytes);
-        let payload = if kind.inline() { bytes } else { Vec::new() };
+        let written = Written { link: mode == Mode::Link, ..Written::file(bytes) };
+        let kind = written.kind(at);
+        let Written { content, bytes, .. } = written;
+        let payload = if kind.inline() { bytes.unwrap_or_default() } else { Vec::new() };
         let base = Base { base: stale, rank: None };
         out.changed.push(PathChange::new(at, "added"));
         let path = at.to_owned();

@@ -3,7 +3,7 @@
 use aios_core::event::Event;
 use aios_core::history::History;
 use aios_core::id::{GitId, RecordId};
-use aios_core::item::{Base, Content, Item};
+use aios_core::item::{Base, Item};
 use aios_core::markdown;
 use aios_core::path;
 use rusqlite::OptionalExtension;
@@ -14,6 +14,7 @@ use crate::author::Draft;
 use crate::conflict::{Conflict, ConflictKind};
 use crate::error::Error;
 use crate::vault::Vault;
+use crate::written::Written;
 
 /// One value of a conflict, as listed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -251,8 +252,7 @@ impl Vault {
         path: &str,
         new: String,
     ) -> Result<Vec<(Item, Vec<u8>)>, Error> {
-        let content = Content::of(new.as_bytes());
-        let edited = self.edit_at(&conflict.doc, path, content, Some(new.into_bytes()), None)?;
+        let edited = self.edit_at(&conflict.doc, path, Written::file(new.into_bytes()), None)?;
         Ok(edited.map(|edited| (edited.item, edited.payload)).into_iter().collect())
     }
 

@@ -20,7 +20,7 @@ impl Vault {
     /// was kept here is gone.
     pub fn rotate(&mut self) -> Result<DeviceId, Error> {
         self.go_on()?;
-        self.check_revoked()?;
+        self.check_writes()?;
         let old = self.replica.device;
         let Some(member) = self.members().0.get(&old).cloned() else {
             return Err(Error::Unknown { what: "device", name: old.short(8) });

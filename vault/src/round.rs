@@ -91,7 +91,10 @@ impl Vault {
     /// Projects to git and moves `main`; gives the head.
     pub(crate) fn show_in_git(&mut self, progress: Progress<'_>) -> Result<Option<Oid>, Error> {
         let point = self.transaction(|vault| {
-            let point = vault.project(progress)?;
+            let point = match vault.check_understood(&vault.view) {
+                Ok(()) => vault.project(progress)?,
+                Err(_) => None,
+            };
             if let Some(point) = &point {
                 vault.publish(point)?;
             }

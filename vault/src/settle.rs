@@ -6,7 +6,7 @@ use aios_core::id::{ContentHash, DocId};
 use aios_core::item::{Content, Kind, Mode};
 use aios_core::planted::{Bug, planted};
 
-use crate::disk::{Displaced, Expect, Found, Moved, Origin, Put, Removed, Source, read::LARGE};
+use crate::disk::{self, Displaced, Expect, Found, Moved, Put, ReadError, Removed, Source, read::LARGE};
 use crate::error::Error;
 use crate::show::Placement;
 use crate::survey::{Problem, Saved};
@@ -36,7 +36,7 @@ impl Vault {
     /// Brings the working files in line with the documents.
     pub(crate) fn settle(&mut self, progress: Progress<'_>) -> Result<Settled, Error> {
         let mut out = Settled::default();
-        if self.paused()?.is_some() || self.check_revoked().is_err() {
+        if self.paused()?.is_some() || self.check_writes().is_err() {
             return Ok(out);
         }
         let dirty: Vec<DocId> = {
@@ -331,40 +331,25 @@ impl Vault {
     }
 
     /// Takes in what a write displaced, as a save of that document, then lets go of it.
+    /// What is still being written stays there, for [`Vault::recover`].
     fn absorb_displaced(&mut self, doc: &DocId, displaced: &Displaced) -> Result<(), Error> {
-        let read = displaced.read(&self.writer, LARGE)?;
-        let aside = self.absorb_aside(doc, &displaced.path, Saved::of(read))?;
+        let read = match displaced.read(&self.writer, LARGE) {
+            Ok(read) => read,
+            Err(ReadError::Changing(_)) => return Ok(()),
+            Err(e) => return Err(e.into()),
+        };
+        let Some(aside) = self.absorb_aside(doc, &displaced.path, Saved::aside(read))? else { return Ok(()) };
         self.note_aside(doc, aside)?;
         Ok(self.writer.discard(&displaced.name)?)
-    }
-
-    /// After a crash: content of ours that never got to its place is dropped, a person's is taken in.
-    pub(crate) fn recover(&mut self) -> Result<(), Error> {
-        if self.has_open_parts()? {
-            self.transaction(|vault| vault.abort_open())?;
-        }
-        for left in self.writer.leftovers()? {
-            match left.origin {
-                Origin::Own => self.writer.discard(&left.name)?,
-                Origin::Unknown => tracing::warn!(name = left.name, "not a file of ours in .aios/tmp"),
-                Origin::Displaced => {
-                    let Some(path) = left.path.clone() else { continue };
-                    let Some(doc) = self.file(&path)?.map(|row| row.doc).or(self.doc_at(&path)?) else {
-                        continue;
-                    };
-                    let read = self.writer.content(&left.name, LARGE)?;
-                    self.transaction(|vault| vault.absorb_aside(&doc, &path, Saved::of(read)))?;
-                    self.writer.discard(&left.name)?;
-                }
-            }
-        }
-        Ok(())
     }
 }
 
 fn same(placement: &Placement, hash: &ContentHash, found: &Found) -> bool {
     let exec = placement.mode == Mode::Executable;
-    placement.content.hash == *hash && (placement.mode == Mode::Link || found.exec == exec)
+    let link = placement.kind == Kind::Link;
+    placement.content.hash == *hash
+        && link == (found.kind == disk::Kind::Link)
+        && (link || found.exec == exec)
 }
 
 fn problem(path: &str, what: &str) -> Problem {

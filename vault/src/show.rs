@@ -34,6 +34,14 @@ pub(crate) struct Placement {
     pub content: Content,
 }
 
+impl Placement {
+    /// Whether a file of this mode is another than it, for something else than being a link.
+    pub fn differs(&self, mode: Mode) -> bool {
+        let plain = |mode| if mode == Mode::Link { Mode::File } else { mode };
+        mode != Mode::Link && plain(self.mode) != mode
+    }
+}
+
 /// What becomes of a document between two views.
 #[derive(Debug, Clone)]
 pub(crate) struct Change {
@@ -186,7 +194,7 @@ impl Vault {
 
     /// As [`Vault::refresh`], up to the records in `to` only.
     pub(crate) fn show_to(&mut self, to: View, progress: crate::vault::Progress<'_>) -> Result<(), Error> {
-        if self.shown == to {
+        if self.shown == to || self.check_understood(&to).is_err() {
             return Ok(());
         }
         let from = self.shown.clone();

@@ -93,7 +93,7 @@ impl Vault {
             revoked: self.check_revoked().is_err(),
         };
         let (mut pending, mut problems) = (Vec::new(), Vec::new());
-        let paused = match self.check_revoked() {
+        let paused = match self.check_writes() {
             Ok(()) => self.paused()?,
             Err(e) => {
                 problems.push(Problem::of_all(&e));
@@ -103,6 +103,7 @@ impl Vault {
         if paused.is_none() {
             self.look(&mut pending, &mut problems, progress)?;
         }
+        problems.extend(self.left_aside()?);
         let ahead = self.count("SELECT count(*) FROM held")?;
         if ahead > 0 {
             problems.push(Problem {
@@ -277,7 +278,7 @@ impl Vault {
 fn front_problem(saved: &Saved) -> Option<Problem> {
     let path = &saved.found.path;
     let bytes = saved.bytes.as_deref()?;
-    if crate::absorb::kind_of_bytes(path, bytes) != aios_core::item::Kind::Md {
+    if crate::written::kind_of_bytes(path, bytes) != aios_core::item::Kind::Md {
         return None;
     }
     let why = markdown::front_problem(std::str::from_utf8(bytes).ok()?)?;

@@ -7,6 +7,7 @@ use aios_core::patch;
 use aios_core::path;
 use serde::{Deserialize, Serialize};
 
+use crate::accept::is_rules;
 use crate::disk::read::LARGE;
 use crate::disk::{self, Content, Found, Read, ReadError, Root, RuleSource, Rules, Scan};
 use crate::error::Error;
@@ -58,15 +59,23 @@ pub(crate) struct Saved {
     pub hash: ContentHash,
     /// The bytes; absent above 16 MiB.
     pub bytes: Option<Vec<u8>>,
+    /// Whether it lies in `.aios/tmp`, where its path is its name.
+    pub aside: bool,
 }
 
 impl Saved {
     pub fn of(read: Read) -> Self {
         let hash = ContentHash(*read.hash.as_bytes());
-        match read.content {
-            Content::Bytes(bytes) => Saved { found: read.found, hash, bytes: Some(bytes) },
-            Content::Large { .. } => Saved { found: read.found, hash, bytes: None },
-        }
+        let bytes = match read.content {
+            Content::Bytes(bytes) => Some(bytes),
+            Content::Large { .. } => None,
+        };
+        Saved { found: read.found, hash, bytes, aside: false }
+    }
+
+    /// A file in `.aios/tmp`.
+    pub fn aside(read: Read) -> Self {
+        Saved { aside: true, ..Saved::of(read) }
     }
 }
 
@@ -126,14 +135,17 @@ impl Vault {
         let mut problems = Vec::new();
         let mut texts: Vec<(String, String)> = Vec::new();
         for (path, accepted, present) in self.gated()? {
-            let name = path.rsplit('/').next().unwrap_or(&path);
-            if name != ".aiosignore" && name != ".gitignore" {
+            if !is_rules(&path) {
                 continue;
             }
-            if let Some(git) = accepted
-                && let Some(bytes) = self.blob_by_hash(&path, &git)?
-            {
-                texts.push((path.clone(), String::from_utf8_lossy(&bytes).into_owned()));
+            if let Some(hash) = accepted {
+                // One that never came into the log was saved over while the vault was made: what is there now hides no less.
+                let bytes = match (self.version_bytes(&path, &hash)?, present) {
+                    (None, Some((_, git))) => self.blob(&git)?.map(|bytes| bytes.to_vec()),
+                    (bytes, _) => bytes,
+                };
+                let text = bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+                texts.extend(text.map(|text| (path.clone(), text)));
             }
             if accepted != present.map(|(hash, _)| hash) && present.is_some() {
                 problems.push(Problem {

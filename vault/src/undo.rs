@@ -17,6 +17,7 @@ use crate::audit::{Revision, Version, is_content};
 use crate::author::Draft;
 use crate::error::Error;
 use crate::vault::{RecordRow, Vault};
+use crate::written::Written;
 
 /// What undoing or restoring did.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -251,7 +252,8 @@ impl Vault {
         now: Option<&Version>,
         out: &mut Reversal,
     ) -> Result<(), Error> {
-        if now.is_some_and(|now| now.content.hash == old.content.hash) {
+        let link = old.kind == Kind::Link;
+        if now.is_some_and(|now| now.content.hash == old.content.hash && (now.kind == Kind::Link) == link) {
             return Ok(());
         }
         let bytes = old.bytes.as_ref().map(|bytes| bytes.to_vec());
@@ -260,7 +262,10 @@ impl Vault {
         }
         let path = now.map_or(old.path.as_str(), |now| now.path.as_str()).to_owned();
         let edited = match now {
-            Some(_) => self.edit_at(doc, &path, old.content, bytes.clone(), None)?,
+            Some(_) => {
+                let written = Written { content: old.content, bytes: bytes.clone(), link };
+                self.edit_at(doc, &path, written, None)?
+            }
             None => None,
         };
         match (edited, now) {

@@ -138,7 +138,14 @@ impl Vault {
             None => db::open(&layout.database())?,
         };
         let keys = Keys::load(&replica.device)?;
-        Self::assemble(layout, replica, keys, db, lock)
+        let mut vault = Self::assemble(layout.clone(), replica, keys, db, lock)?;
+        match (vault.outgrew()?, vault.lock.take()) {
+            (true, Some(lock)) => {
+                let replica = layout.replica()?;
+                Ok(crate::rebuild::run(layout, replica, lock, &mut |_, _, _| {})?.0)
+            }
+            (_, lock) => Ok(Vault { lock, ..vault }),
+        }
     }
 
     pub(crate) fn assemble(

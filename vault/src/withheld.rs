@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::accept::is_rules;
 use crate::disk::{RuleSource, Rules};
 use crate::error::Error;
 use crate::survey::{Problem, Saved, Survey};
@@ -10,10 +11,6 @@ use crate::vault::Vault;
 
 /// So many of them are named.
 const NAMED: usize = 3;
-
-fn is_rules(path: &str) -> bool {
-    matches!(path.rsplit('/').next(), Some(".aiosignore" | ".gitignore"))
-}
 
 fn text(saved: &Saved) -> Option<String> {
     Some(String::from_utf8_lossy(saved.bytes.as_deref()?).into_owned())
@@ -60,7 +57,7 @@ impl Vault {
             }
             differs |= accepted != present.map(|(hash, _)| hash);
             if let Some((hash, _)) = present
-                && let Some(bytes) = self.blob_by_hash(&path, &hash)?
+                && let Some(bytes) = self.version_bytes(&path, &hash)?
             {
                 texts.insert(path, String::from_utf8_lossy(&bytes).into_owned());
             }
@@ -86,6 +83,52 @@ mod tests {
         let round = vault.commit(&AbsorbOptions::default(), &mut quiet()).unwrap();
         let problems = round.problems().map(ToString::to_string).collect();
         (round.absorbed.changed.into_iter().map(|change| change.path).collect(), problems)
+    }
+
+    #[test]
+    fn rules_that_merged_hold_once_they_are_accepted_and_after_their_folder_moved() {
+        let mut world = World::new(2);
+        std::fs::create_dir(world.root(0).join("sub")).unwrap();
+        for path in [".gitignore", "sub/.gitignore"] {
+            std::fs::write(world.root(0).join(path), "x.txt\n").unwrap();
+        }
+        std::fs::write(world.root(0).join("sub/a.md"), "a\n").unwrap();
+        world.sync();
+        for path in [".gitignore", "sub/.gitignore"] {
+            std::fs::write(world.root(0).join(path), "x.txt\n.env\n").unwrap();
+            std::fs::write(world.root(1).join(path), "y.txt\nx.txt\n").unwrap();
+        }
+        world.sync();
+        let accept = |world: &mut World| {
+            let proposed = world.replicas[0].proposed(&[]).unwrap();
+            world.replicas[0].accept(&proposed).unwrap();
+        };
+        accept(&mut world);
+        world.sync();
+        for n in [0, 1] {
+            std::fs::write(world.root(n).join(".env"), "secret\n").unwrap();
+            std::fs::write(world.root(n).join("sub/y.txt"), "secret\n").unwrap();
+            // What is in force next does not take the place of what is now.
+            let (changed, problems) = taken(&mut world.replicas[n]);
+            assert!(changed.is_empty() && problems.is_empty(), "{changed:?} {problems:?}");
+        }
+        for path in [".gitignore", "sub/.gitignore"] {
+            std::fs::write(world.root(1).join(path), "none\n").unwrap();
+        }
+        world.sync();
+        assert_eq!(taken(&mut world.replicas[0]).0, [""; 0]);
+        for path in [".gitignore", "sub/.gitignore"] {
+            std::fs::write(world.root(1).join(path), "y.txt\nx.txt\n.env\n").unwrap();
+        }
+        world.sync();
+        std::fs::rename(world.root(0).join("sub"), world.root(0).join("new")).unwrap();
+        taken(&mut world.replicas[0]);
+        accept(&mut world);
+        std::fs::write(world.root(0).join("new/x.txt"), "secret\n").unwrap();
+        let (changed, problems) = taken(&mut world.replicas[0]);
+        assert!(changed.is_empty() && problems.is_empty(), "{changed:?} {problems:?}");
+        world.rebuild(0);
+        assert_eq!(taken(&mut world.replicas[0]).0, [""; 0]);
     }
 
     #[test]

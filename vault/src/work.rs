@@ -77,8 +77,11 @@ impl Vault {
         if !self.authority.was_accepted(path, version) {
             return Ok(None);
         }
-        let bytes = self.blob_by_hash(path, version)?;
-        Ok(bytes.and_then(|bytes| String::from_utf8(bytes).ok()))
+        match self.version_bytes(path, version)? {
+            // What is no text is a mistake for whoever reads it, and not as if it were not there.
+            Some(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
+            None => Err(Error::InForce { path: path.to_owned(), version: *version }),
+        }
     }
 }
 

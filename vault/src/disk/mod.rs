@@ -29,5 +29,5 @@ pub use lock::{Lock, LockError};
 pub use read::{Content, Read, ReadError};
 pub use rules::{RuleProblem, RuleSource, Rules};
 pub use scan::{Found, Kind, Problem, Root, Scan, ScanProblem};
-pub use temp::{Leftover, Origin};
+pub use temp::{Leftover, Origin, path_key};
 pub use write::{Batch, Displaced, Expect, Moved, Put, Removed, Source, WriteError, Writer};

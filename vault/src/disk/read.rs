@@ -128,7 +128,7 @@ pub(super) fn read_in(folder: &Folder, name: &str, path: &str, cap: u64) -> Resu
     Err(ReadError::Changing(path.to_owned()))
 }
 
-fn replaced(code: i32) -> bool {
+pub(super) fn replaced(code: i32) -> bool {
     use rustix::io::Errno;
     [Errno::NOENT, Errno::LOOP, Errno::INVAL, Errno::ISDIR, Errno::NXIO]
         .iter()

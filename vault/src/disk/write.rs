@@ -11,7 +11,7 @@
 use aios_core::planted::{Bug, planted};
 
 use super::lease;
-use super::read::{copy, read_in};
+use super::read::{copy, read_in, replaced};
 use super::temp::{self, Leftover};
 use super::{DiskError, Folder, FolderError, Found, Read, ReadError, durable, fault, folder};
 use blake3::Hash;
@@ -262,6 +262,27 @@ impl Writer {
     /// [`ReadError`].
     pub fn content(&self, name: &str, cap: u64) -> Result<Read, ReadError> {
         read_in(&self.tmp, name, name, cap)
+    }
+
+    /// Opens what a read found, in the vault or (`aside`) in `.aios/tmp`, to read it once more; `None` where no file is there now.
+    ///
+    /// # Errors
+    /// What the system answers.
+    pub fn open_found(&self, path: &str, aside: bool) -> Result<Option<File>, ReadError> {
+        let (above, name) = folder::split(path);
+        let opened = match aside {
+            true => self.tmp.open_file(path),
+            false => match self.root().beneath(above) {
+                Ok(parent) => parent.open_file(name),
+                Err(FolderError::Missing(_)) => return Ok(None),
+                Err(e) => return Err(e.into()),
+            },
+        };
+        match opened {
+            Ok(file) => Ok(Some(file)),
+            Err(e) if matches!(e.raw_os_error(), Some(code) if replaced(code)) => Ok(None),
+            Err(e) => Err(DiskError::new("read", self.root().path().join(path), e).into()),
+        }
     }
 
     /// Removes `name` from `.aios/tmp`, once it is absorbed or if it is [`temp::Origin::Own`].

@@ -183,16 +183,19 @@ impl Vault {
             Err(e) => report.take("log", Err(e)),
         }
         let log_sound = report.findings.len() == before;
+        let understood = self.check_understood(&self.view);
+        let may_compute = understood.is_ok();
+        report.take("log", understood);
         let done = self.check_tables(report);
         report.take("database", done);
         let done = self.check_git(report, progress);
         report.take("git", done);
         let done = self.check_files(report, progress);
         report.take("working files", done);
-        if deep && log_sound {
+        if deep && log_sound && may_compute {
             let done = self.check_deep(report, progress);
             report.take("deep check", done);
-        } else if deep {
+        } else if deep && may_compute {
             report.find(
                 "I8",
                 "deep check",
@@ -339,7 +342,10 @@ impl Vault {
             }
         };
         let ours = db::meta(&self.db, "main")?.and_then(|bytes| Oid::from_bytes(&bytes).ok());
-        let waits = self.projection_waits()? || !apart.is_empty() || self.paused()?.is_some();
+        let waits = self.projection_waits()?
+            || !apart.is_empty()
+            || self.paused()?.is_some()
+            || self.check_understood(&self.view).is_err();
         match (main, head) {
             (main, head) if main == head => {}
             (None, Some(head)) if !waits => {

@@ -18,6 +18,7 @@ use crate::vault::Vault;
 
 mod crash;
 mod members;
+mod newer;
 mod oracle;
 mod page;
 mod random;
