@@ -86,7 +86,7 @@ pub enum Command {
     Doctor(DoctorArgs),
     /// Write files, the log as JSON lines and a manifest to a folder
     Export(ExportArgs),
-    /// Take in what `export` wrote, or a folder of files
+    /// Take in what `export` of this vault wrote
     Import(ImportArgs),
     /// Let one more device join: prints a one-time ticket and waits
     Pair(PairArgs),

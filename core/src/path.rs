@@ -30,7 +30,7 @@ pub fn check(path: &str) -> Result<(), PathError> {
     if path.len() > 4096 {
         return Err(PathError::Long(shown()));
     }
-    for (n, part) in path.split('/').enumerate() {
+    for part in path.split('/') {
         match part {
             "" => return Err(PathError::Empty(shown())),
             "." | ".." => return Err(PathError::Dots(shown())),
@@ -40,12 +40,28 @@ pub fn check(path: &str) -> Result<(), PathError> {
             }
             _ => {}
         }
-        let folded = fold_component(part);
-        if folded == ".git" || (n == 0 && folded == ".aios") {
+        if reserved(part) {
             return Err(PathError::Reserved(shown()));
         }
     }
     Ok(())
+}
+
+/// Whether `name` is, to some file system, `.git` or `.aios`: case, the code points HFS+ ignores, the
+/// trailing dots and spaces and the short name that NTFS drops or adds (git's CVE-2014-9390).
+pub fn reserved(name: &str) -> bool {
+    if name.is_ascii() && !name.starts_with(['.', 'g', 'G', 'a', 'A']) {
+        return false;
+    }
+    let plain: String = name
+        .chars()
+        .filter(|c| {
+            !matches!(c, '\u{200c}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{206a}'..='\u{206f}' | '\u{feff}')
+        })
+        .flat_map(char::to_lowercase)
+        .collect();
+    let plain = plain.split(':').next().unwrap_or_default().trim_end_matches(['.', ' ']);
+    matches!(plain, ".git" | ".aios" | "git~1" | "aios~1")
 }
 
 fn fold_component(part: &str) -> String {
@@ -138,11 +154,23 @@ mod tests {
 
     #[test]
     fn checks() {
-        for good in ["a.md", "a/b c.md", ".aiosignore", "x/.aios", "CON", "trailing.", "é.md", "😀"] {
+        for good in ["a.md", "a/b c.md", ".aiosignore", "aios.md", "CON", "trailing.", "é.md", "😀"] {
             assert!(check(good).is_ok(), "{good}");
         }
-        for bad in ["", "/a", "a//b", "../x", "a/./b", ".git/config", "x/.GIT/y", ".aios/db", "a\nb", "a\0b"]
-        {
+        for bad in [
+            "",
+            "/a",
+            "a//b",
+            "../x",
+            "a/./b",
+            ".git/config",
+            "x/.GIT/y",
+            ".aios/db",
+            "x/.aios/f",
+            "git~1/x",
+            "a\nb",
+            "a\0b",
+        ] {
             assert!(check(bad).is_err(), "{bad:?}");
         }
         assert!(check(&"x".repeat(256)).is_err());

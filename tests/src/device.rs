@@ -108,7 +108,8 @@ impl Device {
         }
     }
 
-    fn command(&self, args: &[&str]) -> Command {
+    /// A command of this device that is not run yet.
+    pub fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(binary::aios());
         command
             .env("AIOS_NET", "loopback")
@@ -181,7 +182,9 @@ impl Device {
 
     /// Runs git in the vault, which must succeed, and gives what it prints.
     pub fn git(&self, args: &[&str]) -> String {
-        let out = Command::new("git").arg("-C").arg(&self.root).args(args).output().expect("git runs");
+        let who = ["-c", "user.name=Ada", "-c", "user.email=ada@example.org"];
+        let out =
+            Command::new("git").arg("-C").arg(&self.root).args(who).args(args).output().expect("git runs");
         let said = String::from_utf8_lossy(&out.stderr);
         assert!(out.status.success(), "git {args:?} in {}: {said}", self.root.display());
         String::from_utf8_lossy(&out.stdout).trim().to_owned()

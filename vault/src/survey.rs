@@ -12,6 +12,7 @@ use crate::disk::read::LARGE;
 use crate::disk::{self, Content, Found, Read, ReadError, Root, RuleSource, Rules, Scan};
 use crate::error::Error;
 use crate::file::FileRow;
+use crate::git;
 use crate::vault::{Progress, Vault};
 
 /// Below this many known files nothing counts as a mass deletion.
@@ -271,6 +272,7 @@ impl Vault {
                 }),
             }
         }
+        self.keep_sparse(&mut out);
         self.find_moves(&mut out)?;
         find_folders(&mut out, &files);
         self.withhold(&mut out)?;
@@ -286,6 +288,26 @@ impl Vault {
         }
         out.problems.sort();
         Ok(out)
+    }
+
+    /// What git's sparse checkout leaves out was not deleted.
+    fn keep_sparse(&self, out: &mut Survey) {
+        if out.missing.is_empty() {
+            return;
+        }
+        let Ok(index) = git::Index::read(&self.repo) else { return };
+        let before = out.missing.len();
+        out.missing.retain(|row| !index.skips(row.path.as_bytes()));
+        let left = before - out.missing.len();
+        if left > 0 {
+            out.problems.push(Problem {
+                path: String::new(),
+                problem: format!(
+                    "{left} files are left out by git's sparse checkout: they are taken for unchanged"
+                ),
+                hint: "`git sparse-checkout disable` brings them back".into(),
+            });
+        }
     }
 
     fn compare(&self, row: Option<&FileRow>, found: &Found, out: &mut Survey) -> Result<(), Error> {

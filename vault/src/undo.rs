@@ -146,12 +146,18 @@ impl Vault {
                 targets
             }
         };
+        let chosen: BTreeSet<DocId> = targets.iter().map(|(doc, ..)| *doc).collect();
         // What lies in a vault of its own is that one's to restore.
         for (doc, old, to) in
             targets.into_iter().filter(|(_, _, to)| self.nested_at(to).is_none()).collect::<Vec<_>>()
         {
             found = true;
-            self.restore_doc(&doc, &old, &to, &mut reversal)?;
+            // Deleted, and another made in its place since: the path is to read as it did, and only one can have it.
+            let instead = match self.placement(&doc)? {
+                None => self.doc_at(&to)?.filter(|other| !chosen.contains(other)),
+                Some(_) => None,
+            };
+            self.restore_doc(&instead.unwrap_or(doc), &old, &to, &mut reversal)?;
         }
         if !found {
             return Err(Error::Unknown { what: "path in that version", name: path.to_owned() });

@@ -56,27 +56,10 @@ pub fn check_path(path: &str) -> Result<(), FolderError> {
         "" => Some("empty component"),
         "." | ".." => Some("`.` or `..` in it"),
         _ if name.contains('\0') => Some("NUL in it"),
-        _ if reserved(name) => Some("`.git` and `.aios` are not documents"),
+        _ if aios_core::path::reserved(name) => Some("`.git` and `.aios` are not documents"),
         _ => None,
     });
     why.map_or(Ok(()), |why| Err(FolderError::Path { path: path.to_owned(), why }))
-}
-
-/// Whether `name` is, to some file system, `.git` or `.aios`: case, the code points HFS+ ignores, the
-/// trailing dots and spaces and the short name that NTFS drops or adds (git's CVE-2014-9390).
-pub fn reserved(name: &str) -> bool {
-    if name.is_ascii() && !name.starts_with(['.', 'g', 'G', 'a', 'A']) {
-        return false;
-    }
-    let plain: String = name
-        .chars()
-        .filter(|c| {
-            !matches!(c, '\u{200c}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{206a}'..='\u{206f}' | '\u{feff}')
-        })
-        .flat_map(char::to_lowercase)
-        .collect();
-    let plain = plain.split(':').next().unwrap_or_default().trim_end_matches(['.', ' ']);
-    matches!(plain, ".git" | ".aios" | "git~1" | "aios~1")
 }
 
 /// The folder and the name of `path`, a checked path: `a/b/c` is `("a/b", "c")`.

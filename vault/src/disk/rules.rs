@@ -167,7 +167,7 @@ impl Rules {
     /// As [`Rules::ignored`], when no folder above is ignored: what a walk from the root asks.
     pub fn ignored_itself(&self, path: &str, is_dir: bool) -> bool {
         let (mut folder, name) = super::folder::split(path);
-        if super::folder::reserved(name) {
+        if aios_core::path::reserved(name) {
             return true;
         }
         if matches!(name, ".gitignore" | ".aiosignore") && !is_dir {

@@ -145,6 +145,12 @@ impl Index {
         if *entry.path == *path && entry.stage() == 0 { entry.staged() } else { None }
     }
 
+    /// Whether the user has git leave the file at `path` out of the work tree.
+    pub fn skips(&self, path: &[u8]) -> bool {
+        let entry = self.entries.get(self.position(path));
+        entry.is_some_and(|entry| *entry.path == *path && entry.extended & SKIP_WORKTREE != 0)
+    }
+
     /// Path, mode and blob of every entry, those in conflict too, in git's order.
     pub fn iter(&self) -> impl Iterator<Item = (&[u8], u32, Oid)> {
         self.entries.iter().map(|entry| (&entry.path[..], entry.mode, entry.oid))
