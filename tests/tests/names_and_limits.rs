@@ -95,7 +95,8 @@ fn a_file_that_may_not_be_read_keeps_nothing_else_out() {
     let dir = tempfile::tempdir().unwrap();
     let laptop = Device::first(dir.path(), &[("a.md", b"a\n"), ("b.md", b"b\n")]);
     let given = Command::new("chown").args(["-R", "65534:65534"]).arg(dir.path()).status();
-    let nobody = |args: &[&str]| laptop.command(args).uid(NOBODY).gid(NOBODY).output();
+    let nobody =
+        |args: &[&str]| laptop.command(args).uid(NOBODY).gid(NOBODY).env("HOME", dir.path()).output();
     if !given.is_ok_and(|given| given.success()) || !nobody(&["status"]).is_ok_and(|out| out.status.success())
     {
         println!("skipped: another user can be taken on by root alone, and must be able to run the program");
