@@ -18,7 +18,7 @@ use crate::profile::Profile;
 use crate::site::{Company, Taken};
 
 /// Looking takes at most this fraction of the time.
-const SCAN_SHARE: u32 = 30;
+const SCAN_SHARE: u32 = 300;
 /// Where something came or went the rest of it is waited for: a delete before a create, the other half of a rename.
 const QUIET: Duration = Duration::from_millis(100);
 /// It is waited for no longer than this, and tried again so long after a failure.

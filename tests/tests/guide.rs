@@ -88,3 +88,8 @@ fn workflows() {
 fn readme() {
     check("README.md");
 }
+
+#[test]
+fn phone() {
+    check("docs/guide/phone.md");
+}
