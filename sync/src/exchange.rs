@@ -238,6 +238,8 @@ enum Answer {
     Finished,
     Served { served: Serve, frame: Frame },
     Noted,
+    /// What the peer has not got may be asked of others.
+    Released,
     Fresh(Frontier),
 }
 
@@ -280,6 +282,8 @@ pub struct Exchange {
     in_flight: VecDeque<usize>,
     /// A frontier of this device that is newer than the cursor.
     fresh: Option<Frontier>,
+    /// Something was made here before both sides had all.
+    news: bool,
     // Receiving records.
     chain: Option<Chain>,
     /// What the peer itself has sent.
@@ -333,6 +337,7 @@ impl Exchange {
             cursor: None,
             in_flight: VecDeque::new(),
             fresh: None,
+            news: false,
             chain: None,
             got: View::new(),
             batch: Vec::new(),
@@ -476,7 +481,13 @@ impl Exchange {
                 None => self.protocol("the end of data that nobody wanted"),
             },
             Frame::Missing => match self.asked.pop_front() {
-                Some(_) => self.outcome.apart_missing += 1,
+                Some(asked) => {
+                    self.outcome.apart_missing += 1;
+                    self.later(move |replica| {
+                        replica.apart_absent(&asked.apart);
+                        Ok(Answer::Released)
+                    });
+                }
                 None => self.protocol("an answer to a want that was not sent"),
             },
             Frame::Done if self.done_received => self.protocol("a second Done"),
@@ -633,6 +644,7 @@ impl Exchange {
                     self.serving.push_front(served);
                 }
             }
+            Answer::Released => {}
             Answer::Noted => {
                 if self.noting == Step::Busy {
                     self.noting = Step::Complete;
@@ -692,6 +704,14 @@ impl Exchange {
 
     /// Live: what is new here is to be sent, but for what the peer has sent or says it has.
     fn renew(&mut self) {
+        if self.news && self.is_live() && self.complete() {
+            self.news = false;
+            self.later(|replica| Ok(Answer::Fresh(replica.frontier()?)));
+            // What the peer had not when it was asked may have come to it.
+            if self.receiving == Step::Complete {
+                self.look();
+            }
+        }
         let Some(cursor) = &mut self.cursor else { return };
         let Some(fresh) = self.fresh.take() else { return };
         cursor.have = cursor.have.union(&self.got).union(&self.outcome.peer_frontier.view());
@@ -936,9 +956,8 @@ impl Machine for Exchange {
     }
 
     fn changed(&mut self) {
-        if self.complete() && self.ended.is_none() {
-            self.later(|replica| Ok(Answer::Fresh(replica.frontier()?)));
-        }
+        self.news = true;
+        self.advance();
     }
 
     fn fail(&mut self, error: SyncError) {

@@ -75,6 +75,9 @@ pub async fn join(
     let (site, node, report) = match here {
         true => {
             let site = Site::find(dir)?;
+            // What a join that was killed has written is known as such before anything newer comes.
+            let written = site.clone();
+            blocking(move || written.finish()).await?;
             let settings = Settings { port: site.port(), ..settings.clone() };
             let node = Node::start(site.key(), site.opener(), settings).await?;
             let report = exchange(&site, &node, &ticket).await?;

@@ -166,6 +166,9 @@ pub trait Replica: Send {
     /// Others get `None` until [`Replica::apart_finish`], or until this handle is dropped.
     fn apart_begin(&mut self, apart: &Apart) -> Result<Option<u64>, ReplicaError>;
 
+    /// Whom this handle asked for it has not got it: others may be asked.
+    fn apart_absent(&mut self, apart: &Apart);
+
     /// Keeps bytes received for it, not necessarily durably. `offset` continues what is here; 0 begins anew.
     fn apart_write(&mut self, apart: &Apart, offset: u64, bytes: &[u8]) -> Result<(), ReplicaError>;
 

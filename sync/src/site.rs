@@ -70,6 +70,8 @@ pub struct Company {
     pub view: View,
     /// The other members, with what is known of each.
     pub others: Vec<(Peer, peer::Peer)>,
+    /// Whether bytes are missing here that records name: whoever had them not may have them now.
+    pub lacks: bool,
 }
 
 impl Company {
@@ -303,7 +305,8 @@ impl Site {
             let others = members.map(|(device, member)| {
                 (Peer::new(*device, &member.name), known.remove(device).unwrap_or_default())
             });
-            Ok(Company { view: vault.view().clone(), others: others.collect() })
+            let others = others.collect();
+            Ok(Company { view: vault.view().clone(), others, lacks: !vault.apart_wanted()?.is_empty() })
         })
     }
 

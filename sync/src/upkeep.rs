@@ -28,6 +28,9 @@ const GIT: (Duration, Duration) = (Duration::from_millis(150), Duration::from_se
 /// How often members there is no connection with are thought of.
 const CALL: Duration = Duration::from_secs(2);
 
+/// How often those who are there are asked once more for bytes that nobody had.
+const ASK: Duration = Duration::from_secs(15);
+
 /// How long the daemon has been at work.
 pub type Time = Duration;
 
@@ -119,6 +122,7 @@ pub struct Upkeep {
     called: BTreeSet<DeviceId>,
     retries: BTreeMap<DeviceId, Retry>,
     call: Time,
+    ask: Time,
     warned: BTreeSet<String>,
     /// All integrated records, when last looked.
     view: View,
@@ -138,6 +142,7 @@ impl Upkeep {
             called: BTreeSet::new(),
             retries: BTreeMap::new(),
             call: Time::ZERO,
+            ask: Time::ZERO,
             warned: BTreeSet::new(),
             view: View::new(),
         }
@@ -271,6 +276,10 @@ impl Upkeep {
             Ok(company) => company,
             Err(error) => return self.say(format!("the vault cannot be opened: {error}")),
         };
+        if company.lacks && self.ask <= now {
+            self.ask = now + ASK;
+            self.todo.push_back(Act::Tell);
+        }
         // Who was revoked is served no more.
         self.todo.push_back(Act::Keep(company.others.iter().map(|(peer, _)| peer.device()).collect()));
         for (peer, known) in company.others {

@@ -244,6 +244,10 @@ impl Replica for VaultReplica {
         }
     }
 
+    fn apart_absent(&mut self, apart: &Apart) {
+        self.release(apart);
+    }
+
     fn apart_write(&mut self, apart: &Apart, offset: u64, bytes: &[u8]) -> Result<(), ReplicaError> {
         let file = self.file(apart)?;
         let written = match offset {

@@ -557,7 +557,14 @@ impl Vault {
         let kind = written.kind(&found.path);
         let file = SavedFile { found, hash: written.content.hash, git: written.content.git };
         let stands = self.placement(doc)?.is_some_and(|placement| written.stands(&placement));
+        let once = self.saved_once(doc, &written)?;
         let Written { content, bytes, .. } = written;
+        if let Some(view) = once.filter(|_| !stands) {
+            self.aios_wrote(doc, &content.hash, &content.git, &view)?;
+            self.db.prepare_cached("INSERT OR IGNORE INTO dirty VALUES(?)")?.execute([doc.as_bytes()])?;
+            after.push(After::Same { doc: *doc, saved: file });
+            return Ok(());
+        }
         if stands {
             self.user_saved(doc, &content.hash, &content.git, &self.view.clone(), By::User)?;
             after.push(After::Same { doc: *doc, saved: file });
@@ -577,6 +584,25 @@ impl Vault {
         out.changed.push(PathChange::new(&file.found.path, "added"));
         after.push(After::Saved { doc: *doc, saved: file, stale: Some(View::new()) });
         Ok(())
+    }
+
+    /// What was known when a document first had just this content: a copy of that version is not new, but old.
+    fn saved_once(&self, doc: &DocId, written: &Written) -> Result<Option<View>, Error> {
+        let touches = self.history().touches(doc)?;
+        let same = touches.iter().filter(|touch| {
+            self.view.has(&touch.place)
+                && touch.act.content().is_some_and(|content| content.hash == written.content.hash)
+        });
+        let Some(place) = same.min_by_key(|touch| (touch.rank, touch.place, touch.index)).map(|touch| touch.place)
+        else {
+            return Ok(None);
+        };
+        let view = match self.number(&place)? {
+            Some(n) => self.row(n)?.view,
+            None => return Ok(None),
+        };
+        let then = fold::fold(&touches, &[], &view);
+        Ok(then.filter(|then| (then.text.kind() == Kind::Link) == written.link).map(|_| view))
     }
 
     /// Takes in content that was displaced or left over, as a save of a document; `None` while it is still being written.

@@ -38,10 +38,12 @@ impl Vault {
             Err(ReadError::Changing(_)) => return Ok(()),
             Err(e) => return Err(e.into()),
         };
-        match self.transaction(|vault| vault.absorb_aside(&doc, &path, Saved::aside(read)))? {
-            Some(_) => Ok(self.writer.discard(&left.name)?),
-            None => Ok(()),
-        }
+        self.transaction(|vault| {
+            if vault.absorb_aside(&doc, &path, Saved::aside(read))?.is_some() {
+                vault.spent.push(left.name.clone());
+            }
+            Ok(())
+        })
     }
 
     /// The document that a leftover was saved to, and its path.

@@ -109,12 +109,13 @@ pub(crate) fn run(
     vault.transaction(|vault| {
         // The files are as they were when `main` was moved last, or on their way from there to the newest.
         let mut older = BTreeMap::new();
+        let written = published.is_some() || vault.has_saved()?;
         if let Some((_, view)) = &published {
             vault.show_to(view.clone(), progress)?;
-            older = vault.adopt(&older, progress)?;
+            older = vault.adopt(&older, written, progress)?;
         }
         vault.refresh(progress)?;
-        vault.adopt(&older, progress)
+        vault.adopt(&older, written, progress)
     })?;
     if let Some(main) = published.map(|(commit, _)| commit).or(main) {
         db::set_meta(&vault.db, "main", main.as_bytes())?;
@@ -439,10 +440,12 @@ impl Vault {
     /// Takes the files that lie where documents belong for those documents, as the tables show them, but for those that
     /// `older`, of an earlier call for an older view, has in the same place: a file that is the older version byte for
     /// byte was not written since, and what came in since is no edit that its user undid (I6). A file that differs is
-    /// a later save.
+    /// a later save; unless nothing shows that documents were ever `written` here, as in a join that did not end: then it was there
+    /// before.
     fn adopt(
         &mut self,
         older: &BTreeMap<DocId, Placement>,
+        written: bool,
         progress: Progress<'_>,
     ) -> Result<BTreeMap<DocId, Placement>, Error> {
         let placements: BTreeMap<DocId, Placement> = self.placements()?.into_iter().collect();
@@ -465,12 +468,23 @@ impl Vault {
             match self.file(&placement.path)? {
                 Some(row) if row.doc != *doc || row.hash == saved.hash => continue,
                 Some(_) if saved.hash != content.hash => {}
-                None if saved.hash != content.hash && !self.files_of(doc)?.is_empty() => continue,
+                None if saved.hash != content.hash && (!written || !self.files_of(doc)?.is_empty()) => {
+                    continue;
+                }
                 Some(_) | None => self.set_file(doc, &found, &content.hash, &content.git)?,
             }
             self.aios_wrote(doc, &content.hash, &content.git, &view)?;
         }
         Ok(placements)
+    }
+
+    /// Whether this device ever took in a file.
+    fn has_saved(&self) -> Result<bool, Error> {
+        Ok(self.db.query_row(
+            "SELECT EXISTS(SELECT 1 FROM record r JOIN item i ON i.record = r.n WHERE r.device = ?)",
+            [self.replica.device.as_bytes()],
+            |row| row.get(0),
+        )?)
     }
 
     /// The newest commit of ours that `main` reaches by first parents, with the records it stands for: what others

@@ -332,15 +332,15 @@ impl Vault {
 
     /// Takes in what a write displaced, as a save of that document, then lets go of it.
     /// What is still being written stays there, for [`Vault::recover`].
-    fn absorb_displaced(&mut self, doc: &DocId, displaced: &Displaced) -> Result<(), Error> {
+    pub(crate) fn absorb_displaced(&mut self, doc: &DocId, displaced: &Displaced) -> Result<(), Error> {
         let read = match displaced.read(&self.writer, LARGE) {
             Ok(read) => read,
             Err(ReadError::Changing(_)) => return Ok(()),
             Err(e) => return Err(e.into()),
         };
         let Some(aside) = self.absorb_aside(doc, &displaced.path, Saved::aside(read))? else { return Ok(()) };
-        self.note_aside(doc, aside)?;
-        Ok(self.writer.discard(&displaced.name)?)
+        self.spent.push(displaced.name.clone());
+        self.note_aside(doc, aside)
     }
 }
 

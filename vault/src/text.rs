@@ -28,6 +28,16 @@ pub(crate) struct Reading {
     pub conflicts: Vec<Conflict>,
 }
 
+/// What a reading follows from.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Known {
+    doc: DocId,
+    /// Record and index of each head.
+    heads: Vec<(Place, u32)>,
+    /// The creates that are known.
+    creates: Vec<Place>,
+}
+
 impl Vault {
     /// The bytes of a blob: at hand, in git, or `None`.
     pub(crate) fn blob(&mut self, git: &GitId) -> Result<Option<Rc<Vec<u8>>>, Error> {
@@ -197,13 +207,16 @@ impl Vault {
         text: &Text,
     ) -> Result<Reading, Error> {
         let heads = text.all_heads().map(|head| (head.place, head.index)).collect();
-        let known = (*doc, heads);
+        // Contents rank as the least of the creates that are known with them, which may come after their edits.
+        let made = |touch: &&Touch| matches!(touch.act, Act::Create { .. }) && view.has(&touch.place);
+        let creates = touches.iter().filter(made).map(|touch| touch.place).collect();
+        let known = Known { doc: *doc, heads, creates };
         if let Some(reading) = self.readings.get(&known) {
             return Ok(reading.clone());
         }
         let reading = self.read_anew(doc, touches, view, text)?;
         if matches!(text, Text::Characters { .. } | Text::Lines { .. }) {
-            // What merged heads read as never changes, and the projection to git asks for it again.
+            // What these read as never changes, and the projection to git asks for it again.
             if self.readings.len() >= READINGS {
                 self.readings.clear();
             }

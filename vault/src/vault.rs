@@ -44,9 +44,10 @@ pub struct Vault {
     pub(crate) actor: [u8; 16],
     pub(crate) recent: Recent,
     pub(crate) open: Open,
-    /// What merged documents read as, by their heads.
-    pub(crate) readings:
-        std::collections::HashMap<(aios_core::id::DocId, Vec<(Place, u32)>), crate::text::Reading>,
+    /// What merged documents read as.
+    pub(crate) readings: std::collections::HashMap<crate::text::Known, crate::text::Reading>,
+    /// What a write displaced and was taken in, by name in `.aios/tmp`: let go of once that is committed.
+    pub(crate) spent: Vec<String>,
     /// The last large comparison of two views: what is shown on disk is next asked for by the projection to git.
     pub(crate) compared: Option<(View, View, Vec<crate::show::Change>)>,
     /// All integrated records: those of the log that count.
@@ -208,6 +209,7 @@ impl Vault {
             open: Open::default(),
             compared: None,
             readings: std::collections::HashMap::new(),
+            spent: Vec::new(),
             view: View::new(),
             shown,
             lock: Some(lock),
@@ -352,7 +354,13 @@ impl Vault {
             self.db.execute_batch("COMMIT")?;
             Ok(value)
         });
-        if done.is_err() {
+        let spent = std::mem::take(&mut self.spent);
+        if done.is_ok() {
+            for name in spent {
+                // It is in the log; one that cannot be removed is found to be so later.
+                let _ = self.writer.discard(&name);
+            }
+        } else {
             // The first error is the one to tell.
             let _ = self.db.execute_batch("ROLLBACK");
             self.long.forget();

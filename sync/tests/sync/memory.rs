@@ -340,6 +340,11 @@ impl Replica for Memory {
         Ok(Some(have))
     }
 
+    fn apart_absent(&mut self, apart: &Apart) {
+        self.state().fetching.remove(&name(apart));
+        self.claims.retain(|claim| *claim != name(apart));
+    }
+
     fn apart_write(&mut self, apart: &Apart, offset: u64, bytes: &[u8]) -> Result<(), ReplicaError> {
         let mut state = self.state();
         let partial = state.partial.entry(name(apart)).or_default();

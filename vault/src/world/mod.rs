@@ -16,6 +16,7 @@ use crate::keys::{self, Keys};
 use crate::round::Round;
 use crate::vault::Vault;
 
+mod again;
 mod crash;
 mod members;
 mod newer;

@@ -1,0 +1,96 @@
+//! What is old and comes again: copies of earlier versions, equal files made apart, saves that stood aside, joins that did not end.
+
+use super::members::{read, save, write};
+use super::{World, quiet};
+use crate::disk::{Displaced, fault};
+
+/// One more member, whose folder has these files already, and who has heard of all and looked at nothing.
+fn join_with(world: &mut World, files: &[(&str, &[u8])]) -> usize {
+    let n = world.replicas.len();
+    world.add(n, &["write"]);
+    for (path, bytes) in files {
+        std::fs::write(world.root(n).join(path), bytes).unwrap();
+    }
+    while world.deliver(0, n, 1 << 20) > 0 {}
+    n
+}
+
+#[test]
+fn who_joins_with_an_older_copy_brings_nothing_back() {
+    let mut world = World::new(1);
+    for (blob, text) in [(vec![0, 1], "a\nb\n"), (vec![0, 2], "a\nB1\n"), (vec![0, 3], "a\nB1\nc\n")] {
+        std::fs::write(world.root(0).join("inv.xlsx"), blob).unwrap();
+        save(&mut world, 0, "a.md", text);
+    }
+    let n = join_with(&mut world, &[("a.md", b"a\nB1\n"), ("inv.xlsx", &[0, 2])]);
+    world.sync();
+    assert_eq!(world.replicas[0].state().unwrap(), world.replicas[n].state().unwrap());
+    assert_eq!(read(&world, n, "a.md").unwrap(), "a\nB1\nc\n");
+    assert_eq!(std::fs::read(world.root(0).join("inv.xlsx")).unwrap(), [0, 3]);
+    assert_eq!(world.replicas[0].status(&mut quiet()).unwrap().conflicts, 0);
+    // An edit of the old copy is one of that version.
+    let m = join_with(&mut world, &[("a.md", b"a\nB1\n")]);
+    world.replicas[m].absorb(&Default::default(), &mut quiet()).unwrap();
+    write(&world, m, "a.md", "first\na\nB1\n");
+    world.sync();
+    assert_eq!(read(&world, 0, "a.md").unwrap(), "first\na\nB1\nc\n");
+}
+
+#[test]
+fn a_third_who_made_the_same_file_changes_what_wins_everywhere() {
+    let mut world = World::new(3);
+    let made = |mood: &str| format!("---\nmood: {mood}\n---\nday\n");
+    // The third made it first, and is heard of last.
+    for (n, mood) in [(2, "good"), (1, "bad"), (0, "good")] {
+        std::thread::sleep(std::time::Duration::from_millis(3));
+        save(&mut world, n, "day.md", &made(mood));
+    }
+    for (n, word) in [(0, "zero"), (1, "one")] {
+        let text = format!("{}{word}\n", read(&world, n, "day.md").unwrap());
+        save(&mut world, n, "day.md", &text);
+    }
+    for (from, to) in [(0, 1), (1, 0)] {
+        while world.deliver(from, to, 1 << 20) > 0 {}
+        world.commit(to);
+    }
+    for to in [0, 1] {
+        while world.deliver(2, to, 1 << 20) > 0 {}
+        world.commit(to);
+    }
+    // One that was there all along, and one that knows it from the log alone.
+    world.rebuild(1);
+    world.sync();
+    world.assert_equal();
+}
+
+#[test]
+fn what_stood_aside_is_kept_until_it_is_committed() {
+    let mut world = World::new(1);
+    save(&mut world, 0, "a.md", "one\n");
+    let doc = world.replicas[0].doc_at("a.md").unwrap().unwrap();
+    let name = format!("x.1-2-3.-.{0}.{0}.a.md", "0".repeat(32));
+    let at = world.root(0).join(".aios/tmp").join(&name);
+    std::fs::write(&at, "one\nsaved aside\n").unwrap();
+    let displaced = Displaced { name, path: "a.md".into() };
+    let armed = fault::arm("database.commit=enospc").unwrap();
+    world.replicas[0].transaction(|vault| vault.absorb_displaced(&doc, &displaced)).unwrap_err();
+    drop(armed);
+    assert!(at.exists());
+    save(&mut world, 0, "b.md", "goes on\n");
+    world.restart(0);
+    world.commit(0);
+    assert_eq!(read(&world, 0, "a.md").unwrap(), "one\nsaved aside\n");
+    assert!(!at.exists());
+}
+
+#[test]
+fn a_rebuild_in_the_middle_of_a_join_takes_nothing_out() {
+    let mut world = World::new(1);
+    save(&mut world, 0, "b.md", "of the vault\n");
+    let n = join_with(&mut world, &[("b.md", b"of the folder\n")]);
+    world.rebuild(n);
+    world.sync();
+    world.assert_equal();
+    let text = read(&world, 0, "b.md").unwrap();
+    assert!(text.contains("of the vault\n") && text.contains("of the folder\n"), "{text}");
+}
