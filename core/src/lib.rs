@@ -23,5 +23,6 @@ pub mod phrase;
 pub mod planted;
 pub mod record;
 mod ring;
+pub mod stale;
 pub mod state;
 mod verdict;

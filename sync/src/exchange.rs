@@ -230,13 +230,26 @@ pub struct Reply(Answer);
 enum Answer {
     Opened(Box<Hello>, String),
     Met,
-    Entries { cursor: Cursor, pieces: Vec<Piece>, raw: usize, records: u64 },
-    Applied { chain: Chain, applied: Applied, records: u64, integrated: u64 },
+    Entries {
+        cursor: Cursor,
+        pieces: Vec<Piece>,
+        raw: usize,
+        records: u64,
+    },
+    Applied {
+        chain: Chain,
+        applied: Applied,
+        records: u64,
+        integrated: u64,
+    },
     Missing(VecDeque<Apart>),
     Begun(Vec<Want>),
     Written(usize),
     Finished,
-    Served { served: Serve, frame: Frame },
+    Served {
+        served: Serve,
+        frame: Frame,
+    },
     Noted,
     /// What the peer has not got may be asked of others.
     Released,

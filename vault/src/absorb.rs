@@ -14,9 +14,11 @@ use aios_core::namespace::Namespace;
 use aios_core::patch;
 use aios_core::path;
 use aios_core::planted::{Bug, planted};
+use aios_core::stale::unseen;
 use serde::Serialize;
 
 use crate::author::Draft;
+use crate::chance::now_ms;
 use crate::disk;
 use crate::error::Error;
 use crate::file::{By, FileRow, Shown};
@@ -26,6 +28,8 @@ use crate::survey::{Problem, Saved, Survey};
 use crate::vault::{Progress, Vault};
 use crate::written::Written;
 
+/// For so long an editor may show what was there before a version was written, ms.
+const UNSEEN: u64 = 60 * 60 * 1000;
 /// Text above this that is replaced for more than half starts anew.
 const REPLACE_ABOVE: usize = 64 << 10;
 
@@ -407,16 +411,25 @@ impl Vault {
         let Some(text) = bytes.and_then(|bytes| std::str::from_utf8(bytes).ok()) else {
             return Ok(Some(newest));
         };
-        let mut best: Option<(usize, Shown)> = None;
+        let mut texts: Vec<(Shown, String)> = Vec::with_capacity(shown.len() + 1);
         for candidate in std::iter::once(newest.clone()).chain(shown.into_iter().rev()) {
-            let Some(old) = self.bytes_of_shown(doc, &candidate)? else { continue };
-            let Ok(old) = std::str::from_utf8(&old) else { continue };
-            let distance = patch::diff(old, text).distance();
-            if best.as_ref().is_none_or(|(least, _)| distance < *least) {
-                best = Some((distance, candidate));
+            let bytes = self.bytes_of_shown(doc, &candidate)?;
+            if let Some(old) = bytes.and_then(|bytes| String::from_utf8(bytes.to_vec()).ok()) {
+                texts.push((candidate, old));
             }
         }
-        Ok(Some(best.map_or(newest, |(_, candidate)| candidate)))
+        // The nearest; of equally near ones the newest, which comes first.
+        let near = |(_, old): &&(Shown, String)| patch::diff(old, text).distance();
+        let Some((best, _)) = texts.iter().min_by_key(near) else { return Ok(Some(newest)) };
+        if *best == newest
+            && let Some((_, now)) = texts.first()
+            && now_ms().saturating_sub(newest.at) < UNSEEN
+            && let Some((older, _)) =
+                texts.iter().skip(1).filter(|(_, old)| unseen(old, now, text)).min_by_key(near)
+        {
+            return Ok(Some(older.clone()));
+        }
+        Ok(Some(best.clone()))
     }
 
     /// The item that makes a document's content what was saved; `None` if that changes nothing.
@@ -593,7 +606,8 @@ impl Vault {
             self.view.has(&touch.place)
                 && touch.act.content().is_some_and(|content| content.hash == written.content.hash)
         });
-        let Some(place) = same.min_by_key(|touch| (touch.rank, touch.place, touch.index)).map(|touch| touch.place)
+        let Some(place) =
+            same.min_by_key(|touch| (touch.rank, touch.place, touch.index)).map(|touch| touch.place)
         else {
             return Ok(None);
         };

@@ -61,6 +61,8 @@ pub(crate) struct Shown {
     pub git: GitId,
     pub view: View,
     pub by: By,
+    /// When, ms since the Unix epoch.
+    pub at: u64,
 }
 
 /// Nanoseconds since the Unix epoch.
@@ -160,7 +162,7 @@ impl Vault {
     /// The versions of a document its user may have in front of them, oldest first.
     pub(crate) fn shown_to_user(&self, doc: &DocId) -> Result<Vec<Shown>, Error> {
         let mut get =
-            self.db.prepare_cached("SELECT hash, git, view, by FROM shown WHERE doc = ? ORDER BY n")?;
+            self.db.prepare_cached("SELECT hash, git, view, by, at FROM shown WHERE doc = ? ORDER BY n")?;
         let mut rows = get.query([doc.as_bytes()])?;
         let mut out = Vec::new();
         while let Some(row) = rows.next()? {
@@ -173,6 +175,7 @@ impl Vault {
                     1 => By::User,
                     _ => By::Insisting,
                 },
+                at: row.get::<_, i64>(4)? as u64,
             });
         }
         Ok(out)

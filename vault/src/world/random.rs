@@ -13,6 +13,7 @@ use aios_core::id::{ContentHash, DocId};
 use aios_core::item::{Base, Item, Mode};
 use aios_core::patch;
 use aios_core::record::Record;
+use aios_core::stale::unseen;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner};
 
@@ -220,8 +221,14 @@ impl Run {
     fn nearest(&mut self, n: usize, doc: &DocId, new: &[u8]) -> Option<Vec<u8>> {
         let vault = &mut self.world.replicas[n];
         let mut found: BTreeMap<usize, BTreeSet<Vec<u8>>> = BTreeMap::new();
-        for shown in vault.shown_to_user(doc).unwrap() {
+        let shown = vault.shown_to_user(doc).unwrap();
+        let newest = vault.bytes_of_shown(doc, shown.last()?).unwrap()?.to_vec();
+        for shown in shown {
             let bytes = vault.bytes_of_shown(doc, &shown).unwrap()?.to_vec();
+            let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+            if unseen(&text(&bytes), &text(&newest), &text(new)) {
+                return None;
+            }
             let distance =
                 patch::diff(std::str::from_utf8(&bytes).ok()?, std::str::from_utf8(new).ok()?).distance();
             found.entry(distance).or_default().insert(bytes);
