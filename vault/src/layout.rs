@@ -47,14 +47,16 @@ impl Layout {
             let missing = std::io::Error::from(std::io::ErrorKind::NotFound);
             return Err(Error::io("find the folder", &start, missing));
         }
-        let found = start.ancestors().find(|folder| folder.join(".aios/replica.json").is_file());
-        match found {
-            Some(root) => Ok(Self::new(root)),
-            None => match start.ancestors().find(|folder| mirror::exists(folder)) {
-                Some(root) => Err(Error::LostReplica(root.to_owned())),
-                None => Err(Error::NotAVault(start)),
-            },
+        // One that lost its name lies in no other: what is done there is not meant for the vault around it.
+        for folder in start.ancestors() {
+            if folder.join(".aios/replica.json").is_file() {
+                return Ok(Self::new(folder));
+            }
+            if folder.join(".git").symlink_metadata().is_ok() && mirror::exists(folder) {
+                return Err(Error::LostReplica(folder.to_owned()));
+            }
         }
+        Err(Error::NotAVault(start))
     }
 
     /// The vault's folder.

@@ -164,6 +164,25 @@ mod tests {
     }
 
     #[test]
+    fn one_that_lost_its_name_is_not_the_vault_around_it() {
+        let mut world = World::new(1);
+        std::fs::create_dir(world.root(0).join("private")).unwrap();
+        std::fs::write(world.root(0).join("private/a.md"), "mine\n").unwrap();
+        drop(within(&world));
+        world.commit(0);
+        let inner = world.root(0).join("private");
+        std::fs::remove_dir_all(inner.join(".aios")).unwrap();
+        let found = crate::layout::Layout::find(&inner);
+        assert!(matches!(&found, Err(Error::LostReplica(root)) if *root == inner), "{found:?}");
+        let round = world.commit(0);
+        assert!(round.absorbed.changed.is_empty(), "{round:?}");
+        assert!(round.problems().any(|problem| problem.hint.contains("aios rebuild")), "{round:?}");
+        crate::rebuild::rebuild(&inner, None, &mut |_, _, _| {}).unwrap();
+        let vault = Vault::open(&inner).unwrap();
+        assert!(vault.root() == inner && vault.doc_at("a.md").unwrap().is_some());
+    }
+
+    #[test]
     fn documents_are_handed_over_and_stay_where_the_vault_is() {
         let mut world = World::new(2);
         std::fs::create_dir(world.root(0).join("private")).unwrap();

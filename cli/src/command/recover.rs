@@ -25,11 +25,11 @@ pub fn run(args: &RecoverArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliErr
     let phrase = phrase::read(args.phrase_file.as_deref())?;
     let work = recover(&phrase, &args.from, kind, &dir, args.device.clone(), args.revoke.clone(), total);
     let report = runtime()?.block_on(work)?;
-    show(&report, &dir, ui)?;
+    show(&report, &dir, !args.revoke.is_empty(), ui)?;
     Ok(if report.problems.is_empty() { Exit::Done } else { Exit::Unconfirmed })
 }
 
-fn show(report: &RecoverReport, dir: &Path, ui: &mut Ui) -> Result<(), CliError> {
+fn show(report: &RecoverReport, dir: &Path, revoked: bool, ui: &mut Ui) -> Result<(), CliError> {
     for warning in &report.warnings {
         ui.warn(one_line(warning), None);
     }
@@ -52,9 +52,12 @@ fn show(report: &RecoverReport, dir: &Path, ui: &mut Ui) -> Result<(), CliError>
         ui.line(format!("{name} newest record of {}", time(*newest).unwrap_or_default()))?;
     }
     ui.flush()?;
-    ui.note(format!(
-        "what is newer was not there: {remote} may lack it. Sync with all you have, then end the membership of what is \
-         lost with `aios devices revoke NAME --phrase`"
-    ));
+    ui.note(match revoked {
+        false => format!(
+            "what is newer was not there: {remote} may lack it. Sync with all you have, then end the membership of what is \
+             lost with `aios devices revoke NAME --phrase`"
+        ),
+        true => format!("what is newer was not there: {remote} may lack it. Sync with all you have"),
+    });
     Ok(())
 }

@@ -129,7 +129,7 @@ impl Problem {
             Self::Name => "its name is not UTF-8".to_owned(),
             Self::Special => "it is a pipe, socket or device".to_owned(),
             Self::Repository => "it is a git repository of its own".to_owned(),
-            Self::Vault => "it was a vault of its own: its `.aios` names none any more".to_owned(),
+            Self::Vault => "it was a vault of its own, and its `.aios` does not say so any more".to_owned(),
             Self::Unreadable(kind) => format!("it cannot be read: {kind}"),
         }
     }
@@ -347,7 +347,11 @@ fn list(
                 part.nested.insert(path.to_owned());
             }
             (true, Err(_)) => part.problem(path.to_owned(), Problem::Vault),
-            (false, _) => part.problem(path.to_owned(), Problem::Repository),
+            (false, _) => {
+                let log = rustix::fs::statat(folder.fd(), ".git/refs/aios", AtFlags::SYMLINK_NOFOLLOW);
+                let what = if log.is_ok() { Problem::Vault } else { Problem::Repository };
+                part.problem(path.to_owned(), what);
+            }
         }
         return Some(true);
     }
