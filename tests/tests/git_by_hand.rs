@@ -136,6 +136,14 @@ fn on_another_branch_nothing_is_taken_in() {
     laptop.write(&[("a.md", b"tried\n")]);
     let said = laptop.fails(&["commit"], 3);
     assert!(said.contains("branch try"), "{said}");
+    // What comes meanwhile is kept for git, too, however long that lasts.
+    phone.write(&[("b.md", b"of the phone\n")]);
+    {
+        let _up = phone.up();
+        laptop.run(&["sync"]);
+    }
+    laptop.git(&["-c", "gc.pruneExpire=now", "gc", "-q", "--prune=now"]);
+    laptop.git(&["cat-file", "-e", "refs/aios/head:b.md"]);
     laptop.git(&["checkout", "-q", "a.md"]);
     laptop.git(&["switch", "-q", "main"]);
     sync(&laptop, &phone);

@@ -206,7 +206,6 @@ impl Vault {
         std::fs::create_dir_all(&own).map_err(|e| Error::io("make", &own, e))?;
         let lock = Lock::take(&layout.lock(), PATIENCE)?;
         let replica = Replica { format: FORMAT, vault, device: keys.device.public(), name: name.to_owned() };
-        layout.write_replica(&replica)?;
         let db = db::open(&layout.database())?;
         if let Some(tip) = git::read_ref(&repo, git::MAIN)? {
             // `main` will be the vault's: what the folder had committed is kept beside it.
@@ -216,6 +215,8 @@ impl Vault {
             }
             db::set_meta(&db, "main", tip.as_bytes())?;
         }
+        // Last: a folder that is a replica and does not know what it had committed would hand it to all.
+        layout.write_replica(&replica)?;
         Vault::assemble(layout, replica, keys, db, lock)
     }
 }

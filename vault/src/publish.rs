@@ -45,6 +45,16 @@ impl Vault {
         db::set_meta(&self.db, "main", point.commit.as_bytes())
     }
 
+    /// Where `main` cannot follow, as while the user works on another branch, git would drop after some weeks what it does not reach.
+    pub(crate) fn keep_projected(&self, point: &Point) -> Result<(), Error> {
+        let kept = git::read_ref(&self.repo, git::PROJECTED)?;
+        if git::read_ref(&self.repo, git::MAIN)? == Some(point.commit) || kept == Some(point.commit) {
+            return Ok(());
+        }
+        let by = git::Signature::new("aios", "aios@localhost", (crate::chance::now_ms() / 1000) as i64);
+        Ok(git::set_ref(&self.repo, git::PROJECTED, point.commit, kept, &by, "aios")?)
+    }
+
     /// The tree of a commit.
     pub(crate) fn root_of(&self, commit: Oid) -> Result<Oid, Error> {
         Ok(git::commit(&self.repo, commit)?.tree)

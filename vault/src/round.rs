@@ -97,6 +97,7 @@ impl Vault {
             };
             if let Some(point) = &point {
                 vault.publish(point)?;
+                vault.keep_projected(point)?;
             }
             vault.mirror()?;
             Ok(point)

@@ -21,7 +21,7 @@ pub(crate) use durable::simulated;
 pub use index::{Index, Stat, Update, update_index};
 pub use objects::{Bulk, Loose, Objects, commit, object_id, read};
 pub use pack::{Pack, PackWriter};
-pub use refs::{ASIDE_PREFIX, LOG_MESSAGE, LOG_PREFIX, MAIN, State, read_ref, set_ref, state};
+pub use refs::{ASIDE_PREFIX, LOG_MESSAGE, LOG_PREFIX, MAIN, PROJECTED, State, read_ref, set_ref, state};
 pub use repack::{Limits, Repacked, loose_at_least, repack};
 pub use repo::{open_or_init, write_excludes};
 pub use tree::{Change, Diff, Entry, TREE, diff_trees, edit_tree, entries, file_mode, lookup};

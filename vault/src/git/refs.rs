@@ -16,6 +16,9 @@ pub const LOG_MESSAGE: &str = "Log of device ";
 /// What a ref starts with that a repair took out of the way: the time in ms and the old name without `refs/` follow.
 pub const ASIDE_PREFIX: &str = "refs/aios/aside/";
 
+/// The commit of all records where the branch could not follow.
+pub const PROJECTED: &str = "refs/aios/head";
+
 /// Whether the work tree is at `main` and free for aios to read and write.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum State {
