@@ -222,8 +222,9 @@ impl Site {
                 Err(e) => return Err(e),
             };
             let mut stand = stand(vault, absorbed)?;
-            if let Some(e) = stopped {
-                let left = Problem::of_all(&e);
+            if let Some(left) =
+                stopped.map(|e| Problem::of_all(&e)).filter(|left| !stand.untaken.contains(left))
+            {
                 stand.warnings.push(left.to_string());
                 stand.untaken.push(left);
             }
@@ -333,14 +334,21 @@ impl Site {
 
 fn stand(vault: &mut Vault, absorbed: Absorbed) -> Result<Stand, Error> {
     let round = vault.finish(absorbed, &mut |_, _, _| {})?;
-    Ok(Stand {
+    let mut stand = Stand {
         head: round.head.map(|head| head.to_string()),
         state: vault.state()?,
         absorbed: round.absorbed.record.is_some(),
         untaken: vault.untaken(&round)?,
         unwritten: round.settled.problems.clone(),
         warnings: round.problems().map(Problem::to_string).collect(),
-    })
+    };
+    // That may just have come: then nothing was taken in, and nothing will be.
+    if let Err(e) = vault.check_writes() {
+        let left = Problem::of_all(&e);
+        stand.warnings.push(left.to_string());
+        stand.untaken.push(left);
+    }
+    Ok(stand)
 }
 
 /// An error and what to do about it, as one line.

@@ -48,7 +48,7 @@ impl Vault {
     ///
     /// # Errors
     /// [`Error::Revoked`], [`Error::NoMember`], [`Error::Upgrade`].
-    pub(crate) fn check_writes(&self) -> Result<(), Error> {
+    pub fn check_writes(&self) -> Result<(), Error> {
         self.check_revoked()?;
         self.check_understood(&self.view)
     }
