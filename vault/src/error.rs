@@ -68,6 +68,14 @@ pub enum Error {
         /// Why.
         why: &'static str,
     },
+    /// The ledger of effects is broken.
+    #[error("line {line} of {} cannot be read: what this device has begun to do is not known", .path.display())]
+    Ledger {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+    },
     /// No operator key here.
     #[error("this device holds no operator key, so it cannot {0}")]
     NoOperator(&'static str),
@@ -324,6 +332,7 @@ impl Error {
             Error::Disk(e) => e.hint().into(),
             Error::Revoked { .. } | Error::NoMember => "copy what you need out of the folder; to come back, take `.aios` and `.git` away and join anew".into(),
             Error::Copied { .. } => "`aios sync` with a device that has what it wrote since; or take `.aios` and `.git` away and join anew under another name, with `--device NAME`".into(),
+            Error::Ledger { .. } => "restore the file from a backup; or look on the far side whether all that it says was done, and take the line out".into(),
             Error::NoPhrase => "the device that made the vault makes one, with `aios recovery new`; to come back without, join from another device".into(),
             Error::OtherPhrase => "every word may be right and the phrase of another vault, or an older one; compare it with what `aios init` or `aios recovery new` printed".into(),
             Error::NoVaultThere => "name what `aios remote add` was given on the other device: a folder that holds a folder `aios-…`, or a bare git repository".into(),

@@ -14,6 +14,7 @@ use crate::author::Draft;
 use crate::chance::now_ms;
 use crate::error::Error;
 use crate::keys::{Keys, Memory, new_actor};
+use crate::ledger::Ledger;
 use crate::vault::Vault;
 
 impl Vault {
@@ -77,6 +78,8 @@ impl Vault {
             return Err(Error::Copied { name: old });
         };
         let keys = Keys::create(true)?;
+        // What was begun under the old keys has begun (I10).
+        Ledger::hand_on(&self.keys, &keys)?;
         let (vault, device, roles) = (self.replica.vault, keys.device.public(), member.roles);
         let own = keys.operator()?.map(|key| key.public());
         let name = self.next_name(&old);

@@ -21,6 +21,7 @@ pub mod integrate;
 pub mod judge;
 pub mod keys;
 pub mod layout;
+pub mod ledger;
 pub mod log;
 pub mod nested;
 pub mod peer;

@@ -10,6 +10,7 @@ use aios_core::key::RotationStatement;
 use crate::chance::now_ms;
 use crate::error::Error;
 use crate::keys::{Keys, new_actor};
+use crate::ledger::Ledger;
 use crate::vault::Vault;
 
 impl Vault {
@@ -63,6 +64,8 @@ impl Vault {
         let keys = Keys::load(&next)?;
         // The others serve the old device until they have heard of the new one.
         keys.set_was(Some(&self.keys.was()?.unwrap_or(old)))?;
+        // What was begun under the old keys has begun (I10).
+        Ledger::hand_on(&self.keys, &keys)?;
         for name in ["peers.json", "port"] {
             let from = self.keys.folder().join(name);
             if from.exists() {
