@@ -102,6 +102,12 @@ fn canonical(value: &Value, out: &mut String) {
     }
 }
 
+/// The digest of what is signed when the operator says what came of an attempt. It is that of no consent: those begin otherwise.
+fn settlement(key: &EffectKey, attempt: u32, happened: bool) -> ContentHash {
+    let key = key.0.hex();
+    ContentHash::of(format!("aios-settle-v1\n{key}\n{attempt}\n{happened}").as_bytes())
+}
+
 /// How a run ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -357,8 +363,14 @@ pub enum WorkEvent {
     EffectSettled {
         /// Its key.
         key: EffectKey,
+        /// Which attempt it was.
+        attempt: u32,
         /// Whether it happened.
         happened: bool,
+        /// The operator key that signed: that it did not happen lets it be done once more (I11).
+        by: DeviceId,
+        /// Its signature.
+        sig: Bytes,
     },
     /// A budget has this limit from here on.
     #[serde(rename = "budget.set")]
@@ -425,11 +437,35 @@ impl WorkEvent {
         WorkEvent::ApprovalGranted { key, digest, by: operator.public(), sig }
     }
 
-    /// The operator key that consents with it, if it is consent and truly signed with that key.
-    pub fn consents(&self, vault: &VaultId) -> Option<&DeviceId> {
-        let WorkEvent::ApprovalGranted { digest, by, sig, .. } = self else { return None };
+    /// What came of an attempt of which nobody knew that, signed with the operator key.
+    pub fn settle(
+        key: EffectKey,
+        attempt: u32,
+        happened: bool,
+        vault: &VaultId,
+        operator: &SecretKey,
+    ) -> WorkEvent {
+        let digest = settlement(&key, attempt, happened);
+        let sig = Bytes(operator.sign_consent(vault, &digest).to_vec());
+        WorkEvent::EffectSettled { key, attempt, happened, by: operator.public(), sig }
+    }
+
+    /// Whether it is the operator's word alone that makes it count (I11).
+    pub fn is_operators(&self) -> bool {
+        matches!(self, WorkEvent::ApprovalGranted { .. } | WorkEvent::EffectSettled { .. })
+    }
+
+    /// The operator key whose word it is, if it is an operator's and truly signed with that key.
+    pub fn signer(&self, vault: &VaultId) -> Option<&DeviceId> {
+        let (digest, by, sig) = match self {
+            WorkEvent::ApprovalGranted { digest, by, sig, .. } => (*digest, by, sig),
+            WorkEvent::EffectSettled { key, attempt, happened, by, sig } => {
+                (settlement(key, *attempt, *happened), by, sig)
+            }
+            _ => return None,
+        };
         let sig = sig.0.as_slice().try_into().ok()?;
-        key::verify_consent(by, vault, digest, sig).then_some(by)
+        key::verify_consent(by, vault, &digest, sig).then_some(by)
     }
 
     /// The aggregate it is part of.

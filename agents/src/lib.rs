@@ -2,6 +2,7 @@
 //!
 //! No I/O: files come in as text, events as values with their place in the total order; actions go out.
 
+pub mod connector;
 pub mod cron;
 pub mod event;
 pub mod expression;

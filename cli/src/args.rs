@@ -120,6 +120,8 @@ pub enum Command {
     Approve(ApproveArgs),
     /// Refuse an effect
     Deny(DenyArgs),
+    /// Say whether an effect happened of which nobody knows that
+    Settle(SettleArgs),
     /// Answer a question of a workflow
     Answer(AnswerArgs),
     /// Check workflow files and draw them

@@ -1,53 +1,84 @@
-//! The desk where work is done on this device: it drives the kernel, has its events recorded, runs agents from templates, and puts what
-//! goes out into a folder beside the vault.
+//! The desk where work is done on this device: it drives the kernel, has its events recorded, runs agents from templates and has
+//! effects performed.
 
-use std::collections::{BTreeMap, VecDeque};
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use aios_agents::connector::{Connector as Written, Kind};
 use aios_agents::event::{Came, Content, EffectKey, WorkEvent};
 use aios_agents::expression::render;
 use aios_agents::failure::{Class, Failure};
-use aios_agents::kernel::{Action, Connector, CreateError, Input, Kernel, Setting};
+use aios_agents::kernel::{Action, Begun, Connector, CreateError, Input, Kernel, Setting};
 use aios_agents::node::Front;
 use aios_agents::policy::{Policies, Policy};
 use aios_agents::workflow::{Known, Workflow};
-use aios_core::clock::Stamp;
 use aios_core::event::Event;
-use aios_core::id::ContentHash;
+use aios_core::frontier::View;
+use aios_core::id::{ContentHash, DeviceId};
 use aios_core::item::Item;
 use aios_core::member::APPROVE;
-use aios_vault::Vault;
 use aios_vault::author::Draft;
-use aios_vault::disk::durable;
-use jiff::Timestamp;
+use aios_vault::chance::{now_ms, random};
+use aios_vault::ledger::{self, Ledger};
+use aios_vault::work::Happened;
+use aios_vault::{Error, Vault};
 use serde_json::{Value, json};
 
 use crate::command::written::stem;
-use crate::context::Context;
-use crate::error::CliError;
-use crate::ui::Ui;
+use crate::post::Post;
 
-/// How long a command waits for work that goes on by itself.
-const PATIENCE: u64 = 30_000;
+/// What does mails where no connector says so.
+const MAIL: &str = "mail.send";
 
 /// The desk.
 pub struct Desk {
-    vault: Vault,
     kernel: Kernel,
+    standing: Standing,
+    /// The records that the kernel was told of.
+    view: View,
     /// The templates of agents, by name.
     templates: BTreeMap<String, String>,
-    outbox: PathBuf,
+    /// How effects are performed, by capability.
+    ways: BTreeMap<String, Kind>,
+    post: Post,
+    ledger: Ledger,
     /// When work goes on by itself.
     wake: Option<u64>,
+    /// What a person should know.
+    warnings: Vec<String>,
+}
+
+/// What the kernel works for. Where it changes, the desk is set up anew.
+#[derive(Debug, PartialEq, Eq)]
+struct Standing {
+    device: DeviceId,
+    rules: BTreeMap<String, ContentHash>,
+    operators: BTreeSet<DeviceId>,
+    names: BTreeMap<String, DeviceId>,
+}
+
+impl Standing {
+    fn of(vault: &Vault) -> Result<Standing, Error> {
+        let members = || vault.members().present();
+        let may = members().filter(|(_, member)| member.roles.iter().any(|role| role == APPROVE));
+        Ok(Standing {
+            device: vault.device(),
+            rules: vault.rules_in_force()?,
+            operators: may.filter_map(|(_, member)| member.operator).collect(),
+            names: members().map(|(device, member)| (member.name.clone(), *device)).collect(),
+        })
+    }
 }
 
 impl Desk {
-    /// Opens the vault and loads all work in it.
-    pub fn open(cx: &Context, ui: &mut Ui) -> Result<Desk, CliError> {
-        let mut vault = cx.open()?;
-        let happened = vault.happened()?;
-        let setting = setting(&mut vault, &happened, ui)?;
+    /// Loads all work of a vault.
+    ///
+    /// # Errors
+    /// What the vault answers.
+    pub fn set_up(vault: &mut Vault) -> Result<Desk, Error> {
+        let standing = Standing::of(vault)?;
+        let view = vault.view().clone();
+        let happened = vault.happened(&View::new())?.unwrap_or_default();
+        let mut warnings = Vec::new();
         let mut templates = BTreeMap::new();
         for file in vault.in_force("agents")? {
             match Front::read(&file.text) {
@@ -55,20 +86,33 @@ impl Desk {
                     templates.insert(stem(&file.path), front.body);
                 }
                 _ => {
-                    ui.warn(format!("{}: only agents with `runtime: template` can work yet", file.path), None)
+                    warnings.push(format!("{}: only agents with `runtime: template` can work yet", file.path))
                 }
             }
         }
-        let mut seed = [0; 8];
-        getrandom::fill(&mut seed).map_err(|e| CliError::io("get random numbers", e.into()))?;
-        let mut kernel = Kernel::new(vault.id(), vault.device(), setting, u64::from_le_bytes(seed));
+        let post = Post::of(vault.root()).map_err(|e| Error::io("find", vault.root(), e))?;
+        let mut setting = setting(vault, &happened, &standing, &mut warnings)?;
+        let ways = connectors(vault, &mut setting, &standing, &post, &mut warnings)?;
+        let seed: [u8; 32] = random()?;
+        let seed = seed[..8].iter().fold(0, |seed, byte| seed << 8 | u64::from(*byte));
+        let mut kernel = Kernel::new(vault.id(), vault.device(), setting, seed);
         for (stamp, events) in &happened {
             kernel.load(*stamp, events);
         }
-        let root = std::path::absolute(vault.root()).map_err(|e| CliError::io("find the vault", e))?;
-        let name = root.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        let outbox = root.with_file_name(format!("{name}.outbox"));
-        Ok(Desk { vault, kernel, templates, outbox, wake: None })
+        let ledger = vault.begun()?;
+        kernel.remember(ledger.begun().iter().cloned().map(|it| Begun {
+            key: EffectKey(it.key),
+            attempt: it.attempt,
+            at: it.at,
+            what: it.what,
+        }));
+        if kernel.is_behind() {
+            warnings.push(
+                "this device has done what its log does not know: nothing goes out before `aios sync` has brought it, or `aios settle` said what came of it"
+                    .into(),
+            );
+        }
+        Ok(Desk { kernel, standing, view, templates, ways, post, ledger, wake: None, warnings })
     }
 
     /// The kernel.
@@ -76,76 +120,123 @@ impl Desk {
         &self.kernel
     }
 
-    /// The vault.
-    pub fn vault(&self) -> &Vault {
-        &self.vault
-    }
-
     /// When work goes on by itself.
     pub fn wake(&self) -> Option<u64> {
         self.wake
     }
 
+    /// What a person should know, each once.
+    pub fn warnings(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.warnings)
+    }
+
+    /// Takes in what other processes and devices have recorded.
+    ///
+    /// # Errors
+    /// What the vault answers.
+    pub fn catch_up(&mut self, vault: &mut Vault) -> Result<(), Error> {
+        if *vault.view() == self.view && vault.device() == self.standing.device {
+            return Ok(());
+        }
+        let happened = match Standing::of(vault)? == self.standing {
+            true => vault.happened(&self.view)?,
+            false => None,
+        };
+        let Some(happened) = happened else {
+            let said = self.warnings();
+            *self = Desk::set_up(vault)?;
+            self.warnings.splice(..0, said);
+            return Ok(());
+        };
+        self.view = vault.view().clone();
+        for (stamp, events) in &happened {
+            self.kernel.load(*stamp, events);
+        }
+        Ok(())
+    }
+
     /// Looks at all work without carrying it on.
     pub fn look(&mut self) {
         self.wake = None;
-        for action in self.kernel.handle(Input::Tick { now: now() }) {
+        for action in self.kernel.handle(Input::Tick { now: now_ms() }) {
             if let Action::Wake(at) = action {
                 self.wake = Some(at);
             }
         }
     }
 
-    /// Makes a task and carries on all work.
-    pub fn create(&mut self, task: &str, workflow: &str, input: Value) -> Result<(), CliError> {
-        let hint = |e: &CreateError| match e {
-            CreateError::NoWorkflow(_) => "`aios accept` puts what is in `workflows` in force",
-            CreateError::Input(_) => "give it with `--input KEY=VALUE`",
-            CreateError::Exists(_) => "`aios tasks` lists them",
-        };
-        self.kernel.handle(Input::Tick { now: now() });
-        let actions = self.kernel.create(task, workflow, input);
-        let actions = actions.map_err(|e| CliError::failed(e.to_string(), hint(&e)))?;
-        self.drive(actions)?;
-        self.carry_on()
-    }
-
-    /// Has it recorded what the operator says, and carries on all work.
-    pub fn says(&mut self, message: &str, event: &WorkEvent) -> Result<(), CliError> {
-        let mut draft = Draft::operator(message);
-        let event = Event::try_from(event).map_err(|e| CliError::failed(e.to_string(), "report this"))?;
-        draft.push(Item::Event(event.clone()));
-        let stamp = self.vault.author_events(draft)?;
-        self.kernel.load(stamp, &[event]);
-        self.carry_on()
-    }
-
-    /// Carries on all work as far as it goes now.
-    pub fn carry_on(&mut self) -> Result<(), CliError> {
-        loop {
-            self.wake = None;
-            let actions = self.kernel.handle(Input::Tick { now: now() });
-            self.drive(actions)?;
-            match self.wake {
-                Some(at) if at <= now().saturating_add(PATIENCE) => {
-                    std::thread::sleep(Duration::from_millis(at.saturating_sub(now()).max(1)));
-                }
-                _ => return Ok(()),
+    /// Makes a task.
+    ///
+    /// # Errors
+    /// What the vault answers; inside, why there can be no such task.
+    pub fn create(
+        &mut self,
+        vault: &mut Vault,
+        task: &str,
+        workflow: &str,
+        input: Value,
+    ) -> Result<Result<(), CreateError>, Error> {
+        self.go_on(vault)?;
+        self.kernel.handle(Input::Tick { now: now_ms() });
+        match self.kernel.create(task, workflow, input) {
+            Ok(event) => {
+                self.record(
+                    vault,
+                    Draft { actor: "aios".into(), message: "task.created".into(), ..Draft::default() },
+                    &[event],
+                )?;
+                Ok(Ok(()))
             }
+            Err(why) => Ok(Err(why)),
         }
     }
 
-    fn drive(&mut self, actions: Vec<Action>) -> Result<(), CliError> {
+    /// Has it recorded what the operator says.
+    ///
+    /// # Errors
+    /// What the vault answers.
+    pub fn says(&mut self, vault: &mut Vault, message: &str, event: WorkEvent) -> Result<(), Error> {
+        self.go_on(vault)?;
+        self.record(vault, Draft::operator(message), &[event])
+    }
+
+    fn record(&mut self, vault: &mut Vault, mut draft: Draft, work: &[WorkEvent]) -> Result<(), Error> {
+        let events = events(work)?;
+        events.iter().for_each(|event| draft.push(Item::Event(event.clone())));
+        let stamp = vault.author_events(draft)?;
+        self.view = vault.view().clone();
+        self.kernel.load(stamp, &events);
+        Ok(())
+    }
+
+    /// Carries on all work as far as it goes now.
+    ///
+    /// # Errors
+    /// What the vault answers.
+    pub fn carry_on(&mut self, vault: &mut Vault) -> Result<(), Error> {
+        self.go_on(vault)?;
+        self.wake = None;
+        let actions = self.kernel.handle(Input::Tick { now: now_ms() });
+        self.drive(vault, actions)
+    }
+
+    /// Nothing is done in the name of a device whose folder was left behind.
+    fn go_on(&mut self, vault: &mut Vault) -> Result<(), Error> {
+        self.warnings.extend(vault.go_on()?);
+        self.catch_up(vault)
+    }
+
+    fn drive(&mut self, vault: &mut Vault, actions: Vec<Action>) -> Result<(), Error> {
         let mut queue = VecDeque::from(actions);
         while let Some(action) = queue.pop_front() {
             let input = match action {
-                Action::Append(events) => self.append(&events)?,
+                Action::Append(events) => self.append(vault, &events)?,
                 Action::Start { work, agent, input } => {
                     let came = self.work(&agent, &input);
                     Input::Worked { work, came }
                 }
                 Action::Perform { key, attempt, content } => {
-                    let came = match perform(&self.outbox, key, &content) {
+                    let came = match self.perform(key, attempt, &content) {
                         Ok(result) => Came::Done { result },
                         Err(failure) => Came::Failed { failure },
                     };
@@ -162,14 +253,14 @@ impl Desk {
         Ok(())
     }
 
-    fn append(&mut self, work: &[WorkEvent]) -> Result<Input, CliError> {
-        let events: Result<Vec<Event>, _> = work.iter().map(Event::try_from).collect();
-        let events = events.map_err(|e| CliError::failed(e.to_string(), "report this"))?;
+    fn append(&mut self, vault: &mut Vault, work: &[WorkEvent]) -> Result<Input, Error> {
+        let events = events(work)?;
         let names: Vec<String> = events.iter().map(Event::name).collect();
         let run = work.iter().find_map(WorkEvent::run).map(str::to_owned);
         let mut draft = Draft { actor: "aios".into(), message: names.join(", "), run, ..Draft::default() };
         events.iter().for_each(|event| draft.push(Item::Event(event.clone())));
-        let stamp = self.vault.author_events(draft)?;
+        let stamp = vault.author_events(draft)?;
+        self.view = vault.view().clone();
         Ok(Input::Recorded { stamp, events })
     }
 
@@ -181,18 +272,40 @@ impl Desk {
         let text = text.map_err(|e| Failure::new(Class::Permanent, e.to_string()))?;
         Ok(json!({"text": text}))
     }
+
+    /// Changes the world. That it is about to happen stands in the log already; then it stands in the ledger; then it happens (I10).
+    fn perform(&mut self, key: EffectKey, attempt: u32, content: &Content) -> Result<Value, Failure> {
+        let Some(kind) = self.ways.get(&content.capability) else {
+            let what = format!("no connector here can `{}`", content.capability);
+            return Err(Failure::new(Class::LostContext, what));
+        };
+        let what = format!("{} to {}", content.capability, content.target);
+        let begun = ledger::Begun { key: key.0, attempt, at: now_ms(), what };
+        let noted = self.ledger.note(begun);
+        noted.map_err(|e| Failure::new(Class::Transient, format!("nothing was begun: {e}")))?;
+        self.post.send(*kind, key, content)
+    }
+}
+
+fn events(work: &[WorkEvent]) -> Result<Vec<Event>, Error> {
+    work.iter().map(Event::try_from).collect::<Result<_, _>>().map_err(|e| Error::Usage(e.to_string()))
 }
 
 /// What is in force, and every version that a task began with.
-fn setting(vault: &mut Vault, happened: &[(Stamp, Vec<Event>)], ui: &mut Ui) -> Result<Setting, CliError> {
-    let mut setting = Setting::default();
+fn setting(
+    vault: &mut Vault,
+    happened: &[Happened],
+    standing: &Standing,
+    warnings: &mut Vec<String>,
+) -> Result<Setting, Error> {
+    let mut setting = Setting { operators: standing.operators.clone(), ..Setting::default() };
     for file in vault.in_force("workflows")? {
         match Workflow::read(&file.text, &Known::default()) {
             Ok(workflow) => {
                 setting.current.insert(stem(&file.path), file.version);
                 setting.versions.insert(file.version, workflow);
             }
-            Err(_) => ui.warn(format!("{} has mistakes", file.path), Some("see `aios workflow check`")),
+            Err(_) => warnings.push(format!("{} has mistakes; see `aios workflow check`", file.path)),
         }
     }
     let began =
@@ -213,39 +326,50 @@ fn setting(vault: &mut Vault, happened: &[(Stamp, Vec<Event>)], ui: &mut Ui) -> 
         (file.path, policy)
     });
     setting.policies = Policies::of(policies.collect());
-    // What goes out is a file called by the key of its effect: written twice, it is there once.
-    let connector = Connector { knows_keys: true };
-    setting.connectors = [("mail.send".to_owned(), connector)].into();
-    let members = vault.members().present().map(|(_, member)| member);
-    let may = members.filter(|member| member.roles.iter().any(|role| role == APPROVE));
-    setting.operators = may.filter_map(|member| member.operator).collect();
     Ok(setting)
 }
 
-/// Puts a mail into the outbox.
-fn perform(outbox: &Path, key: EffectKey, content: &Content) -> Result<Value, Failure> {
-    let head = |name: &str, text: &str| match text.contains(['\n', '\r']) || text.is_empty() {
-        true => Err(Failure::new(Class::Permanent, format!("`{name}` must be one line"))),
-        false => Ok(format!("{name}: {text}\r\n")),
-    };
-    let arg = |name: &str| content.args.get(name).and_then(Value::as_str).unwrap_or_default();
-    let subject = match arg("subject") {
-        "" => String::new(),
-        subject => head("Subject", subject)?,
-    };
-    let body = arg("text").lines().map(|line| format!("{line}\r\n")).collect::<String>();
-    let id = ContentHash::hex(&key.0);
-    let mail = format!(
-        "{}{subject}Message-ID: <{id}@aios>\r\nMIME-Version: 1.0\r\nContent-Type: text/plain; charset=utf-8\r\n\r\n{body}",
-        head("To", &content.target)?
-    );
-    let failed = |e: &dyn std::fmt::Display| Failure::new(Class::Transient, format!("the outbox: {e}"));
-    std::fs::create_dir_all(outbox).map_err(|e| failed(&e))?;
-    durable::replace(&outbox.join(format!("{id}.eml")), mail.as_bytes()).map_err(|e| failed(&e))?;
-    Ok(json!({"id": id}))
-}
-
-/// Now, in ms since the Unix epoch.
-fn now() -> u64 {
-    u64::try_from(Timestamp::now().as_millisecond()).unwrap_or(0)
+/// What can be done to the world, and how it is done here.
+fn connectors(
+    vault: &mut Vault,
+    setting: &mut Setting,
+    standing: &Standing,
+    post: &Post,
+    warnings: &mut Vec<String>,
+) -> Result<BTreeMap<String, Kind>, Error> {
+    let mut ways = BTreeMap::new();
+    let mut wrong = false;
+    for file in vault.in_force("connectors")? {
+        let Written { provides, kind, home } = match Written::read(&file.text) {
+            Ok(connector) => connector,
+            Err(mistakes) => {
+                let first = mistakes.first().map(|it| format!(":{} {}", it.at, it.what)).unwrap_or_default();
+                warnings.push(format!("{}{first}", file.path));
+                wrong = true;
+                continue;
+            }
+        };
+        let home = match home.map(|name| standing.names.get(&name).copied().ok_or(name)) {
+            None => None,
+            Some(Ok(device)) => Some(device),
+            Some(Err(name)) => {
+                warnings.push(format!("{}: there is no device `{name}`", file.path));
+                wrong = true;
+                continue;
+            }
+        };
+        if ways.insert(provides.clone(), kind).is_some() {
+            warnings.push(format!("{}: another connector can `{provides}`, too; the last counts", file.path));
+        }
+        let connector = Connector { knows_keys: kind.knows_keys(), home, check: post.check(kind) };
+        setting.connectors.insert(provides, connector);
+    }
+    // With a connector that cannot be used it is not known who should do it.
+    if !wrong && !ways.contains_key(MAIL) {
+        let kind = Kind::Outbox;
+        let connector = Connector { knows_keys: kind.knows_keys(), home: None, check: post.check(kind) };
+        setting.connectors.insert(MAIL.to_owned(), connector);
+        ways.insert(MAIL.to_owned(), kind);
+    }
+    Ok(ways)
 }

@@ -18,6 +18,9 @@ steps:
 ";
 const WRITER: &str = "---\ntype: agent\nruntime: template\n---\nDear {{ input.client | title }},\n";
 
+/// Mails go into a maildir, where nobody knows a mail again that was taken out.
+const MAILDIR: &str = "---\ntype: connector\nprovides: mail.send\nkind: maildir\n---\n";
+
 struct Office {
     dir: tempfile::TempDir,
 }
@@ -79,12 +82,25 @@ impl Office {
         found.map(|need| need["key"].as_str().expect("a key").to_owned()).next()
     }
 
+    /// The id of what nobody knows the outcome of, if there is such.
+    fn doubtful(&self, need: &str) -> Option<String> {
+        let inbox = self.json(&["inbox"]);
+        let found = inbox.as_array().expect("a list").iter().find(|it| it["need"] == need);
+        found.map(|need| need["key"].as_str().expect("a key").to_owned())
+    }
+
     fn mails(&self) -> Vec<String> {
         let outbox = self.dir.path().join("company.outbox");
-        let entries = std::fs::read_dir(outbox).into_iter().flatten();
-        let mails = entries.map(|entry| entry.expect("an entry").path());
-        let mails = mails.filter(|path| path.extension().is_some_and(|it| it == "eml"));
+        let entries =
+            [outbox.clone(), outbox.join("new")].into_iter().filter_map(|it| std::fs::read_dir(it).ok());
+        let mails = entries.flatten().map(|entry| entry.expect("an entry").path());
+        let mails = mails.filter(|path| path.extension().is_some_and(|it| it == "eml" || it == "aios"));
         mails.map(|path| std::fs::read_to_string(path).expect("a mail")).collect()
+    }
+
+    fn sent_to(&self, client: &str) -> usize {
+        let to = format!("To: {client}@example.org\r\n");
+        self.mails().iter().filter(|mail| mail.contains(&to)).count()
     }
 }
 
@@ -120,9 +136,73 @@ fn nothing_is_sent_without_consent_and_once_with_it() {
     reader::check(Path::new(&office.root()));
 }
 
+/// A process that is killed between the act and what is known of it leaves a question, and nobody guesses the answer.
+#[test]
+fn what_nobody_knows_the_operator_settles() {
+    let files =
+        [("workflows/greet.md", GREET), ("agents/writer.md", WRITER), ("connectors/mail.md", MAILDIR)];
+    let office = Office::new(&files);
+    for (task, fault, happened) in
+        [("gone", "post.delivered=crash", true), ("not", "disk.rename=crash", false)]
+    {
+        let client = format!("client={task}");
+        office.ends(&["run", "greet", "--task", task, "--input", &client], 3);
+        let key = office.asks(task).expect("it asks");
+        assert_eq!(office.aios(&["approve", &key], fault).status.code(), None, "it was killed");
+        assert_eq!(office.sent_to(task), usize::from(happened), "{fault}");
+        // Nobody does it again by himself.
+        office.ends(&["run"], 3);
+        assert_eq!(office.sent_to(task), usize::from(happened));
+        assert_eq!(office.doubtful("unknown"), Some(key.clone()));
+        let told = office.ends(&["inbox"], 0);
+        assert!(told.contains("Message-ID") && told.contains("aios settle"), "{told}");
+        assert_eq!(office.aios(&["settle", &key], "").status.code(), Some(2), "it has to be said");
+        office.ends(&["settle", &key, if happened { "--done" } else { "--not-done" }], 0);
+        assert_eq!(office.sent_to(task), 1);
+        assert_eq!(office.aios(&["settle", &key, "--done"], "").status.code(), Some(2), "it is settled");
+    }
+    assert!(office.aios(&["verify", "--deep"], "").status.success());
+    reader::check(Path::new(&office.root()));
+}
+
+/// A folder that comes back from a backup does not know what was done since; the ledger does.
+#[test]
+fn a_vault_from_an_older_copy_does_nothing_before_it_knows_what_was_done() {
+    let office = Office::new(&[("workflows/greet.md", GREET), ("agents/writer.md", WRITER)]);
+    office.ends(&["run", "greet", "--task", "one", "--input", "client=ann"], 3);
+    let backup = office.dir.path().join("backup");
+    let copy = |from: &Path, to: &Path| {
+        assert!(Command::new("cp").arg("-a").arg(from).arg(to).status().expect("cp runs").success());
+    };
+    copy(&office.root(), &backup);
+    office.ends(&["approve", &office.asks("one").expect("it asks")], 0);
+    assert_eq!(office.mails().len(), 1);
+    std::fs::remove_dir_all(office.root()).expect("it can be lost");
+    copy(&backup, &office.root());
+    office.ends(&["run", "greet", "--task", "two", "--input", "client=bob"], 3);
+    let said = office.aios(&["approve", &office.asks("two").expect("it asks")], "");
+    assert_eq!(said.status.code(), Some(3));
+    let said = String::from_utf8_lossy(&said.stderr).into_owned();
+    assert!(said.contains("its log does not know"), "{said}");
+    assert_eq!(office.sent_to("bob"), 0);
+    let lost = office.doubtful("lost").expect("the inbox says so");
+    office.ends(&["settle", &lost, "--done"], 3);
+    assert_eq!((office.sent_to("ann"), office.sent_to("bob")), (1, 1));
+    assert_eq!(office.doubtful("lost"), None);
+    assert!(office.aios(&["verify", "--deep"], "").status.success());
+}
+
 #[test]
 fn a_kill_at_any_point_is_gone_on_from() {
-    let office = Office::new(&[("workflows/greet.md", GREET), ("agents/writer.md", WRITER)]);
+    for connector in [None, Some(("connectors/mail.md", MAILDIR))] {
+        killed_anywhere(connector);
+    }
+}
+
+fn killed_anywhere(connector: Option<(&str, &str)>) {
+    let mut files = vec![("workflows/greet.md", GREET), ("agents/writer.md", WRITER)];
+    files.extend(connector);
+    let office = Office::new(&files);
     let started = office.aios(&["run", "greet", "--task", "trace", "--input", "client=trace"], "trace");
     let approved = office.aios(&["approve", &office.asks("trace").expect("it asks")], "trace");
     let total = points(&started).max(points(&approved));
@@ -140,10 +220,14 @@ fn a_kill_at_any_point_is_gone_on_from() {
         if let Some(key) = office.asks(&task) {
             office.ends(&["approve", &key], 0);
         }
+        let sent = || office.sent_to(&format!("c{point}"));
+        office.aios(&["run", "greet", "--task", &task], "");
+        assert!(sent() <= 1, "killed at point {point}");
+        if let Some(key) = office.doubtful("unknown") {
+            office.ends(&["settle", &key, if sent() == 1 { "--done" } else { "--not-done" }], 0);
+        }
         office.ends(&["run", "greet", "--task", &task], 0);
-        let to = format!("To: c{point}@example.org\r\n");
-        let sent = office.mails().iter().filter(|mail| mail.contains(&to)).count();
-        assert_eq!(sent, 1, "killed at point {point}");
+        assert_eq!(sent(), 1, "killed at point {point}");
     }
     assert!(killed > 3, "only {killed} processes were killed");
     assert!(office.aios(&["verify", "--deep"], "").status.success());

@@ -1,12 +1,18 @@
 //! Events of work in the log, and the versions of workflows, policies and agents that are in force (I11).
 
+use std::collections::BTreeMap;
+
 use aios_core::clock::Stamp;
 use aios_core::event::Event;
+use aios_core::frontier::View;
 use aios_core::id::ContentHash;
 use aios_core::item::Item;
+use rusqlite::params;
 
 use crate::author::Draft;
+use crate::db;
 use crate::error::Error;
+use crate::ledger::Ledger;
 use crate::vault::{RecordRow, Vault};
 
 /// A file that decides what is gated, at the version that the operator accepted.
@@ -24,24 +30,49 @@ pub struct InForce {
 pub type Happened = (Stamp, Vec<Event>);
 
 impl Vault {
-    /// The records that count and hold nothing but events, in the total order.
-    pub fn happened(&mut self) -> Result<Vec<Happened>, Error> {
-        let numbers: Vec<i64> = {
+    /// The records that count, hold nothing but events and are not in `known`, in the total order; `None` if some that are no longer
+    /// count.
+    ///
+    /// # Errors
+    /// What database and log answer.
+    pub fn happened(&mut self, known: &View) -> Result<Option<Vec<Happened>>, Error> {
+        if !self.view.covers(known) {
+            return Ok(None);
+        }
+        let mut rows = Vec::new();
+        for last in self.view.iter().filter(|last| !known.has(last)) {
             let mut get = self.db.prepare_cached(
-                "SELECT n FROM record WHERE held = 0 AND ends = n AND NOT EXISTS (SELECT 1 FROM item WHERE item.record = record.n) ORDER BY ms, count, device, seq",
+                "SELECT n FROM record WHERE device = ? AND seq > ? AND held = 0 AND ends = n AND NOT EXISTS (SELECT 1 FROM item WHERE item.record = record.n)",
             )?;
-            let rows = get.query_map([], |row| row.get(0))?;
-            rows.collect::<Result<_, _>>()?
-        };
-        let mut out = Vec::new();
-        for n in numbers {
-            let row = self.row(n)?;
+            let from = known.get(&last.device) as i64;
+            let found = get.query_map(params![last.device.as_bytes(), from], |row| row.get(0))?;
+            for n in found.collect::<Result<Vec<i64>, _>>()? {
+                rows.push(self.row(n)?);
+            }
+        }
+        rows.sort_by_key(stamp);
+        let mut out = Vec::with_capacity(rows.len());
+        for row in rows {
             let items = self.log.record(&row.place.device, row.spot)?.body()?.items;
             let events = items.into_iter().filter_map(|item| match item {
                 Item::Event(event) => Some(event),
                 _ => None,
             });
             out.push((stamp(&row), events.collect()));
+        }
+        Ok(Some(out))
+    }
+
+    /// The versions in force of files that decide what is gated.
+    ///
+    /// # Errors
+    /// What the database answers.
+    pub fn rules_in_force(&self) -> Result<BTreeMap<String, ContentHash>, Error> {
+        let mut get = self.db.prepare_cached("SELECT path, hash FROM accepted")?;
+        let mut rows = get.query([])?;
+        let mut out = BTreeMap::new();
+        while let Some(row) = rows.next()? {
+            out.insert(row.get(0)?, db::id(row.get(1)?, ContentHash::from_slice)?);
         }
         Ok(out)
     }
@@ -57,6 +88,14 @@ impl Vault {
         let n: i64 =
             self.db.query_row("SELECT n FROM record WHERE id = ?", [id.as_bytes()], |row| row.get(0))?;
         Ok(stamp(&self.row(n)?))
+    }
+
+    /// What this device has begun to do to the world.
+    ///
+    /// # Errors
+    /// As [`Ledger::open`].
+    pub fn begun(&self) -> Result<Ledger, Error> {
+        Ledger::open(&self.keys)
     }
 
     /// The files below `folder` that decide what is gated, at the versions in force.

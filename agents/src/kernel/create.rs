@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{Action, Kernel};
+use super::Kernel;
 use crate::event::WorkEvent;
 use crate::schema::Misfit;
 
@@ -30,8 +30,11 @@ impl Kernel {
         }
     }
 
-    /// Makes a task: a workflow in force, and what it is given.
-    pub fn create(&mut self, task: &str, workflow: &str, input: Value) -> Result<Vec<Action>, CreateError> {
+    /// The event that makes a task: a workflow in force, and what it is given. It counts once it is recorded.
+    ///
+    /// # Errors
+    /// Why there can be no such task.
+    pub fn create(&self, task: &str, workflow: &str, input: Value) -> Result<WorkEvent, CreateError> {
         let version = self.setting.current.get(workflow);
         let found = version.and_then(|version| Some((version, self.setting.versions.get(version)?)));
         let Some((version, definition)) = found else { return Err(CreateError::NoWorkflow(workflow.into())) };
@@ -43,15 +46,12 @@ impl Kernel {
         if !misfits.is_empty() {
             return Err(CreateError::Input(misfits));
         }
-        let created = WorkEvent::TaskCreated {
+        Ok(WorkEvent::TaskCreated {
             task: task.to_owned(),
             workflow: workflow.to_owned(),
             version: *version,
             input,
             parent: None,
-        };
-        let mut out = Vec::new();
-        self.append(task, vec![created], &mut out);
-        Ok(out)
+        })
     }
 }

@@ -137,7 +137,13 @@ impl Walker<'_> {
             }
             Stand::Proposed => self.decide(key, &proposed.content),
             Stand::Waiting => self.ask(step, key, path, effect, proposed),
-            Stand::Allowed => self.intend(key, attempts, &proposed.content),
+            Stand::Allowed => match effect.settled {
+                // The log lost the attempt of which the operator says that it did not happen.
+                Some((lost, _)) if lost >= attempts => {
+                    self.start(path, lost + 1, proposed.content.digest(&key));
+                }
+                _ => self.intend(key, attempts, &proposed.content),
+            },
             Stand::Denied(_) if self.closing => return self.cancelled_effect(path),
             Stand::Denied(note) => self.give_up(path, Failure::new(Class::Denied, note)),
             Stand::Performing(intent) if intent.device == self.kernel.device => {
@@ -145,6 +151,12 @@ impl Walker<'_> {
             }
             Stand::Performing(_) => {}
             Stand::Done(result) => self.finish(path, result, None),
+            // The operator says that nothing happened: it is done after all, under the same key.
+            Stand::Undone if self.closing => return self.cancelled_effect(path),
+            Stand::Undone => match effect.intent.is_none_or(|intent| intent.attempt < attempts) {
+                true => self.intend(key, attempts, &proposed.content),
+                false => self.start(path, attempts + 1, proposed.content.digest(&key)),
+            },
             Stand::Failed(failure) => {
                 let last = effect.intent.map_or(0, |intent| intent.attempt);
                 match last < attempts && !self.closing {
@@ -153,8 +165,16 @@ impl Walker<'_> {
                     false => self.fail(step, path, failure),
                 }
             }
-            Stand::Unknown => self.needs.push(Need::Unknown {
+            Stand::Unknown(attempt) => self.needs.push(Need::Unknown {
                 key,
+                attempt,
+                check: self
+                    .kernel
+                    .setting
+                    .connectors
+                    .get(&proposed.content.capability)
+                    .map(|connector| connector.check.clone())
+                    .unwrap_or_default(),
                 task: self.id.to_owned(),
                 step: path.to_owned(),
                 content: proposed.content.clone(),
@@ -234,19 +254,36 @@ impl Walker<'_> {
     }
 
     fn intend(&mut self, key: EffectKey, attempt: u32, content: &Content) {
-        match self.kernel.setting.connectors.contains_key(&content.capability) {
-            true => self.events.push(WorkEvent::EffectIntended { key, attempt }),
-            false => {
-                let what = format!("no connector here can `{}`", content.capability);
-                self.needs.push(Need::Missing { task: self.id.to_owned(), what });
-            }
+        if self.waits() {
+            return;
         }
+        let connector = self.kernel.setting.connectors.get(&content.capability);
+        let what = match connector.map(|connector| connector.home) {
+            Some(home) if home.is_none_or(|home| home == self.kernel.device) => {
+                self.events.push(WorkEvent::EffectIntended { key, attempt });
+                return;
+            }
+            Some(_) => format!("`{}` happens on another device", content.capability),
+            None => format!("no connector can `{}`", content.capability),
+        };
+        self.needs.push(Need::Missing { task: self.id.to_owned(), what });
+    }
+
+    /// Whether nothing may happen because this device has done what its log does not know (I10).
+    fn waits(&mut self) -> bool {
+        if self.kernel.lost.is_empty() {
+            return false;
+        }
+        self.held_up = true;
+        let what = "the log to catch up with what this device has done".to_owned();
+        self.needs.push(Need::Missing { task: self.id.to_owned(), what });
+        true
     }
 
     /// Performs what this process had recorded; what an earlier one had is done again only if the other side knows keys.
     fn perform(&mut self, key: EffectKey, attempt: u32, content: &Content) {
         let flight = Flight::Effect(key, attempt);
-        if self.kernel.flying.contains(&flight) {
+        if self.kernel.flying.contains(&flight) || self.waits() {
             return;
         }
         let connector = self.kernel.setting.connectors.get(&content.capability);

@@ -104,11 +104,15 @@ pub struct Work {
     pub attempt: u32,
 }
 
-/// What this device can do to the world.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+/// What can be done to the world, and where.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Connector {
     /// Whether the other side does a thing once however often it is told, by its key.
     pub knows_keys: bool,
+    /// The device that does it; none: whichever device works on the task.
+    pub home: Option<DeviceId>,
+    /// Where the operator sees whether it was done.
+    pub check: String,
 }
 
 /// Who the kernel works for.
@@ -120,10 +124,23 @@ pub struct Setting {
     pub current: BTreeMap<String, ContentHash>,
     /// The policies in force.
     pub policies: Policies,
-    /// The connectors of this device, by capability.
+    /// The connectors, by capability.
     pub connectors: BTreeMap<String, Connector>,
     /// The operator keys that may approve (I11).
     pub operators: BTreeSet<DeviceId>,
+}
+
+/// Something that the ledger of this device says was begun.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Begun {
+    /// The effect.
+    pub key: EffectKey,
+    /// The attempt.
+    pub attempt: u32,
+    /// When.
+    pub at: Millis,
+    /// What it is, for people.
+    pub what: String,
 }
 
 /// Something that this process began and that has not ended.
@@ -161,6 +178,10 @@ pub struct Kernel {
     flying: BTreeSet<Flight>,
     /// What the operator has to do, by task.
     needs: BTreeMap<String, Vec<Need>>,
+    /// What this device has begun and the log does not know, by key and attempt.
+    lost: BTreeMap<(EffectKey, u32), Need>,
+    /// The tasks whose effects wait until the log knows all of that.
+    held_up: BTreeSet<String>,
 }
 
 impl Kernel {
@@ -180,6 +201,8 @@ impl Kernel {
             fresh: BTreeSet::new(),
             flying: BTreeSet::new(),
             needs: BTreeMap::new(),
+            lost: BTreeMap::new(),
+            held_up: BTreeSet::new(),
         }
     }
 
@@ -193,9 +216,38 @@ impl Kernel {
         &self.tables
     }
 
+    /// Takes in what the ledger of this device says was begun, after all records: what of it the records do not know was done when
+    /// the log was longer than it is here. Until it is known again nothing is done to the world (I10).
+    pub fn remember(&mut self, begun: impl IntoIterator<Item = Begun>) {
+        for Begun { key, attempt, at, what } in begun {
+            if !self.tables.effect(&key).is_some_and(|effect| effect.is_known(attempt)) {
+                self.lost.insert((key, attempt), Need::Lost { key, attempt, at, what });
+            }
+        }
+    }
+
+    /// Whether the log lacks something that this device has done.
+    pub fn is_behind(&self) -> bool {
+        !self.lost.is_empty()
+    }
+
+    /// Finds out whether an event tells of something that only the ledger knew.
+    fn catch_up(&mut self, event: &WorkEvent) {
+        let crate::event::Aggregate::Effect(key) = event.aggregate() else { return };
+        if self.lost.is_empty() {
+            return;
+        }
+        let Some(effect) = self.tables.effect(key) else { return };
+        self.lost.retain(|(lost, attempt), _| lost != key || !effect.is_known(*attempt));
+        if self.lost.is_empty() {
+            self.dirty.extend(self.held_up.iter().cloned());
+            self.held_up.clear();
+        }
+    }
+
     /// What needs the operator, most urgent first.
     pub fn inbox(&self) -> Vec<&Need> {
-        let mut out: Vec<&Need> = self.needs.values().flatten().collect();
+        let mut out: Vec<&Need> = self.lost.values().chain(self.needs.values().flatten()).collect();
         out.sort_by_key(|need| need.rank());
         out
     }
@@ -240,14 +292,18 @@ impl Kernel {
         for (place, event) in events.iter().enumerate() {
             let order = Order(stamp, u32::try_from(place).unwrap_or(u32::MAX));
             match (WorkEvent::try_from(event), event) {
-                // Consent of somebody who may not give it, or that is not signed, is none (I11).
-                (Ok(work @ WorkEvent::ApprovalGranted { .. }), _)
-                    if !work.consents(&self.vault).is_some_and(|by| self.setting.operators.contains(by)) => {}
+                // The word of somebody who may not give it, or that is not signed, is none (I11).
+                (Ok(work), _)
+                    if work.is_operators()
+                        && !work
+                            .signer(&self.vault)
+                            .is_some_and(|by| self.setting.operators.contains(by)) => {}
                 // Nor does anybody propose in the name of another's task: what is decided of it would be that one's decision.
                 (Ok(WorkEvent::EffectProposed { task, run, .. }), _)
                     if self.run_of(&task, stamp.2).as_ref() != Some(&run) => {}
                 (Ok(work), _) => {
                     self.tables.insert(order, work.clone());
+                    self.catch_up(&work);
                     self.touch(&work);
                     out.push(work);
                 }

@@ -5,15 +5,31 @@ use serde::Serialize;
 
 use crate::event::{Content, EffectKey};
 use crate::failure::Failure;
+use crate::span::Millis;
 
 /// One thing that needs the operator.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(tag = "need", rename_all = "lowercase")]
 pub enum Need {
+    /// This device has begun an effect that the log does not know: the vault was restored from an older copy.
+    Lost {
+        /// The effect.
+        key: EffectKey,
+        /// The attempt.
+        attempt: u32,
+        /// When.
+        at: Millis,
+        /// What it is.
+        what: String,
+    },
     /// Whether an effect happened is not known: look, and say.
     Unknown {
         /// The effect.
         key: EffectKey,
+        /// The attempt.
+        attempt: u32,
+        /// Where to look.
+        check: String,
         /// The task.
         task: String,
         /// The step.
@@ -77,7 +93,7 @@ impl Need {
     /// How urgent it is; less is more.
     pub fn rank(&self) -> u8 {
         match self {
-            Need::Unknown { .. } => 0,
+            Need::Lost { .. } | Need::Unknown { .. } => 0,
             Need::Dead { .. } => 1,
             Need::Approval { .. } => 2,
             Need::Question { .. } => 3,

@@ -50,6 +50,8 @@ pub(super) struct Walker<'k> {
     pub due: Vec<Millis>,
     pub listens: Vec<String>,
     pub needs: Vec<Need>,
+    /// An effect waits until the log knows all that this device has done.
+    pub held_up: bool,
     undo: Vec<Undo<'k>>,
 }
 
@@ -87,6 +89,7 @@ impl Kernel {
             due: Vec::new(),
             listens: Vec::new(),
             needs: Vec::new(),
+            held_up: false,
             undo: Vec::new(),
         };
         match definition {
@@ -99,8 +102,11 @@ impl Kernel {
                 walker.needs.push(Need::Missing { task: id.to_owned(), what });
             }
         }
-        let Walker { chance, events, acts, begun, stopped, due, listens, needs, .. } = walker;
+        let Walker { chance, events, acts, begun, stopped, due, listens, needs, held_up, .. } = walker;
         self.chance = chance;
+        if held_up {
+            self.held_up.insert(id.to_owned());
+        }
         for flight in begun {
             self.fresh.remove(&flight);
             self.flying.insert(flight);

@@ -65,6 +65,8 @@ pub struct Effect {
     pub intent: Option<Intent>,
     /// What came of that intent.
     pub came: Option<Came>,
+    /// The last attempt of which the operator said whether it happened.
+    pub settled: Option<(u32, bool)>,
 }
 
 /// Where an effect stands.
@@ -84,18 +86,29 @@ pub enum Stand {
     Done(Value),
     /// It did not happen.
     Failed(Failure),
-    /// Nobody knows whether it happened.
-    Unknown,
+    /// The operator says that it did not happen.
+    Undone,
+    /// Nobody knows whether this attempt happened.
+    Unknown(u32),
 }
 
 impl Effect {
     /// Where it stands. What has happened has happened, whatever was said of it later; a denial beats an approval.
     pub fn stand(&self) -> Stand {
+        let last = self.intent.map_or(0, |intent| intent.attempt);
         match (&self.came, &self.intent) {
             (Some(Came::Done { result }), _) => return Stand::Done(result.clone()),
-            (Some(Came::Unknown), _) => return Stand::Unknown,
+            (Some(Came::Unknown), _) => {
+                return match self.settled {
+                    Some((attempt, true)) if attempt == last => Stand::Done(Value::Null),
+                    Some((attempt, false)) if attempt == last => Stand::Undone,
+                    _ => Stand::Unknown(last),
+                };
+            }
             (Some(Came::Failed { failure }), _) => return Stand::Failed(failure.clone()),
             (None, Some(intent)) => return Stand::Performing(*intent),
+            // It was done when the log was longer than it is.
+            (None, None) if matches!(self.settled, Some((_, true))) => return Stand::Done(Value::Null),
             (None, None) => {}
         }
         if let Some(note) = self.denied.as_ref().or(self.withdrawn.as_ref()) {
@@ -109,6 +122,12 @@ impl Effect {
                 Verdict::Allow | Verdict::Ask => Stand::Allowed,
             },
         }
+    }
+
+    /// Whether the log knows that this attempt began, or the operator said what came of it.
+    pub fn is_known(&self, attempt: u32) -> bool {
+        let begun = self.intent.is_some_and(|intent| intent.attempt >= attempt);
+        begun || self.settled.is_some_and(|(settled, _)| settled >= attempt)
     }
 
     /// The decision by which it counts against a rule's caps: it was allowed, and happened or still may.
@@ -152,8 +171,12 @@ impl Fold for Effect {
             }
             WorkEvent::EffectIntended { attempt, .. } => {
                 let may_follow = match (&self.intent, &self.came) {
-                    (None, _) => true,
+                    // What was settled of an attempt that the log lost is not said of this one.
+                    (None, _) => self.settled.is_none_or(|(lost, happened)| !happened && *attempt > lost),
                     (Some(before), Some(Came::Failed { .. })) => *attempt > before.attempt,
+                    (Some(before), Some(Came::Unknown)) => {
+                        *attempt > before.attempt && self.settled == Some((before.attempt, false))
+                    }
                     (Some(_), _) => false,
                 };
                 if may_follow {
@@ -167,13 +190,17 @@ impl Fold for Effect {
                     self.came = Some(came.clone());
                 }
             }
-            WorkEvent::EffectSettled { happened, .. } if self.came == Some(Came::Unknown) => {
-                self.came = Some(match happened {
-                    true => Came::Done { result: Value::Null },
-                    false => Came::Failed {
-                        failure: Failure::new(crate::failure::Class::Transient, "it did not happen"),
-                    },
-                });
+            WorkEvent::EffectSettled { attempt, happened, .. } => {
+                let done_again = self.intent.is_some_and(|intent| intent.attempt > *attempt);
+                let counts = match self.settled {
+                    None => true,
+                    Some((last, _)) if last != *attempt => *attempt > last,
+                    // That it happened beats that it did not.
+                    Some(_) => *happened && !done_again,
+                };
+                if counts {
+                    self.settled = Some((*attempt, *happened));
+                }
             }
             _ => {}
         }

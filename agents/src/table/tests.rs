@@ -2,6 +2,7 @@ use std::collections::BTreeSet;
 
 use aios_core::clock::Hlc;
 use aios_core::id::{ContentHash, DeviceId, VaultId};
+use aios_core::item::Bytes;
 use aios_core::key::SecretKey;
 use proptest::prelude::*;
 use serde_json::json;
@@ -109,7 +110,10 @@ fn events() -> impl Strategy<Value = WorkEvent> {
         (effect(), 1u32..3).prop_map(|(key, attempt)| WorkEvent::EffectIntended { key, attempt }),
         (effect(), 1u32..3, prop_oneof![Just(Came::Unknown), Just(Came::Done { result: json!(1) })])
             .prop_map(|(key, attempt, came)| WorkEvent::EffectEnded { key, attempt, came }),
-        (effect(), any::<bool>()).prop_map(|(key, happened)| WorkEvent::EffectSettled { key, happened }),
+        (effect(), 1..3u32, any::<bool>()).prop_map(|(key, attempt, happened)| {
+            let (by, sig) = (DeviceId([1; 32]), Bytes(Vec::new()));
+            WorkEvent::EffectSettled { key, attempt, happened, by, sig }
+        }),
         (0u64..9).prop_map(|n| WorkEvent::BudgetSet { budget: "b".into(), limit: Money(n) }),
         (0u8..3, 0u64..9).prop_map(|(id, n)| WorkEvent::BudgetReserved {
             budget: "b".into(),

@@ -135,6 +135,20 @@ pub struct DenyArgs {
     pub note: String,
 }
 
+/// `aios settle`
+#[derive(Debug, ClapArgs)]
+#[command(group = clap::ArgGroup::new("came").required(true))]
+pub struct SettleArgs {
+    /// The effect, or the start of its id: see `aios inbox`
+    pub id: String,
+    /// It happened
+    #[arg(long, group = "came")]
+    pub done: bool,
+    /// It did not happen: then it is done once more, under the same consent
+    #[arg(long, group = "came")]
+    pub not_done: bool,
+}
+
 /// `aios answer`
 #[derive(Debug, ClapArgs)]
 pub struct AnswerArgs {

@@ -1,50 +1,77 @@
-//! `aios approve`, `aios deny` and `aios answer`
+//! `aios approve`, `aios deny`, `aios settle` and `aios answer`
 
 use aios_agents::event::WorkEvent;
 use aios_agents::kernel::Need;
 
-use crate::args::{AnswerArgs, ApproveArgs, DenyArgs};
+use crate::args::{AnswerArgs, ApproveArgs, DenyArgs, SettleArgs};
 use crate::command::tasks::{find, tell};
 use crate::context::Context;
-use crate::desk::Desk;
 use crate::error::CliError;
 use crate::exit::Exit;
-use crate::ui::Ui;
+use crate::office::Office;
+use crate::ui::{Ui, one_line};
 
 /// Consents to an effect.
 pub fn approve(args: &ApproveArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliError> {
-    let mut desk = Desk::open(cx, ui)?;
-    desk.carry_on()?;
-    let (key, digest, task, what) = waiting(&desk, &args.id)?;
-    let Some(operator) = desk.vault().operator()? else {
-        return Err(CliError::failed(
-            "this device has no operator key",
-            "approve on one that is a laptop or a phone",
-        ));
+    let mut office = Office::open(cx, ui)?;
+    office.carry_on()?;
+    let (key, digest, task, what) = waiting(&office, &args.id)?;
+    let Some(operator) = office.vault().operator()? else {
+        return Err(no_operator("approve"));
     };
-    let event = WorkEvent::approve(key, digest, &desk.vault().id(), &operator);
-    desk.says(&format!("Approve {what}"), &event)?;
+    let event = WorkEvent::approve(key, digest, &office.vault().id(), &operator);
+    office.says(&format!("Approve {what}"), event)?;
     ui.line(format!("approved {what}"))?;
-    tell(ui, &desk, Some(&task))
+    tell(ui, &office, Some(&task))
 }
 
 /// Refuses an effect.
 pub fn deny(args: &DenyArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliError> {
-    let mut desk = Desk::open(cx, ui)?;
-    desk.carry_on()?;
-    let (key, _, task, what) = waiting(&desk, &args.id)?;
-    desk.says(&format!("Deny {what}"), &WorkEvent::ApprovalDenied { key, note: args.note.clone() })?;
+    let mut office = Office::open(cx, ui)?;
+    office.carry_on()?;
+    let (key, _, task, what) = waiting(&office, &args.id)?;
+    office.says(&format!("Deny {what}"), WorkEvent::ApprovalDenied { key, note: args.note.clone() })?;
     ui.line(format!("denied {what}"))?;
-    tell(ui, &desk, Some(&task))?;
+    tell(ui, &office, Some(&task))?;
     Ok(Exit::Done)
+}
+
+/// Says what came of an effect of which nobody knew it.
+pub fn settle(args: &SettleArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliError> {
+    let mut office = Office::open(cx, ui)?;
+    office.carry_on()?;
+    let inbox = office.kernel().inbox();
+    let mut found = inbox.into_iter().filter_map(|need| match need {
+        Need::Unknown { key, attempt, task, content, .. } if key.0.hex().starts_with(&args.id) => {
+            let what = format!("{} to {}", content.capability, content.target);
+            Some((*key, *attempt, Some(task.clone()), what))
+        }
+        Need::Lost { key, attempt, what, .. } if key.0.hex().starts_with(&args.id) => {
+            Some((*key, *attempt, None, what.clone()))
+        }
+        _ => None,
+    });
+    let (key, attempt, task, what) = one(&args.id, found.next(), found.next())?;
+    drop(found);
+    let Some(operator) = office.vault().operator()? else {
+        return Err(no_operator("settle"));
+    };
+    let event = WorkEvent::settle(key, attempt, args.done, &office.vault().id(), &operator);
+    let verb = if args.done { "was done" } else { "was not done" };
+    office.says(&format!("{what} {verb}"), event)?;
+    ui.line(one_line(&format!("settled: {what} {verb}")))?;
+    match task {
+        Some(task) => tell(ui, &office, Some(&task)),
+        None => tell(ui, &office, None),
+    }
 }
 
 /// Answers a question.
 pub fn answer(args: &AnswerArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliError> {
-    let mut desk = Desk::open(cx, ui)?;
-    desk.carry_on()?;
-    let task = find(&desk, &args.id)?;
-    let asked = desk.kernel().inbox().into_iter().find_map(|need| match need {
+    let mut office = Office::open(cx, ui)?;
+    office.carry_on()?;
+    let task = find(&office, &args.id)?;
+    let asked = office.kernel().inbox().into_iter().find_map(|need| match need {
         Need::Question { task: asking, step, choices, .. } if *asking == task => {
             Some((step.clone(), choices.clone()))
         }
@@ -57,23 +84,32 @@ pub fn answer(args: &AnswerArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliE
         return Err(CliError::usage(format!("the answer is one of {}", choices.join(", "))));
     }
     let event = WorkEvent::QuestionAnswered { task: task.clone(), step, answer: args.answer.clone() };
-    desk.says(&format!("Answer task {task}"), &event)?;
-    tell(ui, &desk, Some(&task))
+    office.says(&format!("Answer task {task}"), event)?;
+    tell(ui, &office, Some(&task))
 }
 
 type Waiting = (aios_agents::event::EffectKey, aios_core::id::ContentHash, String, String);
 
 /// The effect that asks for consent and whose id begins like that.
-fn waiting(desk: &Desk, prefix: &str) -> Result<Waiting, CliError> {
-    let inbox = desk.kernel().inbox();
+fn waiting(office: &Office, prefix: &str) -> Result<Waiting, CliError> {
+    let inbox = office.kernel().inbox();
     let mut found = inbox.into_iter().filter_map(|need| match need {
         Need::Approval { key, digest, task, content, .. } if key.0.hex().starts_with(prefix) => {
             Some((*key, *digest, task.clone(), format!("{} to {}", content.capability, content.target)))
         }
         _ => None,
     });
-    match (found.next(), found.next()) {
-        (Some(waiting), None) => Ok(waiting),
+    one(prefix, found.next(), found.next())
+}
+
+fn no_operator(act: &str) -> CliError {
+    CliError::failed("this device has no operator key", format!("{act} on one that is a laptop or a phone"))
+}
+
+/// The one effect that was found.
+fn one<T>(prefix: &str, first: Option<T>, second: Option<T>) -> Result<T, CliError> {
+    match (first, second) {
+        (Some(found), None) => Ok(found),
         (Some(_), Some(_)) => Err(CliError::usage(format!("several effects begin with `{prefix}`"))),
         (None, _) => Err(CliError::Usage {
             what: format!("no effect that waits begins with `{prefix}`"),

@@ -4,16 +4,16 @@ use aios_agents::kernel::Need;
 
 use crate::args::InboxArgs;
 use crate::context::Context;
-use crate::desk::Desk;
 use crate::error::CliError;
 use crate::exit::Exit;
+use crate::office::Office;
 use crate::ui::{Style, Ui, one_line};
 
 /// Lists what work needs the operator for; changes nothing.
 pub fn run(_: &InboxArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliError> {
-    let mut desk = Desk::open(cx, ui)?;
-    desk.look();
-    let needs: Vec<Need> = desk.kernel().inbox().into_iter().cloned().collect();
+    let mut office = Office::open(cx, ui)?;
+    office.look();
+    let needs: Vec<Need> = office.kernel().inbox().into_iter().cloned().collect();
     if ui.json() {
         ui.value(&needs)?;
         return Ok(Exit::Done);
@@ -30,6 +30,10 @@ pub fn run(_: &InboxArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliError> {
     Ok(Exit::Done)
 }
 
+fn settle(id: &str) -> String {
+    format!("    aios settle {id} --done, or aios settle {id} --not-done")
+}
+
 fn lines(ui: &Ui, need: &Need) -> Vec<String> {
     let place = |task: &str, step: &str| one_line(&format!("step {step} of task {task}"));
     match need {
@@ -44,14 +48,27 @@ fn lines(ui: &Ui, need: &Need) -> Vec<String> {
             out.push(format!("    aios approve {0}, or aios deny {0} --note WHY", key.0.short(12)));
             out
         }
-        Need::Unknown { key, task, step, content } => vec![
+        Need::Unknown { key, task, step, content, check, .. } => vec![
             format!(
-                "{} {} to {} may have happened, or not: look there",
+                "{} {} to {} may have happened, or not",
                 ui.paint(Style::Red, key.0.short(12)),
                 content.capability,
                 one_line(&content.target)
             ),
-            format!("    {}", place(task, step)),
+            format!("    {}; its id is {}", place(task, step), key.0.hex()),
+            format!("    {}", one_line(check)),
+            settle(&key.0.short(12)),
+        ],
+        Need::Lost { key, at, what, .. } => vec![
+            format!(
+                "{} {} was begun at {}, and the log here does not know it: was the vault restored from an older copy?",
+                ui.paint(Style::Red, key.0.short(12)),
+                one_line(what),
+                aios_vault::audit::time(*at)
+            ),
+            "    nothing goes out before it does: `aios sync` with a device or remote that has more".into(),
+            format!("    where none has, look whether it happened; its id is {}", key.0.hex()),
+            settle(&key.0.short(12)),
         ],
         Need::Dead { task, step, wanted, failure, attempts, next, .. } => {
             let mut out = vec![

@@ -77,6 +77,7 @@ pub fn run(command: &Command, cx: &Context, ui: &mut Ui) -> Result<Exit, CliErro
         Command::Inbox(args) => inbox::run(args, cx, ui),
         Command::Approve(args) => consent::approve(args, cx, ui),
         Command::Deny(args) => consent::deny(args, cx, ui),
+        Command::Settle(args) => consent::settle(args, cx, ui),
         Command::Answer(args) => consent::answer(args, cx, ui),
         Command::Workflow(args) => workflow::run(args, cx, ui),
         Command::Policy(args) => policy::run(args, cx, ui),

@@ -6,24 +6,24 @@ use serde_json::{Map, Value, json};
 use crate::args::RunArgs;
 use crate::command::tasks::{stand, tell};
 use crate::context::Context;
-use crate::desk::Desk;
 use crate::error::CliError;
 use crate::exit::Exit;
+use crate::office::Office;
 use crate::ui::Ui;
 
 /// Starts a task, or carries on those that wait.
 pub fn run(args: &RunArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliError> {
-    let mut desk = Desk::open(cx, ui)?;
+    let mut office = Office::open(cx, ui)?;
     let Some(workflow) = &args.workflow else {
-        desk.carry_on()?;
-        return tell(ui, &desk, None);
+        office.carry_on()?;
+        return tell(ui, &office, None);
     };
     let mut input = Map::new();
     for pair in &args.inputs {
         let Some((key, text)) = pair.split_once('=') else {
             return Err(CliError::usage(format!("`{pair}` is no input: write KEY=VALUE")));
         };
-        let value = desk.kernel().typed(workflow, key, text);
+        let value = office.kernel().typed(workflow, key, text);
         input.insert(key.to_owned(), value);
     }
     let task = match &args.task {
@@ -34,15 +34,15 @@ pub fn run(args: &RunArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliError> 
             HEXLOWER.encode(&id)
         }
     };
-    let known = desk.kernel().tables().task(&task).is_some();
+    let known = office.kernel().tables().task(&task).is_some();
     match known && args.task.is_some() {
-        true => desk.carry_on()?,
-        false => desk.create(&task, workflow, Value::Object(input))?,
+        true => office.carry_on()?,
+        false => office.create(&task, workflow, Value::Object(input))?,
     }
     if ui.json() {
-        let (state, exit) = stand(&desk, &task);
+        let (state, exit) = stand(&office, &task);
         ui.value(&json!({"task": task, "state": state}))?;
         return Ok(exit);
     }
-    tell(ui, &desk, Some(&task))
+    tell(ui, &office, Some(&task))
 }

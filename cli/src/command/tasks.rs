@@ -5,31 +5,31 @@ use serde_json::json;
 
 use crate::args::{TaskArgs, TaskCommand, TasksArgs};
 use crate::context::Context;
-use crate::desk::Desk;
 use crate::error::CliError;
 use crate::exit::Exit;
+use crate::office::Office;
 use crate::ui::{Style, Ui, one_line};
 
 /// Lists all tasks.
 pub fn list(_: &TasksArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliError> {
-    let mut desk = Desk::open(cx, ui)?;
-    desk.look();
-    tell(ui, &desk, None)?;
+    let mut office = Office::open(cx, ui)?;
+    office.look();
+    tell(ui, &office, None)?;
     Ok(Exit::Done)
 }
 
 /// Retries or cancels one.
 pub fn run(args: &TaskArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliError> {
-    let mut desk = Desk::open(cx, ui)?;
+    let mut office = Office::open(cx, ui)?;
     let (TaskCommand::Retry { id } | TaskCommand::Cancel { id, .. }) = &args.command;
-    let task = find(&desk, id)?;
+    let task = find(&office, id)?;
     match &args.command {
         TaskCommand::Cancel { note, .. } => {
             let event = WorkEvent::TaskCancelled { task: task.clone(), note: note.clone() };
-            desk.says(&format!("Cancel task {task}"), &event)?;
+            office.says(&format!("Cancel task {task}"), event)?;
         }
         TaskCommand::Retry { .. } => {
-            let found = desk.kernel().tables().task(&task);
+            let found = office.kernel().tables().task(&task);
             let stuck = found.and_then(|it| {
                 it.runs.iter().find_map(|(run, it)| Some((run.clone(), it.stuck.clone()?.step)))
             });
@@ -37,15 +37,15 @@ pub fn run(args: &TaskArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliError>
                 return Err(CliError::failed(format!("task {task} is not stuck"), "`aios tasks` lists them"));
             };
             let event = WorkEvent::TaskRetried { task: task.clone(), run, step };
-            desk.says(&format!("Retry task {task}"), &event)?;
+            office.says(&format!("Retry task {task}"), event)?;
         }
     }
-    tell(ui, &desk, Some(&task))
+    tell(ui, &office, Some(&task))
 }
 
 /// The task whose id begins like that.
-pub fn find(desk: &Desk, prefix: &str) -> Result<String, CliError> {
-    let mut found = desk.kernel().tables().tasks().filter(|(id, _)| id.starts_with(prefix));
+pub fn find(office: &Office, prefix: &str) -> Result<String, CliError> {
+    let mut found = office.kernel().tables().tasks().filter(|(id, _)| id.starts_with(prefix));
     match (found.next(), found.next()) {
         (Some((id, _)), None) => Ok(id.to_owned()),
         (Some(_), Some(_)) => Err(CliError::usage(format!("several tasks begin with `{prefix}`"))),
@@ -54,8 +54,8 @@ pub fn find(desk: &Desk, prefix: &str) -> Result<String, CliError> {
 }
 
 /// Where a task stands, and how a command about it ends.
-pub fn stand(desk: &Desk, task: &str) -> (&'static str, Exit) {
-    let Some(found) = desk.kernel().tables().task(task) else { return ("unknown", Exit::Failed) };
+pub fn stand(office: &Office, task: &str) -> (&'static str, Exit) {
+    let Some(found) = office.kernel().tables().task(task) else { return ("unknown", Exit::Failed) };
     match &found.ended {
         Some((_, Outcome::Done, _)) => ("done", Exit::Done),
         Some((_, Outcome::Failed, _)) => ("failed", Exit::Failed),
@@ -66,14 +66,14 @@ pub fn stand(desk: &Desk, task: &str) -> (&'static str, Exit) {
 }
 
 /// Tells where one task stands, or all.
-pub fn tell(ui: &mut Ui, desk: &Desk, only: Option<&str>) -> Result<Exit, CliError> {
+pub fn tell(ui: &mut Ui, office: &Office, only: Option<&str>) -> Result<Exit, CliError> {
     let mut worst = Exit::Done;
     let mut rows = Vec::new();
-    for (id, task) in desk.kernel().tables().tasks() {
+    for (id, task) in office.kernel().tables().tasks() {
         if only.is_some_and(|only| only != id) {
             continue;
         }
-        let (state, exit) = stand(desk, id);
+        let (state, exit) = stand(office, id);
         if worst == Exit::Done || exit == Exit::Failed {
             worst = exit;
         }
@@ -95,10 +95,10 @@ pub fn tell(ui: &mut Ui, desk: &Desk, only: Option<&str>) -> Result<Exit, CliErr
     }
     // Remarks come after what they are about.
     ui.flush()?;
-    let needs = desk.kernel().inbox().len();
+    let needs = office.kernel().inbox().len();
     if needs > 0 && !ui.json() {
         ui.note(format!("{} in `aios inbox`", crate::report::count(needs, "thing")));
-    } else if let (Some(at), Exit::Unconfirmed) = (desk.wake(), worst) {
+    } else if let (Some(at), Exit::Unconfirmed) = (office.wake(), worst) {
         ui.note(format!("goes on at {}, with `aios run`", aios_vault::audit::time(at)));
     }
     Ok(worst)

@@ -289,6 +289,132 @@ fn a_dead_letter_is_tried_again_when_the_operator_says_so() {
     assert_eq!(sim.done(), ["ann {}"]);
 }
 
+/// What this device's ledger knows and its log does not was done before the log was cut short.
+fn begun(key: EffectKey) -> Begun {
+    Begun { key, attempt: 1, at: START, what: "mail.send to ann".into() }
+}
+
+#[test]
+fn nothing_happens_while_the_log_is_behind_the_ledger() {
+    let mut sim = Sim::new(World::default(), &[("plain", PLAIN)], &[]);
+    sim.create("plain", json!({}));
+    // Something else that this device did, by a task the log has lost.
+    let key = EffectKey::of(&VAULT, "u", "send", 0);
+    sim.kernel.remember([begun(key)]);
+    sim.run();
+    assert_eq!((sim.done(), sim.kernel.is_behind()), (vec![], true));
+    assert!(matches!(sim.kernel.inbox()[0], Need::Lost { attempt: 1, .. }), "{:#?}", sim.kernel.inbox());
+    // Another device brings what was lost.
+    let content = Content {
+        capability: "mail.send".into(),
+        target: "bob".into(),
+        args: json!({}),
+        amount: None,
+        agent: None,
+        tags: vec![],
+    };
+    let run = run_id(&VAULT, "u", &PHONE);
+    let version = ContentHash::of(PLAIN.as_bytes());
+    for event in [
+        WorkEvent::TaskCreated {
+            task: "u".into(),
+            workflow: "plain".into(),
+            version,
+            input: json!({}),
+            parent: None,
+        },
+        WorkEvent::EffectProposed { key, task: "u".into(), run, step: "send".into(), generation: 0, content },
+        WorkEvent::EffectIntended { key, attempt: 1 },
+    ] {
+        assert_eq!(sim.done(), Vec::<String>::new());
+        sim.says(&event);
+    }
+    sim.run();
+    assert!(!sim.kernel.is_behind());
+    assert_eq!(sim.done(), ["ann {}"]);
+}
+
+#[test]
+fn of_what_the_log_lost_the_operator_says_what_came_of_it() {
+    for happened in [true, false] {
+        let mut sim = Sim::new(World::default(), &[("plain", PLAIN)], &[]);
+        sim.create("plain", json!({}));
+        let (key, _) = sim.until_asked();
+        sim.kernel.remember([begun(key)]);
+        sim.run();
+        assert_eq!(sim.done(), Vec::<String>::new());
+        sim.says(&WorkEvent::settle(key, 1, happened, &VAULT, &operator()));
+        sim.run();
+        let done = if happened { vec![] } else { vec!["ann {}"] };
+        assert_eq!(
+            (sim.done(), sim.ended().map(|(outcome, _)| outcome)),
+            (done.iter().map(|it| (*it).to_owned()).collect(), Some(Outcome::Done))
+        );
+    }
+}
+
+/// Of the attempt that is made after that, nothing is said yet.
+#[test]
+fn what_is_settled_is_settled_of_one_attempt() {
+    let mut sim = Sim::new(World::default(), &[("plain", PLAIN)], &[]);
+    sim.create("plain", json!({}));
+    let (key, _) = sim.until_asked();
+    sim.kernel.remember([begun(key)]);
+    sim.says(&WorkEvent::settle(key, 1, false, &VAULT, &operator()));
+    while !matches!(sim.queue.front(), Some(Action::Perform { .. })) {
+        match sim.queue.pop_front() {
+            Some(action) => sim.act(action),
+            None => assert!(sim.operator(), "{:#?}", sim.kernel.inbox()),
+        }
+    }
+    sim.restart();
+    while let Some(action) = sim.queue.pop_front() {
+        sim.act(action);
+    }
+    assert!(
+        matches!(sim.kernel.inbox()[..], [Need::Unknown { attempt: 2, .. }]),
+        "{:#?}",
+        sim.kernel.inbox()
+    );
+    assert_eq!(sim.done(), Vec::<String>::new());
+}
+
+#[test]
+fn only_the_operator_says_what_came_of_an_effect() {
+    let mut sim = Sim::new(World::default(), &[("plain", PLAIN)], &[]);
+    sim.create("plain", json!({}));
+    let (key, _) = sim.until_asked();
+    while !matches!(sim.queue.front(), Some(Action::Perform { .. })) {
+        match sim.queue.pop_front() {
+            Some(action) => sim.act(action),
+            None => assert!(sim.operator()),
+        }
+    }
+    let Some(Action::Perform { content, .. }) = sim.queue.front().cloned() else { panic!() };
+    sim.world.perform(key, &content);
+    sim.restart();
+    let stranger = SecretKey::from_bytes(&[6; 32]);
+    let mut forged = WorkEvent::settle(key, 1, true, &VAULT, &operator());
+    if let WorkEvent::EffectSettled { happened, .. } = &mut forged {
+        *happened = false;
+    }
+    sim.says(&forged);
+    sim.says(&WorkEvent::settle(key, 1, false, &VAULT, &stranger));
+    while let Some(action) = sim.queue.pop_front() {
+        sim.act(action);
+    }
+    assert!(
+        matches!(sim.kernel.inbox()[..], [Need::Unknown { attempt: 1, .. }]),
+        "{:#?}",
+        sim.kernel.inbox()
+    );
+    sim.run();
+    assert_eq!(
+        (sim.ended().map(|(outcome, _)| outcome), sim.done()),
+        (Some(Outcome::Done), vec!["ann {}".into()])
+    );
+}
+
 #[test]
 fn a_cancelled_task_ends_and_does_nothing_more() {
     let mut sim = Sim::new(World::default(), &[("plain", PLAIN)], &[]);
@@ -311,7 +437,7 @@ fn a_cap_holds_for_runs_at_once() {
     sim.consent = false;
     sim.create("many", json!({"to": ["a", "b", "c", "d"]}));
     let other = sim.kernel.create("u", "many", json!({"to": ["e", "f"]})).unwrap();
-    sim.queue.extend(other);
+    sim.queue.push_back(Action::Append(vec![other]));
     sim.run();
     assert_eq!(sim.world.done.len(), 2, "{:?}", sim.done());
 }
@@ -402,7 +528,7 @@ fn an_event_from_outside_ends_a_wait() {
 
 #[test]
 fn what_is_given_must_fit() {
-    let mut sim = Sim::new(World::default(), &[("note", NOTE)], &[]);
+    let sim = Sim::new(World::default(), &[("note", NOTE)], &[]);
     let wrong = sim.kernel.create("t", "note", json!({"text": 1})).unwrap_err();
     assert_eq!(wrong.to_string(), "input.text: must be of type string, and is 1");
     assert!(matches!(sim.kernel.create("t", "nothing", json!({})), Err(CreateError::NoWorkflow(_))));

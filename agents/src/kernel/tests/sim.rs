@@ -79,9 +79,9 @@ pub fn setting(world: &World, files: &[(&str, &str)], policies: &[&str]) -> Sett
     }
     let read = |(n, text): (usize, &&str)| (format!("{n}"), Policy::read("p", text, jiff::tz::db()));
     setting.policies = Policies::of(policies.iter().enumerate().map(read).collect());
-    let connector = Connector { knows_keys: world.knows_keys };
+    let connector = Connector { knows_keys: world.knows_keys, ..Connector::default() };
     setting.operators = [operator().public()].into();
-    setting.connectors = ["mail.send", "file.write"].map(|name| (name.to_owned(), connector)).into();
+    setting.connectors = ["mail.send", "file.write"].map(|name| (name.to_owned(), connector.clone())).into();
     setting
 }
 
@@ -111,8 +111,8 @@ impl Sim {
     }
 
     pub fn create(&mut self, workflow: &str, input: Value) {
-        let actions = self.kernel.create("t", workflow, input).unwrap();
-        self.queue.extend(actions);
+        let created = self.kernel.create("t", workflow, input).unwrap();
+        self.queue.push_back(Action::Append(vec![created]));
     }
 
     /// Whether it crashes now; then all that is not in the log is gone, and a new process begins.
@@ -221,11 +221,11 @@ impl Sim {
                 Need::Question { task, step, .. } => {
                     WorkEvent::QuestionAnswered { task, step, answer: "send".into() }
                 }
-                Need::Unknown { key, .. } => {
+                Need::Unknown { key, attempt, .. } => {
                     let happened = self.world.done.iter().any(|(other, _)| *other == key);
-                    WorkEvent::EffectSettled { key, happened }
+                    WorkEvent::settle(key, attempt, happened, &VAULT, &operator())
                 }
-                Need::Dead { .. } | Need::Missing { .. } => continue,
+                Need::Lost { .. } | Need::Dead { .. } | Need::Missing { .. } => continue,
             };
             self.says(&event);
             return true;

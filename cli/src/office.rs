@@ -1,0 +1,86 @@
+//! The vault and the desk of one command: what it records, and who then carries on the work.
+
+use std::time::Duration;
+
+use aios_agents::event::WorkEvent;
+use aios_agents::kernel::{CreateError, Kernel};
+use aios_vault::Vault;
+use aios_vault::chance::now_ms;
+use serde_json::Value;
+
+use crate::context::Context;
+use crate::desk::Desk;
+use crate::error::CliError;
+use crate::ui::Ui;
+
+/// How long a command waits for work that goes on by itself.
+const PATIENCE: u64 = 30_000;
+
+/// An open vault with its desk.
+pub struct Office {
+    vault: Vault,
+    desk: Desk,
+}
+
+impl Office {
+    /// Opens the vault and loads all work in it.
+    pub fn open(cx: &Context, ui: &mut Ui) -> Result<Office, CliError> {
+        let mut vault = cx.open()?;
+        let mut desk = Desk::set_up(&mut vault)?;
+        desk.warnings().iter().for_each(|warning| ui.warn(warning, None));
+        Ok(Office { vault, desk })
+    }
+
+    /// The kernel.
+    pub fn kernel(&self) -> &Kernel {
+        self.desk.kernel()
+    }
+
+    /// The vault.
+    pub fn vault(&self) -> &Vault {
+        &self.vault
+    }
+
+    /// When work goes on by itself.
+    pub fn wake(&self) -> Option<u64> {
+        self.desk.wake()
+    }
+
+    /// Looks at all work without carrying it on.
+    pub fn look(&mut self) {
+        self.desk.look();
+    }
+
+    /// Makes a task and carries on all work.
+    pub fn create(&mut self, task: &str, workflow: &str, input: Value) -> Result<(), CliError> {
+        let made = self.desk.create(&mut self.vault, task, workflow, input)?;
+        made.map_err(|why| {
+            let hint = match &why {
+                CreateError::NoWorkflow(_) => "`aios accept` puts what is in `workflows` in force",
+                CreateError::Input(_) => "give it with `--input KEY=VALUE`",
+                CreateError::Exists(_) => "`aios tasks` lists them",
+            };
+            CliError::failed(why.to_string(), hint)
+        })?;
+        self.carry_on()
+    }
+
+    /// Has it recorded what the operator says, and carries on all work.
+    pub fn says(&mut self, message: &str, event: WorkEvent) -> Result<(), CliError> {
+        self.desk.says(&mut self.vault, message, event)?;
+        self.carry_on()
+    }
+
+    /// Carries on all work as far as it goes now.
+    pub fn carry_on(&mut self) -> Result<(), CliError> {
+        loop {
+            self.desk.carry_on(&mut self.vault)?;
+            match self.desk.wake() {
+                Some(at) if at <= now_ms().saturating_add(PATIENCE) => {
+                    std::thread::sleep(Duration::from_millis(at.saturating_sub(now_ms()).max(1)));
+                }
+                _ => return Ok(()),
+            }
+        }
+    }
+}
