@@ -16,6 +16,7 @@ use aios_core::frontier::View;
 use aios_core::id::{ContentHash, DeviceId};
 use aios_core::item::Item;
 use aios_core::member::APPROVE;
+use aios_sync::work::{Carried, Work};
 use aios_vault::author::Draft;
 use aios_vault::chance::{now_ms, random};
 use aios_vault::ledger::{self, Ledger};
@@ -284,6 +285,26 @@ impl Desk {
         let noted = self.ledger.note(begun);
         noted.map_err(|e| Failure::new(Class::Transient, format!("nothing was begun: {e}")))?;
         self.post.send(*kind, key, content)
+    }
+}
+
+/// Who works at the desk in a daemon. Between two pieces of work the desk stands where it was.
+#[derive(Default)]
+pub struct Clerk {
+    desk: Option<Desk>,
+}
+
+impl Work for Clerk {
+    fn carry_on(&mut self, vault: &mut Vault) -> Result<Carried, Error> {
+        // One that was left in the middle of something does not know where it stands, and is not used again.
+        let mut desk = match self.desk.take() {
+            Some(desk) => desk,
+            None => Desk::set_up(vault)?,
+        };
+        desk.carry_on(vault)?;
+        let carried = Carried { view: vault.view().clone(), wake: desk.wake(), warnings: desk.warnings() };
+        self.desk = Some(desk);
+        Ok(carried)
     }
 }
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use aios_agents::event::WorkEvent;
 use aios_agents::kernel::{CreateError, Kernel};
+use aios_sync::control::{Answer, Client, Request};
 use aios_vault::Vault;
 use aios_vault::chance::now_ms;
 use serde_json::Value;
@@ -15,6 +16,8 @@ use crate::ui::Ui;
 
 /// How long a command waits for work that goes on by itself.
 const PATIENCE: u64 = 30_000;
+/// How long the daemon may take to carry on all work.
+const ANSWER: Duration = Duration::from_secs(300);
 
 /// An open vault with its desk.
 pub struct Office {
@@ -52,7 +55,7 @@ impl Office {
     }
 
     /// Makes a task and carries on all work.
-    pub fn create(&mut self, task: &str, workflow: &str, input: Value) -> Result<(), CliError> {
+    pub fn create(mut self, task: &str, workflow: &str, input: Value) -> Result<Office, CliError> {
         let made = self.desk.create(&mut self.vault, task, workflow, input)?;
         made.map_err(|why| {
             let hint = match &why {
@@ -66,21 +69,48 @@ impl Office {
     }
 
     /// Has it recorded what the operator says, and carries on all work.
-    pub fn says(&mut self, message: &str, event: WorkEvent) -> Result<(), CliError> {
+    pub fn says(mut self, message: &str, event: WorkEvent) -> Result<Office, CliError> {
         self.desk.says(&mut self.vault, message, event)?;
         self.carry_on()
     }
 
-    /// Carries on all work as far as it goes now.
-    pub fn carry_on(&mut self) -> Result<(), CliError> {
+    /// Carries on all work as far as it goes now, and what goes on soon.
+    pub fn carry_on(mut self) -> Result<Office, CliError> {
         loop {
-            self.desk.carry_on(&mut self.vault)?;
-            match self.desk.wake() {
+            let wake;
+            (self, wake) = self.once()?;
+            match wake {
                 Some(at) if at <= now_ms().saturating_add(PATIENCE) => {
                     std::thread::sleep(Duration::from_millis(at.saturating_sub(now_ms()).max(1)));
                 }
-                _ => return Ok(()),
+                _ => return Ok(self),
             }
         }
+    }
+
+    /// Has the daemon carry on all work where one runs, so that one process alone performs effects; else does it here.
+    fn once(self) -> Result<(Office, Option<u64>), CliError> {
+        let Office { mut vault, mut desk } = self;
+        let Some(daemon) = Client::connect(vault.own_folder()) else {
+            desk.carry_on(&mut vault)?;
+            let wake = desk.wake();
+            return Ok((Office { vault, desk }, wake));
+        };
+        let resting =
+            vault.rest().ok_or_else(|| CliError::failed("the vault is not locked", "report this"))?;
+        let worked = ask(daemon);
+        let mut vault = resting.wake()?;
+        let wake = worked?;
+        desk.catch_up(&mut vault)?;
+        desk.look();
+        Ok((Office { vault, desk }, wake))
+    }
+}
+
+fn ask(mut daemon: Client) -> Result<Option<u64>, CliError> {
+    daemon.ask(&Request::Work, Some(ANSWER))?;
+    match daemon.answer()? {
+        Answer::Worked { wake } => Ok(wake),
+        _ => Err(CliError::failed("the daemon answered something else", "stop `aios up` and start it again")),
     }
 }

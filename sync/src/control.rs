@@ -34,6 +34,8 @@ pub enum Request {
     },
     /// Bring git up to date with the files, and say who is connected.
     Settle,
+    /// Carry on work: a command has recorded something.
+    Work,
     /// Let one device join.
     Pair {
         /// Its roles.
@@ -55,6 +57,11 @@ pub enum Answer {
     Settled {
         /// The members there is a lasting connection with.
         online: BTreeSet<DeviceId>,
+    },
+    /// Work was carried on as far as it goes.
+    Worked {
+        /// When it goes on by itself, ms since the Unix epoch.
+        wake: Option<u64>,
     },
     /// The ticket; a [`Answer::Joined`] or [`Answer::Failed`] follows.
     Ticket {

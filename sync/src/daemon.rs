@@ -23,6 +23,7 @@ use crate::session::{Trouble, Wanted, blocking, finish, introduce, round, sync};
 use crate::site::{Site, said};
 use crate::tend::{Signals, Tend};
 use crate::ticket::TicketError;
+use crate::work::Worker;
 
 /// How long no command is taken after one could not connect.
 const PAUSE: Duration = Duration::from_secs(2);
@@ -56,6 +57,7 @@ impl Listeners {
 #[derive(Clone)]
 struct Daemon {
     site: Site,
+    worker: Worker,
     /// For exchanges that this device begins.
     caller: Node,
     listeners: Listeners,
@@ -71,6 +73,7 @@ struct Daemon {
 /// When it cannot begin: another daemon runs for this device, the network or the vault cannot be opened.
 pub async fn run(
     site: Site,
+    worker: Worker,
     settings: Settings,
     habits: (Profile, Pause),
     notice: Notice,
@@ -97,6 +100,7 @@ pub async fn run(
     let daemon = Daemon {
         caller: Node::on(net, site.opener(), settings),
         site: site.clone(),
+        worker: worker.clone(),
         listeners: Listeners::default(),
         live: live.clone(),
         changed: Arc::new(Notify::new()),
@@ -106,7 +110,7 @@ pub async fn run(
     let changed = Arc::new(Notify::new());
     let told = (changed.clone(), daemon.changed.clone());
     let routes = routes::keep(site.clone(), notice.clone(), habits.1.clone(), told);
-    let mut tend = Tend::new(site.clone(), dialer, live.clone(), changed, habits, notice);
+    let mut tend = Tend::new(site.clone(), worker, dialer, live.clone(), changed, habits, notice);
     let saves = tend.watch().await;
     let listeners = daemon.listeners.clone();
     let on_event: OnEvent = Arc::new(move |event| listeners.tell(&event));
@@ -202,6 +206,19 @@ impl Daemon {
                 Ok(_) => Answer::Settled { online: self.live.devices() },
                 Err(trouble) => Answer::failed(&trouble),
             },
+            Ok(Request::Work) => {
+                let (site, worker) = (self.site.clone(), self.worker.clone());
+                let carried = blocking(move || site.carry_on(&worker)).await;
+                // The others hear of it, and what is due later is waited for.
+                self.changed.notify_one();
+                carried.map_or_else(
+                    |trouble| Answer::failed(&trouble),
+                    |carried| {
+                        carried.warnings.iter().for_each(|warning| (self.notice)(warning));
+                        Answer::Worked { wake: carried.wake }
+                    },
+                )
+            }
             Ok(Request::Pair { roles, name, lifetime }) => {
                 let lifetime = Duration::from_millis(lifetime);
                 let told = self.listeners.add();

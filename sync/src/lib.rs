@@ -32,3 +32,4 @@ mod tend;
 pub mod ticket;
 pub mod upkeep;
 pub mod vault;
+pub mod work;

@@ -22,6 +22,7 @@ use crate::node::Open;
 use crate::offer::Offers;
 use crate::replica::Replica;
 use crate::vault::{Shared, VaultReplica};
+use crate::work::{Carried, Worker};
 
 /// A vault on this machine. Clones share one open vault.
 #[derive(Debug, Clone)]
@@ -265,6 +266,15 @@ impl Site {
             let warnings = round.problems().map(Problem::to_string).collect();
             Ok(Taken::Done { view: vault.view().clone(), warnings })
         })
+    }
+
+    /// Carries on work.
+    ///
+    /// # Errors
+    /// What the vault answers.
+    pub fn carry_on(&self, worker: &Worker) -> Result<Carried, Error> {
+        let worker = worker.clone();
+        self.keeper().work(move |vault| worker.carry_on(vault))
     }
 
     /// Begins to watch the working files.

@@ -16,6 +16,7 @@ use crate::profile::{Pause, Profile};
 use crate::session::{Trouble, blocking, finish};
 use crate::site::{Company, Site, Taken};
 use crate::upkeep::{Act, Ended, Reach, Upkeep};
+use crate::work::Worker;
 
 /// What wakes it.
 pub(crate) struct Signals {
@@ -32,6 +33,7 @@ pub(crate) struct Tend {
     upkeep: Upkeep,
     began: Instant,
     site: Site,
+    worker: Worker,
     /// Begins lasting connections.
     dialer: Node,
     live: Live,
@@ -51,6 +53,7 @@ fn told<T>(done: Result<T, Trouble>) -> Result<T, String> {
 impl Tend {
     pub fn new(
         site: Site,
+        worker: Worker,
         dialer: Node,
         live: Live,
         routes: Arc<Notify>,
@@ -61,6 +64,7 @@ impl Tend {
             upkeep: Upkeep::new(profile),
             began: Instant::now(),
             site,
+            worker,
             dialer,
             live,
             routes,
@@ -158,6 +162,15 @@ impl Tend {
             Act::Finish => {
                 let done = finish(&site).await.map(|stand| stand.warnings);
                 self.upkeep.finished(told(done));
+            }
+            Act::Work => {
+                let worker = self.worker.clone();
+                let carried = told(blocking(move || site.carry_on(&worker)).await);
+                let wait = carried.as_ref().ok().and_then(|carried| carried.wake).map(|at| {
+                    let now = aios_vault::chance::now_ms();
+                    Duration::from_millis(at.saturating_sub(now))
+                });
+                self.upkeep.worked(carried, wait, self.now());
             }
             Act::Meet => {
                 let paused = self.pause.holds().await;

@@ -16,6 +16,7 @@ use aios_vault::watch::Seen;
 use crate::error::{Code, Fault, Peer, SyncError};
 use crate::profile::Profile;
 use crate::site::{Company, Taken};
+use crate::work::Carried;
 
 /// Looking takes at most this fraction of the time.
 const SCAN_SHARE: u32 = 300;
@@ -25,6 +26,9 @@ const QUIET: Duration = Duration::from_millis(100);
 const PATIENCE: Duration = Duration::from_secs(1);
 /// Git follows when nothing happened for so long, or has for so long.
 const GIT: (Duration, Duration) = (Duration::from_millis(150), Duration::from_secs(1));
+/// Work is looked at so often: the clock it waits for goes on while the machine sleeps, this one does not; and a command that recorded
+/// something may have been killed before it said so.
+const WORK: Duration = Duration::from_secs(30);
 /// How often members there is no connection with are thought of.
 const CALL: Duration = Duration::from_secs(2);
 
@@ -45,6 +49,8 @@ pub enum Act {
     Write,
     /// Bring git up to date; answered by [`Upkeep::finished`].
     Finish,
+    /// Carry on work; answered by [`Upkeep::worked`].
+    Work,
     /// Ask who the members are, and whether to keep off the network; answered by [`Upkeep::met`].
     Meet,
     /// Tell connections and remotes that there is something they may lack.
@@ -118,6 +124,8 @@ pub struct Upkeep {
     seen: Seen,
     look: Option<Due>,
     git: Option<Due>,
+    /// When there is work to carry on.
+    work: Time,
     scan: Time,
     called: BTreeSet<DeviceId>,
     retries: BTreeMap<DeviceId, Retry>,
@@ -138,6 +146,7 @@ impl Upkeep {
             seen: Seen::default(),
             look: None,
             git: None,
+            work: Time::ZERO,
             scan: profile.scan.0,
             called: BTreeSet::new(),
             retries: BTreeMap::new(),
@@ -148,6 +157,11 @@ impl Upkeep {
         }
     }
 
+    /// All integrated records, when last looked.
+    pub fn view(&self) -> &View {
+        &self.view
+    }
+
     /// The next thing to do now.
     pub fn act(&mut self) -> Option<Act> {
         self.todo.pop_front()
@@ -156,7 +170,7 @@ impl Upkeep {
     /// When [`Upkeep::tick`] is due next.
     pub fn wake(&self) -> Time {
         let due = [self.look, self.git].into_iter().flatten().map(|due| due.at);
-        due.chain([self.scan, self.call]).min().unwrap_or(self.scan)
+        due.chain([self.scan, self.call, self.work]).min().unwrap_or(self.scan)
     }
 
     /// A watcher saw this.
@@ -184,6 +198,7 @@ impl Upkeep {
     pub fn changed(&mut self, now: Time) {
         self.todo.push_back(Act::Tell);
         self.call = now;
+        self.work = now;
     }
 
     /// An exchange that a peer began has ended: it is there now, whatever was thought of it.
@@ -206,6 +221,10 @@ impl Upkeep {
         if self.git.is_some_and(|due| due.at <= now) {
             self.git = None;
             self.todo.push_back(Act::Finish);
+        }
+        if self.work <= now {
+            self.work = now + WORK;
+            self.todo.push_back(Act::Work);
         }
         if self.call <= now {
             self.call = now + CALL;
@@ -261,6 +280,24 @@ impl Upkeep {
         match done {
             Ok(warnings) => self.warn(warnings),
             Err(error) => self.say(format!("git was not brought up to date: {error}")),
+        }
+    }
+
+    /// What came of [`Act::Work`], and how long it is until work goes on by itself.
+    pub fn worked(&mut self, carried: Result<Carried, String>, wait: Option<Duration>, now: Time) {
+        match carried {
+            Ok(Carried { view, warnings, .. }) => {
+                self.work = now + wait.map_or(WORK, |wait| wait.min(WORK));
+                self.warn(warnings);
+                if view != self.view {
+                    self.view = view;
+                    self.publish(now);
+                }
+            }
+            Err(error) => {
+                self.work = now + WORK;
+                self.warn(vec![format!("work is not carried on: {error}")]);
+            }
         }
     }
 
@@ -332,8 +369,13 @@ impl Upkeep {
         }
     }
 
-    /// There is something that others may lack, and git too.
+    /// There is something that others may lack, and git too, and perhaps something to work on.
     fn news(&mut self, now: Time) {
+        self.publish(now);
+        self.work = now;
+    }
+
+    fn publish(&mut self, now: Time) {
         self.todo.push_back(Act::Tell);
         self.git = Due::after(self.git, now, GIT.0, GIT.1);
     }

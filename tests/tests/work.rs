@@ -2,9 +2,11 @@
 //!
 //! `AIOS_CRASH_ALL=1` takes every point in place of some.
 
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 
+use aios_tests::device::eventually;
 use aios_tests::{binary, reader};
 use serde_json::Value;
 
@@ -47,6 +49,24 @@ impl Office {
     }
 
     fn aios(&self, args: &[&str], fault: &str) -> Output {
+        self.command(args, fault).output().expect("aios runs")
+    }
+
+    /// Starts the daemon and waits until it serves.
+    fn up(&self, fault: &str) -> Daemon {
+        let said = self.dir.path().join("said");
+        let errors = std::fs::File::create(&said).expect("a file");
+        let mut command = self.command(&["up", "--no-ui"], fault);
+        let mut child = command.stdout(Stdio::piped()).stderr(errors).spawn().expect("aios runs");
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().expect("its output"))
+            .read_line(&mut line)
+            .expect("it prints text");
+        assert!(line.starts_with("ready") || !fault.is_empty(), "{line}");
+        Daemon { child, said }
+    }
+
+    fn command(&self, args: &[&str], fault: &str) -> Command {
         let mut command = Command::new(binary::aios());
         command.args(args).current_dir(self.root()).stdin(Stdio::null());
         command.env("AIOS_NET", "loopback").env("AIOS_DATA_DIR", self.dir.path().join("keys"));
@@ -58,7 +78,7 @@ impl Office {
         if !fault.is_empty() {
             command.env("AIOS_FAULT", fault);
         }
-        command.output().expect("aios runs")
+        command
     }
 
     /// Runs a command that must end with `code`, and gives what it prints.
@@ -104,10 +124,36 @@ impl Office {
     }
 }
 
+/// A daemon. It is killed when dropped.
+struct Daemon {
+    child: Child,
+    said: PathBuf,
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Daemon {
+    fn said(&self) -> String {
+        std::fs::read_to_string(&self.said).expect("what it said")
+    }
+
+    fn runs(&mut self) -> bool {
+        self.child.try_wait().expect("it can be waited for").is_none()
+    }
+}
+
 /// How many points a command passes.
-fn points(out: &Output) -> u64 {
-    let said = String::from_utf8_lossy(&out.stderr);
+fn points(said: &str) -> u64 {
     said.lines().filter(|line| line.starts_with("fault: ")).count() as u64
+}
+
+fn said(out: &Output) -> String {
+    String::from_utf8_lossy(&out.stderr).into_owned()
 }
 
 #[test]
@@ -205,7 +251,7 @@ fn killed_anywhere(connector: Option<(&str, &str)>) {
     let office = Office::new(&files);
     let started = office.aios(&["run", "greet", "--task", "trace", "--input", "client=trace"], "trace");
     let approved = office.aios(&["approve", &office.asks("trace").expect("it asks")], "trace");
-    let total = points(&started).max(points(&approved));
+    let total = points(&said(&started)).max(points(&said(&approved)));
     assert!(total > 5, "the commands pass points");
     let step = if std::env::var_os("AIOS_CRASH_ALL").is_some() { 1 } else { total.div_ceil(8) };
     let mut killed = 0;
@@ -230,6 +276,112 @@ fn killed_anywhere(connector: Option<(&str, &str)>) {
         assert_eq!(sent(), 1, "killed at point {point}");
     }
     assert!(killed > 3, "only {killed} processes were killed");
+    assert!(office.aios(&["verify", "--deep"], "").status.success());
+    reader::check(Path::new(&office.root()));
+}
+
+const LATER: &str = "---
+type: workflow
+steps:
+  rest: {wait: 2s}
+  send: {effect: mail.send, target: later@example.org, args: {text: Hello}}
+---
+";
+const ALLOW: &str = "---
+type: policy
+rules:
+  - {name: all, verdict: allow, capability: mail.send}
+---
+";
+
+#[test]
+fn a_daemon_does_the_work_and_commands_see_what_came_of_it() {
+    let office = Office::new(&[
+        ("workflows/greet.md", GREET),
+        ("agents/writer.md", WRITER),
+        ("connectors/mail.md", MAILDIR),
+    ]);
+    let mut daemon = office.up("trace");
+    let approve = |task: &str, client: &str| {
+        office.ends(&["run", "greet", "--task", task, "--input", &format!("client={client}")], 3);
+        let key = office.asks(task).expect("it asks");
+        let out = office.aios(&["approve", &key], "trace");
+        assert_eq!(out.status.code(), Some(0), "{}", said(&out));
+        let told = String::from_utf8_lossy(&out.stdout).into_owned();
+        assert!(told.contains(&format!("task {task} greet: done")), "{told}");
+        said(&out)
+    };
+    let out = approve("one", "ann");
+    assert_eq!(office.sent_to("ann"), 1);
+    let delivered = |said: &str| said.lines().any(|line| line.contains("post.delivered"));
+    assert!(delivered(&daemon.said()) && !delivered(&out), "the daemon alone performs effects");
+    // Without it, or where it is away for good, commands do it.
+    assert!(daemon.runs());
+    drop(daemon);
+    assert!(delivered(&approve("two", "bob")));
+    assert_eq!((office.sent_to("ann"), office.sent_to("bob")), (1, 1));
+    assert!(office.aios(&["verify", "--deep"], "").status.success());
+}
+
+#[test]
+fn a_daemon_goes_on_when_a_timer_is_due_and_after_a_kill() {
+    let office = Office::new(&[("workflows/later.md", LATER), ("policies/all.md", ALLOW)]);
+    let daemon = office.up("");
+    // The command waits for it, too, if it is not killed.
+    let mut command = office.command(&["run", "later", "--task", "one"], "").spawn().expect("aios runs");
+    eventually("the daemon has it", || office.ends(&["log", "--json"], 0).contains("step.started"));
+    command.kill().and_then(|()| command.wait()).expect("it can be killed");
+    eventually("the mail is sent", || office.sent_to("later") == 1);
+    eventually("the task is done", || office.json(&["tasks"])[0]["state"] == "done");
+    drop(daemon);
+    assert!(office.aios(&["verify", "--deep"], "").status.success());
+}
+
+/// The daemon dies at any point of the work; the next one goes on, and what is sent is sent once.
+#[test]
+fn a_daemon_that_is_killed_anywhere_sends_once() {
+    let office = Office::new(&[
+        ("workflows/greet.md", GREET),
+        ("agents/writer.md", WRITER),
+        ("connectors/mail.md", MAILDIR),
+    ]);
+    let prepare = |task: &str| {
+        office.ends(&["run", "greet", "--task", task, "--input", &format!("client={task}")], 3);
+        office.asks(task).expect("it asks")
+    };
+    let key = prepare("trace");
+    let daemon = office.up("trace");
+    let from = points(&daemon.said());
+    office.ends(&["approve", &key], 0);
+    let to = points(&daemon.said());
+    drop(daemon);
+    let span = to - from;
+    assert!(span > 5, "work passes points");
+    let step = if std::env::var_os("AIOS_CRASH_ALL").is_some() { 1 } else { span.div_ceil(9) };
+    let faults = (from..=to).step_by(usize::try_from(step).expect("small")).map(|n| format!("*=crash@{n}"));
+    let mut killed = 0;
+    for (n, fault) in faults.chain(["post.delivered=crash".to_owned()]).enumerate() {
+        let task = format!("c{n}");
+        let key = prepare(&task);
+        let mut daemon = office.up(&fault);
+        // Whether the command is told what came of it hangs on when the daemon dies.
+        office.aios(&["approve", &key], "");
+        killed += u64::from(!daemon.runs());
+        drop(daemon);
+        if office.asks(&task).is_some() {
+            office.ends(&["approve", &key], 0);
+        }
+        let daemon = office.up("");
+        office.aios(&["run"], "");
+        assert!(office.sent_to(&task) <= 1, "{fault}");
+        if let Some(key) = office.doubtful("unknown") {
+            let answer = if office.sent_to(&task) == 1 { "--done" } else { "--not-done" };
+            office.ends(&["settle", &key, answer], 0);
+        }
+        assert_eq!(office.sent_to(&task), 1, "{fault}");
+        drop(daemon);
+    }
+    assert!(killed > 3, "only {killed} daemons were killed");
     assert!(office.aios(&["verify", "--deep"], "").status.success());
     reader::check(Path::new(&office.root()));
 }

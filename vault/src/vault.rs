@@ -253,6 +253,11 @@ impl Vault {
         self.keys.operator()
     }
 
+    /// The folder of this device's own state, outside the vault.
+    pub fn own_folder(&self) -> &Path {
+        self.keys.folder()
+    }
+
     /// The members, those that were revoked included.
     pub fn members(&self) -> &Members {
         self.authority.members()

@@ -13,24 +13,23 @@ use crate::ui::{Ui, one_line};
 
 /// Consents to an effect.
 pub fn approve(args: &ApproveArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliError> {
-    let mut office = Office::open(cx, ui)?;
-    office.carry_on()?;
+    let office = Office::open(cx, ui)?.carry_on()?;
     let (key, digest, task, what) = waiting(&office, &args.id)?;
     let Some(operator) = office.vault().operator()? else {
         return Err(no_operator("approve"));
     };
     let event = WorkEvent::approve(key, digest, &office.vault().id(), &operator);
-    office.says(&format!("Approve {what}"), event)?;
+    let office = office.says(&format!("Approve {what}"), event)?;
     ui.line(format!("approved {what}"))?;
     tell(ui, &office, Some(&task))
 }
 
 /// Refuses an effect.
 pub fn deny(args: &DenyArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliError> {
-    let mut office = Office::open(cx, ui)?;
-    office.carry_on()?;
+    let office = Office::open(cx, ui)?.carry_on()?;
     let (key, _, task, what) = waiting(&office, &args.id)?;
-    office.says(&format!("Deny {what}"), WorkEvent::ApprovalDenied { key, note: args.note.clone() })?;
+    let office =
+        office.says(&format!("Deny {what}"), WorkEvent::ApprovalDenied { key, note: args.note.clone() })?;
     ui.line(format!("denied {what}"))?;
     tell(ui, &office, Some(&task))?;
     Ok(Exit::Done)
@@ -38,8 +37,7 @@ pub fn deny(args: &DenyArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliError
 
 /// Says what came of an effect of which nobody knew it.
 pub fn settle(args: &SettleArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliError> {
-    let mut office = Office::open(cx, ui)?;
-    office.carry_on()?;
+    let office = Office::open(cx, ui)?.carry_on()?;
     let inbox = office.kernel().inbox();
     let mut found = inbox.into_iter().filter_map(|need| match need {
         Need::Unknown { key, attempt, task, content, .. } if key.0.hex().starts_with(&args.id) => {
@@ -58,7 +56,7 @@ pub fn settle(args: &SettleArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliE
     };
     let event = WorkEvent::settle(key, attempt, args.done, &office.vault().id(), &operator);
     let verb = if args.done { "was done" } else { "was not done" };
-    office.says(&format!("{what} {verb}"), event)?;
+    let office = office.says(&format!("{what} {verb}"), event)?;
     ui.line(one_line(&format!("settled: {what} {verb}")))?;
     match task {
         Some(task) => tell(ui, &office, Some(&task)),
@@ -68,8 +66,7 @@ pub fn settle(args: &SettleArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliE
 
 /// Answers a question.
 pub fn answer(args: &AnswerArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliError> {
-    let mut office = Office::open(cx, ui)?;
-    office.carry_on()?;
+    let office = Office::open(cx, ui)?.carry_on()?;
     let task = find(&office, &args.id)?;
     let asked = office.kernel().inbox().into_iter().find_map(|need| match need {
         Need::Question { task: asking, step, choices, .. } if *asking == task => {
@@ -84,7 +81,7 @@ pub fn answer(args: &AnswerArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliE
         return Err(CliError::usage(format!("the answer is one of {}", choices.join(", "))));
     }
     let event = WorkEvent::QuestionAnswered { task: task.clone(), step, answer: args.answer.clone() };
-    office.says(&format!("Answer task {task}"), event)?;
+    let office = office.says(&format!("Answer task {task}"), event)?;
     tell(ui, &office, Some(&task))
 }
 

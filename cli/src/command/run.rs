@@ -13,10 +13,9 @@ use crate::ui::Ui;
 
 /// Starts a task, or carries on those that wait.
 pub fn run(args: &RunArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliError> {
-    let mut office = Office::open(cx, ui)?;
+    let office = Office::open(cx, ui)?;
     let Some(workflow) = &args.workflow else {
-        office.carry_on()?;
-        return tell(ui, &office, None);
+        return tell(ui, &office.carry_on()?, None);
     };
     let mut input = Map::new();
     for pair in &args.inputs {
@@ -35,10 +34,10 @@ pub fn run(args: &RunArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliError> 
         }
     };
     let known = office.kernel().tables().task(&task).is_some();
-    match known && args.task.is_some() {
+    let office = match known && args.task.is_some() {
         true => office.carry_on()?,
         false => office.create(&task, workflow, Value::Object(input))?,
-    }
+    };
     if ui.json() {
         let (state, exit) = stand(&office, &task);
         ui.value(&json!({"task": task, "state": state}))?;

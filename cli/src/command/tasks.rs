@@ -26,7 +26,7 @@ pub fn run(args: &TaskArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliError>
     match &args.command {
         TaskCommand::Cancel { note, .. } => {
             let event = WorkEvent::TaskCancelled { task: task.clone(), note: note.clone() };
-            office.says(&format!("Cancel task {task}"), event)?;
+            office = office.says(&format!("Cancel task {task}"), event)?;
         }
         TaskCommand::Retry { .. } => {
             let found = office.kernel().tables().task(&task);
@@ -37,7 +37,7 @@ pub fn run(args: &TaskArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliError>
                 return Err(CliError::failed(format!("task {task} is not stuck"), "`aios tasks` lists them"));
             };
             let event = WorkEvent::TaskRetried { task: task.clone(), run, step };
-            office.says(&format!("Retry task {task}"), event)?;
+            office = office.says(&format!("Retry task {task}"), event)?;
         }
     }
     tell(ui, &office, Some(&task))

@@ -9,11 +9,13 @@ use aios_sync::net::Scope;
 use aios_sync::node::Settings;
 use aios_sync::profile;
 use aios_sync::site::Site;
+use aios_sync::work::Worker;
 use serde_json::json;
 
 use crate::args::{Profile, UpArgs, WorkerArgs};
 use crate::command::sync::{runtime, settings};
 use crate::context::Context;
+use crate::desk::Clerk;
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::service::{Service, Starter};
@@ -39,7 +41,14 @@ pub fn run(args: &UpArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliError> {
         Profile::Laptop | Profile::Worker => profile::Profile::PLUGGED,
     };
     let pause = profile::Pause::new(site.keeper().root().join(".aios/pause"), args.pause_if.clone());
-    runtime()?.block_on(daemon::run(site, settings, (profile, pause), notice, ready))?;
+    runtime()?.block_on(daemon::run(
+        site,
+        Worker::new(Clerk::default()),
+        settings,
+        (profile, pause),
+        notice,
+        ready,
+    ))?;
     said?;
     Ok(Exit::Done)
 }

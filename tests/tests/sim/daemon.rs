@@ -7,6 +7,7 @@ use aios_core::id::DeviceId;
 use aios_sync::error::{Peer, SyncError};
 use aios_sync::exchange::Mode;
 use aios_sync::upkeep::{Act, Ended, Reach};
+use aios_sync::work::Carried;
 use aios_vault::watch::Seen;
 
 use crate::world::World;
@@ -63,6 +64,11 @@ impl World {
                 }
                 None => {}
             },
+            // There are no workflows.
+            Act::Work => {
+                let carried = Carried { view: self.devices[n].upkeep.view().clone(), ..Carried::default() };
+                self.devices[n].upkeep.worked(Ok(carried), None, now);
+            }
             Act::Meet => self.meet(n, now),
             Act::Tell => self.news(n),
             Act::Keep(members) => self.keep(n, &members),
