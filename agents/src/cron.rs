@@ -172,6 +172,24 @@ impl Cron {
         None
     }
 
+    /// The last instant after `after` and not after `until`.
+    pub fn last(&self, after: Timestamp, until: Timestamp, zone: &TimeZone) -> Option<Zoned> {
+        // Looked for near its end first: what comes every minute came many times in a year.
+        for hours in [1, 24, 24 * 31, 24 * 366, 24 * 366 * 30] {
+            let from = until.checked_sub(hours.hours()).unwrap_or(Timestamp::MIN).max(after);
+            let mut last = None;
+            let mut at = from;
+            while let Some(next) = self.next(at, zone).filter(|next| next.timestamp() <= until) {
+                at = next.timestamp();
+                last = Some(next);
+            }
+            if last.is_some() || from == after {
+                return last;
+            }
+        }
+        None
+    }
+
     fn times(&self, date: Date) -> impl Iterator<Item = DateTime> {
         let (hours, minutes) = (self.hours, self.minutes);
         (0..24i8).filter(move |hour| hours >> hour & 1 == 1).flat_map(move |hour| {
@@ -230,6 +248,25 @@ mod tests {
             runs("30 2 * * *", "2026-10-24T12:00:00Z", &zone, 2),
             ["2026-10-25 02:30 +02:00", "2026-10-26 02:30 +01:00"]
         );
+    }
+
+    #[test]
+    fn the_last_of_many_is_found() {
+        let last = |cron: &str, after: &str, until: &str| {
+            let (after, until) = (after.parse().unwrap(), until.parse().unwrap());
+            Cron::parse(cron).unwrap().last(after, until, &TimeZone::UTC).map(|it| it.timestamp().to_string())
+        };
+        let (from, to) = ("2026-01-01T00:00:00Z", "2026-11-21T10:00:30Z");
+        for (cron, at) in [
+            ("* * * * *", "2026-11-21T10:00:00Z"),
+            ("0 9 * * *", "2026-11-21T09:00:00Z"),
+            ("0 9 * * mon", "2026-11-16T09:00:00Z"),
+            ("0 0 1 3 *", "2026-03-01T00:00:00Z"),
+        ] {
+            assert_eq!(last(cron, from, to), Some(at.to_owned()), "{cron}");
+            assert_eq!(last(cron, at, to), None, "{cron}");
+        }
+        assert_eq!(last("0 0 29 2 *", from, to), None);
     }
 
     #[test]

@@ -138,6 +138,38 @@ pub enum Came {
     Unknown,
 }
 
+/// What started a task without the operator.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "by", rename_all = "lowercase")]
+pub enum Fired {
+    /// A schedule.
+    Cron {
+        /// The instant.
+        at: Millis,
+        /// How much later it was noticed.
+        late: Millis,
+    },
+    /// An entity that was made or changed.
+    Entity {
+        /// Where it lay.
+        path: String,
+        /// Whether it was made then.
+        made: bool,
+    },
+}
+
+/// The id of the task that a schedule starts at an instant: one, whichever device fires it, and whatever version of the workflow it knows.
+pub fn cron_task(vault: &VaultId, workflow: &str, at: Millis) -> String {
+    ContentHash::of(format!("aios-cron-v1\n{vault}\n{workflow}\n{at}").as_bytes()).short(32)
+}
+
+/// The id of the task that an entity starts: one when it is made, on however many devices at once, and one for each `record` that
+/// changes it.
+pub fn entity_task(vault: &VaultId, workflow: &str, doc: &str, record: Option<&str>) -> String {
+    let change = record.unwrap_or("made");
+    ContentHash::of(format!("aios-entity-v1\n{vault}\n{workflow}\n{doc}\n{change}").as_bytes()).short(32)
+}
+
 /// What happened to a piece of work.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type")]
@@ -156,6 +188,12 @@ pub enum WorkEvent {
         /// The task and step that it is part of.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         parent: Option<(String, String)>,
+        /// The device that works on it; absent: the one that made it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        on: Option<DeviceId>,
+        /// What started it; absent: the operator, or a step.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        trigger: Option<Fired>,
     },
     /// The operator ends a task.
     #[serde(rename = "task.cancelled")]

@@ -185,6 +185,18 @@ impl Schema {
         Value::Object(map)
     }
 
+    /// Of a map with more in it, what the properties ask for; all where there are none.
+    pub fn pick(&self, value: &Value) -> Value {
+        match value {
+            Value::Object(map) if !self.properties.is_empty() => {
+                let wanted = |name: &str| self.properties.iter().any(|(property, _)| property == name);
+                let kept = map.iter().filter(|(name, _)| wanted(name));
+                Value::Object(kept.map(|(name, value)| (name.clone(), value.clone())).collect())
+            }
+            other => other.clone(),
+        }
+    }
+
     /// A text as the type that the property `name` asks for: what a command line gives is text.
     pub fn typed(&self, name: &str, text: &str) -> Value {
         let as_text = Value::String(text.to_owned());

@@ -7,21 +7,23 @@ use aios_agents::connector::{Connector as Written, Kind};
 use aios_agents::event::{Came, Content, EffectKey, WorkEvent};
 use aios_agents::expression::render;
 use aios_agents::failure::{Class, Failure};
-use aios_agents::kernel::{Action, Begun, Connector, CreateError, Input, Kernel, Setting};
+use aios_agents::kernel::{Action, Begun, Connector, CreateError, Input, Kernel, Saw, Schedule, Setting};
 use aios_agents::node::Front;
 use aios_agents::policy::{Policies, Policy};
-use aios_agents::workflow::{Known, Workflow};
+use aios_agents::workflow::{Known, Trigger, Workflow};
 use aios_core::event::Event;
 use aios_core::frontier::View;
 use aios_core::id::{ContentHash, DeviceId};
 use aios_core::item::Item;
-use aios_core::member::APPROVE;
+use aios_core::member::{APPROVE, COORDINATE};
 use aios_sync::work::{Carried, Work};
 use aios_vault::author::Draft;
 use aios_vault::chance::{now_ms, random};
+use aios_vault::entity;
 use aios_vault::ledger::{self, Ledger};
 use aios_vault::work::Happened;
 use aios_vault::{Error, Vault};
+use jiff::tz::TimeZone;
 use serde_json::{Value, json};
 
 use crate::command::written::stem;
@@ -55,13 +57,18 @@ struct Standing {
     rules: BTreeMap<String, ContentHash>,
     operators: BTreeSet<DeviceId>,
     names: BTreeMap<String, DeviceId>,
+    coordinator: Option<DeviceId>,
 }
 
 impl Standing {
     fn of(vault: &Vault) -> Result<Standing, Error> {
         let members = || vault.members().present();
         let may = members().filter(|(_, member)| member.roles.iter().any(|role| role == APPROVE));
+        // Of several the one that was added first.
+        let coordinates = members().filter(|(_, member)| member.roles.iter().any(|role| role == COORDINATE));
+        let first = coordinates.min_by_key(|(device, member)| (member.time, **device));
         Ok(Standing {
+            coordinator: first.map(|(device, _)| *device),
             device: vault.device(),
             rules: vault.rules_in_force()?,
             operators: may.filter_map(|(_, member)| member.operator).collect(),
@@ -164,6 +171,7 @@ impl Desk {
                 self.wake = Some(at);
             }
         }
+        self.kernel.forget();
     }
 
     /// Makes a task.
@@ -216,9 +224,35 @@ impl Desk {
     /// What the vault answers.
     pub fn carry_on(&mut self, vault: &mut Vault) -> Result<(), Error> {
         self.go_on(vault)?;
+        self.look_at_entities(vault)?;
         self.wake = None;
         let actions = self.kernel.handle(Input::Tick { now: now_ms() });
         self.drive(vault, actions)
+    }
+
+    /// Starts what entities start that were made or changed since this was last looked for.
+    fn look_at_entities(&mut self, vault: &mut Vault) -> Result<(), Error> {
+        let looked = vault.looked()?;
+        let view = vault.view().clone();
+        if looked == view {
+            return Ok(());
+        }
+        let saw = match self.kernel.watches() {
+            Some(since) => vault.saw(&looked, since)?,
+            None => Vec::new(),
+        };
+        for entity::Saw { record, at, doc, path, made, text } in saw {
+            let Ok(front) = Front::read(&text) else { continue };
+            let fields = front.root.to_value();
+            let saw = Saw { doc: doc.hex(), record: record.hex(), at, path, made, fields };
+            let created = self.kernel.saw(&saw);
+            if !created.is_empty() {
+                let message = format!("task.created: {}", saw.path);
+                self.record(vault, Draft { actor: "aios".into(), message, ..Draft::default() }, &created)?;
+            }
+        }
+        // Only now: who is killed before looks again, and finds the tasks that are there.
+        vault.set_looked(&view)
     }
 
     /// Nothing is done in the name of a device whose folder was left behind.
@@ -319,10 +353,30 @@ fn setting(
     standing: &Standing,
     warnings: &mut Vec<String>,
 ) -> Result<Setting, Error> {
-    let mut setting = Setting { operators: standing.operators.clone(), ..Setting::default() };
+    let mut setting = Setting {
+        operators: standing.operators.clone(),
+        coordinator: standing.coordinator,
+        ..Setting::default()
+    };
     for file in vault.in_force("workflows")? {
         match Workflow::read(&file.text, &Known::default()) {
             Ok(workflow) => {
+                for trigger in &workflow.triggers {
+                    let Trigger::Cron { cron, zone } = trigger else { continue };
+                    let found = if zone == "UTC" { Ok(TimeZone::UTC) } else { jiff::tz::db().get(zone) };
+                    match found {
+                        Ok(zone) => setting.schedules.push(Schedule {
+                            workflow: stem(&file.path),
+                            cron: cron.clone(),
+                            zone,
+                            since: file.since,
+                        }),
+                        Err(_) => {
+                            warnings.push(format!("{}: this system knows no time zone `{zone}`", file.path));
+                        }
+                    }
+                }
+                setting.since.insert(stem(&file.path), file.since);
                 setting.current.insert(stem(&file.path), file.version);
                 setting.versions.insert(file.version, workflow);
             }

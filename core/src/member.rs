@@ -9,6 +9,8 @@ use crate::id::DeviceId;
 pub const ADMINISTER: &str = "administer";
 /// The role whose holder's operator key may consent.
 pub const APPROVE: &str = "approve";
+/// The role whose holder does what no other device has to.
+pub const COORDINATE: &str = "coordinate";
 /// The role whose holder may change documents.
 pub const WRITE: &str = "write";
 

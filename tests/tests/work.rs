@@ -6,7 +6,7 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
-use aios_tests::device::eventually;
+use aios_tests::device::{Device, eventually, pair};
 use aios_tests::{binary, reader};
 use serde_json::Value;
 
@@ -384,4 +384,58 @@ fn a_daemon_that_is_killed_anywhere_sends_once() {
     assert!(killed > 3, "only {killed} daemons were killed");
     assert!(office.aios(&["verify", "--deep"], "").status.success());
     reader::check(Path::new(&office.root()));
+}
+
+const CHASE: &str = "---
+type: workflow
+on:
+  - {entity: created, type: invoice, where: entity.amount > 10}
+  - {entity: changed, type: invoice, where: entity.state == 'late'}
+input: {type: object, required: [client], properties: {client: {type: string}, amount: {type: number}}}
+steps:
+  send: {effect: mail.send, target: '{{ input.client }}@example.org', args: {text: '{{ input.amount }}'}}
+---
+";
+
+/// Wherever an invoice is written, the device that coordinates works on what it starts, and no other does.
+#[test]
+fn what_an_entity_starts_is_done_by_one_device() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let files: [(&str, &[u8]); 2] =
+        [("workflows/chase.md", CHASE.as_bytes()), ("policies/all.md", ALLOW.as_bytes())];
+    let laptop = Device::first(dir.path(), &files);
+    let phone = Device::new(dir.path(), "phone");
+    pair(&laptop, &phone, "phone", "phone");
+    let daemons = [laptop.up(), phone.up()];
+    let invoice = |amount: u32, state: &str| {
+        format!("---\ntype: invoice\nclient: ann\namount: {amount}\nstate: {state}\n---\n")
+    };
+    phone.write(&[("invoices/small.md", invoice(5, "open").as_bytes())]);
+    phone.write(&[("invoices/large.md", invoice(50, "open").as_bytes())]);
+    let mails = |device: &str| {
+        let entries = std::fs::read_dir(dir.path().join(format!("{device}.outbox"))).into_iter().flatten();
+        entries
+            .filter(|it| it.as_ref().is_ok_and(|it| it.path().extension().is_some_and(|it| it == "eml")))
+            .count()
+    };
+    eventually("the mail for the new one is sent", || mails("laptop") == 1);
+    eventually("the file is there", || laptop.read("invoices/large.md") == invoice(50, "open"));
+    laptop.write(&[("invoices/large.md", invoice(50, "late").as_bytes())]);
+    eventually("the mail for the change is sent", || mails("laptop") == 2);
+    let ended = |device: &Device| {
+        let tasks = device.json(&["tasks"]);
+        let tasks = tasks.as_array().expect("a list");
+        tasks.iter().filter(|it| it["state"] == "done" && it["device"] == "laptop").count() == 2
+            && tasks.len() == 2
+    };
+    eventually("both know of both", || ended(&laptop) && ended(&phone));
+    for daemon in daemons {
+        assert_eq!(daemon.terminate(), 0);
+    }
+    // Whoever looks at it again starts nothing anew: not a new process, not one whose database was made anew.
+    assert!(laptop.run(&["rebuild", "-q"]).status.success());
+    assert_eq!(laptop.run(&["run"]).status.code(), Some(0));
+    assert_eq!(phone.run(&["run"]).status.code(), Some(0));
+    assert_eq!((mails("laptop"), mails("phone")), (2, 0));
+    assert!(ended(&laptop));
 }

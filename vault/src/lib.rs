@@ -11,6 +11,7 @@ pub mod conflict;
 pub mod create;
 pub mod disk;
 pub mod doctor;
+pub mod entity;
 pub mod error;
 pub mod export;
 pub mod fetched;

@@ -133,7 +133,7 @@ impl Vault {
     }
 
     /// The bytes of a document in a view, `None` where it has no content there.
-    fn bytes_in(
+    pub(crate) fn bytes_in(
         &mut self,
         doc: &DocId,
         touches: &[Touch],

@@ -24,6 +24,8 @@ pub struct InForce {
     pub version: ContentHash,
     /// What is in it.
     pub text: String,
+    /// When it was accepted, ms since the Unix epoch.
+    pub since: u64,
 }
 
 /// The events of one record and its place in the total order.
@@ -105,7 +107,11 @@ impl Vault {
             if let (Some(version), true) = (accepted, path.starts_with(&format!("{folder}/")))
                 && let Some(text) = self.text_at_version(&path, &version)?
             {
-                out.push(InForce { path, version, text });
+                let since: i64 = self
+                    .db
+                    .prepare_cached("SELECT ms FROM accepted WHERE path = ?")?
+                    .query_row([&path], |row| row.get(0))?;
+                out.push(InForce { path, version, text, since: since as u64 });
             }
         }
         Ok(out)

@@ -52,6 +52,8 @@ impl Kernel {
             version: *version,
             input,
             parent: None,
+            on: None,
+            trigger: None,
         })
     }
 }

@@ -284,6 +284,8 @@ impl Walker<'_> {
             version: *version,
             input,
             parent: Some((self.id.to_owned(), path.to_owned())),
+            on: None,
+            trigger: None,
         })
     }
 }

@@ -6,6 +6,7 @@
 
 mod create;
 mod effect;
+mod fire;
 mod leaf;
 mod need;
 mod walk;
@@ -17,7 +18,7 @@ use aios_core::event::Event;
 use aios_core::id::{ContentHash, DeviceId, VaultId};
 use serde_json::Value;
 
-use crate::event::{Came, Content, EffectKey, WorkEvent};
+use crate::event::{Came, Content, EffectKey, Fired, WorkEvent, cron_task};
 use crate::failure::Failure;
 use crate::policy::Policies;
 use crate::span::Millis;
@@ -25,6 +26,7 @@ use crate::table::{Order, Tables};
 use crate::workflow::Workflow;
 
 pub use create::CreateError;
+pub use fire::{Saw, Schedule};
 pub use need::Need;
 
 /// What happens to the kernel.
@@ -126,6 +128,12 @@ pub struct Setting {
     pub policies: Policies,
     /// The connectors, by capability.
     pub connectors: BTreeMap<String, Connector>,
+    /// When the versions in force were accepted, by name: entities that are older start nothing.
+    pub since: BTreeMap<String, Millis>,
+    /// When workflows in force start by themselves.
+    pub schedules: Vec<Schedule>,
+    /// The device that does what has no home.
+    pub coordinator: Option<DeviceId>,
     /// The operator keys that may approve (I11).
     pub operators: BTreeSet<DeviceId>,
 }
@@ -168,6 +176,8 @@ pub struct Kernel {
     dirty: BTreeSet<String>,
     /// When to look at which task again.
     due: BTreeSet<(Millis, String)>,
+    /// When a schedule is due; at once where that is not known yet, absent for never.
+    alarm: Option<Millis>,
     /// The tasks that wait for events from outside, by type.
     listening: BTreeMap<String, BTreeSet<String>>,
     /// What is to be recorded and has not come back.
@@ -196,6 +206,7 @@ impl Kernel {
             chance: seed,
             dirty: BTreeSet::new(),
             due: BTreeSet::new(),
+            alarm: Some(0),
             listening: BTreeMap::new(),
             pending: Vec::new(),
             fresh: BTreeSet::new(),
@@ -298,9 +309,17 @@ impl Kernel {
                         && !work
                             .signer(&self.vault)
                             .is_some_and(|by| self.setting.operators.contains(by)) => {}
-                // Nor does anybody propose in the name of another's task: what is decided of it would be that one's decision.
-                (Ok(WorkEvent::EffectProposed { task, run, .. }), _)
-                    if self.run_of(&task, stamp.2).as_ref() != Some(&run) => {}
+                // Everybody proposes in his own run, under the key that follows from the work.
+                (Ok(WorkEvent::EffectProposed { key, task, run, step, generation, .. }), _)
+                    if run != run_id(&self.vault, &task, &stamp.2)
+                        || key != EffectKey::of(&self.vault, &task, &step, generation) => {}
+                // A schedule starts what its id says, at a time that has come, else it would be silent from then on.
+                (
+                    Ok(WorkEvent::TaskCreated {
+                        task, workflow, trigger: Some(Fired::Cron { at, .. }), ..
+                    }),
+                    _,
+                ) if at > order.time() || task != cron_task(&self.vault, &workflow, at) => {}
                 (Ok(work), _) => {
                     self.tables.insert(order, work.clone());
                     self.catch_up(&work);
@@ -316,12 +335,6 @@ impl Kernel {
             }
         }
         out
-    }
-
-    /// The run of a task by `device`, if that is the one that made the task.
-    fn run_of(&self, task: &str, device: DeviceId) -> Option<String> {
-        let made = self.tables.task(task)?.device;
-        (made == Some(device)).then(|| run_id(&self.vault, task, &device))
     }
 
     fn touch(&mut self, event: &WorkEvent) {
@@ -379,6 +392,9 @@ impl Kernel {
             self.due.remove(&(at, task.clone()));
             self.dirty.insert(task);
         }
+        if self.alarm.is_some_and(|at| at <= self.now) {
+            self.fire(out);
+        }
         for task in std::mem::take(&mut self.dirty) {
             // What is on its way to the log decides; then it is looked at again.
             match self.pending.iter().any(|(other, _)| *other == task) {
@@ -388,9 +404,16 @@ impl Kernel {
                 false => self.carry_on(&task, out),
             }
         }
-        if let Some((at, _)) = self.due.first() {
-            out.push(Action::Wake(*at));
+        if let Some(at) = self.due.first().map(|(at, _)| *at).into_iter().chain(self.alarm).min() {
+            out.push(Action::Wake(at));
         }
+    }
+
+    /// What was to be done was not: it is looked at again.
+    pub fn forget(&mut self) {
+        self.dirty.extend(self.pending.drain(..).map(|(task, _)| task));
+        self.flying.clear();
+        self.alarm = Some(0);
     }
 
     /// A random number (splitmix64).

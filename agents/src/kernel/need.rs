@@ -80,6 +80,13 @@ pub enum Need {
         /// The answers there are; none: any text.
         choices: Vec<String>,
     },
+    /// A workflow cannot start by itself.
+    Unfit {
+        /// The workflow.
+        workflow: String,
+        /// Why.
+        what: String,
+    },
     /// Work waits for something that this device does not have.
     Missing {
         /// The task.
@@ -97,7 +104,7 @@ impl Need {
             Need::Dead { .. } => 1,
             Need::Approval { .. } => 2,
             Need::Question { .. } => 3,
-            Need::Missing { .. } => 4,
+            Need::Unfit { .. } | Need::Missing { .. } => 4,
         }
     }
 }

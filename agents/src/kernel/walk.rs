@@ -3,11 +3,11 @@
 use serde_json::{Map, Value, json};
 
 use super::{Action, Flight, Kernel, Need, Work, run_id};
-use crate::event::{Outcome, WorkEvent};
+use crate::event::{Fired, Outcome, WorkEvent};
 use crate::failure::{Class, Failure};
 use crate::span::Millis;
 use crate::table::{Order, Run, Status, Stuck, Task};
-use crate::workflow::{Act, Deed, Step, Steps, Target};
+use crate::workflow::{Act, Deed, Step, Steps, Target, Workflow};
 
 /// How often a run may come to one step.
 const MAX_VISITS: u32 = 1000;
@@ -93,7 +93,7 @@ impl Kernel {
             undo: Vec::new(),
         };
         match definition {
-            Some(definition) => walker.run_along(&definition.steps),
+            Some(definition) => walker.run_along(definition),
             None => {
                 let what = format!(
                     "the version of workflow `{}` that it began with is not here",
@@ -180,15 +180,34 @@ impl Kernel {
     }
 }
 
+/// What steps know of what started their task.
+fn trigger(fired: Option<&Fired>) -> Value {
+    let time = |at: Millis| {
+        let at = i64::try_from(at).ok().and_then(|at| jiff::Timestamp::from_millisecond(at).ok());
+        at.map_or(Value::Null, |at| at.to_string().into())
+    };
+    match fired {
+        None => Value::Null,
+        Some(Fired::Cron { at, late }) => json!({"by": "cron", "at": time(*at), "late": late}),
+        Some(Fired::Entity { path, made }) => json!({"by": "entity", "path": path, "made": made}),
+    }
+}
+
 impl<'k> Walker<'k> {
-    fn run_along(&mut self, steps: &'k Steps) {
+    fn run_along(&mut self, workflow: &'k Workflow) {
+        // What started it by itself gave what there was.
+        if let Some(misfit) = workflow.input.misfits("input", &self.task.input).first() {
+            let stuck =
+                Stuck { step: "input".into(), failure: Failure::new(Class::Permanent, misfit.to_string()) };
+            return if self.closing { self.take_back(&stuck) } else { self.stuck(stuck) };
+        }
         let mut scope = Map::new();
         scope.insert("input".into(), self.task.input.clone());
         scope.insert("task".into(), self.id.into());
         scope.insert("steps".into(), json!({}));
         scope.insert("error".into(), Value::Null);
-        scope.insert("trigger".into(), Value::Null);
-        match self.steps(steps, "", &scope) {
+        scope.insert("trigger".into(), trigger(self.task.trigger.as_ref()));
+        match self.steps(&workflow.steps, "", &scope) {
             Walked::Busy => {}
             Walked::Done(result) => self.end(Outcome::Done, result),
             Walked::Failed(stuck) if self.undo.is_empty() && !self.closing => self.stuck(stuck),

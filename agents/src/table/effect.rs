@@ -1,5 +1,7 @@
 //! Effects with what was decided, consented to, and came of them.
 
+use std::collections::BTreeMap;
+
 use aios_core::id::DeviceId;
 use serde_json::Value;
 
@@ -51,6 +53,8 @@ pub struct Intent {
 /// An effect.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Effect {
+    /// The devices that work on tasks, where something was proposed for them: nobody else proposes (I11).
+    pub owners: BTreeMap<String, DeviceId>,
     /// What was proposed.
     pub proposed: Option<Proposed>,
     /// What a policy decided.
@@ -140,7 +144,9 @@ impl Effect {
 impl Fold for Effect {
     fn apply(&mut self, order: &Order, event: &WorkEvent) {
         match event {
-            WorkEvent::EffectProposed { task, run, step, content, .. } => {
+            WorkEvent::EffectProposed { task, run, step, content, .. }
+                if self.owners.get(task) == Some(&order.0.2) =>
+            {
                 self.proposed.get_or_insert_with(|| Proposed {
                     task: task.clone(),
                     run: run.clone(),

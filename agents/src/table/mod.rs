@@ -6,12 +6,13 @@ mod budget;
 mod effect;
 mod task;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use aios_core::clock::Stamp;
+use aios_core::id::DeviceId;
 use serde_json::Value;
 
-use crate::event::{Aggregate, EffectKey, WorkEvent};
+use crate::event::{Aggregate, EffectKey, Fired, WorkEvent};
 use crate::span::Millis;
 
 pub use budget::Budget;
@@ -39,10 +40,23 @@ pub trait Fold: Default {
 #[derive(Debug, Clone, Default, PartialEq)]
 struct Folded<T> {
     events: BTreeMap<Order, WorkEvent>,
+    /// What the fold begins with.
+    blank: T,
     table: T,
 }
 
-impl<T: Fold> Folded<T> {
+impl<T: Fold + Clone> Folded<T> {
+    /// Folds anew, beginning with something else.
+    fn begin_with(&mut self, change: impl FnOnce(&mut T)) {
+        change(&mut self.blank);
+        self.fold();
+    }
+
+    fn fold(&mut self) {
+        self.table = self.blank.clone();
+        self.events.iter().for_each(|(order, event)| self.table.apply(order, event));
+    }
+
     fn insert(&mut self, order: Order, event: WorkEvent) {
         if self.events.contains_key(&order) {
             return;
@@ -53,8 +67,7 @@ impl<T: Fold> Folded<T> {
             self.events.insert(order, event);
         } else {
             self.events.insert(order, event);
-            self.table = T::default();
-            self.events.iter().for_each(|(order, event)| self.table.apply(order, event));
+            self.fold();
         }
     }
 }
@@ -65,6 +78,10 @@ pub struct Tables {
     tasks: BTreeMap<String, Folded<Task>>,
     effects: BTreeMap<EffectKey, Folded<Effect>>,
     budgets: BTreeMap<String, Folded<Budget>>,
+    /// The effects that were proposed for a task.
+    proposals: BTreeMap<String, BTreeSet<EffectKey>>,
+    /// The last instant for which a schedule started each workflow.
+    fired: BTreeMap<String, Millis>,
     /// Events from outside, by type.
     outside: BTreeMap<String, BTreeMap<Order, Value>>,
 }
@@ -73,10 +90,53 @@ impl Tables {
     /// Takes in an event of work.
     pub fn insert(&mut self, order: Order, event: WorkEvent) {
         match event.aggregate() {
-            Aggregate::Task(task) => self.tasks.entry(task.to_owned()).or_default().insert(order, event),
-            Aggregate::Effect(key) => self.effects.entry(*key).or_default().insert(order, event),
+            Aggregate::Task(task) => {
+                let task = task.to_owned();
+                if let WorkEvent::TaskCreated { workflow, trigger: Some(Fired::Cron { at, .. }), .. } = &event
+                {
+                    let last = self.fired.entry(workflow.clone()).or_default();
+                    *last = (*last).max(*at);
+                }
+                let before = self.task(&task).and_then(|it| it.device);
+                self.tasks.entry(task.clone()).or_default().insert(order, event);
+                let device = self.task(&task).and_then(|it| it.device);
+                if before != device {
+                    self.own(&task, device);
+                }
+            }
+            Aggregate::Effect(key) => {
+                let key = *key;
+                let task = match &event {
+                    WorkEvent::EffectProposed { task, .. } => Some(task.clone()),
+                    _ => None,
+                };
+                self.effects.entry(key).or_default().insert(order, event);
+                if let Some(task) = task
+                    && self.proposals.entry(task.clone()).or_default().insert(key)
+                {
+                    let device = self.task(&task).and_then(|it| it.device);
+                    self.own(&task, device);
+                }
+            }
             Aggregate::Budget(name) => self.budgets.entry(name.to_owned()).or_default().insert(order, event),
         }
+    }
+
+    /// Has what was proposed for a task count only where the device that works on it did: a record that comes late may say that this is
+    /// another than it seemed.
+    fn own(&mut self, task: &str, device: Option<DeviceId>) {
+        let Some(device) = device else { return };
+        for key in self.proposals.get(task).into_iter().flatten() {
+            let Some(effect) = self.effects.get_mut(key) else { continue };
+            if effect.blank.owners.get(task) != Some(&device) {
+                effect.begin_with(|blank| _ = blank.owners.insert(task.to_owned(), device));
+            }
+        }
+    }
+
+    /// The last instant for which a schedule started a workflow.
+    pub fn fired(&self, workflow: &str) -> Option<Millis> {
+        self.fired.get(workflow).copied()
     }
 
     /// Takes in an event from outside, such as `mail.received`.

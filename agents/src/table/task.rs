@@ -6,7 +6,7 @@ use aios_core::id::{ContentHash, DeviceId};
 use serde_json::Value;
 
 use super::{Fold, Order};
-use crate::event::{Outcome, WorkEvent};
+use crate::event::{Fired, Outcome, WorkEvent};
 use crate::failure::Failure;
 use crate::span::Millis;
 
@@ -21,7 +21,9 @@ pub struct Task {
     pub input: Value,
     /// The task and step that it is part of.
     pub parent: Option<(String, String)>,
-    /// The device that made it.
+    /// What started it.
+    pub trigger: Option<Fired>,
+    /// The device that works on it.
     pub device: Option<DeviceId>,
     /// Why the operator ended it.
     pub cancelled: Option<String>,
@@ -142,12 +144,15 @@ impl Task {
 impl Fold for Task {
     fn apply(&mut self, order: &Order, event: &WorkEvent) {
         match event {
-            WorkEvent::TaskCreated { workflow, version, input, parent, .. } if self.workflow.is_none() => {
+            WorkEvent::TaskCreated { workflow, version, input, parent, on, trigger, .. }
+                if self.workflow.is_none() =>
+            {
                 self.workflow = Some(workflow.clone());
                 self.version = Some(*version);
                 self.input = input.clone();
                 self.parent = parent.clone();
-                self.device = Some(order.0.2);
+                self.trigger = trigger.clone();
+                self.device = Some(on.unwrap_or(order.0.2));
             }
             WorkEvent::TaskCancelled { note, .. } => {
                 self.cancelled.get_or_insert_with(|| note.clone());

@@ -52,6 +52,8 @@ fn events() -> impl Strategy<Value = WorkEvent> {
             version: ContentHash([0; 32]),
             input: json!(n),
             parent: None,
+            on: None,
+            trigger: None,
         }),
         (task(), run()).prop_map(|(task, run)| WorkEvent::RunStarted { task, run }),
         (task(), run(), step(), 1u32..4).prop_map(|(task, run, step, attempt)| WorkEvent::StepStarted {
@@ -185,6 +187,18 @@ fn a_denial_beats_an_approval_until_the_act() {
     let base = |tables: &mut Tables| {
         tables.insert(
             order(1, 1),
+            WorkEvent::TaskCreated {
+                task: "t".into(),
+                workflow: "w".into(),
+                version: ContentHash([0; 32]),
+                input: json!({}),
+                parent: None,
+                on: None,
+                trigger: None,
+            },
+        );
+        tables.insert(
+            Order(order(1, 1).0, 1),
             WorkEvent::EffectProposed {
                 key,
                 task: "t".into(),

@@ -89,6 +89,14 @@ fn lines(ui: &Ui, need: &Need) -> Vec<String> {
                 format!("    {}; aios answer {} ANSWER", place(task, step), one_line(task)),
             ]
         }
+        Need::Unfit { workflow, what } => {
+            vec![format!(
+                "{} workflow {}: {}",
+                ui.paint(Style::Yellow, "unfit"),
+                one_line(workflow),
+                one_line(what)
+            )]
+        }
         Need::Missing { task, what } => {
             vec![format!(
                 "{} task {}: {}",

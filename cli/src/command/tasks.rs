@@ -1,6 +1,7 @@
 //! `aios tasks` and `aios task`
 
-use aios_agents::event::{Outcome, WorkEvent};
+use aios_agents::event::{Fired, Outcome, WorkEvent};
+use aios_agents::span;
 use serde_json::json;
 
 use crate::args::{TaskArgs, TaskCommand, TasksArgs};
@@ -9,6 +10,9 @@ use crate::error::CliError;
 use crate::exit::Exit;
 use crate::office::Office;
 use crate::ui::{Style, Ui, one_line};
+
+/// From so many ms on a schedule is said to be late.
+const LATE: u64 = 60_000;
 
 /// Lists all tasks.
 pub fn list(_: &TasksArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliError> {
@@ -65,6 +69,21 @@ pub fn stand(office: &Office, task: &str) -> (&'static str, Exit) {
     }
 }
 
+/// What started a task.
+fn why(fired: &Fired) -> String {
+    match fired {
+        Fired::Cron { at, late } => {
+            let late = match *late >= LATE {
+                true => format!(", {} late", span::show(*late / 1000 * 1000)),
+                false => String::new(),
+            };
+            format!("due {}{late}", aios_vault::audit::time(*at))
+        }
+        Fired::Entity { path, made: true } => format!("for the new {}", one_line(path)),
+        Fired::Entity { path, made: false } => format!("for a change of {}", one_line(path)),
+    }
+}
+
 /// Tells where one task stands, or all.
 pub fn tell(ui: &mut Ui, office: &Office, only: Option<&str>) -> Result<Exit, CliError> {
     let mut worst = Exit::Done;
@@ -84,8 +103,15 @@ pub fn tell(ui: &mut Ui, office: &Office, only: Option<&str>) -> Result<Exit, Cl
             _ => Style::Yellow,
         };
         let line = format!("task {} {}: {}", one_line(id), one_line(&workflow), ui.paint(style, state));
-        ui.line(line)?;
-        rows.push(json!({"task": id, "workflow": workflow, "state": state}));
+        let members = office.vault().members();
+        let elsewhere = task.device.filter(|device| *device != office.vault().device());
+        let place = elsewhere.map(|device| format!(", on {}", one_line(&members.name(&device))));
+        let why = task.trigger.as_ref().map(|fired| format!(", {}", why(fired)));
+        ui.line(format!("{line}{}{}", place.unwrap_or_default(), why.unwrap_or_default()))?;
+        let device = task.device.map(|device| members.name(&device));
+        rows.push(json!({
+            "task": id, "workflow": workflow, "state": state, "device": device, "trigger": task.trigger
+        }));
     }
     if ui.json() {
         ui.value(&rows)?;

@@ -1,3 +1,4 @@
+mod fire;
 mod sim;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -322,6 +323,8 @@ fn nothing_happens_while_the_log_is_behind_the_ledger() {
             version,
             input: json!({}),
             parent: None,
+            on: None,
+            trigger: None,
         },
         WorkEvent::EffectProposed { key, task: "u".into(), run, step: "send".into(), generation: 0, content },
         WorkEvent::EffectIntended { key, attempt: 1 },
