@@ -184,10 +184,11 @@ impl Desk {
         task: &str,
         workflow: &str,
         input: Value,
+        on: Option<DeviceId>,
     ) -> Result<Result<(), CreateError>, Error> {
         self.go_on(vault)?;
         self.kernel.handle(Input::Tick { now: now_ms() });
-        match self.kernel.create(task, workflow, input) {
+        match self.kernel.create(task, workflow, input, on) {
             Ok(event) => {
                 self.record(
                     vault,

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use aios_agents::event::WorkEvent;
-use aios_agents::kernel::{CreateError, Kernel};
+use aios_agents::kernel::{CreateError, Kernel, Need};
+use aios_core::id::DeviceId;
 use aios_sync::control::{Answer, Client, Request};
 use aios_vault::Vault;
 use aios_vault::chance::now_ms;
@@ -44,6 +45,14 @@ impl Office {
         &self.vault
     }
 
+    /// What needs the operator, most urgent first, on whichever device.
+    pub fn needs(&self) -> Vec<Need> {
+        let mut out: Vec<Need> = self.kernel().inbox().into_iter().cloned().collect();
+        out.extend(self.kernel().needed_elsewhere());
+        out.sort_by_key(Need::rank);
+        out
+    }
+
     /// When work goes on by itself.
     pub fn wake(&self) -> Option<u64> {
         self.desk.wake()
@@ -55,8 +64,14 @@ impl Office {
     }
 
     /// Makes a task and carries on all work.
-    pub fn create(mut self, task: &str, workflow: &str, input: Value) -> Result<Office, CliError> {
-        let made = self.desk.create(&mut self.vault, task, workflow, input)?;
+    pub fn create(
+        mut self,
+        task: &str,
+        workflow: &str,
+        input: Value,
+        on: Option<DeviceId>,
+    ) -> Result<Office, CliError> {
+        let made = self.desk.create(&mut self.vault, task, workflow, input, on)?;
         made.map_err(|why| {
             let hint = match &why {
                 CreateError::NoWorkflow(_) => "`aios accept` puts what is in `workflows` in force",

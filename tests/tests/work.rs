@@ -439,3 +439,33 @@ fn what_an_entity_starts_is_done_by_one_device() {
     assert_eq!((mails("laptop"), mails("phone")), (2, 0));
     assert!(ended(&laptop));
 }
+
+/// What one device is to do another may be asked for: the operator's word counts wherever it is given.
+#[test]
+fn consent_is_given_on_any_device() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let files: [(&str, &[u8]); 2] =
+        [("workflows/greet.md", GREET.as_bytes()), ("agents/writer.md", WRITER.as_bytes())];
+    let laptop = Device::first(dir.path(), &files);
+    let phone = Device::new(dir.path(), "phone");
+    pair(&laptop, &phone, "phone", "phone");
+    let daemons = [laptop.up(), phone.up()];
+    phone.fails(&["run", "greet", "--input", "client=ann", "--on", "nobody"], 2);
+    phone.fails(&["run", "greet", "--task", "one", "--input", "client=ann", "--on", "laptop"], 3);
+    let asked = || {
+        let needs = phone.json(&["inbox"]);
+        needs.as_array().expect("a list").first().map(|need| need["key"].as_str().expect("a key").to_owned())
+    };
+    eventually("the laptop asks, and the phone hears of it", || asked().is_some());
+    phone.fails(&["approve", &asked().expect("it asks")], 3);
+    let done = |device: &Device| device.json(&["tasks"])[0]["state"] == "done";
+    eventually("the laptop has sent it, and both know", || done(&laptop) && done(&phone));
+    let sent = |device: &str| {
+        std::fs::read_dir(dir.path().join(format!("{device}.outbox"))).map_or(0, Iterator::count)
+    };
+    assert_eq!((sent("laptop"), sent("phone")), (1, 0));
+    assert_eq!(phone.json(&["inbox"]), Value::Array(Vec::new()));
+    for daemon in daemons {
+        assert_eq!(daemon.terminate(), 0);
+    }
+}

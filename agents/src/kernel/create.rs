@@ -2,6 +2,8 @@
 
 use serde_json::Value;
 
+use aios_core::id::DeviceId;
+
 use super::Kernel;
 use crate::event::WorkEvent;
 use crate::schema::Misfit;
@@ -30,11 +32,18 @@ impl Kernel {
         }
     }
 
-    /// The event that makes a task: a workflow in force, and what it is given. It counts once it is recorded.
+    /// The event that makes a task: a workflow in force, what it is given, and the device that works on it, if that is not this one. It
+    /// counts once it is recorded.
     ///
     /// # Errors
     /// Why there can be no such task.
-    pub fn create(&self, task: &str, workflow: &str, input: Value) -> Result<WorkEvent, CreateError> {
+    pub fn create(
+        &self,
+        task: &str,
+        workflow: &str,
+        input: Value,
+        on: Option<DeviceId>,
+    ) -> Result<WorkEvent, CreateError> {
         let version = self.setting.current.get(workflow);
         let found = version.and_then(|version| Some((version, self.setting.versions.get(version)?)));
         let Some((version, definition)) = found else { return Err(CreateError::NoWorkflow(workflow.into())) };
@@ -52,7 +61,7 @@ impl Kernel {
             version: *version,
             input,
             parent: None,
-            on: None,
+            on,
             trigger: None,
         })
     }

@@ -168,6 +168,7 @@ impl Walker<'_> {
             Stand::Unknown(attempt) => self.needs.push(Need::Unknown {
                 key,
                 attempt,
+                device: self.kernel.device,
                 check: self
                     .kernel
                     .setting
@@ -245,6 +246,7 @@ impl Walker<'_> {
         }
         self.needs.push(Need::Approval {
             key,
+            device: self.kernel.device,
             digest: proposed.content.digest(&key),
             task: self.id.to_owned(),
             step: path.to_owned(),

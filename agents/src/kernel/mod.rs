@@ -22,7 +22,7 @@ use crate::event::{Came, Content, EffectKey, Fired, WorkEvent, cron_task};
 use crate::failure::Failure;
 use crate::policy::Policies;
 use crate::span::Millis;
-use crate::table::{Order, Tables};
+use crate::table::{Order, Stand, Tables};
 use crate::workflow::Workflow;
 
 pub use create::CreateError;
@@ -260,6 +260,35 @@ impl Kernel {
     pub fn inbox(&self) -> Vec<&Need> {
         let mut out: Vec<&Need> = self.lost.values().chain(self.needs.values().flatten()).collect();
         out.sort_by_key(|need| need.rank());
+        out
+    }
+
+    /// What effects of other devices need the operator for, whose word counts wherever it is given.
+    pub fn needed_elsewhere(&self) -> Vec<Need> {
+        let mut out = Vec::new();
+        for (key, effect) in self.tables.effects() {
+            let Some(proposed) = effect.proposed.as_ref().filter(|it| it.device != self.device) else {
+                continue;
+            };
+            let task = self.tables.task(&proposed.task);
+            if task.is_none_or(|task| task.ended.is_some() || task.cancelled.is_some()) {
+                continue;
+            }
+            let (device, content) = (proposed.device, proposed.content.clone());
+            let (task, step) = (proposed.task.clone(), proposed.step.clone());
+            match effect.stand() {
+                Stand::Waiting => {
+                    let digest = content.digest(key);
+                    let why = effect.decided.as_ref().map(|decided| decided.why.clone()).unwrap_or_default();
+                    out.push(Need::Approval { key: *key, device, digest, task, step, content, why });
+                }
+                Stand::Unknown(attempt) => {
+                    let check = String::new();
+                    out.push(Need::Unknown { key: *key, attempt, device, check, task, step, content });
+                }
+                _ => {}
+            }
+        }
         out
     }
 

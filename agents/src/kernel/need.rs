@@ -1,6 +1,6 @@
 //! What the operator has to do.
 
-use aios_core::id::ContentHash;
+use aios_core::id::{ContentHash, DeviceId};
 use serde::Serialize;
 
 use crate::event::{Content, EffectKey};
@@ -28,7 +28,9 @@ pub enum Need {
         key: EffectKey,
         /// The attempt.
         attempt: u32,
-        /// Where to look.
+        /// The device that was at it.
+        device: DeviceId,
+        /// Where to look there.
         check: String,
         /// The task.
         task: String,
@@ -58,6 +60,8 @@ pub enum Need {
     Approval {
         /// The effect.
         key: EffectKey,
+        /// The device that does it.
+        device: DeviceId,
         /// What consent is bound to.
         digest: ContentHash,
         /// The task.

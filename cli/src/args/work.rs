@@ -79,6 +79,9 @@ pub struct RunArgs {
     /// What it is given; may be given more than once
     #[arg(long = "input", value_name = "KEY=VALUE", requires = "workflow")]
     pub inputs: Vec<String>,
+    /// The device that works on it [default: this one]
+    #[arg(long, value_name = "DEVICE", requires = "workflow")]
+    pub on: Option<String>,
     /// The task's id, so that starting it twice makes one task [default: a new one]
     #[arg(long, value_name = "ID", requires = "workflow")]
     pub task: Option<String>,

@@ -38,19 +38,17 @@ pub fn deny(args: &DenyArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliError
 /// Says what came of an effect of which nobody knew it.
 pub fn settle(args: &SettleArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliError> {
     let office = Office::open(cx, ui)?.carry_on()?;
-    let inbox = office.kernel().inbox();
-    let mut found = inbox.into_iter().filter_map(|need| match need {
+    let mut found = office.needs().into_iter().filter_map(|need| match need {
         Need::Unknown { key, attempt, task, content, .. } if key.0.hex().starts_with(&args.id) => {
             let what = format!("{} to {}", content.capability, content.target);
-            Some((*key, *attempt, Some(task.clone()), what))
+            Some((key, attempt, Some(task), what))
         }
         Need::Lost { key, attempt, what, .. } if key.0.hex().starts_with(&args.id) => {
-            Some((*key, *attempt, None, what.clone()))
+            Some((key, attempt, None, what))
         }
         _ => None,
     });
     let (key, attempt, task, what) = one(&args.id, found.next(), found.next())?;
-    drop(found);
     let Some(operator) = office.vault().operator()? else {
         return Err(no_operator("settle"));
     };
@@ -89,10 +87,9 @@ type Waiting = (aios_agents::event::EffectKey, aios_core::id::ContentHash, Strin
 
 /// The effect that asks for consent and whose id begins like that.
 fn waiting(office: &Office, prefix: &str) -> Result<Waiting, CliError> {
-    let inbox = office.kernel().inbox();
-    let mut found = inbox.into_iter().filter_map(|need| match need {
+    let mut found = office.needs().into_iter().filter_map(|need| match need {
         Need::Approval { key, digest, task, content, .. } if key.0.hex().starts_with(prefix) => {
-            Some((*key, *digest, task.clone(), format!("{} to {}", content.capability, content.target)))
+            Some((key, digest, task, format!("{} to {}", content.capability, content.target)))
         }
         _ => None,
     });

@@ -1,6 +1,7 @@
 //! `aios inbox`
 
 use aios_agents::kernel::Need;
+use aios_core::id::DeviceId;
 
 use crate::args::InboxArgs;
 use crate::context::Context;
@@ -13,7 +14,7 @@ use crate::ui::{Style, Ui, one_line};
 pub fn run(_: &InboxArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliError> {
     let mut office = Office::open(cx, ui)?;
     office.look();
-    let needs: Vec<Need> = office.kernel().inbox().into_iter().cloned().collect();
+    let needs = office.needs();
     if ui.json() {
         ui.value(&needs)?;
         return Ok(Exit::Done);
@@ -22,8 +23,7 @@ pub fn run(_: &InboxArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliError> {
         ui.line("nothing needs you")?;
     }
     for need in &needs {
-        let lines = lines(ui, need);
-        for line in lines {
+        for line in lines(ui, &office, need) {
             ui.line(line)?;
         }
     }
@@ -34,29 +34,37 @@ fn settle(id: &str) -> String {
     format!("    aios settle {id} --done, or aios settle {id} --not-done")
 }
 
-fn lines(ui: &Ui, need: &Need) -> Vec<String> {
+fn lines(ui: &Ui, office: &Office, need: &Need) -> Vec<String> {
+    let elsewhere = |device: &DeviceId| {
+        let name = office.vault().members().name(device);
+        (*device != office.vault().device()).then(|| one_line(&name))
+    };
+    let on = |device: &DeviceId| elsewhere(device).map(|name| format!(", on {name}")).unwrap_or_default();
     let place = |task: &str, step: &str| one_line(&format!("step {step} of task {task}"));
     match need {
-        Need::Approval { key, task, step, content, why, .. } => {
+        Need::Approval { key, device, task, step, content, why, .. } => {
             let id = ui.paint(Style::Yellow, key.0.short(12));
             let amount = content.amount.map(|amount| format!(", {amount}")).unwrap_or_default();
             let mut out = vec![
                 format!("{id} {} to {}{amount}", content.capability, one_line(&content.target)),
-                format!("    {}; {}", place(task, step), one_line(why)),
+                format!("    {}{}; {}", place(task, step), on(device), one_line(why)),
             ];
             out.push(format!("    sends {}", one_line(&content.args.to_string())));
             out.push(format!("    aios approve {0}, or aios deny {0} --note WHY", key.0.short(12)));
             out
         }
-        Need::Unknown { key, task, step, content, check, .. } => vec![
+        Need::Unknown { key, device, task, step, content, check, .. } => vec![
             format!(
                 "{} {} to {} may have happened, or not",
                 ui.paint(Style::Red, key.0.short(12)),
                 content.capability,
                 one_line(&content.target)
             ),
-            format!("    {}; its id is {}", place(task, step), key.0.hex()),
-            format!("    {}", one_line(check)),
+            format!("    {}{}; its id is {}", place(task, step), on(device), key.0.hex()),
+            match elsewhere(device) {
+                Some(name) => format!("    `aios inbox` on {name} says where to look"),
+                None => format!("    {}", one_line(check)),
+            },
             settle(&key.0.short(12)),
         ],
         Need::Lost { key, at, what, .. } => vec![

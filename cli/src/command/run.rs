@@ -33,10 +33,21 @@ pub fn run(args: &RunArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliError> 
             HEXLOWER.encode(&id)
         }
     };
+    let on = match &args.on {
+        None => None,
+        Some(name) => {
+            let mut members = office.vault().members().present();
+            let found = members.find(|(_, member)| member.name == *name).map(|(device, _)| *device);
+            Some(found.ok_or_else(|| CliError::Usage {
+                what: format!("there is no device `{name}`"),
+                hint: Some("`aios devices` lists them".into()),
+            })?)
+        }
+    };
     let known = office.kernel().tables().task(&task).is_some();
     let office = match known && args.task.is_some() {
         true => office.carry_on()?,
-        false => office.create(&task, workflow, Value::Object(input))?,
+        false => office.create(&task, workflow, Value::Object(input), on)?,
     };
     if ui.json() {
         let (state, exit) = stand(&office, &task);

@@ -121,7 +121,7 @@ pub fn tell(ui: &mut Ui, office: &Office, only: Option<&str>) -> Result<Exit, Cl
     }
     // Remarks come after what they are about.
     ui.flush()?;
-    let needs = office.kernel().inbox().len();
+    let needs = office.needs().len();
     if needs > 0 && !ui.json() {
         ui.note(format!("{} in `aios inbox`", crate::report::count(needs, "thing")));
     } else if let (Some(at), Exit::Unconfirmed) = (office.wake(), worst) {

@@ -439,7 +439,7 @@ fn a_cap_holds_for_runs_at_once() {
     let mut sim = Sim::new(World::default(), &[("many", many)], &[allow]);
     sim.consent = false;
     sim.create("many", json!({"to": ["a", "b", "c", "d"]}));
-    let other = sim.kernel.create("u", "many", json!({"to": ["e", "f"]})).unwrap();
+    let other = sim.kernel.create("u", "many", json!({"to": ["e", "f"]}), None).unwrap();
     sim.queue.push_back(Action::Append(vec![other]));
     sim.run();
     assert_eq!(sim.world.done.len(), 2, "{:?}", sim.done());
@@ -532,7 +532,7 @@ fn an_event_from_outside_ends_a_wait() {
 #[test]
 fn what_is_given_must_fit() {
     let sim = Sim::new(World::default(), &[("note", NOTE)], &[]);
-    let wrong = sim.kernel.create("t", "note", json!({"text": 1})).unwrap_err();
+    let wrong = sim.kernel.create("t", "note", json!({"text": 1}), None).unwrap_err();
     assert_eq!(wrong.to_string(), "input.text: must be of type string, and is 1");
-    assert!(matches!(sim.kernel.create("t", "nothing", json!({})), Err(CreateError::NoWorkflow(_))));
+    assert!(matches!(sim.kernel.create("t", "nothing", json!({}), None), Err(CreateError::NoWorkflow(_))));
 }

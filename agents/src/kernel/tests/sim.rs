@@ -111,7 +111,7 @@ impl Sim {
     }
 
     pub fn create(&mut self, workflow: &str, input: Value) {
-        let created = self.kernel.create("t", workflow, input).unwrap();
+        let created = self.kernel.create("t", workflow, input, None).unwrap();
         self.queue.push_back(Action::Append(vec![created]));
     }
 
