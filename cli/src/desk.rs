@@ -7,7 +7,9 @@ use aios_agents::connector::{Connector as Written, Kind};
 use aios_agents::event::{Came, Content, EffectKey, WorkEvent};
 use aios_agents::expression::render;
 use aios_agents::failure::{Class, Failure};
-use aios_agents::kernel::{Action, Begun, Connector, CreateError, Input, Kernel, Saw, Schedule, Setting};
+use aios_agents::kernel::{
+    Action, Begun, Connector, CreateError, Input, Kernel, Need, Saw, Schedule, Setting,
+};
 use aios_agents::node::Front;
 use aios_agents::policy::{Policies, Policy};
 use aios_agents::workflow::{Known, Trigger, Workflow};
@@ -272,17 +274,18 @@ impl Desk {
                     Input::Worked { work, came }
                 }
                 Action::Perform { key, attempt, content } => {
-                    let came = match self.perform(key, attempt, &content) {
-                        Ok(result) => Came::Done { result },
-                        Err(failure) => Came::Failed { failure },
-                    };
+                    let came = self.perform(key, attempt, &content);
                     Input::Performed { key, attempt, came }
                 }
                 Action::Wake(at) => {
                     self.wake = Some(self.wake.map_or(at, |wake| wake.min(at)));
                     continue;
                 }
-                Action::Stop(_) | Action::Show(_) => continue,
+                Action::Show(need) => {
+                    self.warnings.extend(trouble(&need));
+                    continue;
+                }
+                Action::Stop(_) => continue,
             };
             queue.extend(self.kernel.handle(input));
         }
@@ -310,15 +313,16 @@ impl Desk {
     }
 
     /// Changes the world. That it is about to happen stands in the log already; then it stands in the ledger; then it happens (I10).
-    fn perform(&mut self, key: EffectKey, attempt: u32, content: &Content) -> Result<Value, Failure> {
+    fn perform(&mut self, key: EffectKey, attempt: u32, content: &Content) -> Came {
+        let not_begun = |class, what| Came::Failed { failure: Failure::new(class, what) };
         let Some(kind) = self.ways.get(&content.capability) else {
-            let what = format!("no connector here can `{}`", content.capability);
-            return Err(Failure::new(Class::LostContext, what));
+            return not_begun(Class::LostContext, format!("no connector here can `{}`", content.capability));
         };
         let what = format!("{} to {}", content.capability, content.target);
         let begun = ledger::Begun { key: key.0, attempt, at: now_ms(), what };
-        let noted = self.ledger.note(begun);
-        noted.map_err(|e| Failure::new(Class::Transient, format!("nothing was begun: {e}")))?;
+        if let Err(e) = self.ledger.note(begun) {
+            return not_begun(Class::Transient, format!("nothing was begun: {e}"));
+        }
         self.post.send(*kind, key, content)
     }
 }
@@ -341,6 +345,22 @@ impl Work for Clerk {
         self.desk = Some(desk);
         Ok(carried)
     }
+}
+
+/// What a person should hear of without asking: what went wrong, and not what only waits for a decision.
+fn trouble(need: &Need) -> Option<String> {
+    let what = match need {
+        Need::Unknown { content, .. } => {
+            format!("{} to {} may have happened, or not", content.capability, content.target)
+        }
+        Need::Dead { task, step, failure, .. } => {
+            format!("step {step} of task {task} failed for good: {failure}")
+        }
+        Need::Unfit { workflow, what } => format!("workflow {workflow} does not start: {what}"),
+        Need::Missing { task, what } => format!("task {task} waits: {what}"),
+        Need::Lost { .. } | Need::Approval { .. } | Need::Question { .. } => return None,
+    };
+    Some(format!("{what}; see `aios inbox`"))
 }
 
 fn events(work: &[WorkEvent]) -> Result<Vec<Event>, Error> {

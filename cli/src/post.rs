@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use aios_agents::connector::Kind;
-use aios_agents::event::{Content, EffectKey};
+use aios_agents::event::{Came, Content, EffectKey};
 use aios_agents::failure::{Class, Failure};
 use aios_core::id::ContentHash;
 use aios_vault::chance::random;
@@ -42,43 +42,56 @@ impl Post {
     }
 
     /// Sends a mail.
-    ///
-    /// # Errors
-    /// A failure when nothing was sent.
-    pub fn send(&self, kind: Kind, key: EffectKey, content: &Content) -> Result<Value, Failure> {
-        let mail = write(key, content)?;
+    pub fn send(&self, kind: Kind, key: EffectKey, content: &Content) -> Came {
+        let mail = match write(key, content) {
+            Ok(mail) => mail,
+            Err(failure) => return Came::Failed { failure },
+        };
         let id = key.0.hex();
         let done = match kind {
-            Kind::Outbox => self.put(&id, &mail),
+            Kind::Outbox => self.put(&id, &mail).map(|()| true),
             Kind::Maildir => self.deliver(&mail),
         };
-        done.map_err(|e| Failure::new(Class::Transient, format!("the outbox: {e}")))?;
-        Ok(json!({"id": id}))
+        match done {
+            Ok(true) => Came::Done { result: json!({"id": id}) },
+            Ok(false) => Came::Unknown,
+            Err(e) => Came::Failed { failure: Failure::new(Class::Transient, format!("the outbox: {e}")) },
+        }
     }
 
     fn put(&self, id: &str, mail: &str) -> io::Result<()> {
-        std::fs::create_dir_all(&self.folder)?;
+        make(&self.folder)?;
         durable::replace(&self.folder.join(format!("{id}.eml")), mail.as_bytes()).map_err(io::Error::other)
     }
 
-    /// As maildir(5) says: written in `tmp` under a name that nobody else has, and moved to `new` whole.
-    fn deliver(&self, mail: &str) -> io::Result<()> {
+    /// As maildir(5) says: written in `tmp` under a name that nobody else has, and moved to `new` whole. Whether it is sure that it is
+    /// there; an error says that it is not.
+    fn deliver(&self, mail: &str) -> io::Result<bool> {
+        make(&self.folder)?;
         for name in ["tmp", "new", "cur"] {
-            std::fs::create_dir_all(self.folder.join(name))?;
+            make(&self.folder.join(name))?;
         }
         let random = random().map_err(io::Error::other)?;
         let name = format!("{}.aios", HEXLOWER.encode(&random));
-        let (from, to) = (self.folder.join("tmp").join(&name), self.folder.join("new").join(&name));
-        let mut file = durable::write_new(&from, b"").map_err(io::Error::other)?;
+        let (tmp, new) = (self.folder.join("tmp"), self.folder.join("new"));
+        let mut file = durable::write_new(&tmp.join(&name), b"").map_err(io::Error::other)?;
         file.set_permissions(Permissions::from_mode(0o600))?;
         durable::append(&mut file, mail.as_bytes())?;
         durable::sync_file(&file)?;
-        durable::rename(&from, &to).map_err(io::Error::other)?;
-        // From here on it may have been read, whatever else fails.
-        let _ = durable::sync_dir(&self.folder.join("new"));
-        // A test ends the process here: between the act and what is known of it.
-        let _ = fault::point("post.delivered");
-        Ok(())
+        durable::rename(&tmp.join(&name), &new.join(&name)).map_err(io::Error::other)?;
+        // From here on it may have been read, whatever fails; and until it is synced a power cut may take it back.
+        let lasts = durable::sync_dir(&new).and_then(|()| durable::sync_dir(&tmp)).is_ok();
+        // Where a test ends the process between the act and what is known of it.
+        Ok(lasts && fault::point("post.delivered").is_ok())
+    }
+}
+
+/// Makes a folder that lasts.
+fn make(path: &Path) -> io::Result<()> {
+    match std::fs::create_dir(path) {
+        Ok(()) => durable::sync_dir(path.parent().unwrap_or(Path::new("/"))).map_err(io::Error::other),
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
+        Err(e) => Err(e),
     }
 }
 

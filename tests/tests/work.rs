@@ -78,6 +78,10 @@ impl Office {
         if !fault.is_empty() {
             command.env("AIOS_FAULT", fault);
         }
+        if fault.contains("crash") {
+            // As with a power cut, what was not synced is lost.
+            command.env("AIOS_FAULT_JOURNAL", self.dir.path().join("lost"));
+        }
         command
     }
 
@@ -196,6 +200,10 @@ fn what_nobody_knows_the_operator_settles() {
         let key = office.asks(task).expect("it asks");
         assert_eq!(office.aios(&["approve", &key], fault).status.code(), None, "it was killed");
         assert_eq!(office.sent_to(task), usize::from(happened), "{fault}");
+        if happened {
+            assert!(ledgers(&office).contains(&key), "what was begun stands in the ledger");
+        }
+        assert_eq!(office.doubtful("unknown"), Some(key.clone()), "at once");
         // Nobody does it again by himself.
         office.ends(&["run"], 3);
         assert_eq!(office.sent_to(task), usize::from(happened));
@@ -209,6 +217,25 @@ fn what_nobody_knows_the_operator_settles() {
     }
     assert!(office.aios(&["verify", "--deep"], "").status.success());
     reader::check(Path::new(&office.root()));
+}
+
+/// What stands in the ledgers of all devices of this machine.
+fn ledgers(office: &Office) -> String {
+    let devices = std::fs::read_dir(office.dir.path().join("keys/devices")).expect("the devices");
+    let ledgers = devices.map(|it| it.expect("a device").path().join("ledger"));
+    ledgers.filter_map(|path| std::fs::read_to_string(path).ok()).collect()
+}
+
+/// Under other keys it is the same device that did it.
+#[test]
+fn a_device_that_rotates_takes_its_ledger_along() {
+    let office = Office::new(&[("workflows/greet.md", GREET), ("agents/writer.md", WRITER)]);
+    office.ends(&["run", "greet", "--task", "one", "--input", "client=ann"], 3);
+    let key = office.asks("one").expect("it asks");
+    office.ends(&["approve", &key], 0);
+    assert_eq!(ledgers(&office).matches(&key).count(), 1);
+    office.ends(&["devices", "rotate"], 0);
+    assert_eq!(ledgers(&office).matches(&key).count(), 2);
 }
 
 /// A folder that comes back from a backup does not know what was done since; the ledger does.

@@ -147,7 +147,7 @@ impl Walker<'_> {
             Stand::Denied(_) if self.closing => return self.cancelled_effect(path),
             Stand::Denied(note) => self.give_up(path, Failure::new(Class::Denied, note)),
             Stand::Performing(intent) if intent.device == self.kernel.device => {
-                self.perform(key, intent.attempt, &proposed.content);
+                self.perform(key, intent.attempt, path, &proposed.content);
             }
             Stand::Performing(_) => {}
             Stand::Done(result) => self.finish(path, result, None),
@@ -165,21 +165,7 @@ impl Walker<'_> {
                     false => self.fail(step, path, failure),
                 }
             }
-            Stand::Unknown(attempt) => self.needs.push(Need::Unknown {
-                key,
-                attempt,
-                device: self.kernel.device,
-                check: self
-                    .kernel
-                    .setting
-                    .connectors
-                    .get(&proposed.content.capability)
-                    .map(|connector| connector.check.clone())
-                    .unwrap_or_default(),
-                task: self.id.to_owned(),
-                step: path.to_owned(),
-                content: proposed.content.clone(),
-            }),
+            Stand::Unknown(attempt) => self.unknown(key, attempt, path, &proposed.content),
         }
         Walked::Busy
     }
@@ -283,7 +269,7 @@ impl Walker<'_> {
     }
 
     /// Performs what this process had recorded; what an earlier one had is done again only if the other side knows keys.
-    fn perform(&mut self, key: EffectKey, attempt: u32, content: &Content) {
+    fn perform(&mut self, key: EffectKey, attempt: u32, path: &str, content: &Content) {
         let flight = Flight::Effect(key, attempt);
         if self.kernel.flying.contains(&flight) || self.waits() {
             return;
@@ -295,6 +281,20 @@ impl Walker<'_> {
             self.acts.push(Action::Perform { key, attempt, content: content.clone() });
         } else {
             self.events.push(WorkEvent::EffectEnded { key, attempt, came: Came::Unknown });
+            self.unknown(key, attempt, path, content);
         }
+    }
+
+    fn unknown(&mut self, key: EffectKey, attempt: u32, path: &str, content: &Content) {
+        let connector = self.kernel.setting.connectors.get(&content.capability);
+        self.needs.push(Need::Unknown {
+            key,
+            attempt,
+            device: self.kernel.device,
+            check: connector.map(|connector| connector.check.clone()).unwrap_or_default(),
+            task: self.id.to_owned(),
+            step: path.to_owned(),
+            content: content.clone(),
+        });
     }
 }

@@ -88,7 +88,10 @@ impl Kernel {
             let input = workflow.input.complete(json!({}));
             if let Some(misfit) = workflow.input.misfits("input", &input).first() {
                 let what = format!("a schedule gives it nothing, and {misfit}");
-                self.needs.insert(key, vec![Need::Unfit { workflow: name.clone(), what }]);
+                let need = Need::Unfit { workflow: name.clone(), what };
+                if self.needs.insert(key, vec![need.clone()]).is_none() {
+                    out.push(Action::Show(need));
+                }
                 continue;
             }
             self.needs.remove(&key);

@@ -257,6 +257,24 @@ fn entities_start_what_their_filter_says_once() {
 }
 
 #[test]
+fn a_schedule_that_gives_too_little_is_shown_once() {
+    let mut sim = Sim::new(World::default(), &[("chase", CHASE)], &[]);
+    let (cron, zone) = (Cron::parse("0 * * * *").unwrap(), TimeZone::UTC);
+    sim.setting.schedules = vec![Schedule { workflow: "chase".into(), cron, zone, since: START }];
+    sim.setting.coordinator = Some(LAPTOP);
+    sim.restart();
+    for n in 1..4 {
+        sim.now = START + n * HOUR;
+        let now = sim.now;
+        sim.give(Input::Tick { now });
+        drain(&mut sim);
+    }
+    assert_eq!(fired(&sim), []);
+    assert!(matches!(sim.kernel.inbox()[..], [Need::Unfit { .. }]), "{:#?}", sim.kernel.inbox());
+    assert_eq!(sim.shown.len(), 1);
+}
+
+#[test]
 fn what_does_not_fit_is_a_dead_letter() {
     let mut sim = Sim::new(World::default(), &[("chase", CHASE)], &[]);
     sim.setting.coordinator = Some(LAPTOP);
