@@ -26,8 +26,7 @@ const QUIET: Duration = Duration::from_millis(100);
 const PATIENCE: Duration = Duration::from_secs(1);
 /// Git follows when nothing happened for so long, or has for so long.
 const GIT: (Duration, Duration) = (Duration::from_millis(150), Duration::from_secs(1));
-/// Work is looked at so often: the clock it waits for goes on while the machine sleeps, this one does not; and a command that recorded
-/// something may have been killed before it said so.
+/// Work that waits for a time is looked at so often: the clock it waits for goes on while the machine sleeps, this one does not.
 const WORK: Duration = Duration::from_secs(30);
 /// How often members there is no connection with are thought of.
 const CALL: Duration = Duration::from_secs(2);
@@ -287,7 +286,8 @@ impl Upkeep {
     pub fn worked(&mut self, carried: Result<Carried, String>, wait: Option<Duration>, now: Time) {
         match carried {
             Ok(Carried { view, warnings, .. }) => {
-                self.work = now + wait.map_or(WORK, |wait| wait.min(WORK));
+                // A command that recorded something may have been killed before it said so: work is never left for long.
+                self.work = now + wait.map_or(self.profile.scan.1, |wait| wait.min(WORK));
                 self.warn(warnings);
                 if view != self.view {
                     self.view = view;

@@ -23,7 +23,8 @@
 //! `disk.sync_file`, `disk.sync_dir`, `disk.sync_filesystem`, and, to fail only, `disk.list` and `disk.read`.
 //! Of what lies in `.git`: `git.create`, `git.make_folder`, `git.write`, `git.append`, `git.mode`, `git.link`, `git.rename`,
 //! `git.remove`, `git.sync`, `git.sync_folder`. Of the database: `database.begin`, `database.commit`. Of the keys:
-//! `keys.make_folder`, `keys.create`; what is written to them passes those of this layer.
+//! `keys.make_folder`, `keys.create`; what is written to them passes those of this layer. Of the outbox: `post.delivered`, once a mail
+//! is in a maildir and nobody knows that yet.
 
 use super::journal;
 use std::cell::RefCell;

@@ -18,6 +18,7 @@ use crate::vault::Vault;
 
 mod again;
 mod crash;
+mod entity;
 mod members;
 mod newer;
 mod oracle;
