@@ -236,12 +236,12 @@ impl Desk {
     /// Starts what entities start that were made or changed since this was last looked for.
     fn look_at_entities(&mut self, vault: &mut Vault) -> Result<(), Error> {
         let looked = vault.looked()?;
-        let view = vault.view().clone();
+        let view = vault.documented()?;
         if looked == view {
             return Ok(());
         }
         let saw = match self.kernel.watches() {
-            Some(since) => vault.saw(&looked, since)?,
+            Some(since) => vault.saw(&looked, &view, since)?,
             None => Vec::new(),
         };
         for entity::Saw { record, at, doc, path, made, text } in saw {

@@ -53,6 +53,17 @@ impl Vault {
         db::set_meta(&self.db, LOOKED, &db::view_bytes(view))
     }
 
+    /// Brings the documents up to the records that came, and says up to which they are.
+    ///
+    /// # Errors
+    /// What database and log answer.
+    pub fn documented(&mut self) -> Result<View, Error> {
+        if self.shown != self.view {
+            self.transaction(|vault| vault.refresh(&mut |_, _, _| {}))?;
+        }
+        Ok(self.shown.clone())
+    }
+
     /// The number before `seq` from which on all transactions are looked at that were open then: a large one comes in several records.
     fn whole(&self, device: &DeviceId, seq: u64) -> Result<i64, Error> {
         let mut get = self.db.prepare_cached(
@@ -67,22 +78,22 @@ impl Vault {
         Ok(get.query_row(params![device.as_bytes(), seq as i64, ends], |row| row.get(0))?)
     }
 
-    /// The Markdown files that records which count, are not in `looked` and are later than `since` made or changed, and that are
-    /// still there; in the total order.
+    /// The Markdown files that records in `view`, to which the documents are [brought](Vault::documented), made or changed that are not in
+    /// `looked` and are later than `since`, where they are still there; in the total order.
     ///
     /// # Errors
     /// What database and log answer.
-    pub fn saw(&mut self, looked: &View, since: u64) -> Result<Vec<Saw>, Error> {
+    pub fn saw(&mut self, looked: &View, view: &View, since: u64) -> Result<Vec<Saw>, Error> {
         // By record and document: a record that makes a file and edits it made it.
         let mut found = BTreeMap::new();
-        for last in self.view.clone().iter().filter(|last| !looked.has(last)) {
+        for last in view.iter().filter(|last| !looked.has(last)) {
             let mut get = self.db.prepare_cached(
                 "SELECT r.ms, r.count, r.device, r.seq, r.id, i.doc, MIN(i.act) FROM record r JOIN item i ON i.record = r.n
-                 WHERE r.device = ? AND r.seq > ? AND r.held = 0 AND r.ends IS NOT NULL AND r.ms > ? AND i.act IN (0, 1, 2)
+                 WHERE r.device = ? AND r.seq > ? AND r.seq <= ? AND r.held = 0 AND r.ends IS NOT NULL AND r.ms > ? AND i.act IN (0, 1, 2)
                  GROUP BY r.n, i.doc",
             )?;
             let from = self.whole(&last.device, looked.get(&last.device))?;
-            let mut rows = get.query(params![last.device.as_bytes(), from, since as i64])?;
+            let mut rows = get.query(params![last.device.as_bytes(), from, last.seq as i64, since as i64])?;
             while let Some(row) = rows.next()? {
                 let (ms, count): (i64, i64) = (row.get(0)?, row.get(1)?);
                 let (device, seq): (Vec<u8>, i64) = (row.get(2)?, row.get(3)?);
@@ -101,8 +112,7 @@ impl Vault {
                 .optional()?;
             let Some(path) = path.filter(|path| path.ends_with(".md")) else { continue };
             let touches = self.history().touches(&doc)?;
-            let view = self.view.clone();
-            let Some(bytes) = self.bytes_in(&doc, &touches, &view)? else { continue };
+            let Some(bytes) = self.bytes_in(&doc, &touches, view)? else { continue };
             let Ok(text) = String::from_utf8(bytes.to_vec()) else { continue };
             out.push(Saw { record, at: ms as u64, doc, path, made, text });
         }

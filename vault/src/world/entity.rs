@@ -8,8 +8,8 @@ use super::members::{save, write};
 /// Looks at what is new on a replica, as often as is said: paths, and whether they were made.
 fn look(world: &mut World, n: usize) -> Vec<(String, bool)> {
     let vault = &mut world.replicas[n];
-    let (looked, view) = (vault.looked().unwrap(), vault.view().clone());
-    let saw = vault.saw(&looked, 0).unwrap();
+    let (looked, view) = (vault.looked().unwrap(), vault.documented().unwrap());
+    let saw = vault.saw(&looked, &view, 0).unwrap();
     vault.set_looked(&view).unwrap();
     saw.into_iter().map(|it| (it.path, it.made)).collect()
 }
