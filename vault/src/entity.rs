@@ -112,7 +112,12 @@ impl Vault {
                 .optional()?;
             let Some(path) = path.filter(|path| path.ends_with(".md")) else { continue };
             let touches = self.history().touches(&doc)?;
-            let Some(bytes) = self.bytes_in(&doc, &touches, view)? else { continue };
+            let bytes = match self.bytes_in(&doc, &touches, view) {
+                // A file whose bytes travel apart is no text that could say what it is.
+                Err(Error::Apart(_)) | Ok(None) => continue,
+                Ok(Some(bytes)) => bytes,
+                Err(e) => return Err(e),
+            };
             let Ok(text) = String::from_utf8(bytes.to_vec()) else { continue };
             out.push(Saw { record, at: ms as u64, doc, path, made, text });
         }
