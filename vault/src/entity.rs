@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use aios_core::frontier::View;
 use aios_core::history::History;
-use aios_core::id::{DeviceId, DocId, RecordId};
+use aios_core::id::{DocId, RecordId};
 use rusqlite::{OptionalExtension, params};
 
 use crate::db;
@@ -64,20 +64,6 @@ impl Vault {
         Ok(self.shown.clone())
     }
 
-    /// The number before `seq` from which on all transactions are looked at that were open then: a large one comes in several records.
-    fn whole(&self, device: &DeviceId, seq: u64) -> Result<i64, Error> {
-        let mut get = self.db.prepare_cached(
-            "SELECT r.ends FROM record r JOIN record e ON e.n = r.ends WHERE r.device = ?1 AND r.seq = ?2 AND e.seq > ?2",
-        )?;
-        let open: Option<i64> =
-            get.query_row(params![device.as_bytes(), seq as i64], |row| row.get(0)).optional()?;
-        let Some(ends) = open else { return Ok(seq as i64) };
-        let mut get = self
-            .db
-            .prepare_cached("SELECT MIN(seq) - 1 FROM record WHERE device = ? AND seq <= ? AND ends = ?")?;
-        Ok(get.query_row(params![device.as_bytes(), seq as i64, ends], |row| row.get(0))?)
-    }
-
     /// The Markdown files that records in `view`, to which the documents are [brought](Vault::documented), made or changed that are not in
     /// `looked` and are later than `since`, where they are still there; in the total order.
     ///
@@ -87,12 +73,13 @@ impl Vault {
         // By record and document: a record that makes a file and edits it made it.
         let mut found = BTreeMap::new();
         for last in view.iter().filter(|last| !looked.has(last)) {
+            // The items of a transaction in several records are those of the record that ends it.
             let mut get = self.db.prepare_cached(
                 "SELECT r.ms, r.count, r.device, r.seq, r.id, i.doc, MIN(i.act) FROM record r JOIN item i ON i.record = r.n
                  WHERE r.device = ? AND r.seq > ? AND r.seq <= ? AND r.held = 0 AND r.ends IS NOT NULL AND r.ms > ? AND i.act IN (0, 1, 2)
                  GROUP BY r.n, i.doc",
             )?;
-            let from = self.whole(&last.device, looked.get(&last.device))?;
+            let from = looked.get(&last.device) as i64;
             let mut rows = get.query(params![last.device.as_bytes(), from, last.seq as i64, since as i64])?;
             while let Some(row) = rows.next()? {
                 let (ms, count): (i64, i64) = (row.get(0)?, row.get(1)?);
