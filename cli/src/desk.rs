@@ -29,6 +29,7 @@ use jiff::tz::TimeZone;
 use serde_json::{Value, json};
 
 use crate::command::written::stem;
+use crate::memory;
 use crate::post::Post;
 
 /// What does mails where no connector says so.
@@ -343,6 +344,8 @@ impl Work for Clerk {
         desk.carry_on(vault)?;
         let carried = Carried { view: vault.view().clone(), wake: desk.wake(), warnings: desk.warnings() };
         self.desk = Some(desk);
+        // The daemon comes by here after all that it did, and when nothing happens.
+        memory::give_back();
         Ok(carried)
     }
 }
