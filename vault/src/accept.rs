@@ -78,16 +78,14 @@ impl Vault {
     /// The bytes of a version of the document at `path`: its present one, one that somebody saved, or one that merged and was
     /// accepted, as it was to whoever accepted it.
     pub(crate) fn version_bytes(&mut self, path: &str, hash: &ContentHash) -> Result<Option<Vec<u8>>, Error> {
-        let saved = match self.doc_at(path)? {
-            Some(doc) => match self.placement(&doc)?.map(|now| now.content).filter(|now| now.hash == *hash) {
-                Some(now) => Some(now.git),
-                None => self.saved_by_hash(&doc, hash)?,
-            },
+        let doc = self.doc_at(path)?;
+        let present = match &doc {
+            Some(doc) => self.placement(doc)?.map(|now| now.content).filter(|now| now.hash == *hash),
             None => None,
         };
-        let saved = match saved {
-            Some(git) => Some(git),
-            None => self.claimed_by_hash(path, hash)?,
+        let saved = match present {
+            Some(now) => Some(now.git),
+            None => self.saved_by_hash(doc.as_ref(), path, hash)?,
         };
         if let Some(git) = saved {
             return Ok(self.blob(&git)?.map(|bytes| bytes.to_vec()));
@@ -102,17 +100,18 @@ impl Vault {
         Ok(None)
     }
 
-    fn saved_by_hash(&self, doc: &DocId, hash: &ContentHash) -> Result<Option<GitId>, Error> {
-        let mut get = self.db.prepare_cached("SELECT git FROM item WHERE doc = ? AND hash = ? LIMIT 1")?;
-        let mut rows = get.query(rusqlite::params![doc.as_bytes(), hash.as_bytes()])?;
-        rows.next()?.map(|row| db::id(row.get(0)?, GitId::from_slice)).transpose()
-    }
-
-    fn claimed_by_hash(&self, path: &str, hash: &ContentHash) -> Result<Option<GitId>, Error> {
+    /// The blob that somebody saved to `doc`, or to a document that claimed `path`.
+    fn saved_by_hash(
+        &self,
+        doc: Option<&DocId>,
+        path: &str,
+        hash: &ContentHash,
+    ) -> Result<Option<GitId>, Error> {
         let mut get = self.db.prepare_cached(
-            "SELECT i.git FROM item c JOIN item i ON i.doc = c.doc WHERE c.folded = ? AND i.hash = ? LIMIT 1",
+            "SELECT git FROM item WHERE doc IN (SELECT ?1 UNION SELECT doc FROM item WHERE folded = ?2) AND hash = ?3 LIMIT 1",
         )?;
-        let mut rows = get.query(rusqlite::params![aios_core::path::fold(path), hash.as_bytes()])?;
+        let of = (doc.map(DocId::as_bytes), aios_core::path::fold(path), hash.as_bytes());
+        let mut rows = get.query(of)?;
         rows.next()?.map(|row| db::id(row.get(0)?, GitId::from_slice)).transpose()
     }
 

@@ -2,6 +2,7 @@
 
 use super::members::{read, save, write};
 use super::{World, quiet};
+use crate::chance::now_ms;
 use crate::disk::{Displaced, fault};
 
 /// One more member, whose folder has these files already, and who has heard of all and looked at nothing.
@@ -42,7 +43,10 @@ fn a_third_who_made_the_same_file_changes_what_wins_everywhere() {
     let made = |mood: &str| format!("---\nmood: {mood}\n---\nday\n");
     // The third made it first, and is heard of last.
     for (n, mood) in [(2, "good"), (1, "bad"), (0, "good")] {
-        std::thread::sleep(std::time::Duration::from_millis(3));
+        let before = now_ms();
+        while now_ms() == before {
+            std::thread::yield_now();
+        }
         save(&mut world, n, "day.md", &made(mood));
     }
     for (n, word) in [(0, "zero"), (1, "one")] {
