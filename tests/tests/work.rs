@@ -484,7 +484,10 @@ fn consent_is_given_on_any_device() {
         needs.as_array().expect("a list").first().map(|need| need["key"].as_str().expect("a key").to_owned())
     };
     eventually("the laptop asks, and the phone hears of it", || asked().is_some());
-    phone.fails(&["approve", &asked().expect("it asks")], 3);
+    // Not confirmed, where the laptop has not sent it yet when the command ends.
+    let approved = phone.run(&["approve", &asked().expect("it asks")]);
+    let said = String::from_utf8_lossy(&approved.stderr).into_owned();
+    assert!(matches!(approved.status.code(), Some(0 | 3)), "{}: {said}", approved.status);
     let done = |device: &Device| device.json(&["tasks"])[0]["state"] == "done";
     eventually("the laptop has sent it, and both know", || done(&laptop) && done(&phone));
     let sent = |device: &str| {
