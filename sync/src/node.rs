@@ -16,6 +16,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use crate::drive::{Handle, Limits, Streams, drive};
 use crate::error::{Fault, Peer, SyncError};
 use crate::exchange::{Exchange, Mode, Outcome, Progress};
+use crate::frame::Frame;
 use crate::live::Live;
 use crate::machine::{Machine, Wire};
 use crate::net::{Net, PAIR, SYNC, Scope};
@@ -430,12 +431,13 @@ impl Node {
     }
 
     async fn receive_sync(&self, peer: &Peer, streams: &mut QuicStreams) -> Result<Report, SyncError> {
-        let (replica, device) = (self.handle().await?, peer.device());
-        let (replica, member) = blocking(move || {
+        let (open, device) = (self.open.clone(), peer.device());
+        let look = blocking(move || {
+            let replica = open()?;
             let (member, revoked) = (replica.is_member(&device)?, replica.is_revoked(&device)?);
             Ok((replica, (member, revoked)))
-        })
-        .await?;
+        });
+        let (replica, member) = self.meanwhile(streams, look).await?;
         match member {
             (true, _) => {}
             (false, true) => return Err(SyncError::Revoked { peer: peer.clone() }),
@@ -450,7 +452,7 @@ impl Node {
         streams: &mut QuicStreams,
         on_event: &OnEvent,
     ) -> Result<Report, SyncError> {
-        let replica = self.handle().await?;
+        let replica = self.meanwhile(streams, self.handle()).await?;
         let (me, vault, nonce) = (replica.device(), replica.vault(), crate::frame::Nonce::generate()?);
         let mut handle: Handle = Some(replica);
         let mut inviter = Inviter::new(peer.device(), me, vault, now(), nonce);
@@ -466,6 +468,22 @@ impl Node {
             return Err(ReplicaError::Storage("the vault is not open".into()).into());
         };
         Ok(self.talk(peer, replica, inviter.rest(), streams).await)
+    }
+
+    /// Tells the peer every few seconds that this side is still at work: what changed on disk may take long to take in.
+    async fn meanwhile<T>(&self, streams: &mut QuicStreams, work: impl Future<Output = T>) -> T {
+        let limits = &self.settings.limits;
+        let mut work = std::pin::pin!(work);
+        loop {
+            if let Ok(done) = timeout(limits.beat, &mut work).await {
+                return done;
+            }
+            let mut wire = Wire::default();
+            // A peer that is gone is found out by the exchange.
+            if wire.send(&Frame::Wait).is_ok() {
+                let _ = timeout(limits.stall, streams.write.write_all(wire.outgoing())).await;
+            }
+        }
     }
 
     async fn talk(

@@ -176,6 +176,33 @@ async fn a_peer_that_goes_silent_is_given_up() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_peer_that_takes_long_to_begin_says_so() {
+    let [a, b] = Memory::company(2).try_into().ok().unwrap();
+    b.clone().integrate(a.state().records.clone()).unwrap();
+    let limits = Limits {
+        stall: Duration::from_millis(600),
+        beat: Duration::from_millis(50),
+        linger: Duration::from_millis(200),
+        ..Limits::default()
+    };
+    let settings = Settings { limits, ..settings() };
+    let x = Node::start(&key(1), open(&a), settings.clone()).await.unwrap();
+    let opened = open(&b);
+    // It takes in what changed on its disk first.
+    let slow: Open = Arc::new(move || {
+        std::thread::sleep(Duration::from_millis(1500));
+        opened()
+    });
+    let y = Node::start(&key(2), slow, settings).await.unwrap();
+    let serving = y.serve(Arc::new(|_| {}));
+    let report = x.sync_with(key(2).public().into(), &y.net().own_addrs()).await;
+    assert!(report.error.is_none() && report.acknowledged, "{report:?}");
+    serving.stop().await;
+    x.close().await;
+    y.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_port_is_kept_where_it_is_free() {
     let first = Net::bind(&key(1), Scope::Loopback, &Reach::NOTHING, None).await.unwrap();
     let port = first.port().unwrap();
