@@ -209,10 +209,7 @@ impl Vault {
         let db = db::open(&layout.database())?;
         if let Some(tip) = git::read_ref(&repo, git::MAIN)? {
             // `main` will be the vault's: what the folder had committed is kept beside it.
-            let by = git::Signature::new("aios", "aios@localhost", (crate::chance::now_ms() / 1000) as i64);
-            if git::read_ref(&repo, &set_aside(&tip))?.is_none() {
-                git::set_ref(&repo, &set_aside(&tip), tip, None, &by, "aios")?;
-            }
+            keep_aside(&repo, tip)?;
             db::set_meta(&db, "main", tip.as_bytes())?;
         }
         // Last: a folder that is a replica and does not know what it had committed would hand it to all.
@@ -250,9 +247,19 @@ fn made(device: &DeviceId, noted: &str) -> Option<VaultId> {
     Some(VaultId::of(device, nonce, root.as_ref()))
 }
 
-/// The ref that keeps the commits of a folder that becomes a replica.
+/// The ref that keeps commits which are not the vault's on this device.
 fn set_aside(tip: &git2::Oid) -> String {
     format!("{}{tip}", git::ASIDE_PREFIX)
+}
+
+/// Keeps commits that are not the vault's, such as those of a folder that becomes a replica. Gives the ref.
+pub(crate) fn keep_aside(repo: &git2::Repository, tip: git2::Oid) -> Result<String, Error> {
+    let name = set_aside(&tip);
+    if git::read_ref(repo, &name)?.is_none() {
+        let by = git::Signature::new("aios", "aios@localhost", (crate::chance::now_ms() / 1000) as i64);
+        git::set_ref(repo, &name, tip, None, &by, "aios")?;
+    }
+    Ok(name)
 }
 
 /// Where the commits of a folder will be kept that is to become a replica, if it has any on the branch that HEAD is on.

@@ -9,10 +9,12 @@ use git2::Oid;
 
 use crate::absorb::{Absorbed, After, Aside, PathChange, SavedFile};
 use crate::author::Draft;
+use crate::create::keep_aside;
 use crate::db;
 use crate::disk;
 use crate::error::Error;
 use crate::git;
+use crate::survey::Problem;
 use crate::vault::{Progress, Vault, git_error};
 use crate::written::Written;
 
@@ -23,6 +25,16 @@ struct Came {
     saved: Vec<After>,
     /// Documents of which something else was committed than their file holds.
     staged: Vec<(DocId, Aside)>,
+}
+
+/// Where the difference that is taken in comes from, and what of it goes to the other devices.
+enum Source {
+    /// A commit upon what was here, and its bytes.
+    Chained(Oid, Vec<u8>),
+    /// A `main` that was merged or written anew: its tip stays an ancestor.
+    Leap,
+    /// Commits that no other device may have.
+    Unsent,
 }
 
 impl Vault {
@@ -43,13 +55,25 @@ impl Vault {
             self.update_index(old, point.root)?;
             return db::set_meta(&self.db, "main", main.as_bytes());
         }
+        let travels = match self.first_with_nested(ours, main)? {
+            None => true,
+            Some(path) => {
+                let kept = keep_aside(&self.repo, main)?;
+                out.notes.push(Problem {
+                    path,
+                    problem: "is of a vault of its own, and was committed to this one's git: left out here, and no other device gets the commit".into(),
+                    hint: format!("it is kept as {kept}"),
+                });
+                false
+            }
+        };
         match ours.map_or(Ok(None), |ours| self.chain(ours, main))? {
             Some(commits) => {
                 for commit in commits {
-                    self.absorb_commit(commit, out, progress)?;
+                    self.absorb_commit(commit, travels, out, progress)?;
                 }
             }
-            None => self.absorb_leap(ours, main, out, progress)?,
+            None => self.absorb_leap(ours, main, travels, out, progress)?,
         }
         db::set_meta(&self.db, "main", main.as_bytes())
     }
@@ -74,13 +98,40 @@ impl Vault {
     fn absorb_commit(
         &mut self,
         commit: Oid,
+        travels: bool,
         out: &mut Absorbed,
         progress: Progress<'_>,
     ) -> Result<(), Error> {
         let (_, raw) = git::read(&self.repo, commit)?;
         let parsed = git::Commit::parse(commit, &raw)?;
         let parent = parsed.parents.first().map(|parent| self.root_of(*parent)).transpose()?;
-        self.absorb_tree(parent, parsed.tree, &parsed, Some((commit, raw)), out, progress)
+        let source = if travels { Source::Chained(commit, raw) } else { Source::Unsent };
+        self.absorb_tree(parent, parsed.tree, &parsed, source, out, progress)
+    }
+
+    /// The first path in a vault of its own that a commit after `ours` up to `main` holds a new file for: that vault's members alone may
+    /// have its bytes.
+    fn first_with_nested(&self, ours: Option<Oid>, main: Oid) -> Result<Option<String>, Error> {
+        if self.nested_folders()?.is_empty() {
+            return Ok(None);
+        }
+        let mut walk = self.repo.revwalk().map_err(git_error)?;
+        walk.push(main).map_err(git_error)?;
+        for known in ours.into_iter().chain(self.projected_head()?) {
+            walk.hide(known).map_err(git_error)?;
+        }
+        let mut objects = git::Loose::new(&self.repo, false)?;
+        for commit in walk {
+            let commit = git::commit(&self.repo, commit.map_err(git_error)?)?;
+            let parent = commit.parents.first().map(|parent| self.root_of(*parent)).transpose()?;
+            for diff in git::diff_trees(&mut objects, parent, Some(commit.tree))? {
+                let path = String::from_utf8_lossy(&diff.path);
+                if diff.new.is_some() && self.nested_at(&path).is_some() {
+                    return Ok(Some(path.into_owned()));
+                }
+            }
+        }
+        Ok(None)
     }
 
     /// Takes in a rewritten or merged `main` as one difference from where it was; the old tip stays an ancestor.
@@ -88,12 +139,14 @@ impl Vault {
         &mut self,
         ours: Option<Oid>,
         main: Oid,
+        travels: bool,
         out: &mut Absorbed,
         progress: Progress<'_>,
     ) -> Result<(), Error> {
         let parsed = git::commit(&self.repo, main)?;
         let from = ours.map(|ours| self.root_of(ours)).transpose()?;
-        self.absorb_tree(from, parsed.tree, &parsed, None, out, progress)?;
+        let source = if travels { Source::Leap } else { Source::Unsent };
+        self.absorb_tree(from, parsed.tree, &parsed, source, out, progress)?;
         Ok(())
     }
 
@@ -102,7 +155,7 @@ impl Vault {
         from: Option<Oid>,
         to: Oid,
         commit: &git::Commit,
-        chained: Option<(Oid, Vec<u8>)>,
+        source: Source,
         out: &mut Absorbed,
         progress: Progress<'_>,
     ) -> Result<(), Error> {
@@ -124,16 +177,18 @@ impl Vault {
             let mut came = Came::default();
             let whole = vault.items_of_diffs(&diffs, &mut draft, &mut came, out)?;
             let tip = git::read_ref(&vault.repo, git::MAIN)?;
-            match chained {
-                Some((oid, raw)) if own && whole => {
+            match source {
+                Source::Chained(oid, raw) if own && whole => {
                     draft.push(Item::Commit { raw: Bytes(raw), git: crate::project::git_id(&oid) })
                 }
-                Some((oid, _)) => vault.push_history(oid, &mut draft)?,
-                None => {
+                Source::Chained(oid, _) => vault.push_history(oid, &mut draft)?,
+                Source::Leap => {
                     if let Some(tip) = tip {
                         vault.push_history(tip, &mut draft)?;
                     }
                 }
+                Source::Unsent if draft.items.is_empty() => return Ok(()),
+                Source::Unsent => {}
             }
             out.record = Some(vault.author_records(draft)?);
             vault.note(came.saved)?;
@@ -171,6 +226,10 @@ impl Vault {
                 whole = false;
                 continue;
             };
+            if diff.new.is_some() && self.nested_at(&at).is_some() {
+                whole = false;
+                continue;
+            }
             let doc = self.doc_at(&at)?;
             match (doc, diff.old, diff.new) {
                 (Some(doc), Some((_, old)), None) => gone.push((old, doc, at)),

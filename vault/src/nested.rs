@@ -16,6 +16,8 @@ use crate::vault::{Progress, Vault};
 
 /// Where it is remembered which folders are vaults.
 const META: &str = "nested";
+/// Where it is remembered in which of them git leaves the files alone.
+const LEFT_OUT: &str = "nested left out";
 
 /// The vault around the folder `root`, if there is one.
 pub fn around(root: &Path) -> Option<PathBuf> {
@@ -56,12 +58,36 @@ impl Vault {
         }
     }
 
+    /// The folders that are vaults, as last seen.
+    pub(crate) fn nested_folders(&self) -> Result<BTreeSet<String>, Error> {
+        self.folders(META)
+    }
+
+    /// The folders in which git leaves the files alone because they are vaults.
+    pub(crate) fn nested_left_out(&self) -> Result<BTreeSet<String>, Error> {
+        self.folders(LEFT_OUT)
+    }
+
+    fn folders(&self, key: &str) -> Result<BTreeSet<String>, Error> {
+        let known = db::meta(&self.db, key)?;
+        Ok(known.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default())
+    }
+
     /// The lines that make git ignore the vaults in this one.
     pub(crate) fn nested_patterns(&self) -> Result<Vec<String>, Error> {
-        let known = db::meta(&self.db, META)?;
-        let nested: BTreeSet<String> =
-            known.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default();
-        Ok(nested.iter().map(|path| ignoring(path)).collect())
+        Ok(self.nested_folders()?.iter().map(|path| ignoring(path)).collect())
+    }
+
+    /// A file of this vault may lie where another vault is by now, as one that was handed over and edited elsewhere meanwhile. Git knows it,
+    /// so that ignoring does not help: `git commit -a` would carry that vault's bytes into this one.
+    pub(crate) fn leave_nested_out(&mut self) -> Result<(), Error> {
+        let (nested, left_out) = (self.nested_folders()?, self.nested_left_out()?);
+        if nested == left_out {
+            return Ok(());
+        }
+        crate::git::leave_out(&self.repo, &nested, &left_out)?;
+        // After it: who is killed between does it again.
+        db::set_meta(&self.db, LEFT_OUT, &serde_json::to_vec(&nested).unwrap_or_default())
     }
 
     /// The documents of this vault in `folder`.
@@ -85,6 +111,9 @@ impl Vault {
                 "{folder} is no vault of its own, so nothing is handed over to it"
             )));
         }
+        let mut nested = self.nested_folders()?;
+        nested.insert(folder.to_owned());
+        self.note_nested(&nested)?;
         let paths = self.documents_in(folder)?;
         let mut draft = Draft::operator(format!("Hand {folder} over to a vault of its own"));
         for path in &paths {
@@ -204,6 +233,51 @@ mod tests {
         assert!(!world.root(1).join("private/a.md").exists());
         assert!(world.root(1).join("b.md").exists());
         assert!(world.commit(0).problems().next().is_none());
+        assert_eq!(git_status(&world.root(0)), 0);
+    }
+
+    /// Its document comes back by an edit elsewhere; then the owner commits all in the vault around with git.
+    #[test]
+    fn git_in_the_vault_around_gives_nothing_of_it_away() {
+        let mut world = World::new(2);
+        std::fs::create_dir(world.root(0).join("private")).unwrap();
+        std::fs::write(world.root(0).join("private/a.md"), "was everybody's\n").unwrap();
+        std::fs::write(world.root(0).join("b.md"), "everybody's\n").unwrap();
+        world.sync();
+        drop(within(&world));
+        world.replicas[0].hand_over("private", &mut |_, _, _| {}).unwrap();
+        std::fs::write(world.root(1).join("private/a.md"), "edited there\n").unwrap();
+        world.commit(1);
+        world.sync();
+        assert_eq!(std::fs::read(world.root(0).join("private/a.md")).unwrap(), b"was everybody's\n");
+        std::fs::write(world.root(0).join("private/a.md"), "a secret\n").unwrap();
+        std::fs::write(world.root(0).join("b.md"), "everybody's, more\n").unwrap();
+        if crate::git::testing::git(&world.root(0), &["version"]).is_none() {
+            return;
+        }
+        let root = world.root(0);
+        let git = |args: &[&str]| crate::git::testing::git(&root, args).unwrap();
+        assert_eq!(git(&["status", "--porcelain"]).trim(), "M b.md");
+        git(&["commit", "-qam", "All"]);
+        assert_eq!(git(&["show", "HEAD:private/a.md"]).trim(), "edited there");
+        // Even where it is committed on purpose.
+        git(&["update-index", "--no-skip-worktree", "private/a.md"]);
+        std::fs::write(world.root(0).join("b.md"), "everybody's, most\n").unwrap();
+        git(&["commit", "-qam", "All of it"]);
+        assert_eq!(git(&["show", "HEAD:private/a.md"]).trim(), "a secret");
+        let theirs = git(&["rev-parse", "HEAD"]);
+        let round = world.commit(0);
+        assert!(round.problems().any(|problem| problem.hint.contains(theirs.trim())), "{round:?}");
+        world.sync();
+        for n in 0..2 {
+            assert_eq!(std::fs::read(world.root(n).join("b.md")).unwrap(), b"everybody's, most\n");
+            let head = crate::git::testing::git(&world.root(n), &["rev-parse", "HEAD"]);
+            assert_eq!(head.unwrap(), git(&["rev-parse", "HEAD"]));
+        }
+        assert_eq!(std::fs::read(world.root(0).join("private/a.md")).unwrap(), b"a secret\n");
+        let objects = git2::Repository::open(world.root(1)).unwrap();
+        let secret = git2::Oid::hash_object(git2::ObjectType::Blob, b"a secret\n").unwrap();
+        assert!(!objects.odb().unwrap().exists(secret));
         assert_eq!(git_status(&world.root(0)), 0);
     }
 

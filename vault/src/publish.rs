@@ -72,7 +72,7 @@ impl Vault {
             updates.push(git::Update { path: diff.path, old: diff.old, new });
         }
         if !updates.is_empty() {
-            git::update_index(&self.repo, &updates)?;
+            git::update_index(&self.repo, &updates, &self.nested_folders()?)?;
         }
         Ok(())
     }

@@ -106,6 +106,7 @@ impl Vault {
         self.open.rest();
         // Here and not only where rules are accepted: they come from other devices too, and a joined folder has none yet.
         self.exclude()?;
+        self.leave_nested_out()?;
         self.tidy()?;
         Ok(point.map(|point| point.commit))
     }

@@ -297,7 +297,9 @@ impl Vault {
         }
         let Ok(index) = git::Index::read(&self.repo) else { return };
         let before = out.missing.len();
-        out.missing.retain(|row| !index.skips(row.path.as_bytes()));
+        let nested = self.nested_left_out().unwrap_or_default();
+        let ours = |at: &str| nested.iter().any(|folder| path::below(at, folder).is_some());
+        out.missing.retain(|row| !index.skips(row.path.as_bytes()) || ours(&row.path));
         let left = before - out.missing.len();
         if left > 0 {
             out.problems.push(Problem {

@@ -6,7 +6,7 @@ use super::objects::oid;
 use super::{Error, durable};
 use git2::{Oid, Repository};
 use sha1::{Digest, Sha1};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fs::Metadata;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -166,8 +166,27 @@ impl Index {
         above || self.entries.get(self.position(&below)).is_some_and(|entry| entry.path.starts_with(&below))
     }
 
-    /// Applies updates; gives the paths left as the user staged them, and whether any entry changed.
-    fn apply(&mut self, updates: &[Update]) -> (Vec<Vec<u8>>, bool) {
+    /// Has git leave the working files in `folders` alone, and those in `back` no longer. Whether any entry changed.
+    fn leave_out(&mut self, folders: &BTreeSet<String>, back: &BTreeSet<String>) -> bool {
+        let mut changed = false;
+        for entry in &mut self.entries {
+            let skips = match (lies_in(&entry.path, folders), lies_in(&entry.path, back)) {
+                (true, _) => SKIP_WORKTREE,
+                (false, true) => 0,
+                (false, false) => continue,
+            };
+            if entry.extended & SKIP_WORKTREE != skips {
+                entry.extended = entry.extended & !SKIP_WORKTREE | skips;
+                entry.stat = Stat::default();
+                changed = true;
+            }
+        }
+        changed
+    }
+
+    /// Applies updates; gives the paths left as the user staged them, and whether any entry changed. What is added in
+    /// `left_out` is left out of the work tree.
+    fn apply(&mut self, updates: &[Update], left_out: &BTreeSet<String>) -> (Vec<Vec<u8>>, bool) {
         let mut changed = false;
         let by_path: HashMap<&[u8], &Update> = updates.iter().map(|u| (&u.path[..], u)).collect();
         let mut done: HashMap<&[u8], bool> = HashMap::new();
@@ -179,7 +198,8 @@ impl Index {
             done.insert(path, ours);
             match update.new {
                 Some((mode, oid, stat)) if ours => {
-                    let extended = entry.extended & SKIP_WORKTREE;
+                    let skips = if lies_in(path, left_out) { SKIP_WORKTREE } else { 0 };
+                    let extended = entry.extended & SKIP_WORKTREE | skips;
                     let as_new = (mode, oid, stat, extended);
                     changed |= as_new != (entry.mode, entry.oid, entry.stat, entry.extended);
                     (entry.mode, entry.oid, entry.stat, entry.extended) = as_new;
@@ -202,7 +222,8 @@ impl Index {
                 (None, Some(_)) if update.old.is_some() => kept.push(path.to_vec()),
                 (None, Some(_)) if self.clashes(path) => kept.push(path.to_vec()),
                 (None, Some((mode, oid, stat))) => {
-                    added.push(Entry { path: path.to_vec(), stat, mode, oid, flags: 0, extended: 0 });
+                    let extended = if lies_in(path, left_out) { SKIP_WORKTREE } else { 0 };
+                    added.push(Entry { path: path.to_vec(), stat, mode, oid, flags: 0, extended });
                 }
                 (None, None) => {}
             }
@@ -351,14 +372,47 @@ fn strip_length(body: &[u8], mut at: usize) -> Option<(usize, usize)> {
     Some((value, at))
 }
 
+/// Whether a path lies in one of these folders.
+fn lies_in(path: &[u8], folders: &BTreeSet<String>) -> bool {
+    let in_folder = |folder: &String| {
+        path.strip_prefix(folder.as_bytes()).is_some_and(|rest| rest.first() == Some(&b'/'))
+    };
+    folders.iter().any(in_folder)
+}
+
 /// Brings the index in line with a commit and the files on disk, so that `git status` is clean of the updated paths. An entry
 /// is changed only if it is as in the old HEAD (or absent from both) or as in the new; what the user staged otherwise, a
-/// conflict too, stays. Gives the paths left so, sorted. Costs reading and writing the index once; nothing is written when
-/// nothing changes.
+/// conflict too, stays. Gives the paths left so, sorted. What is added in the folders `left_out` is not compared with the work tree. Costs
+/// reading and writing the index once; nothing is written when nothing changes.
 ///
 /// # Errors
 /// [`Error::IndexBusy`] when another git command holds it, [`Error::BadIndex`] when it cannot be read, [`Error::Io`].
-pub fn update_index(repo: &Repository, updates: &[Update]) -> Result<Vec<Vec<u8>>, Error> {
+pub fn update_index(
+    repo: &Repository,
+    updates: &[Update],
+    left_out: &BTreeSet<String>,
+) -> Result<Vec<Vec<u8>>, Error> {
+    change_index(repo, updates, |index| index.apply(updates, left_out))
+}
+
+/// Has `git status` and `git commit -a` leave the working files in `folders` alone, as those that a sparse checkout leaves out
+/// (`git-update-index(1)`, skip-worktree), and those in `back` no longer.
+///
+/// # Errors
+/// As [`update_index`].
+pub fn leave_out(
+    repo: &Repository,
+    folders: &BTreeSet<String>,
+    back: &BTreeSet<String>,
+) -> Result<(), Error> {
+    change_index(repo, &[], |index| ((), index.leave_out(folders, back)))
+}
+
+fn change_index<T>(
+    repo: &Repository,
+    updates: &[Update],
+    change: impl FnOnce(&mut Index) -> (T, bool),
+) -> Result<T, Error> {
     let path: PathBuf = repo.path().join("index");
     let mut lock = Lock::take(repo.path(), &path)?.ok_or_else(|| Error::IndexBusy(Lock::path(&path)))?;
     let failed = |e| Error::io("read", Lock::path(&path))(e);
@@ -366,7 +420,7 @@ pub fn update_index(repo: &Repository, updates: &[Update]) -> Result<Vec<Vec<u8>
     // that very time or a later one, so git takes it for racy or sees that it changed.
     let now = lock.file.metadata().and_then(|file| file.modified()).map_err(failed)?;
     let mut index = Index::open(&path)?;
-    let (kept, changed) = index.apply(updates);
+    let (kept, changed) = change(&mut index);
     if !changed {
         return Ok(kept);
     }
@@ -417,7 +471,7 @@ mod tests {
         let commit = commit_tree(&mut objects, tree, head.as_slice(), 5);
         objects.finish(false).unwrap();
         set_ref(repo, MAIN, commit, head, &Signature::new("t", "", 5), "x").unwrap();
-        update_index(repo, &updates).unwrap()
+        update_index(repo, &updates, &BTreeSet::new()).unwrap()
     }
 
     fn status(repo: &Repository) -> Option<String> {
@@ -503,7 +557,7 @@ mod tests {
         let path = repo.path().join("index");
         let lock = repo.path().join("index.lock");
         fs::write(&lock, "").unwrap();
-        assert!(matches!(update_index(&repo, &[]), Err(Error::IndexBusy(at)) if at == lock));
+        assert!(matches!(update_index(&repo, &[], &BTreeSet::new()), Err(Error::IndexBusy(at)) if at == lock));
         assert!(lock.exists());
         fs::remove_file(&lock).unwrap();
         let good = fs::read(&path).unwrap();
@@ -559,7 +613,7 @@ mod tests {
             })
             .collect();
         let start = std::time::Instant::now();
-        update_index(&repo, &updates).unwrap();
+        update_index(&repo, &updates, &BTreeSet::new()).unwrap();
         println!("index of 10,000: {:?}", start.elapsed());
         let one = Update {
             path: updates[77].path.clone(),
@@ -567,7 +621,7 @@ mod tests {
             new: Some((0o100_755, oid, stat)),
         };
         let start = std::time::Instant::now();
-        assert!(update_index(&repo, &[one]).unwrap().is_empty());
+        assert!(update_index(&repo, &[one], &BTreeSet::new()).unwrap().is_empty());
         println!("one entry of 10,000: {:?}", start.elapsed());
         assert_eq!(Index::read(&repo).unwrap().get(&updates[77].path), Some((0o100_755, oid)));
     }

@@ -18,7 +18,7 @@ mod tree;
 pub use commit::{Commit, Signature};
 #[cfg(any(test, feature = "simulated"))]
 pub(crate) use durable::simulated;
-pub use index::{Index, Stat, Update, update_index};
+pub use index::{Index, Stat, Update, leave_out, update_index};
 pub use objects::{Bulk, Loose, Objects, commit, object_id, read};
 pub use pack::{Pack, PackWriter};
 pub use refs::{ASIDE_PREFIX, LOG_MESSAGE, LOG_PREFIX, MAIN, PROJECTED, State, read_ref, set_ref, state};
@@ -175,4 +175,4 @@ impl Error {
 }
 
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;

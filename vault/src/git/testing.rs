@@ -11,7 +11,7 @@ pub(super) fn repository() -> (tempfile::TempDir, git2::Repository) {
 }
 
 /// Runs git in a folder and gives what it prints; None, said on stderr, where there is no git.
-pub(super) fn git(dir: &Path, arguments: &[&str]) -> Option<String> {
+pub(crate) fn git(dir: &Path, arguments: &[&str]) -> Option<String> {
     let output = Command::new("git")
         .arg("-C")
         .arg(dir)
