@@ -170,12 +170,6 @@ async fn complete(site: &Site, node: &Node, ticket: &Ticket, first: Report) -> R
         Some(error) => return Err(error.into()),
         None => {}
     }
-    if report.outcome.apart_missing > 0 {
-        warnings.push(format!(
-            "{} blobs or histories were not on the other device either",
-            report.outcome.apart_missing
-        ));
-    }
     finish(site).await?;
     let mut stand = round(site).await?;
     let mut problems = std::mem::take(&mut stand.untaken);

@@ -349,7 +349,7 @@ fn stand(vault: &mut Vault, absorbed: Absorbed) -> Result<Stand, Error> {
         state: vault.state()?,
         absorbed: round.absorbed.record.is_some(),
         untaken: vault.untaken(&round)?,
-        unwritten: round.settled.problems.clone(),
+        unwritten: round.settled.problems.iter().cloned().chain(vault.not_come()?).collect(),
         warnings: round.problems().map(Problem::to_string).collect(),
     };
     // That may just have come: then nothing was taken in, and nothing will be.

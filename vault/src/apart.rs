@@ -9,19 +9,22 @@ use std::io::{Read, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use aios_core::id::{ContentHash, GitId};
+use aios_core::id::{ContentHash, DeviceId, GitId};
 use aios_core::item::Content;
 use git2::{ObjectType, Oid};
-use rusqlite::params;
+use rusqlite::{OptionalExtension, params};
 
 use crate::disk::durable;
 use crate::error::Error;
 use crate::git::{self, Objects};
 use crate::project::{git_id, oid};
+use crate::survey::Problem;
 use crate::vault::{Vault, git_error};
 
 /// A blob up to this size is read whole to be given; a larger one from a file.
 const IN_MEMORY: u64 = 32 << 20;
+/// Of what is missing, so many are named.
+const MOST_NAMED: usize = 5;
 /// A blob up to this size becomes a git object of its own; a larger one a pack.
 const LOOSE: u64 = 1 << 20;
 
@@ -96,6 +99,53 @@ impl Vault {
                 }
             })
             .collect()
+    }
+
+    /// What waits for bytes that nobody met so far has: git cannot show a tree without them.
+    ///
+    /// # Errors
+    /// What the database and git answer.
+    pub fn not_come(&self) -> Result<Vec<Problem>, Error> {
+        let wanted = self.apart_wanted()?;
+        let mut out = Vec::new();
+        for named in wanted.iter().take(MOST_NAMED) {
+            let git = named.git();
+            let mut get = self.db.prepare_cached(
+                "SELECT r.device FROM apart a JOIN record r ON r.n = a.n WHERE a.git = ? ORDER BY r.n LIMIT 1",
+            )?;
+            let device: Option<Vec<u8>> = get.query_row([git.as_bytes()], |row| row.get(0)).optional()?;
+            let by = match device {
+                Some(device) => self.members().name(&crate::db::id(device, DeviceId::from_slice)?),
+                None => "another device".into(),
+            };
+            let mut get =
+                self.db.prepare_cached("SELECT path FROM doc WHERE git = ? ORDER BY path LIMIT 1")?;
+            let path: Option<String> = get.query_row([git.as_bytes()], |row| row.get(0)).optional()?;
+            let (what, or) = match (named, &path) {
+                (Named::History(_), _) => ("commits that were made with git", String::new()),
+                (Named::Blob(_), Some(_)) => ("its bytes", ", or save the same file under any name".into()),
+                (Named::Blob(content), None) => {
+                    let size = content.size;
+                    (
+                        "the bytes of an earlier version",
+                        format!(", or save the same file, of {size} bytes, under any name"),
+                    )
+                }
+            };
+            out.push(Problem {
+                path: path.unwrap_or_default(),
+                problem: format!("{what} have not come: {by} saved them, and no device met since has them; git's `main` waits for them"),
+                hint: format!("let {by} sync{or}"),
+            });
+        }
+        if let Some(more @ 1..) = wanted.len().checked_sub(MOST_NAMED) {
+            out.push(Problem {
+                path: String::new(),
+                problem: format!("the bytes of {more} more have not come"),
+                hint: "run `aios sync` while a device that has them is reachable".into(),
+            });
+        }
+        Ok(out)
     }
 
     /// All that records name and that is here.
@@ -326,5 +376,39 @@ impl Vault {
     /// How many documents there are, for people.
     pub fn document_count(&self) -> Result<u64, Error> {
         Ok(self.db.query_row("SELECT count(*) FROM doc", params![], |row| row.get::<_, i64>(0))? as u64)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::world::World;
+
+    #[test]
+    fn bytes_that_only_another_device_has_are_said_to_be_missing() {
+        let mut world = World::new(2);
+        world.sync();
+        let picture = [0, 159, 146, 150];
+        std::fs::write(world.root(0).join("logo.png"), picture).unwrap();
+        std::fs::write(world.root(0).join("a.md"), "text\n").unwrap();
+        world.commit(0);
+        let status = |world: &mut World| world.replicas[1].status(&mut crate::world::quiet()).unwrap();
+        assert!(status(&mut world).problems.is_empty());
+        while world.deliver(0, 1, 1 << 20) > 0 {}
+        world.commit(1);
+        let said = status(&mut world).problems;
+        assert_eq!((said.len(), said[0].path.as_str()), (1, "logo.png"), "{said:?}");
+        // No ref names a tree that is not whole: `git fsck` and `git gc` would stumble.
+        let repo = git2::Repository::open(world.root(1)).unwrap();
+        for name in repo.references().unwrap().names() {
+            let name = name.unwrap();
+            let at = repo.find_reference(name).unwrap().peel_to_commit().unwrap();
+            let logo = at.tree().unwrap().get_name("logo.png").map(|entry| entry.id());
+            assert!(logo.is_none_or(|logo| repo.odb().unwrap().exists(logo)), "{name}");
+        }
+        // The same bytes from anywhere.
+        std::fs::write(world.root(1).join("from the stick.png"), picture).unwrap();
+        world.commit(1);
+        assert!(status(&mut world).problems.is_empty());
+        assert_eq!(std::fs::read(world.root(1).join("logo.png")).unwrap(), picture);
     }
 }

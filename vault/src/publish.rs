@@ -51,6 +51,10 @@ impl Vault {
         if git::read_ref(&self.repo, git::MAIN)? == Some(point.commit) || kept == Some(point.commit) {
             return Ok(());
         }
+        // No ref names what is not whole here: `git gc` would stop at it.
+        if self.apart_missing()? {
+            return Ok(());
+        }
         let by = git::Signature::new("aios", "aios@localhost", (crate::chance::now_ms() / 1000) as i64);
         Ok(git::set_ref(&self.repo, git::PROJECTED, point.commit, kept, &by, "aios")?)
     }

@@ -104,6 +104,7 @@ impl Vault {
             self.look(&mut pending, &mut problems, progress)?;
         }
         problems.extend(self.left_aside()?);
+        problems.extend(self.not_come()?);
         let ahead = self.count("SELECT count(*) FROM held")?;
         if ahead > 0 {
             problems.push(Problem {

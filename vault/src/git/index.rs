@@ -557,7 +557,9 @@ mod tests {
         let path = repo.path().join("index");
         let lock = repo.path().join("index.lock");
         fs::write(&lock, "").unwrap();
-        assert!(matches!(update_index(&repo, &[], &BTreeSet::new()), Err(Error::IndexBusy(at)) if at == lock));
+        assert!(
+            matches!(update_index(&repo, &[], &BTreeSet::new()), Err(Error::IndexBusy(at)) if at == lock)
+        );
         assert!(lock.exists());
         fs::remove_file(&lock).unwrap();
         let good = fs::read(&path).unwrap();
