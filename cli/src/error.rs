@@ -72,7 +72,8 @@ impl CliError {
         match self {
             CliError::Closed => Exit::Done,
             CliError::Usage { .. } | CliError::Vault(Error::Usage(_) | Error::Unknown { .. }) => Exit::Usage,
-            CliError::Unconfirmed { .. } | CliError::Vault(Error::MassDeletion { .. } | Error::Paused(_)) => {
+            CliError::Unconfirmed { .. }
+            | CliError::Vault(Error::MassDeletion { .. } | Error::Emptied { .. } | Error::Paused(_)) => {
                 Exit::Unconfirmed
             }
             _ => Exit::Failed,
@@ -102,6 +103,7 @@ mod tests {
         assert_eq!(CliError::Unconfirmed { what: "x".into(), hint: None }.exit() as u8, 3);
         let brake = aios_vault::Error::MassDeletion { missing: 30, tracked: 40 };
         assert_eq!(CliError::from(brake).exit() as u8, 3);
+        assert_eq!(CliError::from(aios_vault::Error::Emptied { tracked: 3 }).exit() as u8, 3);
         assert_eq!(CliError::from(aios_vault::Error::NotAVault("/x".into())).exit() as u8, 1);
     }
 }

@@ -58,6 +58,8 @@ fn stash_revert_checkout_amend_and_reset() {
     laptop.git(&["reset", "-q", "--hard", "HEAD~1"]);
     sync(&laptop, &phone);
     assert_eq!(phone.read("a.md"), "one\ntwo\nthree\n");
+    let said = laptop.git(&["log", "-3", "--format=%s"]);
+    assert!(said.contains("Go back to ") && said.contains(" with git: three, amended"), "{said}");
     assert_ne!(laptop.git(&["rev-parse", "HEAD"]), by_hand);
     phone.git(&["cat-file", "-e", "HEAD~3"]);
 }

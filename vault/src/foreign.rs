@@ -143,8 +143,14 @@ impl Vault {
         out: &mut Absorbed,
         progress: Progress<'_>,
     ) -> Result<(), Error> {
-        let parsed = git::commit(&self.repo, main)?;
+        let mut parsed = git::commit(&self.repo, main)?;
         let from = ours.map(|ours| self.root_of(ours)).transpose()?;
+        let back = ours.is_some_and(|ours| self.repo.graph_descendant_of(ours, main).unwrap_or(false));
+        if back {
+            // What is done now, not what was done then.
+            let short = &main.to_string()[..12];
+            parsed.message = [format!("Go back to {short} with git: ").as_bytes(), &parsed.message].concat();
+        }
         let source = if travels { Source::Leap } else { Source::Unsent };
         self.absorb_tree(from, parsed.tree, &parsed, source, out, progress)?;
         Ok(())

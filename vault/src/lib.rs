@@ -37,6 +37,7 @@ pub mod seal;
 pub mod status;
 pub mod survey;
 pub mod undo;
+mod unseen;
 pub mod vault;
 pub mod verify;
 pub mod watch;

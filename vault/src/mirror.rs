@@ -109,7 +109,7 @@ fn chunks(repo: &Repository, name: &str) -> Result<(Vec<Found>, Vec<String>), Er
         Ok((_, raw)) => raw,
         Err(why) => return Ok((out, vec![format!("tree {tree}: {why}")])),
     };
-    for entry in git::entries(tree, &raw)? {
+    for entry in git::entries(tree, &raw)?.into_iter().filter(|entry| entry.mode != git::TREE) {
         let chunk = String::from_utf8_lossy(&entry.name).into_owned();
         let bytes = match proven(repo, entry.oid) {
             Ok((_, bytes)) => bytes,

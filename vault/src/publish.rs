@@ -11,6 +11,7 @@ use crate::db;
 use crate::error::Error;
 use crate::git::{self, Objects};
 use crate::project::Point;
+use crate::unseen::{self, UNSEEN};
 use crate::vault::{RecordRow, Vault, git_error};
 
 /// Runs of this many chunks of like size in the mirror become one.
@@ -104,13 +105,14 @@ impl Vault {
 
     /// Mirrors what is new in the logs to `refs/aios/log/DEVICE`.
     pub(crate) fn mirror(&mut self) -> Result<(), Error> {
+        let came = self.unseen_awaited()?;
         // Payloads of held records are in no tree, so that the mirror could not give them back.
         for Place { device, seq } in self.view.clone().iter() {
             let key = format!("mirror:{device}");
             let done = db::meta(&self.db, &key)?
                 .and_then(|bytes| bytes.try_into().ok())
                 .map_or(0, u64::from_le_bytes);
-            if done < seq {
+            if done < seq || came.contains(&device) {
                 self.mirror_device(&device, done, seq)?;
                 db::set_meta(&self.db, &key, &seq.to_le_bytes())?;
             }
@@ -123,9 +125,11 @@ impl Vault {
         let repo = git2::Repository::open(self.root()).map_err(git_error)?;
         let mut objects = git::Loose::new(&repo, false)?;
         let old = git::read_ref(&repo, &name)?;
-        let mut chunks = match old {
-            Some(commit) => chunks(&repo, &mut objects, commit)?,
-            None => Vec::new(),
+        let (mut chunks, mut unseen) = match old {
+            Some(commit) => {
+                (chunks(&repo, &mut objects, commit)?, unseen::mirrored(&repo, &mut objects, commit)?)
+            }
+            None => Default::default(),
         };
         // A mirror that does not end where we think is made again from the log.
         let mut from = done + 1;
@@ -133,6 +137,8 @@ impl Vault {
             chunks.clear();
             from = 1;
         }
+        unseen.extend(self.unseen_blobs(device, from, seq)?);
+        let awaited = self.keep_awaited(device, &mut unseen)?;
         let mut wall = 0;
         while from <= seq {
             let mut bytes = Vec::new();
@@ -152,8 +158,12 @@ impl Vault {
             chunks.push(Chunk { first, last: from - 1, size: bytes.len(), oid });
         }
         merge_runs(&mut chunks, &mut objects)?;
-        let entries: Vec<git::Change> =
-            chunks.iter().map(|chunk| (chunk.name().into_bytes(), Some((0o100_644, chunk.oid)))).collect();
+        let file = |name: String, oid| (name.into_bytes(), Some((0o100_644, oid)));
+        let entries: Vec<git::Change> = chunks
+            .iter()
+            .map(|chunk| file(chunk.name(), chunk.oid))
+            .chain(unseen.iter().map(|oid| file(format!("{UNSEEN}/{oid}"), *oid)))
+            .collect();
         let tree = git::edit_tree(&mut objects, None, &entries)?;
         let by = git::Signature::new("aios", "aios@localhost", (wall / 1000) as i64);
         let message = format!("{}{device} up to record {seq}\n", git::LOG_MESSAGE).into_bytes();
@@ -166,7 +176,8 @@ impl Vault {
             message,
         };
         let commit = objects.write(ObjectType::Commit, &commit.to_bytes())?;
-        Ok(git::set_ref(&repo, &name, commit, old, &by, "aios")?)
+        git::set_ref(&repo, &name, commit, old, &by, "aios")?;
+        self.await_unseen(&awaited)
     }
 
     /// Whether a payload of this record is not in the tree of its transaction's commit, where a reader of the mirror would
