@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use aios_core::id::DeviceId;
 use aios_core::key::SecretKey;
-use iroh::endpoint::{BindOpts, ConnectError, ConnectingError, Connection, ConnectionError, presets};
+use iroh::endpoint::{
+    BindOpts, ConnectError, ConnectingError, Connection, ConnectionError, TransportErrorCode, presets,
+};
 use iroh::{Endpoint, EndpointAddr, EndpointId, TransportAddr};
 use tokio::time::timeout;
 
@@ -182,10 +184,11 @@ fn is_refusal(error: &ConnectError) -> bool {
         ConnectError::Connecting { source: ConnectingError::ConnectionError { source, .. }, .. } => source,
         _ => return false,
     };
-    matches!(
-        source,
-        ConnectionError::ApplicationClosed(_)
-            | ConnectionError::ConnectionClosed(_)
-            | ConnectionError::TransportError(_)
-    )
+    match source {
+        // It is about to end, or serves as many as it can: another time.
+        ConnectionError::ConnectionClosed(close) => {
+            close.error_code != TransportErrorCode::CONNECTION_REFUSED
+        }
+        error => matches!(error, ConnectionError::TransportError(_)),
+    }
 }

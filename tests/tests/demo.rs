@@ -9,5 +9,6 @@ fn the_demo_holds() {
     let devices = DEVICES.map(|name| Device::new(dir.path(), name));
     let report = devices[0].json(&["demo", &dir.path().to_string_lossy()]);
     assert_eq!(report["wrong"], serde_json::json!([]));
+    assert!(report["live"]["merged_ms"].is_u64(), "{report}");
     agree(&devices.each_ref());
 }

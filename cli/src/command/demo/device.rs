@@ -45,6 +45,11 @@ impl Running {
         }
     }
 
+    /// The same once it has said its first line, as a daemon does that serves.
+    pub fn ready(mut self) -> Result<Running, CliError> {
+        self.line().map(|_| self)
+    }
+
     /// Waits until it has ended well.
     pub fn end(mut self) -> Result<(), CliError> {
         let status = self.child.wait().map_err(|e| CliError::io(format!("wait for {}", self.what), e))?;

@@ -58,14 +58,23 @@ pub fn run(args: &DemoArgs, _cx: &Context, ui: &mut Ui) -> Result<Exit, CliError
     title(ui, "Together, they sync")?;
     let up: Vec<Running> =
         devices.iter().map(|device| device.start(&["up", "--no-ui"])).collect::<Result<_, _>>()?;
-    let (equal, heads) = agree(&devices, up)?;
+    let up = up.into_iter().map(Running::ready).collect::<Result<Vec<_>, _>>()?;
+    let equal = agree(&devices)?;
     ui.line(match equal {
         true => "all three have the same records".to_owned(),
         false => "they do not agree".to_owned(),
     })?;
 
-    title(ui, "What merged")?;
+    title(ui, "Connected, all three save the same note at once")?;
     let mut wrong = Vec::new();
+    let live = live(&devices, &mut wrong, ui)?;
+    let equal = equal && agree(&devices)?;
+    for running in up {
+        running.terminate()?;
+    }
+    let heads = heads(&devices)?;
+
+    title(ui, "What merged")?;
     let mut shown = Vec::new();
     for case in CASES {
         shown.push(show(case, laptop, &mut wrong, ui)?);
@@ -86,7 +95,7 @@ pub fn run(args: &DemoArgs, _cx: &Context, ui: &mut Ui) -> Result<Exit, CliError
     }
     if ui.json() {
         ui.value(&json!({
-            "dir": dir, "cases": shown, "conflicts": conflicts, "checks": checks, "wrong": wrong,
+            "dir": dir, "live": live, "cases": shown, "conflicts": conflicts, "checks": checks, "wrong": wrong,
             "devices": devices.iter().zip(&heads).map(|(device, (head, state))| {
                 json!({"name": device.name, "dir": device.root, "head": head, "state": state})
             }).collect::<Vec<_>>(),
@@ -162,14 +171,10 @@ fn pair(laptop: &Device, other: &Device, role: &str, ui: &mut Ui) -> Result<(), 
 
 type Heads = Vec<(String, String)>;
 
-/// Has every device sync until all have the same, and ends the daemons.
-fn agree(devices: &[Device; 3], mut up: Vec<Running>) -> Result<(bool, Heads), CliError> {
-    for running in &mut up {
-        running.line()?;
-    }
+/// Has every device sync until all have the same.
+fn agree(devices: &[Device; 3]) -> Result<bool, CliError> {
     let until = Instant::now() + AGREE;
-    let mut equal = false;
-    while !equal && Instant::now() < until {
+    while Instant::now() < until {
         let mut synced = true;
         let mut found = BTreeSet::new();
         for device in devices {
@@ -177,18 +182,71 @@ fn agree(devices: &[Device; 3], mut up: Vec<Running>) -> Result<(bool, Heads), C
             synced &= report["synced"] == json!(true);
             found.insert((report["head"].to_string(), report["state"].to_string()));
         }
-        equal = synced && found.len() == 1;
+        if synced && found.len() == 1 {
+            return Ok(true);
+        }
     }
-    for running in up {
-        running.terminate()?;
-    }
+    Ok(false)
+}
+
+/// What each device ends with.
+fn heads(devices: &[Device; 3]) -> Result<Heads, CliError> {
     let mut heads = Vec::new();
     for device in devices {
         let status = device.must(&["status"])?;
         let text = |key: &str| status[key].as_str().unwrap_or_default().to_owned();
         heads.push((text("head"), text("state")));
     }
-    Ok((equal, heads))
+    Ok(heads)
+}
+
+/// The note that all three edit while they are connected.
+const NOTE: &str = "live.md";
+
+/// Has every device change its own line of one note at the same moment, while their daemons run, and waits until all three notes
+/// say all of it.
+fn live(devices: &[Device; 3], wrong: &mut Vec<String>, ui: &mut Ui) -> Result<Value, CliError> {
+    let save = |device: &Device, text: &str| {
+        let path = device.root.join(NOTE);
+        let io = |e| CliError::io(format!("write {}", path.display()), e);
+        path.parent().map_or(Ok(()), std::fs::create_dir_all).map_err(io)?;
+        std::fs::write(&path, text).map_err(io)
+    };
+    let everywhere = |text: &str| {
+        let begun = Instant::now();
+        let shows = |device: &Device| {
+            std::fs::read(device.root.join(NOTE)).is_ok_and(|bytes| bytes == text.as_bytes())
+        };
+        while !devices.iter().all(shows) {
+            if begun.elapsed() > AGREE {
+                return None;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        Some(begun.elapsed())
+    };
+    let note = |said: &dyn Fn(&Device) -> bool| -> String {
+        let line = |device: &Device| match said(device) {
+            true => format!("{}: here\n", device.name),
+            false => format!("{}:\n", device.name),
+        };
+        devices.iter().map(line).collect::<Vec<_>>().join("\n")
+    };
+    save(&devices[0], &note(&|_| false))?;
+    let came = everywhere(&note(&|_| false));
+    for device in devices {
+        save(device, &note(&|other| other.name == device.name))?;
+    }
+    let merged = everywhere(&note(&|_| true));
+    let ms = |time: Option<Duration>| time.map(|time| time.as_millis() as u64);
+    match (ms(came), ms(merged)) {
+        (Some(came), Some(merged)) => {
+            ui.line(format!("a new note is on all three after {came} ms"))?;
+            ui.line(format!("three saves of it at once are one note on all three after {merged} ms"))?;
+        }
+        _ => wrong.push(format!("{NOTE}: not the same on all three")),
+    }
+    Ok(json!({"path": NOTE, "came_ms": ms(came), "merged_ms": ms(merged)}))
 }
 
 /// Prints what came of a case, and notes what is not as it must be.
