@@ -3,19 +3,76 @@
 use std::collections::HashSet;
 
 use crate::align::split_lines;
-use crate::patch::diff;
+use crate::patch::{Hunk, Patch, diff};
 
-/// Whether `saved` seems to be made from `old` by somebody who never saw the lines that `newest` brought since: none of them
+/// What a save tells of the changes that came since an older version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sight {
+    /// It has some of them as they came: its writer had them in front of them.
+    Seen,
+    /// It has none of them as it came, and at some places exactly what was there before.
+    Unseen,
+    /// Neither.
+    Unclear,
+}
+
+/// What `saved` tells of the changes from `old` to `newest`.
+///
+/// Each change is looked at by itself, in the edits that would make `saved` of either: whether they leave it as it came, leave what was
+/// there before, or put a third text there, which tells nothing. Whoever changes again what came (`Plan`, then `Plan B`, then
+/// `Plan C`) has nearly as many bytes in common with the older version, and means the newest.
+pub fn sight(old: &str, newest: &str, saved: &str) -> Sight {
+    let (of_old, of_newest) = (diff(old, saved), diff(newest, saved));
+    let (mut inserted, mut removed) = (0, 0);
+    let (mut seen, mut unseen) = (false, false);
+    for Hunk { at, delete, insert } in &diff(old, newest).0 {
+        let now = at + inserted - removed;
+        inserted += insert.len();
+        removed += delete;
+        match (keeps(&of_newest, now, now + insert.len()), keeps(&of_old, *at, at + delete)) {
+            (true, false) => seen = true,
+            (false, true) => unseen = true,
+            _ => {}
+        }
+    }
+    match (seen, unseen) {
+        (true, _) => Sight::Seen,
+        (false, true) => Sight::Unseen,
+        (false, false) => Sight::Unclear,
+    }
+}
+
+/// Whether an edit leaves the bytes `from..to` as they are; of a place without bytes, whether it leaves what meets there.
+fn keeps(edit: &Patch, from: usize, to: usize) -> bool {
+    !edit.0.iter().any(|hunk| {
+        let end = hunk.at + hunk.delete;
+        match from == to {
+            true => hunk.at <= to && end >= from,
+            false if hunk.delete == 0 => from < hunk.at && hunk.at < to,
+            false => hunk.at < to && end > from,
+        }
+    })
+}
+
+/// Whether `saved` seems to be made from `old` by somebody who never saw the lines that `newest` has more: none of them
 /// stands in it, as an edit of `newest` it takes out words, and as an edit of `old` fewer.
 ///
 /// By the number of changed bytes alone a line that was put where another one came is taken for a change of that one, when
 /// the two are alike: `- two` beside `- three`.
-pub fn unseen(old: &str, newest: &str, saved: &str) -> bool {
+pub fn beside(old: &str, newest: &str, saved: &str) -> bool {
     let known: HashSet<&str> = split_lines(old).into_iter().collect();
     let kept: HashSet<&str> = split_lines(saved).into_iter().collect();
+    let mut rest = split_lines(newest).into_iter();
+    let only_more = split_lines(old).into_iter().all(|line| rest.any(|other| other == line));
     let mut came =
         split_lines(newest).into_iter().filter(|line| !known.contains(line) && !line.trim().is_empty());
-    came.clone().next().is_some()
+    let words = |line: &&str| !line.trim().is_empty();
+    // Who writes all of it anew has nothing that tells.
+    let of_old = known.iter().copied().filter(words).collect::<Vec<_>>();
+    let based = of_old.is_empty() || of_old.iter().any(|line| kept.contains(line));
+    only_more
+        && based
+        && came.clone().next().is_some()
         && came.all(|line| !kept.contains(line))
         && taken_out(newest, saved) > taken_out(old, saved)
 }
@@ -43,10 +100,10 @@ mod tests {
             ("7", "8"),
         ] {
             let (newest, saved) = (format!("{OLD}{came}\n"), format!("{OLD}{saved}\n"));
-            assert!(unseen(OLD, &newest, &saved), "{came}");
+            assert!(beside(OLD, &newest, &saved), "{came}");
         }
         // With something else done to the old text besides.
-        assert!(unseen(OLD, NEWEST, "# Inbox\n\n- [x] Call Bram now\n- [ ] Buy eggs\n"));
+        assert!(beside(OLD, NEWEST, "# Inbox\n\n- [x] Call Bram now\n- [ ] Buy eggs\n"));
     }
 
     #[test]
@@ -59,9 +116,47 @@ mod tests {
             "# Inbox\n\n- [ ] Buy milk\n",
         ];
         for saved in seen {
-            assert!(!unseen(OLD, NEWEST, saved), "{saved}");
+            assert!(!beside(OLD, NEWEST, saved), "{saved}");
         }
         // What came changed a line that the save changes too.
-        assert!(!unseen("rate: 1\n", "rate: 2\n", "rate: 3\n"));
+        assert!(!beside("rate: 1\n", "rate: 2\n", "rate: 3\n"));
+        assert!(!beside("# Plan\n", "# Plan B\n", "# Plan C\n"));
+    }
+
+    #[test]
+    fn who_changes_again_what_came_tells_nothing_of_the_older_version() {
+        for [old, newest, saved] in [
+            ["# Plan\n\ntext\n", "# Plan B\n\ntext\n", "# Plan C\n\ntext\n"],
+            ["The door is blue today.\n", "The door is green today.\n", "The door is red today.\n"],
+            ["status: open\n", "status: reopened soon\n", "status: won\n"],
+            [
+                "First text of the file.\nTwo.\n",
+                "Other text entirely here.\nMore.\n",
+                "Third, nothing alike.\nQ.\n",
+            ],
+            ["some text\n", "some text\nmore\n", ""],
+            ["tags: [b]\n", "tags: [b, c]\n", "tags: []\n"],
+        ] {
+            assert_eq!(sight(old, newest, saved), Sight::Unclear, "{old:?} {newest:?} {saved:?}");
+            assert!(!beside(old, newest, saved), "{saved:?}");
+        }
+    }
+
+    #[test]
+    fn a_buffer_from_before_has_what_was_there() {
+        let old = "- [ ] one\n- [ ] two\n\nLast words.\n";
+        for newest in [
+            "- [x] one\n- [ ] two\n\nLast words.\n",
+            "- [ ] one\n- [ ] one and a half\n- [ ] two\n\nLast words.\n",
+            "- [ ] two\n\nLast words.\n",
+        ] {
+            let saved = old.replace("words", "words and more");
+            assert_eq!(sight(old, newest, &saved), Sight::Unseen, "{newest:?}");
+            let saved = newest.replace("words", "words and more");
+            assert_eq!(sight(old, newest, &saved), Sight::Seen, "{newest:?}");
+        }
+        // One of two changes taken back, with the other in front of them.
+        let both = "- [x] one\n- [x] two\n\nLast words.\n";
+        assert_eq!(sight(old, both, "- [ ] one\n- [x] two\n\nLast words, and more.\n"), Sight::Seen);
     }
 }

@@ -14,7 +14,7 @@ use aios_core::namespace::Namespace;
 use aios_core::patch;
 use aios_core::path;
 use aios_core::planted::{Bug, planted};
-use aios_core::stale::unseen;
+use aios_core::stale::{Sight, beside, sight};
 use serde::Serialize;
 
 use crate::author::Draft;
@@ -394,7 +394,8 @@ impl Vault {
         Ok(())
     }
 
-    /// The version a save was made from: the nearest of those its writer may have had, ties to the newest (I6).
+    /// The version a save was made from: the newest, or the nearest of those older ones which the save tells its writer had in front of
+    /// them (I6).
     fn base_of(
         &mut self,
         doc: &DocId,
@@ -418,18 +419,25 @@ impl Vault {
                 texts.push((candidate, old));
             }
         }
-        // The nearest; of equally near ones the newest, which comes first.
-        let near = |(_, old): &&(Shown, String)| patch::diff(old, text).distance();
-        let Some((best, _)) = texts.iter().min_by_key(near) else { return Ok(Some(newest)) };
-        if *best == newest
-            && let Some((_, now)) = texts.first()
-            && now_ms().saturating_sub(newest.at) < UNSEEN
-            && let Some((older, _)) =
-                texts.iter().skip(1).filter(|(_, old)| unseen(old, now, text)).min_by_key(near)
-        {
-            return Ok(Some(older.clone()));
+        let Some((_, now)) = texts.first().filter(|(first, _)| *first == newest) else {
+            return Ok(Some(newest));
+        };
+        let distance = |old: &str| patch::diff(old, text).distance();
+        let (recent, far) = (now_ms().saturating_sub(newest.at) < UNSEEN, distance(now));
+        let mut best: Option<(usize, &Shown)> = None;
+        // Of equally near ones the newest, which comes first.
+        for (older, old) in texts.iter().skip(1) {
+            let near = distance(old);
+            let made_from = match sight(old, now, text) {
+                Sight::Seen => false,
+                Sight::Unseen => true,
+                Sight::Unclear => (recent || near < far) && beside(old, now, text),
+            };
+            if made_from && best.is_none_or(|(least, _)| near < least) {
+                best = Some((near, older));
+            }
         }
-        Ok(Some(best.clone()))
+        Ok(Some(best.map_or(newest, |(_, older)| older.clone())))
     }
 
     /// The item that makes a document's content what was saved; `None` if that changes nothing.

@@ -13,7 +13,7 @@ use aios_core::id::{ContentHash, DocId};
 use aios_core::item::{Base, Item, Mode};
 use aios_core::patch;
 use aios_core::record::Record;
-use aios_core::stale::unseen;
+use aios_core::stale::{Sight, beside, sight};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner};
 
@@ -217,30 +217,37 @@ impl Run {
         }
     }
 
-    /// The version nearest to `new` of those that aios takes into account, if there is one such.
-    fn nearest(&mut self, n: usize, doc: &DocId, new: &[u8]) -> Option<Vec<u8>> {
+    /// The version that `new` looks to be made from, of those that aios takes into account, if that can be said.
+    fn made_from(&mut self, n: usize, doc: &DocId, new: &[u8]) -> Option<Vec<u8>> {
         let vault = &mut self.world.replicas[n];
+        let new = std::str::from_utf8(new).ok()?;
+        let mut shown = vault.shown_to_user(doc).unwrap();
+        let newest = vault.bytes_of_shown(doc, &shown.pop()?).unwrap()?.to_vec();
+        let now = String::from_utf8(newest.clone()).ok()?;
         let mut found: BTreeMap<usize, BTreeSet<Vec<u8>>> = BTreeMap::new();
-        let shown = vault.shown_to_user(doc).unwrap();
-        let newest = vault.bytes_of_shown(doc, shown.last()?).unwrap()?.to_vec();
         for shown in shown {
             let bytes = vault.bytes_of_shown(doc, &shown).unwrap()?.to_vec();
-            let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-            if unseen(&text(&bytes), &text(&newest), &text(new)) {
-                return None;
+            let old = std::str::from_utf8(&bytes).ok()?;
+            match sight(old, &now, new) {
+                Sight::Seen => {}
+                Sight::Unclear if beside(old, &now, new) => return None,
+                Sight::Unclear => {}
+                Sight::Unseen => {
+                    let distance = patch::diff(old, new).distance();
+                    found.entry(distance).or_default().insert(bytes);
+                }
             }
-            let distance =
-                patch::diff(std::str::from_utf8(&bytes).ok()?, std::str::from_utf8(new).ok()?).distance();
-            found.entry(distance).or_default().insert(bytes);
         }
-        let (_, best) = found.pop_first()?;
-        (best.len() == 1).then(|| best.into_iter().next()).flatten()
+        match found.pop_first() {
+            None => Some(newest),
+            Some((_, best)) => (best.len() == 1).then(|| best.into_iter().next()).flatten(),
+        }
     }
 
     /// Saves `new` over the file at `path` as an edit of `base`, unless it looks more like an edit of another version.
     fn save(&mut self, n: usize, path: &str, base: Vec<u8>, new: Vec<u8>, open: bool, stale: bool) -> bool {
         let doc = self.desks[n].docs[path];
-        if new == base || self.nearest(n, &doc, &new).is_none_or(|nearest| nearest != base) {
+        if new == base || self.made_from(n, &doc, &new).is_none_or(|from| from != base) {
             return false;
         }
         self.put(n, path, &new);
@@ -454,7 +461,7 @@ impl Run {
                         return;
                     }
                     if self.desks[n].habits.insert(doc)
-                        && self.nearest(n, &doc, &base).as_ref() == Some(&base)
+                        && self.made_from(n, &doc, &base).as_ref() == Some(&base)
                     {
                         self.put(n, &path, &base);
                         self.desks[n]
