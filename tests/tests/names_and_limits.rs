@@ -40,6 +40,34 @@ fn odd_names_and_large_files_arrive() {
     agree(&[&laptop, &phone]);
 }
 
+/// A file system gives a number that is free again to the next file: that does not make it the old one under another name.
+#[test]
+fn a_number_used_again_is_another_file() {
+    use std::os::unix::fs::MetadataExt;
+    let dir = tempfile::tempdir().unwrap();
+    let laptop = Device::first(dir.path(), &[("b.md", b"b\n")]);
+    let number = |name: &str| fs::metadata(laptop.root.join(name)).unwrap().ino();
+    for n in 0..20 {
+        let (old, new) = (format!("old-{n}.md"), format!("x/new-{n}.md"));
+        fs::create_dir_all(laptop.root.join("x")).unwrap();
+        laptop.write(&[(&old, b"met Ann on Monday\n")]);
+        laptop.json(&["commit"]);
+        let before = number(&old);
+        fs::remove_file(laptop.root.join(&old)).unwrap();
+        laptop.write(&[(&new, b"met Bob on Monday\n")]);
+        if number(&new) != before {
+            laptop.json(&["commit"]);
+            continue;
+        }
+        let report = laptop.json(&["commit"]);
+        let changes: Vec<_> =
+            report["changed"].as_array().unwrap().iter().map(|it| it["change"].as_str().unwrap()).collect();
+        assert_eq!(changes, ["deleted", "added"], "{report}");
+        return;
+    }
+    println!("skipped: this file system gives no number twice");
+}
+
 /// A small file system of its own, unmounted when dropped.
 struct Small<'p>(&'p Path);
 

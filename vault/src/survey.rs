@@ -392,9 +392,15 @@ impl Vault {
         for (from, row) in out.missing.iter().enumerate() {
             let Some(to) = inodes.get(&(row.found.dev, row.found.ino)).copied() else { continue };
             let saved = &out.added[to];
-            // An inode number is soon used again: the content must speak for it too.
+            // An inode number is soon used again: one that was made after the file was last seen is another, and where nobody knows when it
+            // was made only the content can tell.
+            let least = match self.born(&saved.found.path) {
+                Some(born) if born > row.found.ctime_ns => continue,
+                Some(_) => 0.5,
+                None => 0.9,
+            };
             let like = row.hash == saved.hash
-                || self.likeness(&row.git, saved)? >= 0.5 && self.same_identity(&row.git, saved)?;
+                || self.likeness(&row.git, saved)? >= least && self.same_identity(&row.git, saved)?;
             if like && saved.found.kind == row.found.kind && !taken.contains_key(&to) {
                 pair(from, to, &mut taken, &mut gone);
             }
@@ -444,6 +450,12 @@ impl Vault {
         }
         out.missing = missing.into_iter().flatten().collect();
         Ok(())
+    }
+
+    /// When the inode of a working file was made, in nanoseconds since 1970; `None` where the file system does not say.
+    fn born(&self, path: &str) -> Option<i64> {
+        let made = self.root().join(path).symlink_metadata().ok()?.created().ok()?;
+        i64::try_from(made.duration_since(std::time::UNIX_EPOCH).ok()?.as_nanos()).ok()
     }
 
     /// How alike a known blob and a file are, 0 to 1; 0 for what is not small text.
