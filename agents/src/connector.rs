@@ -39,7 +39,7 @@ pub struct Connector {
     pub provides: String,
     /// How.
     pub kind: Kind,
-    /// The name of the device that does it; none: whichever works on the task.
+    /// The name of the device that does it; none: the one that does it now, first the one that made the vault.
     pub home: Option<String>,
 }
 

@@ -108,6 +108,12 @@ fn settlement(key: &EffectKey, attempt: u32, happened: bool) -> ContentHash {
     ContentHash::of(format!("aios-settle-v1\n{key}\n{attempt}\n{happened}").as_bytes())
 }
 
+/// The digest of what is signed when the operator has a device do what another did.
+fn taking(capability: &str, to: &DeviceId, turn: u32) -> ContentHash {
+    let name = Value::from(capability);
+    ContentHash::of(format!("aios-home-v1\n{name}\n{to}\n{turn}").as_bytes())
+}
+
 /// How a run ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -342,6 +348,10 @@ pub enum WorkEvent {
     EffectDecided {
         /// The effect's key.
         key: EffectKey,
+        /// Digest of what was decided about: of something else it is no decision.
+        digest: ContentHash,
+        /// What is needed for it: where that happens it is decided.
+        capability: String,
         /// What.
         verdict: Verdict,
         /// The rule; none: the default.
@@ -384,6 +394,10 @@ pub enum WorkEvent {
         key: EffectKey,
         /// Which attempt it is, from 1.
         attempt: u32,
+        /// Digest of what will happen.
+        digest: ContentHash,
+        /// What is needed for it.
+        capability: String,
     },
     /// What came of an effect.
     #[serde(rename = "effect.ended")]
@@ -406,6 +420,28 @@ pub enum WorkEvent {
         /// Whether it happened.
         happened: bool,
         /// The operator key that signed: that it did not happen lets it be done once more (I11).
+        by: DeviceId,
+        /// Its signature.
+        sig: Bytes,
+    },
+    /// The device where effects of a capability happen has them happen on another from here on.
+    #[serde(rename = "home.moved")]
+    HomeMoved {
+        /// The capability.
+        capability: String,
+        /// The device from now on.
+        to: DeviceId,
+    },
+    /// The operator has effects of a capability happen on a device without asking the one where they happened: that is gone for good.
+    #[serde(rename = "home.taken")]
+    HomeTaken {
+        /// The capability.
+        capability: String,
+        /// The device from now on.
+        to: DeviceId,
+        /// How often it was moved or taken before: said again later it is nothing.
+        turn: u32,
+        /// The operator key that signed (I11).
         by: DeviceId,
         /// Its signature.
         sig: Bytes,
@@ -447,6 +483,8 @@ pub enum Aggregate<'e> {
     Task(&'e str),
     /// An effect with its approvals.
     Effect(&'e EffectKey),
+    /// Where effects happen.
+    Homes,
     /// A budget.
     Budget(&'e str),
 }
@@ -488,9 +526,23 @@ impl WorkEvent {
         WorkEvent::EffectSettled { key, attempt, happened, by: operator.public(), sig }
     }
 
+    /// The operator's word that effects of a capability happen on a device from now on, signed.
+    pub fn take(
+        capability: &str,
+        to: DeviceId,
+        turn: u32,
+        vault: &VaultId,
+        operator: &SecretKey,
+    ) -> WorkEvent {
+        let digest = taking(capability, &to, turn);
+        let sig = Bytes(operator.sign_consent(vault, &digest).to_vec());
+        WorkEvent::HomeTaken { capability: capability.to_owned(), to, turn, by: operator.public(), sig }
+    }
+
     /// Whether it is the operator's word alone that makes it count (I11).
     pub fn is_operators(&self) -> bool {
-        matches!(self, WorkEvent::ApprovalGranted { .. } | WorkEvent::EffectSettled { .. })
+        use WorkEvent as E;
+        matches!(self, E::ApprovalGranted { .. } | E::EffectSettled { .. } | E::HomeTaken { .. })
     }
 
     /// The operator key whose word it is, if it is an operator's and truly signed with that key.
@@ -499,6 +551,9 @@ impl WorkEvent {
             WorkEvent::ApprovalGranted { digest, by, sig, .. } => (*digest, by, sig),
             WorkEvent::EffectSettled { key, attempt, happened, by, sig } => {
                 (settlement(key, *attempt, *happened), by, sig)
+            }
+            WorkEvent::HomeTaken { capability, to, turn, by, sig } => {
+                (taking(capability, to, *turn), by, sig)
             }
             _ => return None,
         };
@@ -529,6 +584,7 @@ impl WorkEvent {
             | E::EffectIntended { key, .. }
             | E::EffectEnded { key, .. }
             | E::EffectSettled { key, .. } => Aggregate::Effect(key),
+            E::HomeMoved { .. } | E::HomeTaken { .. } => Aggregate::Homes,
             E::BudgetSet { budget, .. }
             | E::BudgetReserved { budget, .. }
             | E::BudgetSettled { budget, .. } => Aggregate::Budget(budget),

@@ -124,6 +124,8 @@ pub enum Command {
     Settle(SettleArgs),
     /// Answer a question of a workflow
     Answer(AnswerArgs),
+    /// Say on which device effects happen
+    Connector(ConnectorArgs),
     /// Check workflow files and draw them
     Workflow(WorkflowArgs),
     /// Check policy files, or say which rule decides an effect

@@ -155,7 +155,12 @@ impl Desk {
         };
         let Some(happened) = happened else {
             let said = self.warnings();
+            let before = self.standing.coordinator;
             *self = Desk::set_up(vault)?;
+            // What this device looked at while another was to start it nobody may have started.
+            if self.standing.coordinator != before {
+                vault.set_looked(&View::new())?;
+            }
             self.warnings.splice(..0, said);
             return Ok(());
         };
@@ -308,9 +313,7 @@ impl Desk {
         let Some(template) = self.templates.get(agent) else {
             return Err(Failure::new(Class::LostContext, format!("no agent `{agent}` is in force here")));
         };
-        let text = render(template, &json!({"input": input}));
-        let text = text.map_err(|e| Failure::new(Class::Permanent, e.to_string()))?;
-        Ok(json!({"text": text}))
+        fill(template, input)
     }
 
     /// Changes the world. That it is about to happen stands in the log already; then it stands in the ledger; then it happens (I10).
@@ -350,6 +353,13 @@ impl Work for Clerk {
     }
 }
 
+/// What an agent gives that is a template.
+fn fill(template: &str, input: &Value) -> Result<Value, Failure> {
+    let text = render(template, &json!({"input": input}));
+    let text = text.map_err(|e| Failure::new(Class::Permanent, e.to_string()))?;
+    Ok(json!({"text": text}))
+}
+
 /// What a person should hear of without asking: what went wrong, and not what only waits for a decision.
 fn trouble(need: &Need) -> Option<String> {
     let what = match need {
@@ -361,7 +371,9 @@ fn trouble(need: &Need) -> Option<String> {
         }
         Need::Unfit { workflow, what } => format!("workflow {workflow} does not start: {what}"),
         Need::Missing { task, what } => format!("task {task} waits: {what}"),
-        Need::Lost { .. } | Need::Approval { .. } | Need::Question { .. } => return None,
+        Need::Lost { .. } | Need::Approval { .. } | Need::Question { .. } | Need::Elsewhere { .. } => {
+            return None;
+        }
     };
     Some(format!("{what}; see `aios inbox`"))
 }
@@ -380,6 +392,8 @@ fn setting(
     let mut setting = Setting {
         operators: standing.operators.clone(),
         coordinator: standing.coordinator,
+        maker: vault.made_by(),
+        members: standing.names.values().copied().collect(),
         ..Setting::default()
     };
     for file in vault.in_force("workflows")? {
@@ -460,13 +474,15 @@ fn connectors(
         if ways.insert(provides.clone(), kind).is_some() {
             warnings.push(format!("{}: another connector can `{provides}`, too; the last counts", file.path));
         }
-        let connector = Connector { knows_keys: kind.knows_keys(), home, check: post.check(kind) };
+        let connector =
+            Connector { knows_keys: kind.knows_keys(), home, since: file.since, check: post.check(kind) };
         setting.connectors.insert(provides, connector);
     }
     // With a connector that cannot be used it is not known who should do it.
     if !wrong && !ways.contains_key(MAIL) {
         let kind = Kind::Outbox;
-        let connector = Connector { knows_keys: kind.knows_keys(), home: None, check: post.check(kind) };
+        let connector =
+            Connector { knows_keys: kind.knows_keys(), check: post.check(kind), ..Connector::default() };
         setting.connectors.insert(MAIL.to_owned(), connector);
         ways.insert(MAIL.to_owned(), kind);
     }

@@ -10,6 +10,7 @@ use aios_vault::Vault;
 use aios_vault::chance::now_ms;
 use serde_json::Value;
 
+use crate::command::written;
 use crate::context::Context;
 use crate::desk::Desk;
 use crate::error::CliError;
@@ -74,13 +75,23 @@ impl Office {
         let made = self.desk.create(&mut self.vault, task, workflow, input, on)?;
         made.map_err(|why| {
             let hint = match &why {
-                CreateError::NoWorkflow(_) => "`aios accept` puts what is in `workflows` in force",
-                CreateError::Input(_) => "give it with `--input KEY=VALUE`",
-                CreateError::Exists(_) => "`aios tasks` lists them",
+                CreateError::NoWorkflow(name) if self.has_mistakes(name) => {
+                    "its file has mistakes: `aios workflow check` names them; then `aios accept`".into()
+                }
+                CreateError::NoWorkflow(_) => "`aios accept` puts what is in `workflows` in force".into(),
+                CreateError::Input(_) => "give it with `--input KEY=VALUE`".into(),
+                CreateError::Unknown { takes, .. } => format!("it takes {}", takes.join(", ")),
+                CreateError::Exists(_) => "`aios tasks` lists them".to_owned(),
             };
             CliError::failed(why.to_string(), hint)
         })?;
         self.carry_on()
+    }
+
+    /// Whether the file of a workflow is in force and cannot be read.
+    fn has_mistakes(&mut self, workflow: &str) -> bool {
+        let path = format!("workflows/{workflow}.md");
+        written::wrong_in_force(&mut self.vault).is_ok_and(|wrong| wrong.iter().any(|it| it.path == path))
     }
 
     /// Has it recorded what the operator says, and carries on all work.

@@ -263,6 +263,11 @@ impl Vault {
         self.authority.members()
     }
 
+    /// The device that made the vault.
+    pub fn made_by(&self) -> Option<DeviceId> {
+        self.authority.made_by().copied()
+    }
+
     /// All integrated records.
     pub fn view(&self) -> &View {
         &self.view

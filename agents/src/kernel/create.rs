@@ -17,6 +17,16 @@ pub enum CreateError {
     /// Its input is not what the workflow takes.
     #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
     Input(Vec<Misfit>),
+    /// It is given what the workflow does not take.
+    #[error("workflow `{workflow}` takes no input `{name}`")]
+    Unknown {
+        /// The workflow.
+        workflow: String,
+        /// What it does not take.
+        name: String,
+        /// What it takes.
+        takes: Vec<String>,
+    },
     /// There is such a task.
     #[error("there is a task `{0}` already")]
     Exists(String),
@@ -49,6 +59,11 @@ impl Kernel {
         let Some((version, definition)) = found else { return Err(CreateError::NoWorkflow(workflow.into())) };
         if self.tables.task(task).is_some() {
             return Err(CreateError::Exists(task.into()));
+        }
+        let mut names = input.as_object().into_iter().flatten().map(|(name, _)| name);
+        if let Some(name) = names.find(|name| !definition.input.knows(name)) {
+            let takes = definition.input.names().map(str::to_owned).collect();
+            return Err(CreateError::Unknown { workflow: workflow.to_owned(), name: name.clone(), takes });
         }
         let input = definition.input.complete(input);
         let misfits = definition.input.misfits("input", &input);

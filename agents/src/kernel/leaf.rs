@@ -86,49 +86,21 @@ impl Walker<'_> {
         let now = self.kernel.now;
         let mut items = None;
         let mut until = None;
-        let input = match &step.act {
-            Act::Agent { input, .. } | Act::Workflow { input, .. } => input.fill(scope)?,
-            Act::Ask { question, .. } => question.fill_text(scope)?.into(),
-            Act::Wait(Wait::For(span)) => {
-                until = Some(now.saturating_add(read_span(span, scope)?));
-                Value::Null
-            }
-            Act::Wait(Wait::Until(moment)) => {
-                until = Some(read_moment(moment, scope)?);
-                Value::Null
-            }
+        let input = goes_in(step, scope)?;
+        match &step.act {
+            Act::Wait(Wait::For(span)) => until = Some(now.saturating_add(read_span(span, scope)?)),
+            Act::Wait(Wait::Until(moment)) => until = Some(read_moment(moment, scope)?),
             Act::Wait(Wait::Event { deadline, .. }) => {
                 until = deadline.map(|deadline| now.saturating_add(deadline));
-                Value::Null
             }
-            Act::Choose { cases, otherwise } => {
-                let mut way = otherwise;
-                for (when, target) in cases {
-                    if when.holds(scope)? {
-                        way = target;
-                        break;
-                    }
-                }
-                let go = match way {
-                    Target::Step(name) => name.clone(),
-                    Target::End => String::new(),
-                };
+            Act::Choose { .. } => {
+                let go = chosen(step, scope)?;
                 self.finish(path, json!({"go": go}), Some(go));
                 return Ok(());
             }
-            Act::Each { items: list, .. } => {
-                let Value::Array(found) = list.value(scope)? else {
-                    return Err(Failure::new(Class::Permanent, format!("`{}` is no list", list.source())));
-                };
-                if found.len() > MAX_ITEMS {
-                    let what = format!("`{}` has more than {MAX_ITEMS} items", list.source());
-                    return Err(Failure::new(Class::Permanent, what));
-                }
-                items = Some(found.clone());
-                Value::Array(found)
-            }
-            Act::Parallel(_) | Act::Effect { .. } => Value::Null,
-        };
+            Act::Each { .. } => items = input.as_array().cloned(),
+            _ => {}
+        }
         self.events.push(WorkEvent::StepStarted {
             task: self.id.to_owned(),
             run: self.run_id.to_owned(),
@@ -288,6 +260,41 @@ impl Walker<'_> {
             trigger: None,
         })
     }
+}
+
+/// What goes into a step, of which the digest is recorded.
+pub(super) fn goes_in(step: &Step, scope: &Value) -> Result<Value, Failure> {
+    match &step.act {
+        Act::Agent { input, .. } | Act::Workflow { input, .. } => Ok(input.fill(scope)?),
+        Act::Ask { question, .. } => Ok(question.fill_text(scope)?.into()),
+        Act::Each { items: list, .. } => {
+            let Value::Array(found) = list.value(scope)? else {
+                return Err(Failure::new(Class::Permanent, format!("`{}` is no list", list.source())));
+            };
+            if found.len() > MAX_ITEMS {
+                let what = format!("`{}` has more than {MAX_ITEMS} items", list.source());
+                return Err(Failure::new(Class::Permanent, what));
+            }
+            Ok(Value::Array(found))
+        }
+        Act::Wait(_) | Act::Choose { .. } | Act::Parallel(_) | Act::Effect { .. } => Ok(Value::Null),
+    }
+}
+
+/// Where a choice leads; empty for the end.
+pub(super) fn chosen(step: &Step, scope: &Value) -> Result<String, Failure> {
+    let Act::Choose { cases, otherwise } = &step.act else { return Ok(String::new()) };
+    let mut way = otherwise;
+    for (when, target) in cases {
+        if when.holds(scope)? {
+            way = target;
+            break;
+        }
+    }
+    Ok(match way {
+        Target::Step(name) => name.clone(),
+        Target::End => String::new(),
+    })
 }
 
 fn read_span(template: &Template, scope: &Value) -> Result<Millis, Failure> {

@@ -7,6 +7,7 @@
 mod create;
 mod effect;
 mod fire;
+mod home;
 mod leaf;
 mod need;
 mod walk;
@@ -111,8 +112,10 @@ pub struct Work {
 pub struct Connector {
     /// Whether the other side does a thing once however often it is told, by its key.
     pub knows_keys: bool,
-    /// The device that does it; none: whichever device works on the task.
+    /// The device that should do it; none: the one that does it now.
     pub home: Option<DeviceId>,
+    /// When that was accepted.
+    pub since: Millis,
     /// Where the operator sees whether it was done.
     pub check: String,
 }
@@ -134,6 +137,10 @@ pub struct Setting {
     pub schedules: Vec<Schedule>,
     /// The device that does what has no home.
     pub coordinator: Option<DeviceId>,
+    /// The device that made the vault: without more, effects happen there. None: where their tasks are worked on.
+    pub maker: Option<DeviceId>,
+    /// The members; none for all.
+    pub members: BTreeSet<DeviceId>,
     /// The operator keys that may approve (I11).
     pub operators: BTreeSet<DeviceId>,
 }
@@ -197,11 +204,12 @@ pub struct Kernel {
 impl Kernel {
     /// The kernel of `device`; `seed` is where its random numbers begin.
     pub fn new(vault: VaultId, device: DeviceId, setting: Setting, seed: u64) -> Kernel {
+        let tables = Tables::new(setting.maker);
         Kernel {
             vault,
             device,
             setting,
-            tables: Tables::default(),
+            tables,
             now: 0,
             chance: seed,
             dirty: BTreeSet::new(),
@@ -259,27 +267,47 @@ impl Kernel {
     /// What needs the operator, most urgent first.
     pub fn inbox(&self) -> Vec<&Need> {
         let mut out: Vec<&Need> = self.lost.values().chain(self.needs.values().flatten()).collect();
+        // What another device does by itself needs nobody.
+        out.retain(|need| !matches!(need, Need::Elsewhere { gone: false, .. }));
         out.sort_by_key(|need| need.rank());
         out
+    }
+
+    /// Whether a connector has a capability.
+    pub fn can(&self, capability: &str) -> bool {
+        self.setting.connectors.contains_key(capability)
+    }
+
+    /// The capability that a task waits for, and the device that has it.
+    pub fn elsewhere(&self, task: &str) -> Option<(&str, DeviceId)> {
+        self.needs.get(task)?.iter().find_map(|need| match need {
+            Need::Elsewhere { capability, device, .. } => Some((capability.as_str(), *device)),
+            _ => None,
+        })
     }
 
     /// What effects of other devices need the operator for, whose word counts wherever it is given.
     pub fn needed_elsewhere(&self) -> Vec<Need> {
         let mut out = Vec::new();
         for (key, effect) in self.tables.effects() {
-            let Some(proposed) = effect.proposed.as_ref().filter(|it| it.device != self.device) else {
-                continue;
+            let Some(proposed) = &effect.proposed else { continue };
+            let device = match effect.intent {
+                Some(intent) => intent.device,
+                None => self.home(proposed),
             };
             let task = self.tables.task(&proposed.task);
+            if device == self.device {
+                continue;
+            }
             if task.is_none_or(|task| task.ended.is_some() || task.cancelled.is_some()) {
                 continue;
             }
-            let (device, content) = (proposed.device, proposed.content.clone());
+            let content = proposed.content.clone();
             let (task, step) = (proposed.task.clone(), proposed.step.clone());
             match effect.stand() {
                 Stand::Waiting => {
-                    let digest = content.digest(key);
-                    let why = effect.decided.as_ref().map(|decided| decided.why.clone()).unwrap_or_default();
+                    let digest = proposed.digest;
+                    let why = effect.decided().map(|decided| decided.why.clone()).unwrap_or_default();
                     out.push(Need::Approval { key: *key, device, digest, task, step, content, why });
                 }
                 Stand::Unknown(attempt) => {
@@ -318,7 +346,7 @@ impl Kernel {
                 WorkEvent::StepStarted { task, run, step, attempt, .. } => {
                     self.fresh.insert(Flight::Step(Work { task, run, step, attempt }));
                 }
-                WorkEvent::EffectIntended { key, attempt } => {
+                WorkEvent::EffectIntended { key, attempt, .. } => {
                     self.fresh.insert(Flight::Effect(key, attempt));
                 }
                 _ => {}
@@ -355,6 +383,7 @@ impl Kernel {
                     self.touch(&work);
                     out.push(work);
                 }
+                (Err(_), Event::DeviceRotated { device, .. }) => self.tables.rotate(order, *device),
                 (Err(_), Event::Other(map)) => {
                     let name = event.name();
                     self.tables.insert_outside(order, &name, Value::Object(map.clone()));
@@ -370,9 +399,13 @@ impl Kernel {
         use crate::event::Aggregate;
         let task = match event.aggregate() {
             Aggregate::Task(task) => Some(task.to_owned()),
-            Aggregate::Effect(key) => {
-                let proposed = self.tables.effect(key).and_then(|effect| effect.proposed.as_ref());
-                proposed.map(|proposed| proposed.task.clone())
+            Aggregate::Effect(key) => self.proposed_for(key),
+            // All that waits for another device may wait for this one now.
+            Aggregate::Homes => {
+                self.dirty.extend(
+                    self.tables.tasks().filter(|(_, it)| it.ended.is_none()).map(|(id, _)| id.to_owned()),
+                );
+                None
             }
             Aggregate::Budget(_) => None,
         };
@@ -405,9 +438,13 @@ impl Kernel {
         if !self.flying.remove(&Flight::Effect(key, attempt)) {
             return;
         }
-        let proposed = self.tables.effect(&key).and_then(|effect| effect.proposed.as_ref());
-        let Some(task) = proposed.map(|proposed| proposed.task.clone()) else { return };
+        let Some(task) = self.proposed_for(&key) else { return };
         self.append(&task, vec![WorkEvent::EffectEnded { key, attempt, came }], out);
+    }
+
+    /// The task for which an effect was proposed.
+    fn proposed_for(&self, key: &EffectKey) -> Option<String> {
+        Some(self.tables.effect(key)?.proposed.as_ref()?.task.clone())
     }
 
     fn append(&mut self, task: &str, events: Vec<WorkEvent>, out: &mut Vec<Action>) {
@@ -421,6 +458,7 @@ impl Kernel {
             self.due.remove(&(at, task.clone()));
             self.dirty.insert(task);
         }
+        self.hand_over(out);
         if self.alarm.is_some_and(|at| at <= self.now) {
             self.fire(out);
         }
@@ -441,7 +479,14 @@ impl Kernel {
     /// What was to be done was not: it is looked at again.
     pub fn forget(&mut self) {
         self.dirty.extend(self.pending.drain(..).map(|(task, _)| task));
-        self.flying.clear();
+        for flight in std::mem::take(&mut self.flying) {
+            let task = match &flight {
+                Flight::Step(work) => Some(work.task.clone()),
+                Flight::Effect(key, _) => self.proposed_for(key),
+            };
+            self.dirty.extend(task);
+            self.fresh.insert(flight);
+        }
         self.alarm = Some(0);
     }
 

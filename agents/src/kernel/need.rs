@@ -84,6 +84,19 @@ pub enum Need {
         /// The answers there are; none: any text.
         choices: Vec<String>,
     },
+    /// A step waits for an effect that happens on another device.
+    Elsewhere {
+        /// The task.
+        task: String,
+        /// The step.
+        step: String,
+        /// The capability.
+        capability: String,
+        /// The device.
+        device: DeviceId,
+        /// Whether that device is a member no more: then it waits for the operator.
+        gone: bool,
+    },
     /// A workflow cannot start by itself.
     Unfit {
         /// The workflow.
@@ -108,7 +121,7 @@ impl Need {
             Need::Dead { .. } => 1,
             Need::Approval { .. } => 2,
             Need::Question { .. } => 3,
-            Need::Unfit { .. } | Need::Missing { .. } => 4,
+            Need::Unfit { .. } | Need::Missing { .. } | Need::Elsewhere { .. } => 4,
         }
     }
 }

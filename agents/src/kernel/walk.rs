@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
+use super::home::Keeper;
 use super::{Action, Flight, Kernel, Need, Work, run_id};
 use crate::event::{Fired, Outcome, WorkEvent};
 use crate::failure::{Class, Failure};
@@ -50,48 +51,56 @@ pub(super) struct Walker<'k> {
     pub due: Vec<Millis>,
     pub listens: Vec<String>,
     pub needs: Vec<Need>,
-    /// An effect waits until the log knows all that this device has done.
-    pub held_up: bool,
     undo: Vec<Undo<'k>>,
 }
 
+/// What a look at a task left to do.
+#[derive(Default)]
+struct Left {
+    chance: u64,
+    events: Vec<WorkEvent>,
+    acts: Vec<Action>,
+    begun: Vec<Flight>,
+    stopped: Vec<Flight>,
+    due: Vec<Millis>,
+    listens: Vec<String>,
+    needs: Vec<Need>,
+    /// An effect waits until the log knows all that this device has done.
+    held_up: bool,
+}
+
 impl Kernel {
-    /// Looks at a task, and says what its run is to do next.
+    /// Looks at a task, and says what its run and its effects are to do next.
     pub(super) fn carry_on(&mut self, id: &str, out: &mut Vec<Action>) {
         let run_id = self.run_id(id);
         let Some(task) = self.tables.task(id) else { return };
-        let mine = task.device == Some(self.device);
         let found = task.runs.get(&run_id);
-        if !mine || found.is_some_and(|run| run.ended.is_some()) || (found.is_none() && task.ended.is_some())
-        {
-            self.needs.remove(id);
-            return;
-        }
-        let Some(run) = found else {
+        let over = found.is_some_and(|run| run.ended.is_some()) || (found.is_none() && task.ended.is_some());
+        let mine = task.device == Some(self.device) && !over;
+        if mine && found.is_none() {
             let started = WorkEvent::RunStarted { task: id.to_owned(), run: run_id };
             self.append(id, vec![started], out);
             return;
-        };
+        }
+        let mut left = Left { chance: self.chance, ..Left::default() };
+        if let Some(run) = found.filter(|_| mine) {
+            left = self.walk(id, task, &run_id, run);
+        }
+        let keeper = Keeper::keep(self, id, task);
+        left.needs.extend(keeper.needs);
+        left.held_up = keeper.held_up;
+        // What the step says of its effect is recorded first.
+        if left.events.is_empty() {
+            left.events = keeper.events;
+            left.acts.extend(keeper.acts);
+            left.begun.extend(keeper.begun);
+        }
+        self.leave(id, left, out);
+    }
+
+    fn walk(&self, id: &str, task: &Task, run_id: &str, run: &Run) -> Left {
         let definition = task.version.and_then(|version| self.setting.versions.get(&version));
-        let mut walker = Walker {
-            kernel: self,
-            id,
-            task,
-            run_id: &run_id,
-            run,
-            closing: task.cancelled.is_some(),
-            reading: false,
-            chance: self.chance,
-            events: Vec::new(),
-            acts: Vec::new(),
-            begun: Vec::new(),
-            stopped: Vec::new(),
-            due: Vec::new(),
-            listens: Vec::new(),
-            needs: Vec::new(),
-            held_up: false,
-            undo: Vec::new(),
-        };
+        let mut walker = Walker::new(self, id, task, run_id, run);
         match definition {
             Some(definition) => walker.run_along(definition),
             None => {
@@ -102,7 +111,13 @@ impl Kernel {
                 walker.needs.push(Need::Missing { task: id.to_owned(), what });
             }
         }
-        let Walker { chance, events, acts, begun, stopped, due, listens, needs, held_up, .. } = walker;
+        let Walker { chance, events, acts, begun, stopped, due, listens, needs, .. } = walker;
+        Left { chance, events, acts, begun, stopped, due, listens, needs, held_up: false }
+    }
+
+    /// Does what a look at a task left to do.
+    fn leave(&mut self, id: &str, left: Left, out: &mut Vec<Action>) {
+        let Left { chance, events, acts, begun, stopped, due, listens, needs, held_up } = left;
         self.chance = chance;
         if held_up {
             self.held_up.insert(id.to_owned());
@@ -194,6 +209,28 @@ fn trigger(fired: Option<&Fired>) -> Value {
 }
 
 impl<'k> Walker<'k> {
+    /// At the start of a run.
+    pub fn new(kernel: &'k Kernel, id: &'k str, task: &'k Task, run_id: &'k str, run: &'k Run) -> Walker<'k> {
+        Walker {
+            kernel,
+            id,
+            task,
+            run_id,
+            run,
+            closing: task.cancelled.is_some(),
+            reading: false,
+            chance: kernel.chance,
+            events: Vec::new(),
+            acts: Vec::new(),
+            begun: Vec::new(),
+            stopped: Vec::new(),
+            due: Vec::new(),
+            listens: Vec::new(),
+            needs: Vec::new(),
+            undo: Vec::new(),
+        }
+    }
+
     fn run_along(&mut self, workflow: &'k Workflow) {
         // What started it by itself gave what there was.
         if let Some(misfit) = workflow.input.misfits("input", &self.task.input).first() {
@@ -201,18 +238,23 @@ impl<'k> Walker<'k> {
                 Stuck { step: "input".into(), failure: Failure::new(Class::Permanent, misfit.to_string()) };
             return if self.closing { self.take_back(&stuck) } else { self.stuck(stuck) };
         }
+        match self.steps(&workflow.steps, "", &self.scope()) {
+            Walked::Busy => {}
+            Walked::Done(result) => self.end(Outcome::Done, result),
+            Walked::Failed(stuck) if self.undo.is_empty() && !self.closing => self.stuck(stuck),
+            Walked::Failed(stuck) => self.take_back(&stuck),
+        }
+    }
+
+    /// What the first step knows.
+    fn scope(&self) -> Map<String, Value> {
         let mut scope = Map::new();
         scope.insert("input".into(), self.task.input.clone());
         scope.insert("task".into(), self.id.into());
         scope.insert("steps".into(), json!({}));
         scope.insert("error".into(), Value::Null);
         scope.insert("trigger".into(), trigger(self.task.trigger.as_ref()));
-        match self.steps(&workflow.steps, "", &scope) {
-            Walked::Busy => {}
-            Walked::Done(result) => self.end(Outcome::Done, result),
-            Walked::Failed(stuck) if self.undo.is_empty() && !self.closing => self.stuck(stuck),
-            Walked::Failed(stuck) => self.take_back(&stuck),
-        }
+        scope
     }
 
     fn end(&mut self, outcome: Outcome, result: Value) {

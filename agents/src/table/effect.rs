@@ -1,11 +1,12 @@
 //! Effects with what was decided, consented to, and came of them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
-use aios_core::id::DeviceId;
+use aios_core::id::{ContentHash, DeviceId};
 use serde_json::Value;
 
-use super::{Fold, Order};
+use super::{Fold, Homes, Order};
 use crate::event::{Came, Content, WorkEvent};
 use crate::failure::Failure;
 use crate::policy::Verdict;
@@ -20,9 +21,13 @@ pub struct Proposed {
     pub run: String,
     /// The step.
     pub step: String,
+    /// How many of the same step were denied before it.
+    pub generation: u32,
     /// What it does.
     pub content: Content,
-    /// The device that proposed it: it decides and acts, and nobody else does so in its name (I11).
+    /// Its consent digest.
+    pub digest: ContentHash,
+    /// The device that proposed it: it works on the task.
     pub device: DeviceId,
 }
 
@@ -44,6 +49,8 @@ pub struct Decided {
 pub struct Intent {
     /// Which attempt, from 1.
     pub attempt: u32,
+    /// The consent digest of what happens.
+    pub digest: ContentHash,
     /// The device that performs it.
     pub device: DeviceId,
     /// When.
@@ -55,16 +62,20 @@ pub struct Intent {
 pub struct Effect {
     /// The devices that work on tasks, where something was proposed for them: nobody else proposes (I11).
     pub owners: BTreeMap<String, DeviceId>,
+    /// Where effects happen: that device alone decides and acts (I10).
+    pub homes: Arc<Homes>,
     /// What was proposed.
     pub proposed: Option<Proposed>,
-    /// What a policy decided.
-    pub decided: Option<Decided>,
-    /// Whether the operator consented to what was proposed.
-    pub approved: bool,
+    /// What policies decided, by the consent digest of what it was about. Another proposal may turn out to be the one that counts.
+    decisions: BTreeMap<ContentHash, Decided>,
+    /// What the operator consented to.
+    approvals: BTreeSet<ContentHash>,
     /// Why the operator refused.
     pub denied: Option<String>,
     /// Why nobody wants it any more.
     pub withdrawn: Option<String>,
+    /// Whether the device where it happens says that it will not: what anybody else says may cross with the act.
+    closed: bool,
     /// That it is about to happen.
     pub intent: Option<Intent>,
     /// What came of that intent.
@@ -97,6 +108,11 @@ pub enum Stand {
 }
 
 impl Effect {
+    /// One of which nothing is known.
+    pub fn at_homes(homes: Arc<Homes>) -> Effect {
+        Effect { homes, ..Effect::default() }
+    }
+
     /// Where it stands. What has happened has happened, whatever was said of it later; a denial beats an approval.
     pub fn stand(&self) -> Stand {
         let last = self.intent.map_or(0, |intent| intent.attempt);
@@ -118,14 +134,40 @@ impl Effect {
         if let Some(note) = self.denied.as_ref().or(self.withdrawn.as_ref()) {
             return Stand::Denied(note.clone());
         }
-        match &self.decided {
+        match self.decided() {
             None => Stand::Proposed,
             Some(decided) => match decided.verdict {
                 Verdict::Deny => Stand::Denied(decided.why.clone()),
-                Verdict::Ask if !self.approved => Stand::Waiting,
+                Verdict::Ask if !self.is_allowed() => Stand::Waiting,
                 Verdict::Allow | Verdict::Ask => Stand::Allowed,
             },
         }
+    }
+
+    /// What a policy decided of what is proposed.
+    pub fn decided(&self) -> Option<&Decided> {
+        self.decisions.get(&self.proposed.as_ref()?.digest)
+    }
+
+    /// Whether what is proposed is decided to happen, with the consent that takes (I11).
+    pub fn is_allowed(&self) -> bool {
+        let consent = self.proposed.as_ref().is_some_and(|it| self.approvals.contains(&it.digest));
+        self.decided().is_some_and(|decided| match decided.verdict {
+            Verdict::Allow => true,
+            Verdict::Ask => consent,
+            Verdict::Deny => false,
+        })
+    }
+
+    /// Whether the device where it happens says that it will not: what anybody else says may cross with the act.
+    pub fn is_closed(&self) -> bool {
+        self.closed || self.decided().is_some_and(|decided| decided.verdict == Verdict::Deny)
+    }
+
+    /// The device where it happens, said at a place in the order.
+    fn home(&self, capability: &str, order: &Order) -> Option<DeviceId> {
+        let home = self.homes.at(capability, order);
+        home.or_else(|| self.proposed.as_ref().map(|proposed| proposed.device))
     }
 
     /// Whether the log knows that this attempt began, or the operator said what came of it.
@@ -134,48 +176,55 @@ impl Effect {
         begun || self.settled.is_some_and(|(settled, _)| settled >= attempt)
     }
 
-    /// The decision by which it counts against a rule's caps: it was allowed, and happened or still may.
+    /// The decision by which it counts against a rule's caps: it was allowed, and happened or still may. One that failed may be tried
+    /// again without being decided again.
     pub fn charged(&self) -> Option<&Decided> {
-        let over = matches!(self.stand(), Stand::Denied(_) | Stand::Failed(_));
-        self.decided.as_ref().filter(|decided| decided.verdict == Verdict::Allow && !over)
+        let over = matches!(self.stand(), Stand::Denied(_));
+        let allowed = match &self.intent {
+            Some(intent) => self.decisions.get(&intent.digest),
+            // Whichever proposal turns out to stand, what was allowed may happen.
+            None => self.decisions.values().find(|decided| decided.verdict == Verdict::Allow),
+        };
+        allowed.filter(|decided| decided.verdict == Verdict::Allow && !over)
     }
 }
 
 impl Fold for Effect {
     fn apply(&mut self, order: &Order, event: &WorkEvent) {
         match event {
-            WorkEvent::EffectProposed { task, run, step, content, .. }
+            WorkEvent::EffectProposed { key, task, run, step, generation, content }
                 if self.owners.get(task) == Some(&order.0.2) =>
             {
                 self.proposed.get_or_insert_with(|| Proposed {
                     task: task.clone(),
                     run: run.clone(),
                     step: step.clone(),
+                    generation: *generation,
                     content: content.clone(),
+                    digest: content.digest(key),
                     device: order.0.2,
                 });
             }
-            WorkEvent::EffectDecided { .. }
-            | WorkEvent::EffectIntended { .. }
-            | WorkEvent::EffectEnded { .. }
-                if self.proposed.as_ref().is_none_or(|it| it.device != order.0.2) => {}
-            WorkEvent::EffectDecided { verdict, rule, why, .. } => {
+            WorkEvent::EffectDecided { capability, .. } | WorkEvent::EffectIntended { capability, .. }
+                if self.home(capability, order) != Some(order.0.2) => {}
+            // What came of it whoever did it knows, wherever such things happen meanwhile.
+            WorkEvent::EffectEnded { .. } if self.intent.is_none_or(|it| it.device != order.0.2) => {}
+            WorkEvent::EffectDecided { digest, verdict, rule, why, .. } => {
                 let at = order.time();
                 let new = || Decided { verdict: *verdict, rule: rule.clone(), why: why.clone(), at };
-                self.decided.get_or_insert_with(new);
+                self.decisions.entry(*digest).or_insert_with(new);
             }
-            WorkEvent::ApprovalGranted { key, digest, .. } => {
-                // Consent to something else than what was proposed is none (I11).
-                let proposed = self.proposed.as_ref();
-                self.approved |= proposed.is_some_and(|it| it.content.digest(key) == *digest);
-            }
+            // Consent to something else than what is proposed is none (I11).
+            WorkEvent::ApprovalGranted { digest, .. } => _ = self.approvals.insert(*digest),
             WorkEvent::ApprovalDenied { note, .. } if self.intent.is_none() => {
                 self.denied.get_or_insert_with(|| note.clone());
             }
             WorkEvent::EffectWithdrawn { note, .. } if self.intent.is_none() => {
                 self.withdrawn.get_or_insert_with(|| note.clone());
+                let capability = self.proposed.as_ref().map(|proposed| proposed.content.capability.as_str());
+                self.closed |= capability.is_some_and(|it| self.home(it, order) == Some(order.0.2));
             }
-            WorkEvent::EffectIntended { attempt, .. } => {
+            WorkEvent::EffectIntended { attempt, digest, .. } => {
                 let may_follow = match (&self.intent, &self.came) {
                     // What was settled of an attempt that the log lost is not said of this one.
                     (None, _) => self.settled.is_none_or(|(lost, happened)| !happened && *attempt > lost),
@@ -186,7 +235,8 @@ impl Fold for Effect {
                     (Some(_), _) => false,
                 };
                 if may_follow {
-                    self.intent = Some(Intent { attempt: *attempt, device: order.0.2, at: order.time() });
+                    let (attempt, digest) = (*attempt, *digest);
+                    self.intent = Some(Intent { attempt, digest, device: order.0.2, at: order.time() });
                     self.came = None;
                 }
             }

@@ -4,9 +4,11 @@
 
 mod budget;
 mod effect;
+mod home;
 mod task;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use aios_core::clock::Stamp;
 use aios_core::id::DeviceId;
@@ -17,6 +19,7 @@ use crate::span::Millis;
 
 pub use budget::Budget;
 pub use effect::{Decided, Effect, Intent, Proposed, Stand};
+pub use home::Homes;
 pub use task::{Run, Status, StepState, Stuck, Task};
 
 /// The place of an event in the total order: that of its record, then its place in the record.
@@ -80,6 +83,8 @@ pub struct Tables {
     budgets: BTreeMap<String, Folded<Budget>>,
     /// The effects that were proposed for a task.
     proposals: BTreeMap<String, BTreeSet<EffectKey>>,
+    /// Where effects happen.
+    homes: Arc<Homes>,
     /// The last instant for which a schedule started each workflow.
     fired: BTreeMap<String, Millis>,
     /// Events from outside, by type.
@@ -87,6 +92,11 @@ pub struct Tables {
 }
 
 impl Tables {
+    /// Empty ones of a vault that was made by a device.
+    pub fn new(maker: Option<DeviceId>) -> Tables {
+        Tables { homes: Arc::new(Homes::on(maker)), ..Tables::default() }
+    }
+
     /// Takes in an event of work.
     pub fn insert(&mut self, order: Order, event: WorkEvent) {
         match event.aggregate() {
@@ -110,7 +120,12 @@ impl Tables {
                     WorkEvent::EffectProposed { task, .. } => Some(task.clone()),
                     _ => None,
                 };
-                self.effects.entry(key).or_default().insert(order, event);
+                let homes = &self.homes;
+                let new = || {
+                    let blank = Effect::at_homes(homes.clone());
+                    Folded { events: BTreeMap::new(), table: blank.clone(), blank }
+                };
+                self.effects.entry(key).or_insert_with(new).insert(order, event);
                 if let Some(task) = task
                     && self.proposals.entry(task.clone()).or_default().insert(key)
                 {
@@ -118,8 +133,37 @@ impl Tables {
                     self.own(&task, device);
                 }
             }
+            Aggregate::Homes => {
+                if Arc::make_mut(&mut self.homes).insert(order, &event) {
+                    self.moved();
+                }
+            }
             Aggregate::Budget(name) => self.budgets.entry(name.to_owned()).or_default().insert(order, event),
         }
+    }
+
+    /// The author of a record goes on under another key.
+    pub fn rotate(&mut self, order: Order, to: DeviceId) {
+        if Arc::make_mut(&mut self.homes).rotate(order, to) {
+            self.moved();
+        }
+    }
+
+    /// Has what a device said of effects count where they happened there.
+    fn moved(&mut self) {
+        for effect in self.effects.values_mut() {
+            effect.begin_with(|blank| blank.homes = self.homes.clone());
+        }
+    }
+
+    /// Where effects happen.
+    pub fn homes(&self) -> &Homes {
+        &self.homes
+    }
+
+    /// The effects that were proposed for a task.
+    pub fn proposals(&self, task: &str) -> impl Iterator<Item = &EffectKey> {
+        self.proposals.get(task).into_iter().flatten()
     }
 
     /// Has what was proposed for a task count only where the device that works on it did: a record that comes late may say that this is

@@ -28,6 +28,10 @@ fn content() -> Content {
     }
 }
 
+fn intended(key: EffectKey, attempt: u32) -> WorkEvent {
+    WorkEvent::EffectIntended { key, attempt, digest: content().digest(&key), capability: "mail.send".into() }
+}
+
 fn granted(key: EffectKey, digest: ContentHash) -> WorkEvent {
     WorkEvent::approve(key, digest, &VaultId([7; 32]), &SecretKey::from_bytes(&[5; 32]))
 }
@@ -105,11 +109,18 @@ fn events() -> impl Strategy<Value = WorkEvent> {
             content: content(),
         }),
         (effect(), prop_oneof![Just(Verdict::Ask), Just(Verdict::Allow)]).prop_map(|(key, verdict)| {
-            WorkEvent::EffectDecided { key, verdict, rule: None, why: String::new() }
+            WorkEvent::EffectDecided {
+                key,
+                digest: content().digest(&key),
+                capability: "mail.send".into(),
+                verdict,
+                rule: None,
+                why: String::new(),
+            }
         }),
         (effect(), any::<bool>()).prop_map(move |(key, right)| granted(key, digest(key, right))),
         effect().prop_map(|key| WorkEvent::ApprovalDenied { key, note: "no".into() }),
-        (effect(), 1u32..3).prop_map(|(key, attempt)| WorkEvent::EffectIntended { key, attempt }),
+        (effect(), 1u32..3).prop_map(|(key, attempt)| intended(key, attempt)),
         (effect(), 1u32..3, prop_oneof![Just(Came::Unknown), Just(Came::Done { result: json!(1) })])
             .prop_map(|(key, attempt, came)| WorkEvent::EffectEnded { key, attempt, came }),
         (effect(), 1..3u32, any::<bool>()).prop_map(|(key, attempt, happened)| {
@@ -209,7 +220,12 @@ fn a_denial_beats_an_approval_until_the_act() {
             },
         );
         let why = String::new();
-        tables.insert(order(2, 1), WorkEvent::EffectDecided { key, verdict: Verdict::Ask, rule: None, why });
+        let (verdict, digest) = (Verdict::Ask, content().digest(&key));
+        let capability = "mail.send".into();
+        tables.insert(
+            order(2, 1),
+            WorkEvent::EffectDecided { key, digest, capability, verdict, rule: None, why },
+        );
     };
     let mut tables = Tables::default();
     base(&mut tables);
@@ -224,7 +240,7 @@ fn a_denial_beats_an_approval_until_the_act() {
     let mut tables = Tables::default();
     base(&mut tables);
     tables.insert(order(3, 1), consent);
-    tables.insert(order(4, 1), WorkEvent::EffectIntended { key, attempt: 1 });
+    tables.insert(order(4, 1), intended(key, 1));
     tables.insert(order(5, 2), denied);
     assert!(matches!(tables.effect(&key).unwrap().stand(), Stand::Performing(_)));
 }

@@ -160,3 +160,21 @@ pub struct AnswerArgs {
     /// The answer
     pub answer: String,
 }
+
+/// `aios connector`
+#[derive(Debug, ClapArgs)]
+pub struct ConnectorArgs {
+    /// What to do with them
+    #[command(subcommand)]
+    pub command: ConnectorCommand,
+}
+
+/// What to do with connectors.
+#[derive(Debug, Subcommand)]
+pub enum ConnectorCommand {
+    /// Have this device do what another did that is gone for good
+    Home {
+        /// What it does, such as mail.send
+        capability: String,
+    },
+}

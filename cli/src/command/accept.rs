@@ -5,6 +5,7 @@ use aios_vault::audit::text_diff;
 use serde_json::json;
 
 use crate::args::AcceptArgs;
+use crate::command::written;
 use crate::context::Context;
 use crate::error::CliError;
 use crate::exit::Exit;
@@ -27,12 +28,16 @@ pub fn run(args: &AcceptArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliErro
     let accepted = vault.accept(&proposed)?;
     // Rules that changed may show files that were hidden before.
     let round = vault.commit(&AbsorbOptions::default(), &mut ui.progress())?;
+    let wrong = written::wrong_in_force(&mut vault)?;
     if ui.json() {
-        ui.value(&json!({"accepted": accepted, "problems": round.problems().collect::<Vec<_>>()}))?;
+        let problems: Vec<_> = round.problems().chain(&wrong).collect();
+        ui.value(&json!({"accepted": accepted, "problems": problems}))?;
     }
     match accepted.is_empty() {
         true => ui.line("everything is in force already")?,
         false => ui.line(format!("{} in force now", count(accepted.len(), "file")))?,
     }
+    ui.flush()?;
+    report::problems(ui, &wrong);
     report::round(ui, &mut vault, &round)
 }

@@ -96,7 +96,8 @@ fn waiting(office: &Office, prefix: &str) -> Result<Waiting, CliError> {
     one(prefix, found.next(), found.next())
 }
 
-fn no_operator(act: &str) -> CliError {
+/// That a device without operator key cannot do that.
+pub fn no_operator(act: &str) -> CliError {
     CliError::failed("this device has no operator key", format!("{act} on one that is a laptop or a phone"))
 }
 

@@ -97,6 +97,14 @@ fn lines(ui: &Ui, office: &Office, need: &Need) -> Vec<String> {
                 format!("    {}; aios answer {} ANSWER", place(task, step), one_line(task)),
             ]
         }
+        Need::Elsewhere { task, step, capability, device, .. } => vec![
+            format!(
+                "{} {capability} happens on {}, which is no member any more",
+                ui.paint(Style::Red, "gone"),
+                one_line(&office.vault().members().name(device))
+            ),
+            format!("    {}; aios connector home {capability}", place(task, step)),
+        ],
         Need::Unfit { workflow, what } => {
             vec![format!(
                 "{} workflow {}: {}",

@@ -9,6 +9,7 @@ use serde_json::json;
 
 use crate::args::InitArgs;
 use crate::command::recovery;
+use crate::command::written;
 use crate::context::Context;
 use crate::error::CliError;
 use crate::exit::Exit;
@@ -60,6 +61,7 @@ pub fn run(args: &InitArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliError>
         let outer = outer.display();
         ui.note(format!("it lies in the vault {outer}, which does not take in what is in it"));
     }
+    report::problems(ui, &written::wrong_in_force(&mut vault)?);
     ui.note("hint: `aios pair` lets another device join");
     drop(vault);
     if args.hand_over {

@@ -5,6 +5,7 @@ mod blame;
 mod commit;
 mod completions;
 mod conflicts;
+mod connector;
 mod consent;
 mod demo;
 mod devices;
@@ -79,6 +80,7 @@ pub fn run(command: &Command, cx: &Context, ui: &mut Ui) -> Result<Exit, CliErro
         Command::Deny(args) => consent::deny(args, cx, ui),
         Command::Settle(args) => consent::settle(args, cx, ui),
         Command::Answer(args) => consent::answer(args, cx, ui),
+        Command::Connector(args) => connector::run(args, cx, ui),
         Command::Workflow(args) => workflow::run(args, cx, ui),
         Command::Policy(args) => policy::run(args, cx, ui),
         Command::Demo(args) => demo::run(args, cx, ui),

@@ -9,6 +9,7 @@ use aios_vault::keys::Keys;
 use aios_vault::layout::Layout;
 
 use crate::args::StatusArgs;
+use crate::command::written;
 use crate::context::Context;
 use crate::error::CliError;
 use crate::exit::Exit;
@@ -23,6 +24,7 @@ pub fn run(_args: &StatusArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliErr
     let online = online(cx);
     let mut vault = cx.open()?;
     let mut status = vault.status(&mut ui.progress())?;
+    status.problems.extend(written::wrong_in_force(&mut vault)?);
     status.peers.iter_mut().for_each(|peer| peer.online = online.contains(&peer.id));
     if ui.json() {
         ui.value(&status)?;

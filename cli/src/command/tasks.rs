@@ -107,10 +107,17 @@ pub fn tell(ui: &mut Ui, office: &Office, only: Option<&str>) -> Result<Exit, Cl
         let elsewhere = task.device.filter(|device| *device != office.vault().device());
         let place = elsewhere.map(|device| format!(", on {}", one_line(&members.name(&device))));
         let why = task.trigger.as_ref().map(|fired| format!(", {}", why(fired)));
-        ui.line(format!("{line}{}{}", place.unwrap_or_default(), why.unwrap_or_default()))?;
+        let waits =
+            office.kernel().elsewhere(id).map(|(capability, device)| (capability, members.name(&device)));
+        let waiting = (waits.as_ref())
+            .map(|(capability, name)| format!(", for {} on {}", one_line(capability), one_line(name)));
+        let parts = [place, why, waiting].into_iter().flatten().collect::<String>();
+        ui.line(format!("{line}{parts}"))?;
         let device = task.device.map(|device| members.name(&device));
+        let waits = waits.map(|(capability, device)| json!({"capability": capability, "device": device}));
         rows.push(json!({
-            "task": id, "workflow": workflow, "state": state, "device": device, "trigger": task.trigger
+            "task": id, "workflow": workflow, "state": state, "device": device, "trigger": task.trigger,
+            "waits": waits
         }));
     }
     if ui.json() {

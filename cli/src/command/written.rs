@@ -4,8 +4,14 @@ use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use aios_agents::connector::Connector;
 use aios_agents::mistake::Mistake;
+use aios_agents::policy::Policy;
+use aios_agents::workflow::{Known, Workflow};
 use aios_vault::layout::Layout;
+use aios_vault::survey::Problem;
+use aios_vault::work::InForce;
+use aios_vault::{Error, Vault};
 use serde::Serialize;
 
 use crate::context::Context;
@@ -92,6 +98,44 @@ fn read(at: &Path, path: String) -> Result<Written, CliError> {
     }
     let text = std::fs::read_to_string(at).map_err(fail)?;
     Ok(Written { path, text })
+}
+
+/// The workflows, policies and connectors that are in force and have mistakes: the operator accepted them as they are.
+pub fn wrong_in_force(vault: &mut Vault) -> Result<Vec<Problem>, Error> {
+    let mut out = Vec::new();
+    let names = |files: &[InForce]| Some(files.iter().map(|file| stem(&file.path)).collect());
+    let workflows = vault.in_force("workflows")?;
+    let known = Known {
+        agents: names(&vault.in_force("agents")?),
+        workflows: names(&workflows),
+        capabilities: None,
+        zones: Some(jiff::tz::db().clone()),
+    };
+    let mut add = |path: &str, mistakes: Vec<Mistake>, what: &str| {
+        let Some(first) = mistakes.first() else { return };
+        let more = match mistakes.len() {
+            1 => String::new(),
+            count => format!(", and {} more", count - 1),
+        };
+        let problem = format!("it is in force, and wrong at {}: {}{more}", first.at, first.what);
+        out.push(Problem { path: path.to_owned(), problem, hint: what.to_owned() });
+    };
+    let mend = "`aios workflow check` names every mistake; mend it, and `aios accept`";
+    for file in workflows {
+        add(&file.path, Workflow::check(&file.text, &known).mistakes, mend);
+    }
+    for file in vault.in_force("policies")? {
+        let mistakes = Policy::read(&file.path, &file.text, jiff::tz::db()).err().unwrap_or_default();
+        add(
+            &file.path,
+            mistakes,
+            "nothing is allowed by itself before it is mended (`aios policy check`) and accepted",
+        );
+    }
+    for file in vault.in_force("connectors")? {
+        add(&file.path, Connector::read(&file.text).err().unwrap_or_default(), "mend it, and `aios accept`");
+    }
+    Ok(out)
 }
 
 /// Tells the mistakes of files, each as `FILE:LINE:COLUMN: what`, which editors can follow.

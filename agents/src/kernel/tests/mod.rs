@@ -7,11 +7,12 @@ use aios_core::clock::Hlc;
 use aios_core::key::SecretKey;
 use serde_json::json;
 
-use self::sim::{PHONE, START, Sim, VAULT, World, operator};
+use self::sim::{LAPTOP, PHONE, START, Sim, VAULT, World, operator};
 use super::*;
 use crate::event::{Content, Outcome};
 use crate::failure::Class;
 use crate::policy::Verdict;
+use crate::table::Effect;
 
 const INVOICES: &str = "---
 type: workflow
@@ -204,8 +205,10 @@ fn nobody_decides_in_the_name_of_another_device() {
     let mut sim = new();
     let (key, _) = sim.until_asked();
     let (rule, why) = (None, String::new());
-    let allow = WorkEvent::EffectDecided { key, verdict: Verdict::Allow, rule, why };
     let proposed = sim.kernel.tables().effect(&key).and_then(|effect| effect.proposed.clone()).unwrap();
+    let digest = proposed.content.digest(&key);
+    let capability = proposed.content.capability.clone();
+    let allow = WorkEvent::EffectDecided { key, digest, capability, verdict: Verdict::Allow, rule, why };
     let other = Content { target: "eve".into(), ..proposed.content };
     let propose = |run: &str| WorkEvent::EffectProposed {
         key,
@@ -316,6 +319,7 @@ fn nothing_happens_while_the_log_is_behind_the_ledger() {
     };
     let run = run_id(&VAULT, "u", &PHONE);
     let version = ContentHash::of(PLAIN.as_bytes());
+    let digest = content.digest(&key);
     for event in [
         WorkEvent::TaskCreated {
             task: "u".into(),
@@ -327,7 +331,7 @@ fn nothing_happens_while_the_log_is_behind_the_ledger() {
             trigger: None,
         },
         WorkEvent::EffectProposed { key, task: "u".into(), run, step: "send".into(), generation: 0, content },
-        WorkEvent::EffectIntended { key, attempt: 1 },
+        WorkEvent::EffectIntended { key, attempt: 1, digest, capability: "mail.send".into() },
     ] {
         assert_eq!(sim.done(), Vec::<String>::new());
         sim.says(&event);
@@ -535,4 +539,51 @@ fn what_is_given_must_fit() {
     let wrong = sim.kernel.create("t", "note", json!({"text": 1}), None).unwrap_err();
     assert_eq!(wrong.to_string(), "input.text: must be of type string, and is 1");
     assert!(matches!(sim.kernel.create("t", "nothing", json!({}), None), Err(CreateError::NoWorkflow(_))));
+}
+
+/// Tried again, what was denied asks anew, and the consent of then is for that alone.
+#[test]
+fn what_was_denied_can_be_asked_again() {
+    let mut sim = Sim::new(World::default(), &[("plain", PLAIN)], &[]);
+    sim.create("plain", json!({}));
+    sim.consent = false;
+    sim.run();
+    let [Need::Dead { task, run, step, failure, .. }] = sim.kernel.inbox()[..] else {
+        panic!("{:#?}", sim.kernel.inbox())
+    };
+    assert_eq!(failure.class, Class::Denied);
+    let retried = WorkEvent::TaskRetried { task: task.clone(), run: run.clone(), step: step.clone() };
+    let first = EffectKey::of(&VAULT, task, step, 0);
+    sim.consent = true;
+    sim.says(&retried);
+    sim.run();
+    assert_eq!(sim.done(), ["ann {}"]);
+    assert!(sim.world.done.iter().all(|(key, _)| *key != first), "under another key");
+    assert!(matches!(sim.kernel.tables().effect(&first).map(Effect::stand), Some(Stand::Denied(_))));
+}
+
+/// A home is handed on by who has it, and taken only by the operator's word for that turn.
+#[test]
+fn a_home_has_one_device_at_a_time() {
+    let mut tables = Tables::new(Some(LAPTOP));
+    let at = |time: u64, device: DeviceId| Order(Stamp::new(Hlc(START + time, 0), device, time), 0);
+    let moved = |to| WorkEvent::HomeMoved { capability: "mail.send".into(), to };
+    let home = |tables: &Tables| tables.homes().now("mail.send").unwrap();
+    tables.insert(at(5, PHONE), moved(PHONE));
+    assert_eq!(home(&tables), LAPTOP, "nobody gives away what is not his");
+    tables.insert(at(6, LAPTOP), moved(PHONE));
+    assert_eq!((home(&tables), tables.homes().turn("mail.send")), (PHONE, 1));
+    assert_eq!(tables.homes().now("bank.pay"), Some(LAPTOP));
+    let take = |turn| WorkEvent::take("mail.send", LAPTOP, turn, &VAULT, &operator());
+    tables.insert(at(7, LAPTOP), take(0));
+    assert_eq!(home(&tables), PHONE, "that was said of another turn");
+    tables.insert(at(8, LAPTOP), take(1));
+    assert_eq!(home(&tables), LAPTOP);
+    tables.insert(at(9, PHONE), moved(PHONE));
+    tables.insert(at(10, PHONE), take(1));
+    assert_eq!(home(&tables), LAPTOP, "said again later it is nothing");
+    // Under new keys it is the same device.
+    tables.rotate(at(11, LAPTOP), DeviceId([9; 32]));
+    assert_eq!(home(&tables), DeviceId([9; 32]));
+    assert!(take(3).signer(&VAULT).is_some());
 }

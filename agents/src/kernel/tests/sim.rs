@@ -225,7 +225,11 @@ impl Sim {
                     let happened = self.world.done.iter().any(|(other, _)| *other == key);
                     WorkEvent::settle(key, attempt, happened, &VAULT, &operator())
                 }
-                Need::Lost { .. } | Need::Dead { .. } | Need::Unfit { .. } | Need::Missing { .. } => continue,
+                Need::Lost { .. }
+                | Need::Dead { .. }
+                | Need::Unfit { .. }
+                | Need::Elsewhere { .. }
+                | Need::Missing { .. } => continue,
             };
             self.says(&event);
             return true;

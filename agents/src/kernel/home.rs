@@ -1,0 +1,244 @@
+//! Where effects happen: decided, consented to, intended, performed, once for each key (I10, I11), whichever device works on the task.
+
+use super::{Action, DeviceId, Flight, Kernel, Need};
+use crate::event::{Came, EffectKey, WorkEvent};
+use crate::policy::{Proposal, Since, Usage, Verdict};
+use crate::table::{Effect, Proposed, Stand, Status, Task};
+
+/// What is done on this device about the effects of one task.
+pub(super) struct Keeper<'k> {
+    kernel: &'k Kernel,
+    id: &'k str,
+    pub events: Vec<WorkEvent>,
+    pub acts: Vec<Action>,
+    pub begun: Vec<Flight>,
+    pub needs: Vec<Need>,
+    /// An effect waits until the log knows all that this device has done.
+    pub held_up: bool,
+}
+
+impl Kernel {
+    /// The key of the effect that a step of a task is at, and its generation: after a denial that the operator takes back there is one more.
+    pub(super) fn latest(&self, task: &str, step: &str) -> (EffectKey, u32) {
+        let key = |generation| EffectKey::of(&self.vault, task, step, generation);
+        let proposed =
+            |key: &EffectKey| self.tables.effect(key).is_some_and(|effect| effect.proposed.is_some());
+        let after = (1..).take_while(|generation| proposed(&key(*generation))).last();
+        (key(after.unwrap_or(0)), after.unwrap_or(0))
+    }
+
+    /// Whether what was proposed may be done: it is the first for its step, or the one before it will never happen.
+    fn follows(&self, proposed: &Proposed) -> bool {
+        let Some(before) = proposed.generation.checked_sub(1) else { return true };
+        let before = EffectKey::of(&self.vault, &proposed.task, &proposed.step, before);
+        let effect = self.tables.effect(&before);
+        effect.is_some_and(|effect| matches!(effect.stand(), Stand::Denied(_)) && effect.is_closed())
+    }
+
+    /// The device where what was proposed happens.
+    pub(super) fn home(&self, proposed: &Proposed) -> DeviceId {
+        self.tables.homes().now(&proposed.content.capability).unwrap_or(proposed.device)
+    }
+
+    /// Hands over what is to happen on another device from now on. What began here ends here.
+    pub(super) fn hand_over(&mut self, out: &mut Vec<Action>) {
+        // Whoever takes it over goes by the log: it has to know all that was done.
+        if !self.lost.is_empty() {
+            return;
+        }
+        let homes = self.tables.homes();
+        let moves = self.setting.connectors.iter().filter_map(|(capability, connector)| {
+            let to = connector.home.filter(|home| *home != self.device)?;
+            // What the operator said last counts.
+            let newest = homes.taken(capability).is_none_or(|taken| taken < connector.since);
+            (homes.now(capability) == Some(self.device) && newest).then(|| (capability.clone(), to))
+        });
+        for (capability, to) in moves.collect::<Vec<_>>() {
+            let about = format!("home of {capability}");
+            if !self.pending.iter().any(|(other, _)| *other == about) {
+                self.append(&about, vec![WorkEvent::HomeMoved { capability, to }], out);
+            }
+        }
+    }
+}
+
+impl<'k> Keeper<'k> {
+    /// Looks at the effects of a task.
+    pub fn keep(kernel: &'k Kernel, id: &'k str, task: &Task) -> Keeper<'k> {
+        let mut keeper = Keeper {
+            kernel,
+            id,
+            events: Vec::new(),
+            acts: Vec::new(),
+            begun: Vec::new(),
+            needs: Vec::new(),
+            held_up: false,
+        };
+        for key in kernel.tables.proposals(id) {
+            let found = kernel.tables.effect(key);
+            if let Some((effect, proposed)) =
+                found.and_then(|effect| Some((effect, effect.proposed.as_ref()?)))
+                && proposed.task == id
+            {
+                keeper.stand(*key, effect, proposed, task);
+            }
+        }
+        keeper
+    }
+
+    /// Does what is next where the effect stands.
+    fn stand(&mut self, key: EffectKey, effect: &Effect, proposed: &Proposed, task: &Task) {
+        let here = self.kernel.device;
+        match effect.stand() {
+            // Who began it knows whether it is under way, wherever such things happen meanwhile.
+            Stand::Performing(intent) if intent.device == here => {
+                self.perform(key, intent.attempt, effect, proposed);
+            }
+            Stand::Unknown(attempt) if effect.intent.is_some_and(|intent| intent.device == here) => {
+                self.unknown(key, attempt, proposed);
+            }
+            _ if self.kernel.home(proposed) != here => {}
+            // Said here, it cannot cross with the act.
+            Stand::Denied(note) if !effect.is_closed() => {
+                self.events.push(WorkEvent::EffectWithdrawn { key, note });
+            }
+            stand => {
+                // Only what a step waits for is done.
+                let run = task.runs.get(&proposed.run).filter(|run| run.ended.is_none());
+                let Some(state) = run.and_then(|run| run.steps.get(&proposed.step)) else { return };
+                if !matches!(state.status, Status::Started | Status::Fired { .. }) {
+                    return;
+                }
+                let last = effect.intent.map_or(0, |intent| intent.attempt);
+                let lost = effect.settled.map_or(0, |(lost, _)| lost);
+                match stand {
+                    Stand::Proposed if self.kernel.follows(proposed) => self.decide(key, proposed),
+                    Stand::Waiting => self.ask(key, effect, proposed),
+                    Stand::Allowed if lost < state.attempts => self.intend(key, state.attempts, proposed),
+                    Stand::Undone | Stand::Failed(_) if last < state.attempts => {
+                        self.intend(key, state.attempts, proposed);
+                    }
+                    _ => {}
+                }
+            }
+        }
+    }
+
+    fn decide(&mut self, key: EffectKey, proposed: &Proposed) {
+        let content = &proposed.content;
+        let proposal = Proposal {
+            capability: content.capability.clone(),
+            target: content.target.clone(),
+            amount: content.amount,
+            agent: content.agent.clone(),
+            tags: content.tags.clone(),
+        };
+        let usage = |rule: &str, since: Since| self.usage(rule, since, &proposed.run);
+        let decision = self.kernel.setting.policies.decide(&proposal, self.kernel.now, &usage);
+        let (verdict, rule, why) = (decision.verdict, decision.rule, decision.why);
+        let (digest, capability) = (proposed.digest, content.capability.clone());
+        self.events.push(WorkEvent::EffectDecided { key, digest, capability, verdict, rule, why });
+    }
+
+    /// What a rule allowed so far, with what is on its way to the log.
+    fn usage(&self, rule: &str, since: Since, run: &str) -> Usage {
+        let tables = &self.kernel.tables;
+        let within = |effect: &Effect, at: crate::span::Millis| match since {
+            Since::SameRun => effect.proposed.as_ref().is_some_and(|it| it.run == run),
+            Since::At(start) => at >= start,
+        };
+        let mut usage = Usage::default();
+        let mut charge = |effect: &Effect| {
+            let amount = effect.proposed.as_ref().and_then(|it| it.content.amount).unwrap_or_default();
+            usage.count += 1;
+            usage.money = usage.money.plus(amount);
+        };
+        for (_, effect) in tables.effects() {
+            if let Some(decided) = effect.charged()
+                && decided.rule.as_deref() == Some(rule)
+                && within(effect, decided.at)
+            {
+                charge(effect);
+            }
+        }
+        let pending = self.kernel.pending.iter().flat_map(|(_, events)| events).chain(&self.events);
+        for event in pending {
+            if let WorkEvent::EffectDecided { key, verdict: Verdict::Allow, rule: Some(by), .. } = event
+                && by == rule
+                && let Some(effect) = tables.effect(key).filter(|effect| effect.decided().is_none())
+                && within(effect, self.kernel.now)
+            {
+                charge(effect);
+            }
+        }
+        usage
+    }
+
+    fn ask(&mut self, key: EffectKey, effect: &Effect, proposed: &Proposed) {
+        self.needs.push(Need::Approval {
+            key,
+            device: self.kernel.device,
+            digest: proposed.digest,
+            task: self.id.to_owned(),
+            step: proposed.step.clone(),
+            content: proposed.content.clone(),
+            why: effect.decided().map(|decided| decided.why.clone()).unwrap_or_default(),
+        });
+    }
+
+    fn intend(&mut self, key: EffectKey, attempt: u32, proposed: &Proposed) {
+        if self.waits() {
+            return;
+        }
+        let (digest, capability) = (proposed.digest, proposed.content.capability.clone());
+        if self.kernel.setting.connectors.contains_key(&capability) {
+            return self.events.push(WorkEvent::EffectIntended { key, attempt, digest, capability });
+        }
+        let what = format!("no connector can `{capability}`");
+        self.needs.push(Need::Missing { task: self.id.to_owned(), what });
+    }
+
+    /// Whether nothing may happen because this device has done what its log does not know (I10).
+    fn waits(&mut self) -> bool {
+        if self.kernel.lost.is_empty() {
+            return false;
+        }
+        self.held_up = true;
+        let what = "the log to catch up with what this device has done".to_owned();
+        self.needs.push(Need::Missing { task: self.id.to_owned(), what });
+        true
+    }
+
+    /// Performs what this process had recorded; what an earlier one had is done again only if the other side knows keys.
+    fn perform(&mut self, key: EffectKey, attempt: u32, effect: &Effect, proposed: &Proposed) {
+        let flight = Flight::Effect(key, attempt);
+        if self.kernel.flying.contains(&flight) || self.waits() {
+            return;
+        }
+        let content = &proposed.content;
+        let connector = self.kernel.setting.connectors.get(&content.capability);
+        let again = connector.is_some_and(|connector| connector.knows_keys);
+        // What stands proposed may be another device's word by now, to which nobody consented.
+        let same = effect.intent.is_some_and(|intent| intent.digest == proposed.digest);
+        if same && effect.is_allowed() && (again || self.kernel.fresh.contains(&flight)) {
+            self.begun.push(flight);
+            self.acts.push(Action::Perform { key, attempt, content: content.clone() });
+        } else {
+            self.events.push(WorkEvent::EffectEnded { key, attempt, came: Came::Unknown });
+            self.unknown(key, attempt, proposed);
+        }
+    }
+
+    fn unknown(&mut self, key: EffectKey, attempt: u32, proposed: &Proposed) {
+        let connector = self.kernel.setting.connectors.get(&proposed.content.capability);
+        self.needs.push(Need::Unknown {
+            key,
+            attempt,
+            device: self.kernel.device,
+            check: connector.map(|connector| connector.check.clone()).unwrap_or_default(),
+            task: self.id.to_owned(),
+            step: proposed.step.clone(),
+            content: proposed.content.clone(),
+        });
+    }
+}

@@ -1,0 +1,314 @@
+//! A device: its process, which may be killed at any action, and what lasts.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use aios_agents::event::{EffectKey, WorkEvent};
+use aios_agents::failure::{Class, Failure};
+use aios_agents::kernel::{Action, Begun, Input, Kernel, Saw, Work};
+use aios_agents::policy::Verdict;
+use aios_core::clock::{Hlc, Stamp};
+use aios_core::event::Event;
+use aios_core::id::ContentHash;
+use serde_json::{Value, json};
+
+use crate::company::{self, VAULT};
+use crate::world::World;
+
+/// A record of the log.
+#[derive(Debug, Clone)]
+pub struct Record {
+    pub stamp: Stamp,
+    pub author: usize,
+    pub events: Vec<Event>,
+}
+
+#[derive(Debug)]
+pub struct Device {
+    /// Its process, where one runs.
+    pub kernel: Option<Kernel>,
+    /// What that is to do, in order.
+    pub queue: VecDeque<Action>,
+    /// What agents are at in it.
+    pub working: Vec<(Work, Value)>,
+    /// How many records of each device it has.
+    pub has: Vec<usize>,
+    /// Its records in the order in which they came.
+    pub arrived: Vec<usize>,
+    pub clock: Hlc,
+    /// How wrong its clock is, in ms.
+    pub skew: i64,
+    /// What it has begun: outside the vault, and it lasts.
+    pub ledger: Vec<Begun>,
+    /// Up to where it looked at entities.
+    pub looked: usize,
+    /// What the operator consented to, as far as it knows.
+    granted: BTreeSet<(EffectKey, ContentHash)>,
+    /// The records with rules that it has, in the total order.
+    pub rules: BTreeMap<Stamp, usize>,
+    /// Those that its process was set up with.
+    pub set_up_with: BTreeMap<Stamp, usize>,
+}
+
+impl Device {
+    pub fn new(devices: usize) -> Device {
+        Device {
+            kernel: None,
+            queue: VecDeque::new(),
+            working: Vec::new(),
+            has: vec![0; devices],
+            arrived: Vec::new(),
+            clock: Hlc::default(),
+            skew: 0,
+            ledger: Vec::new(),
+            looked: 0,
+            granted: BTreeSet::new(),
+            rules: BTreeMap::new(),
+            set_up_with: BTreeMap::new(),
+        }
+    }
+
+    fn arrive(&mut self, stamp: Stamp, record: usize, events: &[Event]) {
+        self.arrived.push(record);
+        for event in events {
+            match event.name().as_str() {
+                "sim.rule" => _ = self.rules.insert(stamp, record),
+                "approval.granted" => {
+                    let Ok(granted) = WorkEvent::try_from(event) else { continue };
+                    let by = granted.signer(&VAULT) == Some(&company::operator().public());
+                    if let (true, WorkEvent::ApprovalGranted { key, digest, .. }) = (by, granted) {
+                        self.granted.insert((key, digest));
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+impl World {
+    pub fn wall(&self, n: usize) -> u64 {
+        self.now.saturating_add_signed(self.devices[n].skew)
+    }
+
+    /// Writes a record; from here on it lasts.
+    pub fn author(&mut self, n: usize, events: Vec<Event>) -> Stamp {
+        let wall = self.wall(n);
+        let device = &mut self.devices[n];
+        device.clock = device.clock.next(wall);
+        device.has[n] += 1;
+        let stamp = Stamp::new(device.clock, company::device(n), device.has[n] as u64);
+        device.arrive(stamp, self.records.len(), &events);
+        let names: Vec<String> = events.iter().map(Event::name).collect();
+        self.tally.moved += names.iter().filter(|name| *name == "home.moved").count() as u64;
+        self.say(n, format!("records {}", names.join(", ")));
+        self.records.push(Record { stamp, author: n, events });
+        stamp
+    }
+
+    /// A command records something, and the process hears of it as of what another process wrote.
+    pub fn command(&mut self, n: usize, event: &WorkEvent) {
+        let events = vec![Event::try_from(event).expect("an event")];
+        let stamp = self.author(n, events.clone());
+        if let Some(kernel) = &mut self.devices[n].kernel {
+            kernel.load(stamp, &events);
+        }
+    }
+
+    /// Takes in a record of another device.
+    pub fn take_in(&mut self, n: usize, record: usize) {
+        let Record { stamp, author, events, .. } = self.records[record].clone();
+        let device = &mut self.devices[n];
+        device.has[author] += 1;
+        device.arrive(stamp, record, &events);
+        device.clock = device.clock.max(stamp.clock());
+        if let Some(kernel) = &mut device.kernel {
+            kernel.load(stamp, &events);
+        }
+    }
+
+    /// Kills the process: what was not recorded is gone.
+    pub fn crash(&mut self, n: usize, why: &str) {
+        self.tally.crashes += 1;
+        self.say(n, format!("is killed {why}"));
+        let forgets = self.chance.one_in(4);
+        let device = &mut self.devices[n];
+        device.kernel = None;
+        device.queue.clear();
+        device.working.clear();
+        // The database may be made anew.
+        device.looked = if forgets { 0 } else { device.looked };
+    }
+
+    fn set_up(&mut self, n: usize) {
+        let setting = self.company.setting(&self.rules(n));
+        let mut kernel = Kernel::new(VAULT, company::device(n), setting, self.chance.next());
+        let mut order = self.devices[n].arrived.clone();
+        if self.chance.one_in(2) {
+            order.sort_by_key(|record| self.records[*record].stamp);
+        }
+        for record in order {
+            let record = &self.records[record];
+            kernel.load(record.stamp, &record.events);
+        }
+        let device = &mut self.devices[n];
+        kernel.remember(device.ledger.iter().cloned());
+        // Another one than before may have looked, and not been the one to start them.
+        if device.rules != device.set_up_with {
+            device.looked = 0;
+        }
+        device.set_up_with = device.rules.clone();
+        device.kernel = Some(kernel);
+        device.queue.clear();
+        device.working.clear();
+        self.say(n, "sets up".into());
+    }
+
+    /// The process carries on, as a desk does when something happened.
+    pub fn carry_on(&mut self, n: usize) {
+        if !self.devices[n].queue.is_empty() {
+            return;
+        }
+        if self.devices[n].kernel.is_none() || self.devices[n].rules != self.devices[n].set_up_with {
+            self.set_up(n);
+        }
+        self.look_at_entities(n);
+        let now = self.wall(n);
+        self.give(n, Input::Tick { now });
+    }
+
+    fn look_at_entities(&mut self, n: usize) {
+        while let Some(&record) = self.devices[n].arrived.get(self.devices[n].looked) {
+            let Record { stamp, events, .. } = self.records[record].clone();
+            for event in &events {
+                let Event::Other(map) = event else { continue };
+                if event.name() != "sim.invoice" {
+                    continue;
+                }
+                let fields = json!({"type": "invoice", "client": map["client"]});
+                let saw = Saw {
+                    doc: map["client"].to_string(),
+                    record: format!("{stamp:?}"),
+                    at: stamp.clock().0,
+                    path: "invoices/x.md".into(),
+                    made: true,
+                    fields,
+                };
+                let kernel = self.devices[n].kernel.as_ref().expect("a process");
+                for created in kernel.saw(&saw) {
+                    self.command(n, &created);
+                    self.tally.entities += 1;
+                }
+            }
+            if self.chance.one_in(60) && !self.calm {
+                return;
+            }
+            self.devices[n].looked += 1;
+        }
+    }
+
+    fn give(&mut self, n: usize, input: Input) {
+        let Some(kernel) = &mut self.devices[n].kernel else { return };
+        let actions = kernel.handle(input);
+        self.devices[n].queue.extend(actions);
+    }
+
+    /// Whether the process is killed here.
+    fn dies(&mut self, n: usize, odds: usize, why: &str) -> bool {
+        let dies = !self.calm && self.chance.one_in(odds);
+        if dies {
+            self.crash(n, why);
+        }
+        dies
+    }
+
+    /// Does the next action.
+    pub fn act(&mut self, n: usize) {
+        let Some(action) = self.devices[n].queue.pop_front() else { return };
+        if self.dies(n, 150, "between two actions") {
+            return;
+        }
+        match action {
+            Action::Append(work) => {
+                let events: Vec<Event> =
+                    work.iter().map(|event| Event::try_from(event).expect("an event")).collect();
+                let stamp = self.author(n, events.clone());
+                if !self.dies(n, 40, "after a record") {
+                    self.give(n, Input::Recorded { stamp, events });
+                }
+            }
+            Action::Start { work, input, .. } => self.devices[n].working.push((work, input)),
+            Action::Stop(work) => self.devices[n].working.retain(|(other, _)| *other != work),
+            Action::Perform { key, attempt, content } => {
+                self.has_consent(n, &key, &content);
+                let what = format!("{} to {}", content.capability, content.target);
+                let at = self.wall(n);
+                let device = &mut self.devices[n];
+                if !device.ledger.iter().any(|it| it.key == key && it.attempt == attempt) {
+                    device.ledger.push(Begun { key, attempt, at, what: what.clone() });
+                }
+                if self.dies(n, 25, "before the act") {
+                    return;
+                }
+                let chance = self.chance.next();
+                let came = self.far.perform(n, key, &content, chance);
+                self.tally.acts += 1;
+                self.say(n, format!("does {what}, attempt {attempt}: {came:?}"));
+                if !self.dies(n, 25, "after the act") {
+                    self.give(n, Input::Performed { key, attempt, came });
+                }
+            }
+            Action::Wake(_) | Action::Show(_) => {}
+        }
+    }
+
+    /// An agent comes to its end.
+    pub fn work(&mut self, n: usize) {
+        let Some((work, input)) = self.devices[n].working.pop() else { return };
+        let came = match self.chance.one_in(6) && !self.calm {
+            true => Err(Failure::new(Class::Transient, "the agent stumbled")),
+            false => Ok(json!({"text": input.to_string()})),
+        };
+        self.give(n, Input::Worked { work, came });
+    }
+
+    /// What is asked about is never done without the operator's word for exactly that, nor what is denied (I11).
+    fn has_consent(&mut self, n: usize, key: &EffectKey, content: &aios_agents::event::Content) {
+        match company::verdict(content) {
+            Verdict::Deny => panic!("device {n} does what is denied: {content:?}"),
+            Verdict::Allow => {
+                self.tally.allowed += 1;
+                if !content.tags.contains(&"news".to_owned()) {
+                    return;
+                }
+            }
+            Verdict::Ask => {}
+        }
+        let decided = self.devices[n]
+            .kernel
+            .as_ref()
+            .and_then(|kernel| kernel.tables().effect(key)?.decided().cloned())
+            .unwrap_or_else(|| panic!("device {n} does what nobody decided: {content:?}"));
+        if decided.verdict == Verdict::Allow && company::verdict(content) == Verdict::Allow {
+            return;
+        }
+        self.tally.approved += 1;
+        let granted = self.devices[n].granted.contains(&(*key, content.digest(key)));
+        assert!(granted, "device {n} does {content:?} without consent");
+    }
+
+    /// What rules a device knows of.
+    fn rules(&self, n: usize) -> company::Rules {
+        let mut rules = company::Rules::default();
+        for record in self.devices[n].rules.values() {
+            for event in &self.records[*record].events {
+                let Event::Other(map) = event else { continue };
+                let device = map.get("device").and_then(Value::as_u64).map(|it| it as usize);
+                match map.get("home").and_then(Value::as_str) {
+                    Some(name) => _ = rules.homes.insert(name.to_owned(), device),
+                    None => rules.coordinator = device.unwrap_or(0),
+                }
+            }
+        }
+        rules
+    }
+}

@@ -1,0 +1,62 @@
+//! The other side: it counts every business act, whatever keys it is told.
+
+use std::collections::BTreeMap;
+
+use aios_agents::event::{Came, Content, EffectKey};
+use aios_agents::failure::{Class, Failure};
+use serde_json::json;
+
+/// Something that was done to the world.
+#[derive(Debug, Clone)]
+pub struct Act {
+    pub key: EffectKey,
+    pub device: usize,
+    pub content: Content,
+}
+
+#[derive(Debug, Default)]
+pub struct Far {
+    pub knows_keys: Vec<&'static str>,
+    pub acts: Vec<Act>,
+    /// How often a business act refuses yet.
+    pub refusals: BTreeMap<String, u32>,
+}
+
+/// What is the same to the one who gets it.
+pub fn business(content: &Content) -> String {
+    format!("{} to {}: {}", content.capability, content.target, content.args)
+}
+
+impl Far {
+    /// Does it, or says that it did not; `chance` is a random number for the first time that it is asked.
+    pub fn perform(&mut self, device: usize, key: EffectKey, content: &Content, chance: u64) -> Came {
+        let act = business(content);
+        let left =
+            self.refusals.entry(act).or_insert(if chance % 5 == 0 { (chance / 5 % 4) as u32 } else { 0 });
+        if *left > 0 {
+            *left -= 1;
+            return Came::Failed { failure: Failure::new(Class::Transient, "busy") };
+        }
+        let knows = self.knows_keys.contains(&content.capability.as_str());
+        if !knows || !self.has(&key) {
+            self.acts.push(Act { key, device, content: content.clone() });
+        }
+        // A connector may have done it and not be sure of it.
+        match chance % 23 == 1 && !knows {
+            true => Came::Unknown,
+            false => Came::Done { result: json!("ok") },
+        }
+    }
+
+    pub fn has(&self, key: &EffectKey) -> bool {
+        self.acts.iter().any(|act| act.key == *key)
+    }
+
+    /// Business acts that were done more than once.
+    pub fn doubled(&self) -> Vec<String> {
+        let mut counts: BTreeMap<String, Vec<usize>> = BTreeMap::new();
+        self.acts.iter().for_each(|act| counts.entry(business(&act.content)).or_default().push(act.device));
+        let twice = counts.into_iter().filter(|(_, by)| by.len() > 1);
+        twice.map(|(act, by)| format!("{act} by devices {by:?}")).collect()
+    }
+}

@@ -1,0 +1,79 @@
+//! The operator: looks at any device, at what it shows, and says something; now and then once more, elsewhere, or something that is void.
+
+use aios_agents::event::WorkEvent;
+use aios_agents::kernel::Need;
+use aios_core::id::ContentHash;
+use aios_core::key::SecretKey;
+
+use crate::company::{VAULT, operator};
+use crate::world::World;
+
+impl World {
+    /// What a device shows.
+    pub fn shown(&self, n: usize) -> Vec<Need> {
+        let Some(kernel) = &self.devices[n].kernel else { return Vec::new() };
+        let mut out: Vec<Need> = kernel.inbox().into_iter().cloned().collect();
+        out.extend(kernel.needed_elsewhere());
+        out
+    }
+
+    /// The operator says something on a device.
+    pub fn operator(&mut self, n: usize) {
+        if !self.devices[n].queue.is_empty() {
+            return;
+        }
+        if self.chance.one_in(6)
+            && let Some(again) = self.chance.pick(&self.said).cloned()
+        {
+            return self.command(n, &again);
+        }
+        let needs = self.shown(n);
+        let Some(need) = self.chance.pick(&needs).cloned() else { return };
+        if let Some(event) = self.decide(&need) {
+            self.say(n, format!("operator: {event:?}").chars().take(160).collect());
+            self.said.push(event.clone());
+            self.command(n, &event);
+        }
+    }
+
+    /// What the operator says to it.
+    pub fn decide(&mut self, need: &Need) -> Option<WorkEvent> {
+        let cancel = |task: &str| WorkEvent::TaskCancelled { task: task.to_owned(), note: "enough".into() };
+        Some(match need {
+            Need::Approval { key, digest, task, .. } => {
+                match self.chance.below(if self.calm { 8 } else { 12 }) {
+                    0 => {
+                        self.tally.denied += 1;
+                        WorkEvent::ApprovalDenied { key: *key, note: "no".into() }
+                    }
+                    // What is void: for something else, or by somebody else.
+                    10 => WorkEvent::approve(*key, ContentHash::of(b"other"), &VAULT, &operator()),
+                    11 => WorkEvent::approve(*key, *digest, &VAULT, &SecretKey::from_bytes(&[6; 32])),
+                    9 => cancel(task),
+                    _ => WorkEvent::approve(*key, *digest, &VAULT, &operator()),
+                }
+            }
+            Need::Unknown { key, attempt, .. } | Need::Lost { key, attempt, .. } => {
+                let happened = self.far.has(key);
+                self.tally.settled += 1;
+                self.tally.undone += u64::from(!happened);
+                WorkEvent::settle(*key, *attempt, happened, &VAULT, &operator())
+            }
+            Need::Dead { task, run, step, .. } => {
+                self.tally.dead += 1;
+                match self.chance.one_in(2) {
+                    true => cancel(task),
+                    false => {
+                        WorkEvent::TaskRetried { task: task.clone(), run: run.clone(), step: step.clone() }
+                    }
+                }
+            }
+            Need::Question { task, step, .. } => {
+                let answer = if self.chance.one_in(5) { "stop" } else { "send" };
+                WorkEvent::QuestionAnswered { task: task.clone(), step: step.clone(), answer: answer.into() }
+            }
+            Need::Missing { task, .. } if self.calm => cancel(task),
+            Need::Missing { .. } | Need::Unfit { .. } | Need::Elsewhere { .. } => return None,
+        })
+    }
+}

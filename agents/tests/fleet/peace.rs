@@ -1,0 +1,199 @@
+//! After all that, peace: everybody hears everything, nothing breaks, the operator does what he is asked. Then all must be as it should.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use aios_agents::event::{EffectKey, entity_task};
+use aios_agents::kernel::{Kernel, Need};
+use aios_agents::money::Money;
+use aios_agents::policy::Verdict;
+use aios_agents::table::{Stand, Status, Tables, Task};
+
+use serde_json::Value;
+
+use crate::company::{self, NEWSLETTERS, VAULT};
+use crate::far::business;
+use crate::world::World;
+
+const DAY: u64 = 24 * 3_600_000;
+/// Days until all work of before must have come to an end.
+const ROUNDS: usize = 10;
+
+impl World {
+    pub fn peace(&mut self) {
+        self.calm = true;
+        self.trace.push("peace".into());
+        self.devices.iter_mut().for_each(|device| device.skew = 0);
+        for _ in 0..3 {
+            self.settle_down();
+        }
+        self.everything_waits_for_something();
+        for round in 0.. {
+            let open: Vec<String> = self.open_tasks();
+            let young = |task: &String| self.began(task) + 8 * DAY > self.now;
+            if open.iter().all(young) && round >= ROUNDS {
+                break;
+            }
+            assert!(round < 2 * ROUNDS, "these never end: {open:?}: {:#?}", self.all_needs());
+            self.settle_down();
+            for n in 0..self.devices.len() {
+                for need in self.shown(n) {
+                    if let Some(event) = self.decide(&need) {
+                        self.say(n, format!("operator: {event:?}").chars().take(160).collect());
+                        self.command(n, &event);
+                    }
+                }
+            }
+            self.now += DAY;
+        }
+        self.settle_down();
+        self.settle_down();
+        self.check();
+    }
+
+    /// All hear all and do what there is to do now.
+    fn settle_down(&mut self) {
+        for _ in 0..60 {
+            let before = self.records.len();
+            for n in 0..self.devices.len() {
+                (0..self.devices.len()).for_each(|from| self.send(from, n, true));
+                self.carry_on(n);
+                let mut left = 2000;
+                while !self.devices[n].queue.is_empty() || !self.devices[n].working.is_empty() {
+                    self.act(n);
+                    if self.devices[n].queue.is_empty() {
+                        self.work(n);
+                    }
+                    left -= 1;
+                    assert!(left > 0, "device {n} never rests");
+                }
+            }
+            let settled = self.devices.iter().all(|device| device.arrived.len() == self.records.len());
+            if self.records.len() == before && settled {
+                return;
+            }
+        }
+        panic!("the devices never rest");
+    }
+
+    fn kernel(&self, n: usize) -> &Kernel {
+        self.devices[n].kernel.as_ref().expect("a process")
+    }
+
+    fn tables(&self) -> &Tables {
+        self.kernel(0).tables()
+    }
+
+    fn open_tasks(&self) -> Vec<String> {
+        let open = |task: &Task| task.ended.is_none();
+        self.tables().tasks().filter(|(_, task)| open(task)).map(|(id, _)| id.to_owned()).collect()
+    }
+
+    fn began(&self, task: &str) -> u64 {
+        let runs = self.tables().task(task).into_iter().flat_map(|task| task.runs.values());
+        runs.flat_map(|run| run.steps.values().map(|step| step.started.time())).min().unwrap_or(self.now)
+    }
+
+    fn all_needs(&self) -> Vec<Need> {
+        (0..self.devices.len()).flat_map(|n| self.shown(n)).collect()
+    }
+
+    /// What is not over waits for a time, for an event from outside, for a workflow that it started, or for something that is shown.
+    fn everything_waits_for_something(&self) {
+        let mut shown = BTreeSet::new();
+        for need in self.all_needs() {
+            match need {
+                Need::Unknown { task, .. }
+                | Need::Dead { task, .. }
+                | Need::Approval { task, .. }
+                | Need::Question { task, .. }
+                | Need::Missing { task, .. } => _ = shown.insert(task),
+                Need::Lost { .. } | Need::Unfit { .. } | Need::Elsewhere { .. } => {}
+            }
+        }
+        let open = self.open_tasks();
+        let tables = self.tables();
+        for id in &open {
+            let task = tables.task(id).expect("a task");
+            let child = |other: &&String| {
+                tables
+                    .task(other)
+                    .is_some_and(|it| it.parent.as_ref().is_some_and(|(parent, _)| parent == id))
+            };
+            let waits = task.runs.values().filter(|run| Some(run.device) == task.device).any(|run| {
+                run.steps.values().any(|step| match &step.status {
+                    Status::Started => step.until.is_some(),
+                    Status::Failed { retry, .. } => retry.is_some(),
+                    _ => false,
+                })
+            });
+            let visible = shown.contains(id) || waits || open.iter().any(|other| child(&other));
+            assert!(visible, "task {id} waits for nothing that anybody sees: {task:#?}");
+        }
+    }
+
+    fn check(&mut self) {
+        self.tally.records += self.records.len() as u64;
+        let one = self.tables();
+        for n in 1..self.devices.len() {
+            let other = self.kernel(n).tables();
+            assert!(one == other, "device {n} has other tables: {}", difference(one, other));
+        }
+        let mut anew = Kernel::new(VAULT, company::device(0), self.company.setting(&Default::default()), 1);
+        self.records.iter().rev().for_each(|record| anew.load(record.stamp, &record.events));
+        assert!(one == anew.tables(), "made anew it is another table: {}", difference(one, anew.tables()));
+
+        let doubled = self.far.doubled();
+        assert!(doubled.is_empty(), "done twice: {doubled:#?}");
+        let stand = |key: &EffectKey| one.effect(key).map(|effect| effect.stand());
+        let asked: BTreeSet<EffectKey> = (self.all_needs().into_iter())
+            .filter_map(|need| if let Need::Unknown { key, .. } = need { Some(key) } else { None })
+            .collect();
+        for act in &self.far.acts {
+            let stand = stand(&act.key);
+            let known = match stand {
+                Some(Stand::Done(_)) => true,
+                Some(Stand::Unknown(_)) => asked.contains(&act.key),
+                _ => false,
+            };
+            assert!(known, "{} by {} stands as {stand:?}", business(&act.content), act.device);
+        }
+        let mut by_day: BTreeMap<u64, usize> = BTreeMap::new();
+        for (key, effect) in one.effects() {
+            if matches!(effect.stand(), Stand::Done(_)) {
+                assert!(self.far.has(key), "nobody did it: {effect:#?}");
+            }
+            if let Some(decided) = effect.charged().filter(|it| it.rule.as_deref() == Some("p#news")) {
+                assert_eq!(decided.verdict, Verdict::Allow);
+                *by_day.entry(decided.at / DAY).or_default() += 1;
+            }
+        }
+        assert!(by_day.values().all(|count| *count <= NEWSLETTERS), "the cap is passed: {by_day:?}");
+        for client in &self.clients {
+            let said = Value::from(client.as_str()).to_string();
+            let recorded = self
+                .records
+                .iter()
+                .flat_map(|record| &record.events)
+                .any(|event| event.name() == "sim.invoice" && format!("{event:?}").contains(&said));
+            let task = entity_task(&VAULT, "chase", &said, None);
+            assert!(!recorded || one.task(&task).is_some(), "{client} has no task");
+        }
+        if let Some(budget) = one.budget("models") {
+            assert!(budget.used() <= Money(100), "a budget is passed: {budget:?}");
+        }
+    }
+}
+
+fn difference(one: &Tables, other: &Tables) -> String {
+    for (id, task) in one.tasks() {
+        if other.task(id) != Some(task) {
+            return format!("task {id}: {task:#?} and {:#?}", other.task(id));
+        }
+    }
+    for (key, effect) in one.effects() {
+        if other.effect(key) != Some(effect) {
+            return format!("effect {key:?}: {effect:#?} and {:#?}", other.effect(key));
+        }
+    }
+    "something else".into()
+}

@@ -1,0 +1,242 @@
+//! Time, the network, and what happens to the devices.
+
+use aios_agents::event::WorkEvent;
+use aios_agents::money::Money;
+use aios_core::event::Event;
+use serde_json::json;
+
+use crate::chance::Chance;
+use crate::company::{self, CAPABILITIES, Company, START};
+use crate::device::{Device, Record};
+use crate::far::Far;
+
+const MINUTE: u64 = 60_000;
+const HOUR: i64 = 3_600_000;
+
+/// How much was done.
+#[derive(Debug, Clone, Default)]
+pub struct Tally {
+    pub records: u64,
+    pub acts: u64,
+    pub allowed: u64,
+    pub approved: u64,
+    pub crashes: u64,
+    pub entities: u64,
+    pub twins: u64,
+    pub settled: u64,
+    pub undone: u64,
+    pub denied: u64,
+    pub dead: u64,
+    pub moved: u64,
+}
+
+impl Tally {
+    fn numbers(&mut self) -> [&mut u64; 12] {
+        [
+            &mut self.records,
+            &mut self.acts,
+            &mut self.allowed,
+            &mut self.approved,
+            &mut self.crashes,
+            &mut self.entities,
+            &mut self.twins,
+            &mut self.settled,
+            &mut self.undone,
+            &mut self.denied,
+            &mut self.dead,
+            &mut self.moved,
+        ]
+    }
+
+    pub fn add(&mut self, other: &Tally) {
+        for (sum, more) in self.numbers().into_iter().zip(other.clone().numbers()) {
+            *sum += *more;
+        }
+    }
+
+    pub fn is_full(&self) -> bool {
+        self.clone().numbers().iter().all(|number| **number > 0)
+    }
+}
+
+#[derive(Debug)]
+pub struct World {
+    pub chance: Chance,
+    pub now: u64,
+    pub devices: Vec<Device>,
+    pub records: Vec<Record>,
+    pub company: Company,
+    pub far: Far,
+    pub trace: Vec<String>,
+    pub tally: Tally,
+    /// Nothing breaks any more.
+    pub calm: bool,
+    /// Which devices hear each other: those with the same number.
+    islands: Vec<usize>,
+    /// The clients who have invoices.
+    pub clients: Vec<String>,
+    /// What the operator said, to say it again.
+    pub said: Vec<WorkEvent>,
+    tasks: usize,
+}
+
+impl World {
+    pub fn new(seed: u64) -> World {
+        let mut chance = Chance::new(seed);
+        let count = 2 + chance.below(3);
+        let knows_keys: Vec<&str> = CAPABILITIES.into_iter().filter(|_| chance.one_in(3)).collect();
+        World {
+            now: START,
+            devices: (0..count).map(|_| Device::new(count)).collect(),
+            records: Vec::new(),
+            company: Company::new(&knows_keys),
+            far: Far { knows_keys, ..Far::default() },
+            trace: Vec::new(),
+            tally: Tally::default(),
+            calm: false,
+            islands: vec![0; count],
+            clients: Vec::new(),
+            said: Vec::new(),
+            tasks: 0,
+            chance,
+        }
+    }
+
+    pub fn say(&mut self, n: usize, what: String) {
+        self.trace.push(format!("{:>9} {n} {what}", self.now - START));
+    }
+
+    /// One thing happens.
+    pub fn step(&mut self) {
+        let n = self.chance.below(self.devices.len());
+        match self.chance.weighed(&[30, 30, 12, 16, 20, 3, 2, 2, 3, 3, 3, 3, 14, 2]) {
+            0 => self.carry_on(n),
+            1 => {
+                for _ in 0..=self.chance.below(8) {
+                    self.act(n);
+                }
+            }
+            2 => self.work(n),
+            3 => {
+                let span = if self.chance.one_in(12) { 600 } else { 20 };
+                self.now += self.chance.next() % (span * MINUTE);
+            }
+            4 => {
+                let other = self.chance.below(self.devices.len());
+                if self.islands[n] == self.islands[other] {
+                    self.send(n, other, false);
+                }
+            }
+            5 => {
+                let count = self.devices.len();
+                self.islands = (0..count).map(|_| self.chance.below(3)).collect();
+                if self.chance.one_in(3) {
+                    self.islands = vec![0; count];
+                }
+            }
+            6 => self.crash(n, "from outside"),
+            7 => {
+                let skew = self.chance.next() % (6 * HOUR as u64);
+                self.devices[n].skew = skew as i64 - 3 * HOUR;
+                self.say(n, format!("has a clock that is {} min off", self.devices[n].skew / 60_000));
+            }
+            8 => self.rule(n),
+            9 => self.start(n),
+            10 => {
+                let client = format!("client {}", self.clients.len());
+                self.clients.push(client.clone());
+                self.outside(n, json!({"type": "sim.invoice", "client": client}));
+            }
+            11 => {
+                let Some(client) = self.chance.pick(&self.clients).cloned() else { return };
+                self.outside(n, json!({"type": "bank.paid", "client": client}));
+            }
+            12 => self.operator(n),
+            _ => self.budget(n),
+        }
+    }
+
+    /// Something is recorded that is no event of work.
+    fn outside(&mut self, n: usize, event: serde_json::Value) {
+        let serde_json::Value::Object(map) = event else { return };
+        if self.devices[n].queue.is_empty() {
+            let events = vec![Event::Other(map)];
+            let stamp = self.author(n, events.clone());
+            if let Some(kernel) = &mut self.devices[n].kernel {
+                kernel.load(stamp, &events);
+            }
+        }
+    }
+
+    /// The role of the coordinator or the home of a connector goes to another device.
+    fn rule(&mut self, n: usize) {
+        let to = self.chance.below(self.devices.len());
+        match self.chance.one_in(2) {
+            true => self.outside(n, json!({"type": "sim.rule", "device": to})),
+            false => {
+                let name = CAPABILITIES[self.chance.below(CAPABILITIES.len())];
+                let to = (!self.chance.one_in(4)).then_some(to);
+                self.outside(n, json!({"type": "sim.rule", "home": name, "device": to}));
+            }
+        }
+    }
+
+    /// The operator starts a task, on this device or for another; now and then the same one in two places.
+    fn start(&mut self, n: usize) {
+        if !self.devices[n].queue.is_empty() || !self.devices[n].working.is_empty() {
+            return;
+        }
+        self.carry_on(n);
+        self.devices[n].queue.clear();
+        let twin = self.chance.one_in(4) && self.tasks > 0;
+        self.tasks += usize::from(!twin);
+        let task = format!("task {}", self.tasks);
+        let clients: Vec<String> = (0..1 + self.tasks % 3).map(|n| format!("c{n}")).collect();
+        let on = self.chance.one_in(3).then(|| company::device(self.chance.below(self.devices.len())));
+        let Some(kernel) = &mut self.devices[n].kernel else { return };
+        let created = kernel.create(&task, "offer", json!({"clients": clients}), on);
+        kernel.forget();
+        if let Ok(created) = created {
+            self.tally.twins += u64::from(twin);
+            self.command(n, &created);
+        }
+    }
+
+    fn budget(&mut self, n: usize) {
+        if !self.devices[n].queue.is_empty() {
+            return;
+        }
+        let (budget, id) = ("models".to_owned(), self.chance.below(20).to_string());
+        let amount = Money(self.chance.next() % 40);
+        let event = match self.chance.below(4) {
+            0 => WorkEvent::BudgetSet { budget, limit: Money(100) },
+            1 => WorkEvent::BudgetSettled { budget, id, amount: Money(0) },
+            _ => WorkEvent::BudgetReserved { budget, id, amount },
+        };
+        self.command(n, &event);
+    }
+
+    /// Brings another device records that it lacks, in an order that keeps causes before what follows; not always all.
+    pub fn send(&mut self, from: usize, to: usize, all: bool) {
+        if from == to || !self.devices[to].queue.is_empty() {
+            return;
+        }
+        if self.devices[to].has.iter().zip(&self.devices[from].has).all(|(has, other)| has >= other) {
+            return;
+        }
+        let lacks: Vec<usize> = (0..self.records.len())
+            .filter(|record| {
+                let Record { author, stamp, .. } = &self.records[*record];
+                let (has, lacks) = (self.devices[from].has[*author], self.devices[to].has[*author]);
+                (stamp.3 as usize) <= has && stamp.3 as usize > lacks
+            })
+            .collect();
+        let most = if all { lacks.len() } else { 1 + self.chance.below(lacks.len() + 4) };
+        // Records stand in the order in which they were written, so causes come first.
+        let sent = lacks.into_iter().take(most).collect::<Vec<_>>();
+        if !sent.is_empty() {
+            self.say(to, format!("has {} records from {from}", sent.len()));
+        }
+        sent.into_iter().for_each(|record| self.take_in(to, record));
+    }
+}
