@@ -114,6 +114,8 @@ pub enum Command {
     Tasks(TasksArgs),
     /// Decide about a task
     Task(TaskArgs),
+    /// Work out a task anew from its journal, and say where it differs; nothing is done
+    Replay(ReplayArgs),
     /// Show what needs you, most urgent first
     Inbox(InboxArgs),
     /// Consent to an effect

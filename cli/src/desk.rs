@@ -8,7 +8,7 @@ use aios_agents::event::{Came, Content, EffectKey, WorkEvent};
 use aios_agents::expression::render;
 use aios_agents::failure::{Class, Failure};
 use aios_agents::kernel::{
-    Action, Begun, Connector, CreateError, Input, Kernel, Need, Saw, Schedule, Setting,
+    Action, Begun, Connector, CreateError, Input, Kernel, Need, Replay, ReplayError, Saw, Schedule, Setting,
 };
 use aios_agents::node::Front;
 use aios_agents::policy::{Policies, Policy};
@@ -314,6 +314,34 @@ impl Desk {
             return Err(Failure::new(Class::LostContext, format!("no agent `{agent}` is in force here")));
         };
         fill(template, input)
+    }
+
+    /// Replays a task against its journal. Agents work with the files in force; with `version`, the agent that once had that one in force
+    /// works with it.
+    ///
+    /// # Errors
+    /// What the vault answers; inside, why there is nothing to replay.
+    pub fn replay(
+        &self,
+        vault: &mut Vault,
+        task: &str,
+        version: Option<&ContentHash>,
+    ) -> Result<Result<Replay, ReplayError>, Error> {
+        let mut templates = self.templates.clone();
+        if let Some(version) = version {
+            let mut found = false;
+            for (name, template) in &mut templates {
+                let Some(text) = vault.text_at_version(&format!("agents/{name}.md"), version)? else {
+                    continue;
+                };
+                let Ok(front) = Front::read(&text) else { continue };
+                (*template, found) = (front.body, true);
+            }
+            if !found {
+                return Err(Error::Usage(format!("no agent had the version {version} in force")));
+            }
+        }
+        Ok(self.kernel.replay(task, &mut |agent, input| Some(fill(templates.get(agent)?, input))))
     }
 
     /// Changes the world. That it is about to happen stands in the log already; then it stands in the ledger; then it happens (I10).

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use aios_agents::event::WorkEvent;
-use aios_agents::kernel::{CreateError, Kernel, Need};
-use aios_core::id::DeviceId;
+use aios_agents::kernel::{CreateError, Kernel, Need, Replay};
+use aios_core::id::{ContentHash, DeviceId};
 use aios_sync::control::{Answer, Client, Request};
 use aios_vault::Vault;
 use aios_vault::chance::now_ms;
@@ -62,6 +62,12 @@ impl Office {
     /// Looks at all work without carrying it on.
     pub fn look(&mut self) {
         self.desk.look();
+    }
+
+    /// Replays a task against its journal; changes nothing.
+    pub fn replay(&mut self, task: &str, version: Option<&ContentHash>) -> Result<Replay, CliError> {
+        let replayed = self.desk.replay(&mut self.vault, task, version)?;
+        replayed.map_err(|why| CliError::failed(why.to_string(), "`aios tasks` lists what there is"))
     }
 
     /// Makes a task and carries on all work.

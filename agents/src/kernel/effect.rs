@@ -41,7 +41,10 @@ impl Walker<'_> {
                 let proposed = match effect.and_then(|effect| effect.proposed.as_ref()) {
                     // The operator has it tried again that was denied: that is asked anew, under another key.
                     Some(_) if denied => self.propose(deed, generation + 1, path, scope),
-                    Some(proposed) => Ok(self.start(path, attempts + 1, proposed.digest)),
+                    Some(proposed) => {
+                        self.start(path, attempts + 1, proposed.digest);
+                        Ok(())
+                    }
                     // It failed before it came to a proposal.
                     None => self.propose(deed, 0, path, scope),
                 };
@@ -53,7 +56,7 @@ impl Walker<'_> {
             Some(Status::Started | Status::Fired { .. }) => {
                 let found = self.kernel.tables.effect(&key);
                 match found.and_then(|effect| Some((effect, effect.proposed.as_ref()?))) {
-                    Some((effect, proposed)) => return self.stand(step, key, path, effect, proposed),
+                    Some((effect, proposed)) => self.stand(step, key, path, effect, proposed),
                     None => {
                         if let Err(failure) = self.propose(deed, 0, path, scope) {
                             self.give_up(path, failure);

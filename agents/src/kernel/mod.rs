@@ -10,6 +10,7 @@ mod fire;
 mod home;
 mod leaf;
 mod need;
+mod replay;
 mod walk;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -29,6 +30,7 @@ use crate::workflow::Workflow;
 pub use create::CreateError;
 pub use fire::{Saw, Schedule};
 pub use need::Need;
+pub use replay::{Compared, Difference, Replay, ReplayError};
 
 /// What happens to the kernel.
 #[derive(Debug, Clone, PartialEq)]

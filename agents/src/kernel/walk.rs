@@ -3,6 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::home::Keeper;
+use super::replay::Comparison;
 use super::{Action, Flight, Kernel, Need, Work, run_id};
 use crate::event::{Fired, Outcome, WorkEvent};
 use crate::failure::{Class, Failure};
@@ -51,6 +52,8 @@ pub(super) struct Walker<'k> {
     pub due: Vec<Millis>,
     pub listens: Vec<String>,
     pub needs: Vec<Need>,
+    /// What compares it with the journal, where it is replayed.
+    pub comparison: Option<Comparison<'k>>,
     undo: Vec<Undo<'k>>,
 }
 
@@ -227,6 +230,7 @@ impl<'k> Walker<'k> {
             due: Vec::new(),
             listens: Vec::new(),
             needs: Vec::new(),
+            comparison: None,
             undo: Vec::new(),
         }
     }
@@ -243,6 +247,14 @@ impl<'k> Walker<'k> {
             Walked::Done(result) => self.end(Outcome::Done, result),
             Walked::Failed(stuck) if self.undo.is_empty() && !self.closing => self.stuck(stuck),
             Walked::Failed(stuck) => self.take_back(&stuck),
+        }
+    }
+
+    /// Walks along what is recorded; what comes out in the end, where it comes there.
+    pub fn replay_along(&mut self, workflow: &'k Workflow) -> Option<Value> {
+        match self.steps(&workflow.steps, "", &self.scope()) {
+            Walked::Done(result) => Some(result),
+            Walked::Busy | Walked::Failed(_) => None,
         }
     }
 
@@ -363,6 +375,10 @@ impl<'k> Walker<'k> {
     }
 
     fn step(&mut self, step: &'k Step, path: &str, scope: &Map<String, Value>) -> Walked {
+        if let Some(comparison) = &mut self.comparison {
+            let (key, _) = self.kernel.latest(self.id, path);
+            comparison.step(key, self.kernel, self.run.steps.get(path), step, path, scope);
+        }
         let status = self.run.steps.get(path).map(|state| &state.status);
         let over = matches!(status, Some(Status::Finished { .. } | Status::Failed { retry: None, .. }));
         let inner = match (&step.act, status) {

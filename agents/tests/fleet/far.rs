@@ -31,8 +31,11 @@ impl Far {
     /// Does it, or says that it did not; `chance` is a random number for the first time that it is asked.
     pub fn perform(&mut self, device: usize, key: EffectKey, content: &Content, chance: u64) -> Came {
         let act = business(content);
-        let left =
-            self.refusals.entry(act).or_insert(if chance % 5 == 0 { (chance / 5 % 4) as u32 } else { 0 });
+        let left = self.refusals.entry(act).or_insert(if chance.is_multiple_of(5) {
+            (chance / 5 % 4) as u32
+        } else {
+            0
+        });
         if *left > 0 {
             *left -= 1;
             return Came::Failed { failure: Failure::new(Class::Transient, "busy") };

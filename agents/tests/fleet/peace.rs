@@ -8,7 +8,7 @@ use aios_agents::money::Money;
 use aios_agents::policy::Verdict;
 use aios_agents::table::{Stand, Status, Tables, Task};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::company::{self, NEWSLETTERS, VAULT};
 use crate::far::business;
@@ -168,6 +168,11 @@ impl World {
             }
         }
         assert!(by_day.values().all(|count| *count <= NEWSLETTERS), "the cap is passed: {by_day:?}");
+        for (id, _) in one.tasks().filter(|(_, task)| task.ended.is_some()) {
+            let mut again = |_: &str, input: &Value| Some(Ok(json!({"text": input.to_string()})));
+            let replay = self.kernel(0).replay(id, &mut again).unwrap_or_else(|e| panic!("{e}"));
+            assert!(replay.difference.is_none(), "{id} is another on replay: {replay:#?}");
+        }
         for client in &self.clients {
             let said = Value::from(client.as_str()).to_string();
             let recorded = self

@@ -117,6 +117,16 @@ pub enum TaskCommand {
     },
 }
 
+/// `aios replay`
+#[derive(Debug, ClapArgs)]
+pub struct ReplayArgs {
+    /// The task, or its run (a prefix will do)
+    pub id: String,
+    /// Let the agent work that once had this version of its file in force [default: those in force now]
+    #[arg(long, value_name = "VERSION")]
+    pub agent: Option<String>,
+}
+
 /// `aios inbox`
 #[derive(Debug, ClapArgs)]
 pub struct InboxArgs {}

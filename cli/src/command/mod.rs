@@ -25,6 +25,7 @@ mod recover;
 mod recovery;
 mod relay;
 mod remote;
+mod replay;
 mod restore;
 mod run;
 mod show;
@@ -75,6 +76,7 @@ pub fn run(command: &Command, cx: &Context, ui: &mut Ui) -> Result<Exit, CliErro
         Command::Run(args) => run::run(args, cx, ui),
         Command::Tasks(args) => tasks::list(args, cx, ui),
         Command::Task(args) => tasks::run(args, cx, ui),
+        Command::Replay(args) => replay::run(args, cx, ui),
         Command::Inbox(args) => inbox::run(args, cx, ui),
         Command::Approve(args) => consent::approve(args, cx, ui),
         Command::Deny(args) => consent::deny(args, cx, ui),

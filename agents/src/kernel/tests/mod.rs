@@ -1,4 +1,5 @@
 mod fire;
+mod replay;
 mod sim;
 
 use std::collections::{BTreeMap, BTreeSet};
