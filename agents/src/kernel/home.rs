@@ -134,7 +134,7 @@ impl<'k> Keeper<'k> {
             tags: content.tags.clone(),
         };
         let usage = |rule: &str, since: Since| self.usage(rule, since, &proposed.run);
-        let decision = self.kernel.setting.policies.decide(&proposal, self.kernel.now, &usage);
+        let decision = self.kernel.setting.policies.decide(&proposal, self.kernel.wall, &usage);
         let (verdict, rule, why) = (decision.verdict, decision.rule, decision.why);
         let (digest, capability) = (proposed.digest, content.capability.clone());
         self.events.push(WorkEvent::EffectDecided { key, digest, capability, verdict, rule, why });
@@ -166,7 +166,7 @@ impl<'k> Keeper<'k> {
             if let WorkEvent::EffectDecided { key, verdict: Verdict::Allow, rule: Some(by), .. } = event
                 && by == rule
                 && let Some(effect) = tables.effect(key).filter(|effect| effect.decided().is_none())
-                && within(effect, self.kernel.now)
+                && within(effect, self.kernel.wall)
             {
                 charge(effect);
             }

@@ -180,6 +180,8 @@ pub struct Kernel {
     setting: Setting,
     tables: Tables,
     now: Millis,
+    /// What the clock said last. Caps go by it: what is recorded is never earlier, so no day has more than its own.
+    wall: Millis,
     chance: u64,
     /// Tasks to look at.
     dirty: BTreeSet<String>,
@@ -213,6 +215,7 @@ impl Kernel {
             setting,
             tables,
             now: 0,
+            wall: 0,
             chance: seed,
             dirty: BTreeSet::new(),
             due: BTreeSet::new(),
@@ -327,7 +330,7 @@ impl Kernel {
         let mut out = Vec::new();
         match input {
             // A clock that goes back brings nothing that was due already.
-            Input::Tick { now } => self.now = self.now.max(now),
+            Input::Tick { now } => (self.now, self.wall) = (self.now.max(now), now),
             Input::Recorded { stamp, events } => self.recorded(stamp, &events),
             Input::Worked { work, came } => self.worked(work, came, &mut out),
             Input::Performed { key, attempt, came } => self.performed(key, attempt, came, &mut out),
