@@ -187,10 +187,11 @@ impl Vault {
     pub(crate) fn absorb_into(
         &mut self,
         mut draft: Draft,
-        survey: Survey,
+        mut survey: Survey,
         options: &AbsorbOptions,
         out: &mut Absorbed,
     ) -> Result<(), Error> {
+        self.pass_blobs(&mut survey)?;
         out.problems.extend(survey.problems.iter().cloned());
         let mut after: Vec<After> = Vec::new();
         let index = git::Index::read(&self.repo).ok();

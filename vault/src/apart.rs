@@ -5,7 +5,7 @@
 
 use std::collections::HashSet;
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::Write;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
@@ -16,7 +16,7 @@ use rusqlite::{OptionalExtension, params};
 
 use crate::disk::durable;
 use crate::error::Error;
-use crate::git::{self, Objects};
+use crate::git;
 use crate::project::{git_id, oid};
 use crate::survey::Problem;
 use crate::vault::{Vault, git_error};
@@ -25,8 +25,6 @@ use crate::vault::{Vault, git_error};
 const IN_MEMORY: u64 = 32 << 20;
 /// Of what is missing, so many are named.
 const MOST_NAMED: usize = 5;
-/// A blob up to this size becomes a git object of its own; a larger one a pack.
-const LOOSE: u64 = 1 << 20;
 
 /// Bytes that records name and that travel apart from them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -304,14 +302,7 @@ impl Vault {
             return corrupt("their hash is another");
         }
         std::io::Seek::rewind(&mut file).map_err(wrap)?;
-        let stored = match content.size <= LOOSE {
-            true => {
-                let mut bytes = Vec::new();
-                file.read_to_end(&mut bytes).map_err(wrap)?;
-                git::Loose::new(&self.repo, true)?.write(ObjectType::Blob, &bytes)?
-            }
-            false => self.store_blob(content.size, &mut file)?,
-        };
+        let stored = self.store_blob(content.size, &mut file)?;
         // The record's author chose both ids: a lie shows here, and would never be reported by those with the bytes.
         match git_id(&stored) == content.git {
             true => Ok(()),

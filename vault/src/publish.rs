@@ -1,5 +1,7 @@
 //! Showing the projection in the repository: `main`, the index, and the mirror of the log.
 
+use std::io::Read as _;
+
 use aios_core::fold;
 use aios_core::frontier::Place;
 use aios_core::history::History;
@@ -16,6 +18,8 @@ use crate::vault::{RecordRow, Vault, git_error};
 
 /// Runs of this many chunks of like size in the mirror become one.
 const RUN: usize = 8;
+/// A blob up to this size becomes a git object of its own; a larger one a pack.
+const LOOSE: u64 = 32 << 20;
 /// A mirrored chunk grows no larger than this.
 const CHUNK: usize = 8 << 20;
 
@@ -251,6 +255,12 @@ impl Vault {
 
     /// Puts a blob that travels apart into git, durably, from a reader of known size.
     pub(crate) fn store_blob(&self, size: u64, from: &mut dyn std::io::Read) -> Result<Oid, Error> {
+        if size <= LOOSE {
+            let mut bytes = Vec::with_capacity(size as usize);
+            let read = from.take(size + 1).read_to_end(&mut bytes);
+            read.map_err(|e| Error::io("read", self.root(), e))?;
+            return Ok(git::Loose::new(&self.repo, true)?.write(ObjectType::Blob, &bytes)?);
+        }
         let mut bulk = git::Bulk::new(&self.repo, 1)?;
         let oid = bulk.write_stream(size, from)?;
         bulk.finish(true)?;

@@ -14,6 +14,7 @@ use crate::error::Error;
 use crate::file::FileRow;
 use crate::git;
 use crate::vault::{Progress, Vault};
+use crate::written::is_binary;
 
 /// Below this many known files nothing counts as a mass deletion.
 const MASS: usize = 20;
@@ -53,13 +54,18 @@ impl std::fmt::Display for Problem {
     }
 }
 
+/// What is no text is held in memory up to this size.
+const HELD: usize = 256 << 10;
+
 /// A file that was read.
 #[derive(Debug)]
 pub(crate) struct Saved {
     pub found: Found,
     pub hash: ContentHash,
-    /// The bytes; absent above 16 MiB.
+    /// The bytes; absent above 16 MiB, and of a picture or the like above 256 KiB: many of them are not to be held at once.
     pub bytes: Option<Vec<u8>>,
+    /// The blob that git has of it, once it was put there.
+    pub git: Option<GitId>,
     /// Whether it lies in `.aios/tmp`, where its path is its name.
     pub aside: bool,
 }
@@ -67,11 +73,19 @@ pub(crate) struct Saved {
 impl Saved {
     pub fn of(read: Read) -> Self {
         let hash = ContentHash(*read.hash.as_bytes());
+        let link = read.found.kind == disk::Kind::Link;
         let bytes = match read.content {
+            Content::Bytes(bytes) if !link && bytes.len() > HELD && is_binary(&bytes) => None,
             Content::Bytes(bytes) => Some(bytes),
             Content::Large { .. } => None,
         };
-        Saved { found: read.found, hash, bytes, aside: false }
+        Saved { found: read.found, hash, bytes, git: None, aside: false }
+    }
+
+    /// Whether its bytes travel apart from the log, whatever it is called.
+    pub fn is_blob(&self) -> bool {
+        let blob = |bytes: &Vec<u8>| bytes.len() as u64 > LARGE || is_binary(bytes);
+        self.found.kind != disk::Kind::Link && self.bytes.as_ref().is_none_or(blob)
     }
 
     /// A file in `.aios/tmp`.

@@ -2,22 +2,28 @@
 
 use std::io::Read;
 
+use aios_core::id::GitId;
 use aios_core::item::{Content, Kind};
 use aios_core::path;
+use git2::Oid;
 
 use crate::disk;
 use crate::error::Error;
+use crate::git::{self, Objects};
 use crate::show::Placement;
-use crate::survey::Saved;
-use crate::vault::Vault;
+use crate::survey::{Saved, Survey};
+use crate::vault::{Vault, git_error};
 
 /// Text above this is merged by line.
 const LINES_ABOVE: usize = 1 << 20;
 
+/// From so many blobs at once on, they go into a pack.
+const MANY: usize = 8;
+
 /// What a document is to hold.
 pub(crate) struct Written {
     pub content: Content,
-    /// The bytes; absent above 16 MiB.
+    /// The bytes; absent where [`Saved`] has none.
     pub bytes: Option<Vec<u8>>,
     /// Whether it is the target of a symbolic link.
     pub link: bool,
@@ -65,6 +71,10 @@ impl Vault {
     /// not what was read any more.
     pub(crate) fn take_content(&mut self, saved: Saved) -> Result<Option<Written>, Error> {
         let link = saved.found.kind == disk::Kind::Link;
+        if let Some(git) = saved.git {
+            let content = Content { hash: saved.hash, size: saved.found.size, git };
+            return Ok(Some(Written { content, bytes: None, link: false }));
+        }
         let Some(bytes) = saved.bytes else { return self.take_large(&saved) };
         let written = Written { content: Content::of(&bytes), bytes: Some(bytes), link };
         if let (Kind::Blob, Some(bytes)) = (written.kind(&saved.found.path), &written.bytes) {
@@ -75,21 +85,59 @@ impl Vault {
     }
 
     fn take_large(&mut self, saved: &Saved) -> Result<Option<Written>, Error> {
+        let stored = self.pass(saved, |size, from| self.store_blob(size, from))?;
+        Ok(stored.map(|git| {
+            let content = Content { hash: saved.hash, size: saved.found.size, git };
+            Written { content, bytes: None, link: false }
+        }))
+    }
+
+    /// Passes a file to git with `store`; `None` if it is not what was read any more.
+    fn pass(
+        &self,
+        saved: &Saved,
+        store: impl FnOnce(u64, &mut dyn Read) -> Result<Oid, Error>,
+    ) -> Result<Option<GitId>, Error> {
         let Some(file) = self.writer.open_found(&saved.found.path, saved.aside)? else { return Ok(None) };
         let mut passed = Passed { file, hasher: blake3::Hasher::new(), size: 0 };
-        let stored = self.store_blob(saved.found.size, &mut passed);
+        let stored = store(saved.found.size, &mut passed);
         if passed.size != saved.found.size || passed.hasher.finalize().as_bytes() != saved.hash.as_bytes() {
             return Ok(None);
         }
-        let git = crate::project::git_id(&stored?);
-        let content = Content { hash: saved.hash, size: saved.found.size, git };
-        Ok(Some(Written { content, bytes: None, link: false }))
+        Ok(Some(crate::project::git_id(&stored?)))
     }
+
+    /// Puts the blobs among what was saved into git, where they are many: all into one pack, synced once.
+    pub(crate) fn pass_blobs(&mut self, survey: &mut Survey) -> Result<(), Error> {
+        let moved = survey.moved.iter_mut().filter(|moved| moved.row.hash != moved.to.hash);
+        let saved = survey.added.iter_mut().chain(survey.modified.iter_mut().map(|(_, saved)| saved));
+        let blobs: Vec<&mut Saved> =
+            saved.chain(moved.map(|moved| &mut moved.to)).filter(|saved| saved.is_blob()).collect();
+        if blobs.len() < MANY {
+            return Ok(());
+        }
+        let repo = git2::Repository::open(self.root()).map_err(git_error)?;
+        let mut bulk = git::Bulk::new(&repo, 1)?;
+        for saved in blobs {
+            let stored = match saved.bytes.take() {
+                Some(bytes) => Some(crate::project::git_id(&bulk.write(git2::ObjectType::Blob, &bytes)?)),
+                None => self.pass(saved, |size, from| Ok(bulk.write_stream(size, from)?))?,
+            };
+            saved.git = stored;
+        }
+        bulk.finish(true)?;
+        self.repo.odb().and_then(|odb| odb.refresh()).map_err(git_error)
+    }
+}
+
+/// Whether bytes are no text.
+pub(crate) fn is_binary(bytes: &[u8]) -> bool {
+    bytes.contains(&0) || std::str::from_utf8(bytes).is_err()
 }
 
 /// How a file's content is held: follows from its path and bytes alone.
 pub(crate) fn kind_of_bytes(claim: &str, bytes: &[u8]) -> Kind {
-    if bytes.len() as u64 > disk::read::LARGE || bytes.contains(&0) || std::str::from_utf8(bytes).is_err() {
+    if bytes.len() as u64 > disk::read::LARGE || is_binary(bytes) {
         return Kind::Blob;
     }
     match path::extension(claim).as_str() {
@@ -101,6 +149,31 @@ pub(crate) fn kind_of_bytes(claim: &str, bytes: &[u8]) -> Kind {
 
 #[cfg(test)]
 mod tests {
+    /// A folder of pictures is one pack, synced once, and none of them is held in memory while the others are read.
+    #[test]
+    fn many_blobs_at_once_are_one_pack() {
+        let mut world = World::new(1);
+        for n in 0..40_u8 {
+            let size = if n % 4 == 0 { 300_000 } else { 10 };
+            std::fs::write(world.root(0).join(format!("{n}.png")), vec![0, n].repeat(size)).unwrap();
+        }
+        world.commit(0);
+        let packs = |world: &World| {
+            let names = std::fs::read_dir(world.root(0).join(".git/objects/pack")).unwrap();
+            names
+                .filter(|name| name.as_ref().unwrap().path().extension().is_some_and(|e| e == "pack"))
+                .count()
+        };
+        let before = packs(&world);
+        assert!(before <= 2, "{before} packs");
+        // One more is no pack of its own.
+        std::fs::write(world.root(0).join("one.png"), [0, 200]).unwrap();
+        std::fs::write(world.root(0).join("3.png"), vec![0, 201].repeat(300_000)).unwrap();
+        world.commit(0);
+        assert_eq!(packs(&world), before);
+        assert!(!world.replicas[0].apart_missing().unwrap());
+    }
+
     use crate::disk::read;
     use crate::survey::Saved;
     use crate::world::World;

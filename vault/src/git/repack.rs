@@ -22,13 +22,13 @@ pub struct Limits {
 }
 
 impl Default for Limits {
-    /// Two weeks, as `git gc`; an hour; 20 packs; 32 MiB.
+    /// Two weeks, as `git gc`; an hour; 20 packs; 1 MiB.
     fn default() -> Self {
         Limits {
             unreached: Duration::from_secs(14 * 24 * 3600),
             replaced: Duration::from_secs(3600),
             packs: 20,
-            largest: 32 << 20,
+            largest: 1 << 20,
         }
     }
 }
