@@ -195,22 +195,18 @@ impl Vault {
         out.problems.extend(survey.problems.iter().cloned());
         let mut after: Vec<After> = Vec::new();
         let index = git::Index::read(&self.repo).ok();
-        let mut moved_by_folder: HashSet<String> = HashSet::new();
-        for (from, to) in &survey.folders {
-            draft.push(Item::MoveDir { from: from.clone(), to: to.clone() });
+        for (from, to) in survey.folders.steps {
+            draft.push(Item::MoveDir { from, to });
+        }
+        for (from, to) in &survey.folders.moved {
             out.changed.push(PathChange::new(to, format!("folder renamed from {from}")));
-            for moved in &survey.moved {
-                if path::rebase(&moved.row.path, from, to).is_some_and(|path| path == moved.to.found.path) {
-                    moved_by_folder.insert(moved.row.path.clone());
-                }
-            }
         }
         for moved in survey.moved {
             let (row, to) = (moved.row, moved.to);
             after.push(After::Gone { path: row.path.clone() });
             // What is claimed may not be what it gets: a name that is taken leads back to the old path.
             self.db.prepare_cached("INSERT OR IGNORE INTO dirty VALUES(?)")?.execute([row.doc.as_bytes()])?;
-            if !moved_by_folder.contains(&row.path) {
+            if !survey.folders.along.contains(&row.path) {
                 draft.push(Item::Move { doc: row.doc, path: to.found.path.clone() });
                 out.changed.push(PathChange::new(&to.found.path, format!("renamed from {}", row.path)));
             }

@@ -156,10 +156,19 @@ impl Vault {
         let mut before = Namespace::new(&history, self.past(row)?)?;
         let mut after = Namespace::new(&history, row.view.clone())?;
         let mut out = Vec::new();
+        let mut folders: Vec<(&str, &str)> = Vec::new();
         for item in items {
-            if let Item::MoveDir { from, to } = item {
-                out.push(PathChange::new(to, format!("folder renamed from {from}")));
+            let Item::MoveDir { from, to } = item else { continue };
+            // One that went aside for another to take its place went on.
+            match folders.iter_mut().find(|(_, place)| place == from) {
+                Some((_, place)) => *place = to,
+                None => folders.push((from, to)),
             }
+        }
+        out.extend(
+            folders.iter().map(|(from, to)| PathChange::new(to, format!("folder renamed from {from}"))),
+        );
+        for item in items {
             let Some(doc) = item.doc() else { continue };
             let new = after.place(&doc)?.map(|placed| placed.path);
             // A path of its own costs look-ups; a create needs none, it had no other.

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use aios_core::id::{DocId, GitId};
 use aios_core::item::{Item, Kind, Mode};
+use aios_core::namespace::Namespace;
+use aios_core::path;
 use git2::Oid;
 
 use crate::error::Error;
@@ -48,7 +50,29 @@ impl Vault {
     /// `None` where it cannot be told of an item alone.
     fn footprint<'i>(&self, items: impl Iterator<Item = &'i Item>) -> Result<Option<Footprint>, Error> {
         let mut docs: BTreeMap<DocId, (Option<Entry>, Option<Entry>)> = BTreeMap::new();
+        let entry = |doc: &DocId| -> Result<Option<Entry>, Error> {
+            Ok(self.placement(doc)?.map(|now| Entry {
+                path: now.path,
+                kind: now.kind,
+                mode: now.mode,
+                git: now.content.git,
+            }))
+        };
+        let history = self.history();
         for item in items {
+            if let Item::MoveDir { from, to } = item {
+                let below = Namespace::new(&history, self.view.clone())?.below(&path::fold(from))?;
+                for doc in below.into_iter().filter(|doc| !docs.contains_key(doc)).collect::<Vec<_>>() {
+                    let now = entry(&doc)?;
+                    docs.insert(doc, (now.clone(), now));
+                }
+                for entry in docs.values_mut().filter_map(|(_, after)| after.as_mut()) {
+                    if let Some(path) = path::rebase(&entry.path, from, to) {
+                        entry.path = path;
+                    }
+                }
+                continue;
+            }
             let (Item::Create { doc, .. }
             | Item::Edit { doc, .. }
             | Item::Replace { doc, .. }
@@ -59,12 +83,7 @@ impl Vault {
                 return Ok(None);
             };
             if !docs.contains_key(doc) {
-                let now = self.placement(doc)?.map(|now| Entry {
-                    path: now.path,
-                    kind: now.kind,
-                    mode: now.mode,
-                    git: now.content.git,
-                });
+                let now = entry(doc)?;
                 docs.insert(*doc, (now.clone(), now));
             }
             let Some((_, entry)) = docs.get_mut(doc) else { continue };

@@ -1,5 +1,8 @@
 //! Commits made with git in the vault: taken in as records that carry them, at the version they were made from.
 
+use std::cell::RefCell;
+use std::collections::{HashMap, HashSet};
+
 use aios_core::id::DocId;
 use aios_core::item::{Base, Bytes, Item, Kind, Mode};
 use aios_core::namespace::Namespace;
@@ -13,6 +16,7 @@ use crate::create::keep_aside;
 use crate::db;
 use crate::disk;
 use crate::error::Error;
+use crate::folders::{Folders, Look, is_left};
 use crate::git;
 use crate::survey::Problem;
 use crate::vault::{Progress, Vault, git_error};
@@ -246,22 +250,34 @@ impl Vault {
         let added: Vec<&str> =
             new.iter().filter(|(doc, ..)| doc.is_none()).map(|(_, at, ..)| at.as_str()).collect();
         whole &= !self.any_collides(&added)?;
+        let mut files = Vec::with_capacity(new.len());
         for (doc, at, mode, oid) in new {
-            let Some(mode) = git::file_mode(mode) else {
-                whole = false;
-                continue;
-            };
-            if path::check(&at).is_err() {
-                whole = false;
-                continue;
+            match git::file_mode(mode).filter(|_| path::check(&at).is_ok()) {
+                Some(mode) => {
+                    let n = if doc.is_none() { self.renamed(&gone, &at, mode, oid)? } else { None };
+                    files.push((doc, at, mode, oid, n.map(|n| gone.remove(n))));
+                }
+                None => whole = false,
             }
-            if doc.is_none()
-                && let Some(n) = self.renamed(&gone, &at, mode, oid)?
-            {
-                let (_, moved, from) = gone.remove(n);
+        }
+        let renamed =
+            files.iter().filter_map(|(_, at, _, _, was)| Some((was.as_ref()?.2.as_str(), at.as_str())));
+        let fresh = files.iter().filter(|(.., was)| was.is_none()).map(|(_, at, ..)| at.as_str());
+        let lost = gone.iter().map(|(_, _, at)| at.as_str());
+        let folders = self.folders_renamed(renamed.collect(), lost.collect(), fresh.collect())?;
+        for (from, to) in folders.steps {
+            draft.push(Item::MoveDir { from, to });
+        }
+        for (from, to) in &folders.moved {
+            out.changed.push(PathChange::new(to, format!("folder renamed from {from}")));
+        }
+        for (doc, at, mode, oid, was) in files {
+            if let Some((_, moved, from)) = was {
                 self.note_renamed(&moved, &from, &at, came)?;
-                out.changed.push(PathChange::new(&at, format!("renamed from {from}")));
-                draft.push(Item::Move { doc: moved, path: at });
+                if !folders.along.contains(&from) {
+                    out.changed.push(PathChange::new(&at, format!("renamed from {from}")));
+                    draft.push(Item::Move { doc: moved, path: at });
+                }
                 if let Some(now) = self.placement(&moved)?.filter(|now| now.differs(mode)) {
                     out.changed.push(PathChange::new(&now.path, "mode"));
                     draft.push(Item::Mode { doc: moved, mode });
@@ -314,6 +330,42 @@ impl Vault {
             draft.push(Item::Delete { doc });
         }
         Ok(whole && self.changes_as(diffs, draft.items.iter().map(|(item, _)| item))?)
+    }
+
+    /// The folders that a commit renamed whole, by the files that it renamed, lost and holds anew.
+    fn folders_renamed(
+        &self,
+        moved: HashMap<&str, &str>,
+        gone: HashSet<&str>,
+        fresh: Vec<&str>,
+    ) -> Result<Folders, Error> {
+        if moved.is_empty() {
+            return Ok(Folders::default());
+        }
+        let history = self.history();
+        let space = RefCell::new(Namespace::new(&history, self.view.clone())?);
+        let failed = RefCell::new(None);
+        let paths_below = |folder: &str| -> Result<Vec<String>, Error> {
+            let mut space = space.borrow_mut();
+            let mut out = Vec::new();
+            for doc in space.below(folder)? {
+                out.extend(self.placement(&doc)?.map(|now| now.path));
+            }
+            Ok(out)
+        };
+        let below = |folder: &str| {
+            paths_below(folder).unwrap_or_else(|e| {
+                *failed.borrow_mut() = Some(e);
+                Vec::new()
+            })
+        };
+        let root = self.writer.root();
+        let found =
+            Folders::find(&Look { moved, gone, fresh, below: &below, left: &|folder| is_left(root, folder) });
+        match failed.into_inner() {
+            Some(e) => Err(e),
+            None => Ok(found),
+        }
     }
 
     /// Notes that a file is where the commit renamed it to, where it is: else the look at all files would find it renamed once more.
@@ -559,6 +611,25 @@ mod tests {
             ["archive/a.md", "archive/b.md", "archive/c.md"]
         );
         assert_eq!(["a", "b", "c"].map(|name| doc(&world, &format!("archive/{name}.md"))), before);
+    }
+
+    #[test]
+    fn a_folder_that_a_commit_renames_takes_along_what_is_made_in_it_elsewhere() {
+        let mut world = World::new(2);
+        std::fs::create_dir(world.root(0).join("d")).unwrap();
+        for name in ["a.md", "b.md"] {
+            std::fs::write(world.root(0).join("d").join(name), format!("in {name}\n")).unwrap();
+        }
+        world.sync();
+        std::fs::rename(world.root(0).join("d"), world.root(0).join("e")).unwrap();
+        let by_hand = commit(&world, 0);
+        world.commit(0);
+        assert_eq!(world.replicas[0].projected_head().unwrap(), Some(by_hand));
+        std::fs::write(world.root(1).join("d/new.md"), "new\n").unwrap();
+        world.sync();
+        world.assert_equal();
+        let names: Vec<String> = world.files(1).into_keys().collect();
+        assert_eq!(names, ["e/a.md", "e/b.md", "e/new.md"]);
     }
 
     #[test]

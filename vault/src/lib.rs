@@ -45,6 +45,7 @@ pub mod work;
 
 mod db;
 mod file;
+mod folders;
 mod footprint;
 mod foreign;
 mod held;

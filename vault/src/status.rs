@@ -204,16 +204,12 @@ impl Vault {
     }
 
     fn differences(&self, survey: &Survey, out: &mut Vec<PathChange>) -> Result<(), Error> {
-        for (from, to) in &survey.folders {
+        for (from, to) in &survey.folders.moved {
             out.push(PathChange::new(to, format!("folder renamed from {from}")));
         }
         for moved in &survey.moved {
             let path = &moved.to.found.path;
-            let carried = survey
-                .folders
-                .iter()
-                .any(|(from, to)| aios_core::path::rebase(&moved.row.path, from, to).as_ref() == Some(path));
-            if !carried {
+            if !survey.folders.along.contains(&moved.row.path) {
                 out.push(PathChange::new(path, format!("renamed from {}", moved.row.path)));
             }
             if moved.row.hash != moved.to.hash {

@@ -12,6 +12,7 @@ use crate::disk::read::LARGE;
 use crate::disk::{self, Content, Found, Read, ReadError, Root, RuleSource, Rules, Scan};
 use crate::error::Error;
 use crate::file::FileRow;
+use crate::folders::{Folders, Look, is_left};
 use crate::git;
 use crate::vault::{Progress, Vault};
 use crate::written::is_binary;
@@ -110,8 +111,8 @@ pub(crate) struct Survey {
     pub added: Vec<Saved>,
     /// Documents that lie elsewhere now.
     pub moved: Vec<Moved>,
-    /// Folders that moved whole: from, to.
-    pub folders: Vec<(String, String)>,
+    /// Folders that moved whole.
+    pub folders: Folders,
     /// Known paths where nothing is any more.
     pub missing: Vec<FileRow>,
     /// Known files that look different and are not: only their stamps changed, or their mode.
@@ -288,7 +289,7 @@ impl Vault {
         }
         self.keep_sparse(&mut out);
         self.find_moves(&mut out)?;
-        find_folders(&mut out, &files);
+        self.find_folders(&mut out, &files);
         self.withhold(&mut out)?;
         if out.unread {
             // An error is never read as "deleted" (I12): the missing file may be the one that cannot be read.
@@ -472,6 +473,26 @@ impl Vault {
         i64::try_from(made.duration_since(std::time::UNIX_EPOCH).ok()?.as_nanos()).ok()
     }
 
+    /// Finds folders that moved whole among the files that moved.
+    fn find_folders(&self, out: &mut Survey, files: &[FileRow]) {
+        if out.moved.is_empty() {
+            return;
+        }
+        let known: BTreeSet<(String, &str)> =
+            files.iter().map(|row| (path::fold(&row.path), row.path.as_str())).collect();
+        let fresh = out.added.iter().chain(out.modified.iter().map(|(_, saved)| saved));
+        out.folders = Folders::find(&Look {
+            moved: out.moved.iter().map(|m| (m.row.path.as_str(), m.to.found.path.as_str())).collect(),
+            gone: out.missing.iter().map(|row| row.path.as_str()).collect(),
+            fresh: fresh.map(|saved| saved.found.path.as_str()).collect(),
+            below: &|folder| {
+                let range = (format!("{folder}/"), "")..(format!("{folder}0"), "");
+                known.range(range).map(|(_, path)| (*path).to_owned()).collect()
+            },
+            left: &|folder| is_left(self.writer.root(), folder),
+        });
+    }
+
     /// How alike a known blob and a file are, 0 to 1; 0 for what is not small text.
     fn likeness(&mut self, git: &GitId, saved: &Saved) -> Result<f64, Error> {
         let Some(new) = saved.bytes.as_deref().and_then(|bytes| std::str::from_utf8(bytes).ok()) else {
@@ -543,62 +564,4 @@ fn find_exchanged(out: &mut Survey) {
     out.missing.retain(|row| !sources.contains(row.path.as_str()) || targets.contains(row.path.as_str()));
     let moved: HashSet<DocId> = out.moved.iter().map(|moved| moved.row.doc).collect();
     out.missing.retain(|row| !moved.contains(&row.doc));
-}
-
-/// Finds folders that moved whole: every known file below went to the same place, at least two, and none is left.
-fn find_folders(out: &mut Survey, files: &[FileRow]) {
-    let mut groups: BTreeMap<(String, String), usize> = BTreeMap::new();
-    for moved in &out.moved {
-        if let Some(pair) = folder_of_move(&moved.row.path, &moved.to.found.path) {
-            *groups.entry(pair).or_default() += 1;
-        }
-    }
-    let moved: HashMap<&str, &str> =
-        out.moved.iter().map(|moved| (moved.row.path.as_str(), moved.to.found.path.as_str())).collect();
-    let mut folders: Vec<(String, String)> = Vec::new();
-    for ((from, to), count) in groups {
-        let below = format!("{from}/");
-        let begin = files.partition_point(|row| row.path < below);
-        let known: Vec<&str> = files[begin..]
-            .iter()
-            .map(|row| row.path.as_str())
-            .take_while(|path| path.starts_with(&below))
-            .collect();
-        let whole = known.iter().all(|path| {
-            path::rebase(path, &from, &to)
-                .is_some_and(|expected| moved.get(path).copied() == Some(expected.as_str()))
-        });
-        let inside = out.added.iter().any(|saved| saved.found.path.starts_with(&below))
-            || out.modified.iter().any(|(row, _)| row.path.starts_with(&below));
-        if count >= 2 && known.len() == count && whole && !inside {
-            folders.push((from, to));
-        }
-    }
-    out.folders = folders;
-}
-
-/// The folders in which a move's two paths differ, if the rest below is the same.
-fn folder_of_move(from: &str, to: &str) -> Option<(String, String)> {
-    let (a, b): (Vec<&str>, Vec<&str>) = (from.split('/').collect(), to.split('/').collect());
-    let same = a.iter().rev().zip(b.iter().rev()).take_while(|(x, y)| x == y).count();
-    if same == 0 || same >= a.len() || same >= b.len() {
-        return None;
-    }
-    let join = |parts: &[&str]| parts[..parts.len() - same].join("/");
-    let pair = (join(&a), join(&b));
-    (!pair.1.starts_with(&format!("{}/", pair.0))).then_some(pair)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn folders_of_moves() {
-        assert_eq!(folder_of_move("a/x.md", "b/x.md"), Some(("a".into(), "b".into())));
-        assert_eq!(folder_of_move("p/a/s/x.md", "q/s/x.md"), Some(("p/a".into(), "q".into())));
-        assert_eq!(folder_of_move("a/x.md", "a/y.md"), None);
-        assert_eq!(folder_of_move("x.md", "b/x.md"), None);
-        assert_eq!(folder_of_move("a/x.md", "a/b/x.md"), None);
-    }
 }

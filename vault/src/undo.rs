@@ -299,10 +299,7 @@ impl Vault {
             moves
         };
         let mut docs = self.docs_of(n)?;
-        let mut carried = BTreeMap::new();
-        for step in &moves {
-            carried.extend(self.carried(step, &before, &after)?);
-        }
+        let carried = self.carried(&moves, &before, &after)?;
         docs.extend(carried.keys().copied());
         if docs.is_empty() {
             return Err(Error::Usage(format!(
@@ -346,10 +343,10 @@ impl Vault {
         })
     }
 
-    /// The documents that a folder's move carried, with their claim after it.
+    /// The documents that moves of folders carried, with their claim after them.
     fn carried(
         &self,
-        step: &FolderMove,
+        moves: &[FolderMove],
         before: &View,
         after: &View,
     ) -> Result<BTreeMap<DocId, String>, Error> {
@@ -357,11 +354,15 @@ impl Vault {
         let mut old = aios_core::namespace::Namespace::new(&history, before.clone())?;
         let mut new = aios_core::namespace::Namespace::new(&history, after.clone())?;
         let mut out = BTreeMap::new();
-        for doc in old.below(&path::fold(&step.from))? {
-            if let Some(found) = new.doc(&doc)?
-                && path::below(&path::fold(&found.claim), &path::fold(&step.to)).is_some()
-            {
-                out.insert(doc, found.claim.clone());
+        for step in moves {
+            for doc in old.below(&path::fold(&step.from))? {
+                let was = old.doc(&doc)?.map(|found| found.claim.clone());
+                let is = new.doc(&doc)?.map(|found| found.claim.clone());
+                if let Some(claim) = is
+                    && was.as_ref() != Some(&claim)
+                {
+                    out.insert(doc, claim);
+                }
             }
         }
         Ok(out)
@@ -375,6 +376,15 @@ impl Vault {
         out: &mut Reversal,
     ) -> Result<BTreeSet<DocId>, Error> {
         let mut back = BTreeSet::new();
+        if moves.len() > 1
+            && let Some(inside) = self.all_as_carried(moves, carried)?
+        {
+            for step in moves.iter().rev() {
+                let item = Item::MoveDir { from: step.to.clone(), to: step.from.clone() };
+                out.push(&step.from, format!("folder renamed from {}", step.to), item, Vec::new());
+            }
+            return Ok(inside);
+        }
         for step in moves.iter().rev() {
             let inside: Vec<DocId> = {
                 let history = self.history();
@@ -401,6 +411,34 @@ impl Vault {
             out.push(&step.from, format!("folder renamed from {}", step.to), item, Vec::new());
         }
         Ok(back)
+    }
+
+    /// The documents in the folders that were moved together, as one took the place of another: if these are the ones carried, each
+    /// where it was brought.
+    fn all_as_carried(
+        &self,
+        moves: &[FolderMove],
+        carried: &BTreeMap<DocId, String>,
+    ) -> Result<Option<BTreeSet<DocId>>, Error> {
+        let history = self.history();
+        let mut space = aios_core::namespace::Namespace::new(&history, self.view.clone())?;
+        let mut inside = BTreeSet::new();
+        for step in moves {
+            for folder in [&step.from, &step.to] {
+                let folded = path::fold(folder);
+                if !space.claiming(&folded)?.is_empty() {
+                    return Ok(None);
+                }
+                inside.extend(space.below(&folded)?);
+            }
+        }
+        for doc in &inside {
+            let claim = space.doc(doc)?.map(|found| found.claim.clone());
+            if claim.is_none() || carried.get(doc) != claim.as_ref() {
+                return Ok(None);
+            }
+        }
+        Ok(Some(inside).filter(|inside| !inside.is_empty()))
     }
 
     /// Adds what reverses a transaction's effect on one document.

@@ -309,6 +309,35 @@ mod tests {
     }
 
     #[test]
+    fn folders_that_changed_places_change_back() {
+        let mut world = World::new(2);
+        for (folder, name) in [("p", "a"), ("p", "b"), ("q", "a"), ("q", "b")] {
+            write(&world, 0, &format!("{folder}/{name}.md"), &format!("{name} of {folder}\n"));
+        }
+        world.sync();
+        let before = world.files(0);
+        for (from, to) in [("p", "t"), ("q", "p"), ("t", "q")] {
+            std::fs::rename(world.root(0).join(from), world.root(0).join(to)).unwrap();
+        }
+        let meant = world.files(0);
+        let record = world.commit(0).absorbed.record.unwrap();
+        assert_eq!(world.files(0), meant);
+        world.sync();
+        world.assert_equal();
+        assert_eq!(world.files(1), meant);
+        let vault = &mut world.replicas[1];
+        let revision = vault.revision(&record.to_string()).unwrap();
+        let changed = vault.entry_of(&record).unwrap().changed;
+        let changed: Vec<(&str, &str)> =
+            changed.iter().map(|one| (one.path.as_str(), one.change.as_str())).collect();
+        assert_eq!(changed, [("q", "folder renamed from p"), ("p", "folder renamed from q")]);
+        assert!(vault.undo(&revision).unwrap().left.is_empty());
+        world.sync();
+        world.assert_equal();
+        assert_eq!(world.files(0), before);
+    }
+
+    #[test]
     fn stale_buffer_and_undo_and_insisting() {
         let mut world = World::new(2);
         write(&world, 0, "a.md", "one\ntwo\nthree\n");

@@ -12,6 +12,7 @@ use aios_core::frontier::View;
 use aios_core::id::{ContentHash, DocId};
 use aios_core::item::{Base, Item, Mode};
 use aios_core::patch;
+use aios_core::path;
 use aios_core::record::Record;
 use aios_core::stale::{Sight, beside, sight};
 use proptest::prelude::*;
@@ -106,7 +107,6 @@ struct Desk {
     edits: BTreeMap<String, Edit>,
     created: BTreeMap<String, (Vec<u8>, bool)>,
     moves: BTreeMap<DocId, String>,
-    folders: Vec<(String, String)>,
     deleted: BTreeMap<DocId, String>,
     modes: BTreeMap<String, bool>,
     /// Paths that something other than an edit was done to since the last round.
@@ -396,7 +396,6 @@ impl Run {
                     desk.moves.insert(desk.docs[&path], target.clone());
                     desk.locked.extend([path, target]);
                 }
-                desk.folders.push((from.to_owned(), to.to_owned()));
             }
             Kind::Swap => {
                 let (Some(a), Some(b)) = (self.desks[n].calm(x), self.desks[n].calm(y)) else { return };
@@ -610,8 +609,9 @@ impl Run {
 
     /// Tells the oracle what was recorded, having checked that it is what the user meant. Gives the saves by document.
     fn learn(&mut self, n: usize, desk: &Desk, past: &View, records: &[Record]) -> BTreeMap<DocId, Edit> {
-        let (mut created, mut moves, mut folders) =
-            (desk.created.clone(), desk.moves.clone(), desk.folders.clone());
+        let (mut created, mut moves) = (desk.created.clone(), desk.moves.clone());
+        let mut standing: BTreeMap<DocId, String> =
+            desk.docs.iter().map(|(path, doc)| (*doc, path.clone())).collect();
         let (mut deleted, mut modes) = (desk.deleted.clone(), BTreeMap::new());
         let mut edits: BTreeMap<DocId, Edit> = BTreeMap::new();
         for (path, edit) in &desk.edits {
@@ -626,7 +626,8 @@ impl Run {
             let place = record.header.place();
             assert_eq!(place.device, self.world.replicas[n].device());
             let stamp: Stamp = record.header.stamp();
-            for (index, item) in record.body().unwrap().items.into_iter().enumerate() {
+            let body = record.body().unwrap().items;
+            for (index, item) in body.clone().into_iter().enumerate() {
                 let at = |base: &Base| At {
                     place,
                     index: index as u32,
@@ -685,26 +686,18 @@ impl Run {
                         self.oracle.note(doc, plain, What::Move(path), Vec::new());
                     }
                     Item::MoveDir { from, to } => {
-                        let meant = folders.iter().any(|(a, b)| {
-                            // A folder moved into a new one, all of it, is named by what differs.
-                            *a == from && *b == to
-                                || a.ends_with('/')
-                                || from.ends_with(a.as_str())
-                                || b.ends_with(to.as_str())
-                        });
-                        let below = format!("{from}/");
-                        // All its files, one by one.
-                        let one_by_one = desk.docs.iter().all(|(path, doc)| {
-                            let rest = path.strip_prefix(&below);
-                            rest.is_none_or(|rest| {
-                                deleted.contains_key(doc) || moves.get(doc) == Some(&format!("{to}/{rest}"))
-                            })
-                        });
-                        assert!(meant || one_by_one, "nobody moved the folder {from} to {to}");
-                        for (path, doc) in &desk.docs {
-                            if let Some(rest) = path.strip_prefix(&below)
-                                && moves.get(doc) == Some(&format!("{to}/{rest}"))
-                            {
+                        for path in standing.values_mut() {
+                            if let Some(new) = path::rebase(path, &from, &to) {
+                                *path = new;
+                            }
+                        }
+                        let more =
+                            body.iter().skip(index + 1).any(|item| matches!(item, Item::MoveDir { .. }));
+                        for (path, doc) in desk.docs.iter().filter(|_| !more) {
+                            let now = &standing[doc];
+                            let meant = now == path || deleted.contains_key(doc) || moves.contains_key(doc);
+                            assert!(meant, "nobody moved {path}, which a folder took to {now}");
+                            if moves.get(doc) == Some(now) {
                                 moves.remove(doc);
                             }
                         }
@@ -746,7 +739,6 @@ impl Run {
                 }
             }
             known.add(place);
-            folders.clear();
         }
         let files = self.world.files(n);
         assert!(moves.is_empty(), "moves without record: {moves:?}");
