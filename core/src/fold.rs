@@ -5,9 +5,9 @@
 use std::sync::Arc;
 
 use crate::frontier::{Place, View};
-use crate::history::{Act, FolderMove, Touch};
+use crate::history::{Act, Touch};
 use crate::item::{Content, Epoch, Kind, Mode};
-use crate::path;
+use crate::moves::{Step, led};
 use crate::planted::{Bug, planted};
 
 /// A living document in a view.
@@ -15,7 +15,7 @@ use crate::planted::{Bug, planted};
 pub struct Doc {
     /// The path it claims; where it lies is the namespace's to say.
     pub claim: String,
-    /// Claims that lost, with the record that made them.
+    /// Claims that lost, with the record that made them, and paths that moves of its folder which lost would have given it.
     pub lost_claims: Vec<(String, Place)>,
     /// File mode.
     pub mode: Mode,
@@ -113,8 +113,8 @@ impl Text {
     }
 }
 
-/// Folds one document in `view`; `None` if it does not live there.
-pub fn fold(touches: &[Touch], moves: &[FolderMove], view: &View) -> Option<Doc> {
+/// Folds one document in `view`, where these moves of folders stand; `None` if it does not live there.
+pub fn fold(touches: &[Touch], moves: &[Step], view: &View) -> Option<Doc> {
     let all: Vec<&Touch> = touches.iter().filter(|touch| view.has(&touch.place)).collect();
     let (deletes, kept): (Vec<&Touch>, Vec<&Touch>) =
         all.into_iter().partition(|touch| touch.act == Act::Delete);
@@ -123,16 +123,10 @@ pub fn fold(touches: &[Touch], moves: &[FolderMove], view: &View) -> Option<Doc>
     let survived = deletes.iter().max_by_key(|delete| (delete.rank, delete.index)).map(|delete| delete.place);
 
     let claims = maximal(kept.iter().copied().filter(|touch| touch.act.claim().is_some()));
-    let path_of = |touch: &Touch| {
-        let claim = touch.act.claim().unwrap_or_default().to_owned();
-        moves
-            .iter()
-            .filter(|step| step.applies(touch, view))
-            .fold(claim, |claim, step| path::rebase(&claim, &step.from, &step.to).unwrap_or(claim))
-    };
-    let claim = path_of(claims.last()?);
-    let losers = claims.iter().rev().skip(1).map(|touch| (path_of(touch), touch.place));
-    let lost_claims = losers.filter(|(path, _)| *path != claim).collect();
+    let led = |touch: &Touch| led(touch, touch.act.claim().unwrap_or_default(), moves);
+    let (claim, beside) = led(claims.last()?);
+    let losers = claims.iter().rev().skip(1).map(|touch| (led(touch).0, touch.place));
+    let lost_claims = losers.chain(beside).filter(|(path, _)| *path != claim).collect();
 
     let modes = maximal(kept.iter().copied().filter(|touch| matches!(touch.act, Act::Mode { .. })));
     let first = kept.iter().filter(|touch| matches!(touch.act, Act::Create { .. }));

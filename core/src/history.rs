@@ -123,6 +123,8 @@ pub struct FolderMove {
     pub index: u32,
     /// Its place in the total order.
     pub stamp: Stamp,
+    /// What its author had seen.
+    pub seen: Arc<View>,
     /// The folder's old path.
     pub from: String,
     /// Its new path.
@@ -131,16 +133,19 @@ pub struct FolderMove {
 
 impl FolderMove {
     /// Whether the author of `touch` already knew of this move.
-    fn known_to(&self, touch: &Touch) -> bool {
+    pub fn known_to(&self, touch: &Touch) -> bool {
         match self.place == touch.place {
             true => self.index < touch.index,
             false => touch.seen.has(&self.place),
         }
     }
 
-    /// Whether it moves what `touch` claims: it is in `view` and the claim was made without it.
-    pub fn applies(&self, touch: &Touch, view: &View) -> bool {
-        view.has(&self.place) && !self.known_to(touch)
+    /// Whether its author already knew of `other`.
+    pub fn knows(&self, other: &FolderMove) -> bool {
+        match self.place == other.place {
+            true => other.index < self.index,
+            false => self.seen.has(&other.place),
+        }
     }
 }
 

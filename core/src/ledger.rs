@@ -31,8 +31,8 @@ impl Ledger {
         for (index, item) in items.iter().enumerate() {
             let index = index as u32;
             if let Item::MoveDir { from, to } = item {
-                self.moves.push(FolderMove { place, index, stamp, from: from.clone(), to: to.clone() });
-                self.moves.sort_by_key(|step| (step.stamp, step.index));
+                let (seen, from, to) = (past.clone(), from.clone(), to.clone());
+                self.push_move(FolderMove { place, index, stamp, seen, from, to });
             }
             if let Some((doc, act, base)) = Act::of(item) {
                 let seen = base.base.map_or_else(|| past.clone(), Arc::new);
@@ -138,6 +138,70 @@ mod tests {
         add(&mut log, at(2, 2), 4, &both, &[item]);
         let all = view(&[at(1, 2), at(2, 2)]);
         assert_eq!(path_in(&log, &all, &later).as_deref(), Some("old/c.md"));
+    }
+
+    fn movedir(from: &str, to: &str) -> Item {
+        Item::MoveDir { from: from.into(), to: to.into() }
+    }
+
+    fn claim_in(log: &Ledger, view: &View, doc: &DocId) -> (String, Vec<(String, Place)>) {
+        let Ok(mut space) = Namespace::new(log, view.clone());
+        let Ok(found) = space.doc(doc);
+        let found = found.unwrap();
+        (found.claim.clone(), found.lost_claims.clone())
+    }
+
+    #[test]
+    fn a_folder_renamed_twice_at_once_has_the_later_name() {
+        let mut log = Ledger::new();
+        let (a, item) = create("p/a.md", "");
+        add(&mut log, at(1, 1), 1, &view(&[]), &[item]);
+        let base = view(&[at(1, 1)]);
+        add(&mut log, at(1, 2), 2, &base, &[movedir("p", "x")]);
+        let (below, item) = create("x/b.md", "");
+        add(&mut log, at(1, 3), 3, &view(&[at(1, 2)]), &[item]);
+        let (anew, item) = create("p/c.md", &at(1, 2).to_string());
+        add(&mut log, at(1, 4), 4, &view(&[at(1, 3)]), &[item]);
+        add(&mut log, at(2, 1), 9, &base, &[movedir("P", "y")]);
+        let all = view(&[at(1, 4), at(2, 1)]);
+        assert_eq!(claim_in(&log, &all, &a), ("y/a.md".to_owned(), vec![("x/a.md".to_owned(), at(1, 2))]));
+        assert_eq!(
+            claim_in(&log, &all, &below),
+            ("y/b.md".to_owned(), vec![("x/b.md".to_owned(), at(1, 2))])
+        );
+        // The folder of that name that was made after is another one.
+        assert_eq!(claim_in(&log, &all, &anew), ("p/c.md".to_owned(), vec![]));
+        let Ok(mut before) = Namespace::new(&log, view(&[at(1, 4)]));
+        let Ok(mut after) = Namespace::new(&log, all.clone());
+        let Ok(moves) = log.folder_moves();
+        let news: Vec<FolderMove> = moves.into_iter().filter(|step| step.to == "y").collect();
+        let Ok(hit) = affected(&mut before, &mut after, &BTreeSet::new(), &news);
+        assert!(hit.contains(&a) && hit.contains(&below));
+        let Ok(id) = after.after("x/b.md", at(3, 1), 0);
+        assert_eq!(id, at(2, 1).to_string());
+        // Whoever has seen both settles it.
+        add(&mut log, at(3, 1), 10, &all, &[movedir("y", "z")]);
+        let all = view(&[at(1, 4), at(3, 1), at(2, 1)]);
+        assert_eq!(claim_in(&log, &all, &a), ("z/a.md".to_owned(), vec![]));
+    }
+
+    #[test]
+    fn of_folders_that_change_places_one_renamed_meanwhile_goes_alone() {
+        let mut log = Ledger::new();
+        let ((p, one), (q, two)) = (create("p/a.md", ""), create("q/a.md", ""));
+        add(&mut log, at(1, 1), 1, &view(&[]), &[one, two]);
+        let base = view(&[at(1, 1)]);
+        let swap = [movedir("p", "t"), movedir("q", "p"), movedir("t", "q")];
+        add(&mut log, at(1, 2), 2, &base, &swap);
+        add(&mut log, at(2, 1), 3, &base, &[movedir("p", "y")]);
+        let all = view(&[at(1, 2), at(2, 1)]);
+        assert_eq!(claim_in(&log, &all, &p), ("y/a.md".to_owned(), vec![("q/a.md".to_owned(), at(1, 2))]));
+        assert_eq!(claim_in(&log, &all, &q), ("p/a.md".to_owned(), vec![]));
+        // Two who let the same folders change places agree.
+        add(&mut log, at(3, 1), 3, &base, &swap);
+        let both = view(&[at(1, 2), at(3, 1)]);
+        assert_eq!(claim_in(&log, &both, &p), ("q/a.md".to_owned(), vec![]));
+        assert_eq!(claim_in(&log, &both, &q), ("p/a.md".to_owned(), vec![]));
     }
 
     #[test]

@@ -16,6 +16,7 @@ pub mod key;
 pub mod ledger;
 pub mod markdown;
 pub mod member;
+pub mod moves;
 pub mod namespace;
 pub mod patch;
 pub mod path;

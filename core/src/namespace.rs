@@ -10,6 +10,7 @@ use crate::fold::{Doc, fold};
 use crate::frontier::{Place, View};
 use crate::history::{Act, FolderMove, History};
 use crate::id::DocId;
+use crate::moves::{Step, standing};
 use crate::path;
 
 /// A living document with the path it has in a view.
@@ -25,7 +26,7 @@ pub struct Placed {
 pub struct Namespace<'h, H: History> {
     history: &'h H,
     view: View,
-    moves: Vec<FolderMove>,
+    moves: Vec<Step>,
     folded: HashMap<DocId, Option<Arc<Doc>>>,
     claimed: HashMap<String, Vec<DocId>>,
 }
@@ -33,8 +34,7 @@ pub struct Namespace<'h, H: History> {
 impl<'h, H: History> Namespace<'h, H> {
     /// The documents of `view`.
     pub fn new(history: &'h H, view: View) -> Result<Self, H::Error> {
-        let mut moves = history.folder_moves()?;
-        moves.retain(|step| view.has(&step.place));
+        let moves = standing(history.folder_moves()?, &view);
         Ok(Self { history, view, moves, folded: HashMap::new(), claimed: HashMap::new() })
     }
 
@@ -75,9 +75,11 @@ impl<'h, H: History> Namespace<'h, H> {
     fn origins(&self, folded: &str) -> BTreeSet<String> {
         let mut out = BTreeSet::from([folded.to_owned()]);
         for step in self.moves.iter().rev() {
-            let (from, to) = (path::fold(&step.from), path::fold(&step.to));
-            let back: Vec<String> = out.iter().filter_map(|at| path::rebase(at, &to, &from)).collect();
-            out.extend(back);
+            let to = path::fold(&step.moved.to);
+            for from in step.sources().map(path::fold) {
+                let back: Vec<String> = out.iter().filter_map(|at| path::rebase(at, &to, &from)).collect();
+                out.extend(back);
+            }
         }
         out
     }
@@ -86,13 +88,15 @@ impl<'h, H: History> Namespace<'h, H> {
     fn candidates_below(&self, folded: &str) -> Result<BTreeSet<DocId>, H::Error> {
         let mut folders = BTreeSet::from([folded.to_owned()]);
         for step in self.moves.iter().rev() {
-            let (from, to) = (path::fold(&step.from), path::fold(&step.to));
-            let mut back: Vec<String> =
-                folders.iter().filter_map(|at| path::rebase(at, &to, &from)).collect();
-            if folders.iter().any(|at| to == *at || path::below(&to, at).is_some()) {
-                back.push(from);
+            let to = path::fold(&step.moved.to);
+            for from in step.sources().map(path::fold) {
+                let mut back: Vec<String> =
+                    folders.iter().filter_map(|at| path::rebase(at, &to, &from)).collect();
+                if folders.iter().any(|at| to == *at || path::below(&to, at).is_some()) {
+                    back.push(from);
+                }
+                folders.extend(back);
             }
-            folders.extend(back);
         }
         let mut out = BTreeSet::new();
         for folder in folders {
@@ -147,8 +151,8 @@ impl<'h, H: History> Namespace<'h, H> {
                         vacated = vacated.max(Some((touch.rank, touch.place)));
                     }
                 }
-                let moved =
-                    self.moves.iter().filter(|step| path::below(&folded, &path::fold(&step.from)).is_some());
+                let left = |from: &str| path::below(&folded, &path::fold(from)).is_some();
+                let moved = self.moves.iter().filter(|step| step.sources().any(left)).map(|step| &step.moved);
                 vacated = moved.fold(vacated, |last, step| last.max(Some((step.stamp, step.place))));
             }
         }
@@ -165,9 +169,15 @@ pub fn affected<'h, H: History>(
     moved: &[FolderMove],
 ) -> Result<BTreeSet<DocId>, H::Error> {
     let mut out = touched.clone();
-    for step in moved {
+    let mut folders: BTreeSet<String> = moved.iter().map(|step| path::fold(&step.from)).collect();
+    // Where one stands or yields, what its rivals brought elsewhere goes another way too.
+    let steps = a.moves.iter().chain(&b.moves);
+    let rivals = steps.filter(|step| folders.contains(&path::fold(&step.moved.from)));
+    let others: Vec<String> = rivals.flat_map(|step| step.sources().map(path::fold)).collect();
+    folders.extend(others);
+    for folder in folders {
         for space in [&mut *a, &mut *b] {
-            out.extend(space.candidates_below(&path::fold(&step.from))?);
+            out.extend(space.candidates_below(&folder)?);
         }
     }
     let mut claims = BTreeSet::new();

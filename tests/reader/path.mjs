@@ -14,12 +14,12 @@ export function fold(path) {
 
 export const documentId = (vault, path, after) => H("aios-doc-v1\n", vault, "\n", fold(path), "\n", after);
 
-/** A path after a folder was moved; unchanged when it does not lie below it. */
+/** A path after a folder was moved; null when it does not lie below it. */
 export function moved(path, from, to) {
   const parts = path.split("/");
   const above = from.split("/");
-  if (parts.length <= above.length) return path;
-  if (fold(parts.slice(0, above.length).join("/")) !== fold(from)) return path;
+  if (parts.length <= above.length) return null;
+  if (fold(parts.slice(0, above.length).join("/")) !== fold(from)) return null;
   return [to, ...parts.slice(above.length)].join("/");
 }
 

@@ -1,11 +1,12 @@
 // A vault as its log tells it: documents, trees, commits and HEAD.
 
 import { Doc } from "./content.mjs";
+import { led, lasting } from "./folder.mjs";
 import { commitId, mergeMessage, readCommit, recordMessage, treeId } from "./git.mjs";
 import { commits, effective, needsUpgrade, sees, transactions } from "./history.mjs";
 import { compareList } from "./hash.mjs";
 import { integrated, whole } from "./member.mjs";
-import { documentId, moved, settle } from "./path.mjs";
+import { documentId, settle } from "./path.mjs";
 import { place, stamp } from "./record.mjs";
 import { has, order, union } from "./view.mjs";
 
@@ -73,12 +74,11 @@ export class Vault {
   files(view) {
     const claims = new Map();
     const standing = new Map();
-    const movedirs = this.movedirs.filter((item) => effective(view, item));
+    const steps = lasting(this.movedirs.filter((item) => effective(view, item)));
     for (const doc of this.docs.values()) {
       const stands = doc.at(view);
       if (!stands) continue;
-      const later = movedirs.filter((item) => !sees(stands.claim, item));
-      claims.set(doc.id, later.reduce((path, { from, to }) => moved(path, from, to), stands.claim.path));
+      claims.set(doc.id, led(stands.claim, steps));
       standing.set(doc.id, stands);
     }
     const paths = settle(claims);

@@ -286,17 +286,19 @@ impl History for SqlHistory<'_> {
 
     fn folder_moves(&self) -> Result<Vec<FolderMove>, Error> {
         let mut get = self.db.prepare_cached(
-            "SELECT r.device, r.seq, r.ms, r.count, m.idx, m.src, m.dst FROM moved m JOIN record r ON r.n = m.record AND r.held = 0",
+            "SELECT r.device, r.seq, r.ms, r.count, m.idx, m.src, m.dst, r.view FROM moved m JOIN record r ON r.n = m.record AND r.held = 0",
         )?;
         let mut rows = get.query([])?;
-        let mut out = Vec::new();
+        let (mut out, mut last) = (Vec::new(), Last::default());
         while let Some(row) = rows.next()? {
             let place = Place {
                 device: db::id(row.get(0)?, DeviceId::from_slice)?,
                 seq: row.get::<_, i64>(1)? as u64,
             };
             let stamp = Stamp::new(Hlc(row.get::<_, i64>(2)? as u64, row.get(3)?), place.device, place.seq);
-            out.push(FolderMove { place, index: row.get(4)?, stamp, from: row.get(5)?, to: row.get(6)? });
+            let view = row.get_ref(7)?.as_blob_or_null().map_err(rusqlite::Error::from)?.unwrap_or_default();
+            let (index, seen, from, to) = (row.get(4)?, last.read(view)?, row.get(5)?, row.get(6)?);
+            out.push(FolderMove { place, index, stamp, seen, from, to });
         }
         out.sort_by_key(|step| (step.stamp, step.index));
         Ok(out)

@@ -8,6 +8,7 @@ use aios_core::frontier::{Place, View};
 use aios_core::history::{FolderMove, History, Touch};
 use aios_core::id::{DocId, RecordId};
 use aios_core::item::{Base, Content, Item, Kind, Mode};
+use aios_core::moves::standing;
 use aios_core::patch;
 use aios_core::path;
 use serde::Serialize;
@@ -243,7 +244,8 @@ impl Vault {
             .filter(|touch| touch.act != aios_core::history::Act::Delete)
             .cloned()
             .collect();
-        let now = fold(&kept, &history.folder_moves()?, &self.view).map(|found| found.claim);
+        let moves = standing(history.folder_moves()?, &self.view);
+        let now = fold(&kept, &moves, &self.view).map(|found| found.claim);
         if now.as_deref() != Some(claim) {
             out.draft.push(Item::Move { doc: *doc, path: claim.to_owned() });
         }

@@ -47,6 +47,6 @@ test("paths", () => {
     assert.deepEqual(Object.fromEntries(settle(new Map(Object.entries(claims)))), paths);
   }
   assert.equal(moved("Notes/Sub/a.md", "notes", "x/y"), "x/y/Sub/a.md");
-  assert.equal(moved("notes.md", "notes", "x"), "notes.md");
-  assert.equal(moved("notes", "notes", "x"), "notes");
+  assert.equal(moved("notes.md", "notes", "x"), null);
+  assert.equal(moved("notes", "notes", "x"), null);
 });

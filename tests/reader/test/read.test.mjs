@@ -93,6 +93,34 @@ test("one path made on two devices is one document; other paths and moves", () =
   });
 });
 
+test("a folder renamed on two devices has the later name", () => {
+  vault((directory) => {
+    const { one, other, both } = two(directory);
+    const made = create(one.vault, "x/b.bin", "b", "blob");
+    one.write(4000, [{ t: "movedir", from: "notes", to: "x" }, made]);
+    const again = { ...create(one.vault, "notes/a.md", "again", "text"), after: `${one.id}:${one.seq}` };
+    again.doc = documentId(one.vault, again.path, again.after);
+    one.write(4100, [again], { payloads: ["again"] });
+    other.write(4200, [{ t: "movedir", from: "Notes", to: "y" }], { deps: [both] });
+    const result = read(directory);
+    assert.deepEqual(result.findings, []);
+    assert.deepEqual(Object.keys(result.files).sort(), ["notes/a.md", "y/a.md", "y/b.bin"]);
+  });
+});
+
+test("of folders that change places one renamed meanwhile goes alone", () => {
+  vault((directory) => {
+    const { one, other, both } = two(directory);
+    const movedir = (from, to) => ({ t: "movedir", from, to });
+    one.write(4000, [movedir("notes", "t"), movedir("more", "notes"), movedir("t", "more")]);
+    const more = create(one.vault, "more/c.bin", "c", "blob");
+    other.write(4200, [more, movedir("notes", "y")], { deps: [both] });
+    const result = read(directory);
+    assert.deepEqual(result.findings, []);
+    assert.deepEqual(Object.keys(result.files).sort(), ["notes/c.bin", "y/a.md"]);
+  });
+});
+
 test("what is wrong is found", () => {
   const changes = {
     upgrade: ({ one }) => one.write(4000, [{ t: "teleport", doc: "x" }]),

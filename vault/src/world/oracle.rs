@@ -198,6 +198,14 @@ struct Step {
     to: String,
 }
 
+impl Step {
+    /// Whether another moved the same folder, neither having seen the other.
+    fn is_rival(&self, other: &Step) -> bool {
+        let apart = !self.at.covers(&other.at) && !other.at.covers(&self.at);
+        self.at.place != other.at.place && apart && fold(&self.from) == fold(&other.from)
+    }
+}
+
 /// What is known of one document in a view.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Expected {
@@ -274,14 +282,42 @@ impl Oracle {
         let chosen = self.greatest(&facts, |what| matches!(what, What::Create { .. } | What::Move(_)))?;
         let (What::Create { path, .. } | What::Move(path)) = &chosen.what else { return None };
         let mut path = path.clone();
-        for step in self.steps.iter().filter(|step| view.has(&step.at.place)) {
-            let known = match step.at.place == chosen.at.place {
-                true => step.at.index < chosen.at.index,
-                false => chosen.at.seen.has(&step.at.place),
-            };
-            let below = fold(&path).strip_prefix(&format!("{}/", fold(&step.from))).map(str::len);
-            if let (false, Some(rest)) = (known, below) {
+        let mut by = &chosen.at;
+        let steps: Vec<&Step> = self.steps.iter().filter(|step| view.has(&step.at.place)).collect();
+        for (n, step) in steps.iter().enumerate().filter(|(_, step)| !chosen.at.covers(&step.at)) {
+            let rivals: Vec<(usize, &&Step)> =
+                steps.iter().enumerate().filter(|(_, other)| step.is_rival(other)).collect();
+            // The later of two new names of one folder is the one.
+            if rivals.iter().any(|(other, _)| *other > n) {
+                continue;
+            }
+            let knew: Vec<String> = rivals
+                .iter()
+                .filter(|(_, rival)| by.covers(&rival.at))
+                .map(|(_, rival)| {
+                    let same =
+                        |other: &&&Step| other.at.place == rival.at.place && other.at.index > rival.at.index;
+                    let later = steps.iter().filter(same);
+                    later.fold(rival.to.clone(), |at, other| {
+                        let rest = format!("{at}/");
+                        let rest = fold(&rest).strip_prefix(&format!("{}/", fold(&other.from))).map(str::len);
+                        match rest {
+                            Some(rest) => {
+                                let end = format!("{at}/");
+                                format!("{}/{}", other.to, &end[end.len() - rest..])
+                                    .trim_end_matches('/')
+                                    .to_owned()
+                            }
+                            None => at,
+                        }
+                    })
+                })
+                .collect();
+            let from = if knew.is_empty() { vec![step.from.clone()] } else { knew };
+            let below = |from: &String| fold(&path).strip_prefix(&format!("{}/", fold(from))).map(str::len);
+            if let Some(rest) = from.iter().find_map(below) {
                 path = format!("{}/{}", step.to, &path[path.len() - rest..]);
+                by = &step.at;
             }
         }
         Some(path)
