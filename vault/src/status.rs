@@ -1,8 +1,11 @@
 //! Where things stand: read, never written, and honest about what is not known (I12).
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use aios_core::frontier::Frontier;
 use aios_core::id::{DeviceId, VaultId};
 use aios_core::markdown;
+use aios_core::path;
 use serde::Serialize;
 
 use crate::absorb::PathChange;
@@ -197,10 +200,44 @@ impl Vault {
             problems.extend(front_problem(saved));
         }
         problems.extend(survey.problems.iter().cloned());
+        problems.extend(self.spelled_twice()?);
         problems.sort();
         self.differences(&survey, pending)?;
         pending.sort();
         Ok(())
+    }
+
+    /// Folders that case alone, or the form of a letter, tells apart: not every computer can hold both.
+    fn spelled_twice(&self) -> Result<Vec<Problem>, Error> {
+        let mut get = self.db.prepare_cached("SELECT path FROM doc ORDER BY path")?;
+        let mut rows = get.query([])?;
+        let mut spelled: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+        let mut last = String::new();
+        while let Some(row) = rows.next()? {
+            let at: String = row.get(0)?;
+            let above = at.rsplit_once('/').map_or("", |(above, _)| above);
+            if above.is_empty() || above == last {
+                continue;
+            }
+            for folder in path::ancestors(&at) {
+                spelled.entry(path::fold(folder)).or_default().insert(folder.to_owned());
+            }
+            last = above.to_owned();
+        }
+        let name = |folder: &str| folder.rsplit('/').next().unwrap_or_default().to_owned();
+        let mut out = Vec::new();
+        for folders in spelled.into_values().filter(|folders| folders.len() > 1) {
+            let names: BTreeSet<String> = folders.iter().map(|folder| name(folder)).collect();
+            // Else it is a folder above that is spelled in two ways.
+            if let (Some(folder), Some(other), true) = (folders.first(), folders.last(), names.len() > 1) {
+                out.push(Problem {
+                    path: folder.clone(),
+                    problem: format!("is the same name as {other} to many computers, which hold only one of the two folders"),
+                    hint: "move what is in the one into the other".into(),
+                });
+            }
+        }
+        Ok(out)
     }
 
     fn differences(&self, survey: &Survey, out: &mut Vec<PathChange>) -> Result<(), Error> {

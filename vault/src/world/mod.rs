@@ -338,6 +338,24 @@ mod tests {
     }
 
     #[test]
+    fn folders_that_only_case_tells_apart_are_listed() {
+        let mut world = World::new(2);
+        write(&world, 0, "top/Work/a.md", "one\n");
+        write(&world, 1, "top/work/b.md", "two\n");
+        world.sync();
+        world.assert_equal();
+        for vault in &mut world.replicas {
+            let problems = vault.status(&mut quiet()).unwrap().problems;
+            let [problem] = &problems[..] else { panic!("{problems:?}") };
+            assert!(problem.path == "top/Work" && problem.problem.contains("top/work"), "{problem}");
+        }
+        std::fs::rename(world.root(1).join("top/work/b.md"), world.root(1).join("top/Work/b.md")).unwrap();
+        world.sync();
+        world.assert_equal();
+        assert_eq!(world.replicas[0].status(&mut quiet()).unwrap().problems, []);
+    }
+
+    #[test]
     fn stale_buffer_and_undo_and_insisting() {
         let mut world = World::new(2);
         write(&world, 0, "a.md", "one\ntwo\nthree\n");
