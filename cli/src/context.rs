@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use aios_vault::Vault;
+use aios_vault::{Vault, place};
 
 use crate::error::CliError;
 
@@ -19,21 +19,15 @@ impl Context {
         self.vault_dir.as_deref().unwrap_or(Path::new("."))
     }
 
-    /// The folder that is to become a replica: `dir`, or else the one that `-C` names. `command` is how to name another.
-    pub fn replica_dir(&self, dir: &Path, command: &str) -> Result<PathBuf, CliError> {
+    /// The folder that is to become a replica: `dir`, or else the one that `-C` names. Refused before a ticket is used or
+    /// keys are made where no vault may lie.
+    pub fn replica_dir(&self, dir: &Path) -> Result<PathBuf, CliError> {
         let dir = match (&self.vault_dir, dir == Path::new(".")) {
             (Some(vault), true) => vault.clone(),
             _ => dir.to_owned(),
         };
-        let dir =
-            std::path::absolute(&dir).map_err(|e| CliError::io(format!("find {}", dir.display()), e))?;
-        match std::env::var_os("HOME").is_some_and(|home| Path::new(&home) == dir) {
-            true => Err(CliError::Usage {
-                what: "your home folder would become part of the vault".into(),
-                hint: Some(format!("name a folder: {command}")),
-            }),
-            false => Ok(dir),
-        }
+        place::check(&dir)?;
+        std::path::absolute(&dir).map_err(|e| CliError::io(format!("find {}", dir.display()), e))
     }
 
     /// Opens the vault.

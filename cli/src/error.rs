@@ -45,9 +45,6 @@ pub enum CliError {
         /// The system's words.
         source: io::Error,
     },
-    /// Whoever read our output has gone: nothing to say, and nobody to say it to.
-    #[error("the reader of the output has gone")]
-    Closed,
 }
 
 impl CliError {
@@ -70,8 +67,14 @@ impl CliError {
     pub fn exit(&self) -> Exit {
         use aios_vault::Error;
         match self {
-            CliError::Closed => Exit::Done,
-            CliError::Usage { .. } | CliError::Vault(Error::Usage(_) | Error::Unknown { .. }) => Exit::Usage,
+            CliError::Usage { .. }
+            | CliError::Vault(
+                Error::Usage(_)
+                | Error::Unknown { .. }
+                | Error::Home { .. }
+                | Error::KeysWithin { .. }
+                | Error::FolderHolds { .. },
+            ) => Exit::Usage,
             CliError::Unconfirmed { .. }
             | CliError::Vault(Error::MassDeletion { .. } | Error::Emptied { .. } | Error::Paused(_)) => {
                 Exit::Unconfirmed
@@ -87,7 +90,7 @@ impl CliError {
             CliError::Usage { hint, .. }
             | CliError::Unconfirmed { hint, .. }
             | CliError::Failed { hint, .. } => hint.clone(),
-            CliError::Sync(_) | CliError::Io { .. } | CliError::Closed => None,
+            CliError::Sync(_) | CliError::Io { .. } => None,
         }
     }
 }

@@ -1,5 +1,8 @@
 //! The `aios` program: reads the command line, runs one command, says how it ended.
 
+// A stream whose reader has gone makes these panic.
+#![warn(clippy::print_stderr, clippy::print_stdout)]
+
 mod args;
 mod command;
 mod context;
@@ -23,7 +26,6 @@ use tracing_subscriber::EnvFilter;
 
 use crate::args::Args;
 use crate::context::Context;
-use crate::error::CliError;
 use crate::exit::Exit;
 use crate::ui::Ui;
 
@@ -31,8 +33,8 @@ fn main() -> ExitCode {
     std::panic::set_hook(Box::new(|panic| {
         let at = panic.location().map(|at| format!(" at {}:{}", at.file(), at.line())).unwrap_or_default();
         let what = panic.payload_as_str().unwrap_or("no reason given");
-        eprintln!("error: a fault in aios itself{at}: {}", ui::one_line(what));
-        eprintln!("hint: nothing acknowledged is lost; run `aios doctor`, and report this line");
+        ui::complain("error", &format!("a fault in aios itself{at}: {what}"));
+        ui::complain("hint", "nothing acknowledged is lost; run `aios doctor`, and report this line");
     }));
     let args = match Args::try_parse() {
         Ok(args) => args,
@@ -42,7 +44,12 @@ fn main() -> ExitCode {
     // A network that ends while a peer is silent is no fault: the command says itself who was not reached.
     let usual = || EnvFilter::new("error,iroh::socket=off");
     let filter = EnvFilter::try_from_env("AIOS_LOG").unwrap_or_else(|_| usual());
-    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
+    // Nobody can be told that telling failed: to try would end the program.
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .log_internal_errors(false)
+        .try_init();
 
     let mut ui = Ui::new(args.global.manner());
     let cx = Context { vault_dir: args.global.vault.clone() };
@@ -52,11 +59,9 @@ fn main() -> ExitCode {
     match done {
         Ok(Ok(exit)) => exit.into(),
         Ok(Err(e)) => {
-            if !matches!(e, CliError::Closed) {
-                // What was written before the error belongs before it.
-                let _ = ui.flush();
-                ui.error(&e);
-            }
+            // What was written before the error belongs before it.
+            let _ = ui.flush();
+            ui.error(&e);
             e.exit().into()
         }
         Err(_) => Exit::Failed.into(),
@@ -84,8 +89,8 @@ fn refused(e: &clap::Error) -> Exit {
             let rest: Vec<&str> = parts.map(str::trim).collect();
             let tip = rest.iter().find_map(|part| part.strip_prefix("tip: "));
             let usage = rest.iter().find_map(|part| part.strip_prefix("Usage: "));
-            eprintln!("error: {}", ui::one_line(&what));
-            eprintln!("hint: {}", ui::one_line(tip.or(usage).unwrap_or("see `aios --help`")));
+            ui::complain("error", &what);
+            ui::complain("hint", tip.or(usage).unwrap_or("see `aios --help`"));
             Exit::Usage
         }
     }

@@ -88,6 +88,8 @@ pub struct Ui {
     color_out: bool,
     color_err: bool,
     terminal: bool,
+    /// Whether whoever read stdout has gone.
+    gone: bool,
 }
 
 impl std::fmt::Debug for Ui {
@@ -110,6 +112,7 @@ impl Ui {
             color_out: manner.color.on(io::stdout().is_terminal(), no_color.as_deref()) && !manner.json,
             color_err: manner.color.on(terminal, no_color.as_deref()),
             terminal,
+            gone: false,
             manner,
             out: Box::new(io::BufWriter::new(io::stdout())),
             err: Box::new(io::stderr()),
@@ -120,7 +123,8 @@ impl Ui {
     #[cfg(test)]
     pub fn on(manner: Manner, out: Box<dyn Write + Send>, err: Box<dyn Write + Send>) -> Self {
         let color = manner.color == Color::Always;
-        Ui { color_out: color && !manner.json, color_err: color, terminal: false, manner, out, err }
+        let color_out = color && !manner.json;
+        Ui { color_out, color_err: color, terminal: false, gone: false, manner, out, err }
     }
 
     /// Whether the result must be one JSON value.
@@ -163,17 +167,38 @@ impl Ui {
     }
 
     fn print(&mut self, text: &str) -> Result<(), CliError> {
-        written(writeln!(self.out, "{text}"))
+        self.write(|out| writeln!(out, "{text}"))
+    }
+
+    /// Whether whoever read stdout has gone: a command that would go on for its sake alone may end.
+    pub fn gone(&self) -> bool {
+        self.gone
+    }
+
+    /// A reader that has gone is told nothing more, and changes nothing of what the command does and how it ends.
+    fn write(&mut self, act: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<(), CliError> {
+        if self.gone {
+            return Ok(());
+        }
+        match act(&mut self.out) {
+            Err(e) if e.kind() == io::ErrorKind::BrokenPipe => {
+                self.gone = true;
+                // What is in its buffer would be tried again.
+                self.out = Box::new(io::sink());
+                Ok(())
+            }
+            done => done.map_err(|e| CliError::io("write to stdout", e)),
+        }
     }
 
     /// Writes bytes to stdout as they are.
     pub fn bytes(&mut self, bytes: &[u8]) -> Result<(), CliError> {
-        written(self.out.write_all(bytes))
+        self.write(|out| out.write_all(bytes))
     }
 
     /// Makes what was written so far visible to whoever reads stdout.
     pub fn flush(&mut self) -> Result<(), CliError> {
-        written(self.out.flush())
+        self.write(|out| out.flush())
     }
 
     /// Writes a remark to stderr, unless `-q`.
@@ -254,11 +279,9 @@ fn paint(on: bool, style: Style, text: impl Display) -> String {
     }
 }
 
-fn written(done: io::Result<()>) -> Result<(), CliError> {
-    done.map_err(|e| match e.kind() {
-        io::ErrorKind::BrokenPipe => CliError::Closed,
-        _ => CliError::io("write to stdout", e),
-    })
+/// Says something on stderr where there is no [`Ui`], and goes on where nobody reads it.
+pub fn complain(word: &str, text: &str) {
+    let _ = writeln!(io::stderr(), "{word}: {}", one_line(text));
 }
 
 /// A text on one line, and without what would move a terminal's cursor.
@@ -327,8 +350,21 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_that_has_gone_is_no_failure() {
-        let gone = written(Err(io::ErrorKind::BrokenPipe.into())).unwrap_err();
-        assert!(matches!(gone, CliError::Closed) && gone.exit() as u8 == 0);
+    fn a_reader_that_has_gone_changes_nothing() {
+        struct Gone;
+        impl Write for Gone {
+            fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+                Err(io::ErrorKind::BrokenPipe.into())
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let mut ui = Ui::on(Manner::default(), Box::new(Gone), Box::new(io::sink()));
+        assert!(!ui.gone());
+        ui.line("one").unwrap();
+        ui.line("two").unwrap();
+        ui.flush().unwrap();
+        assert!(ui.gone());
     }
 }

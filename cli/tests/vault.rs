@@ -566,3 +566,170 @@ fn completions_and_manual_pages() {
         assert!(matches!(code, Some(0 | 2)), "{args:?}");
     }
 }
+
+#[test]
+fn neither_the_home_folder_nor_what_holds_the_keys_becomes_a_vault() {
+    let site = Site::bare();
+    let real = site.root().canonicalize().unwrap();
+    fs::create_dir(real.join("x")).unwrap();
+    std::os::unix::fs::symlink(&real, real.parent().unwrap().join("link")).unwrap();
+    let link = real.parent().unwrap().join("link");
+    let home = real.join("home");
+    fs::create_dir(&home).unwrap();
+    let refused = |named: &Path, command: &mut Command| {
+        let out = command.current_dir(&real).output().unwrap();
+        let said = text(&out.stderr);
+        assert_eq!(out.status.code(), Some(2), "{}: {said}", named.display());
+        assert!(said.contains("\nhint: "), "{said}");
+        assert!(!real.join(".aios").exists() && !real.join(".git").exists(), "{}", named.display());
+    };
+    // The home folder itself, by any name, and what is around it.
+    for dir in [real.clone(), PathBuf::from("."), PathBuf::from("x/.."), link.clone(), real.join("./x/../")] {
+        for args in [vec!["init"], vec!["join", "aios-no-ticket"], vec!["recover", "--from", "/nowhere"]] {
+            let mut command = site.command(&args);
+            command.arg(&dir).env("HOME", &real);
+            refused(&dir, &mut command);
+        }
+    }
+    refused(&real, site.command(&["init"]).env("HOME", &home));
+    // The folder of the keys, whether there are any yet or not.
+    for keys in [real.join("keys"), real.clone(), link.join("not/yet")] {
+        refused(&keys, site.command(&["init"]).env("AIOS_DATA_DIR", &keys));
+    }
+    // A key is not made in a vault either.
+    site.ok(&["init"]);
+    let out = site.command(&["init", "../other"]).env("AIOS_DATA_DIR", real.join("x/keys")).output().unwrap();
+    assert_eq!(out.status.code(), Some(2), "{}", text(&out.stderr));
+    assert!(!real.join("x/keys").exists());
+}
+
+#[test]
+fn keys_that_were_moved_into_the_vault_are_left_out_and_told() {
+    let site = Site::with(&[("a.md", "a\n")]);
+    let keys = site.root().join("deep/keys");
+    fs::create_dir(site.root().join("deep")).unwrap();
+    fs::rename(site.dir.path().join("data"), &keys).unwrap();
+    site.write("b.md", "b\n");
+    let run = |args: &[&str]| {
+        let out = site.command(args).env("AIOS_DATA_DIR", &keys).output().unwrap();
+        (out.status.code(), serde_json::from_slice::<Value>(&out.stdout).unwrap())
+    };
+    let (code, status) = run(&["--json", "status"]);
+    assert_eq!(code, Some(0));
+    assert_eq!(status["pending"].as_array().unwrap().len(), 1, "{status}");
+    assert_eq!(status["problems"][0]["path"], "deep/keys", "{status}");
+    let (_, done) = run(&["--json", "commit"]);
+    assert_eq!(done["changed"].as_array().unwrap().len(), 1, "{done}");
+    assert_eq!(site.git(&["ls-tree", "-r", "--name-only", "HEAD"]), "a.md\nb.md");
+}
+
+#[test]
+fn names_that_git_keeps_for_itself_are_told() {
+    let site = Site::with(&[("a.md", "a\n")]);
+    site.write("sub/.GIT/x.md", "x\n");
+    site.write("git~1/y.md", "y\n");
+    let status = site.ok(&["status"]);
+    let paths: Vec<&str> =
+        status["problems"].as_array().unwrap().iter().map(|p| p["path"].as_str().unwrap()).collect();
+    assert_eq!(paths, ["git~1", "sub/.GIT"], "{status}");
+}
+
+#[test]
+fn a_vault_that_another_program_syncs_is_warned_about() {
+    let site = Site::bare();
+    fs::create_dir(site.dir.path().join(".stfolder")).unwrap();
+    let out = site.run(&["init"]);
+    assert!(text(&out.stderr).contains("Syncthing"), "{}", text(&out.stderr));
+    let status = site.ok(&["status"]);
+    assert!(status["problems"][0]["problem"].as_str().unwrap().contains("Syncthing"), "{status}");
+}
+
+/// A pipe that nobody reads.
+fn unread() -> Stdio {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    writer.into()
+}
+
+#[test]
+fn a_stream_that_nobody_reads_changes_no_exit_code() {
+    let site = Site::with(&[("a.md", "a\n")]);
+    let out = site.command(&["bogus"]).stderr(unread()).output().unwrap();
+    assert_eq!(out.status.code(), Some(2));
+    fs::write(site.root().join(".git/refs/heads/main"), format!("{}\n", "1".repeat(40))).unwrap();
+    let plain = site.run(&["verify"]).status.code();
+    assert_eq!(plain, Some(4));
+    for args in [&["verify"][..], &["--json", "verify"]] {
+        assert_eq!(site.command(args).stdout(unread()).status().unwrap().code(), Some(4));
+    }
+    assert_eq!(site.command(&["show", "nonsense"]).stdout(unread()).status().unwrap().code(), Some(2));
+}
+
+#[test]
+fn a_name_taken_in_another_case_is_given_to_whom_the_operator_says() {
+    let site = Site::with(&[("a.md", "small\n")]);
+    site.write("A.md", "big\n");
+    let done = site.run(&["commit"]);
+    assert!(text(&done.stdout).contains("A-"), "{}", text(&done.stdout));
+    assert!(text(&done.stderr).contains("aios conflicts"), "{}", text(&done.stderr));
+    let conflicts = site.ok(&["conflicts"]);
+    let conflict = &conflicts[0];
+    assert_eq!(conflict["kind"], "name", "{conflicts}");
+    let (id, wanted) = (conflict["id"].as_str().unwrap(), conflict["values"][1]["value"].as_str().unwrap());
+    let lost = conflict["values"][0]["value"].as_str().unwrap().to_owned();
+    let content = site.read(&lost);
+    site.ok(&["conflicts", "resolve", id, "--keep", "1"]);
+    assert_eq!(site.read(wanted), content);
+    assert!(!site.root().join(&lost).exists());
+    assert_eq!(site.ok(&["conflicts"]), serde_json::json!([]));
+    let names: Vec<String> = fs::read_dir(site.root())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| name.ends_with(".md"))
+        .collect();
+    assert_eq!(names.len(), 2, "{names:?}");
+}
+
+#[test]
+fn a_file_does_not_take_the_name_of_a_folder() {
+    let site = Site::with(&[("x/a.md", "a\n"), ("b.md", "b\n")]);
+    let out = site.run(&["-q", "commit"]);
+    assert!(out.status.success());
+    site.write("X", "file\n");
+    site.run(&["commit"]);
+    let conflicts = site.ok(&["conflicts"]);
+    let id = conflicts[0]["id"].as_str().unwrap_or_else(|| panic!("{conflicts}"));
+    let said = site.fails(2, &["conflicts", "resolve", id, "--keep", "1"]);
+    assert!(said.contains("hint: "), "{said}");
+    assert_eq!(site.ok(&["conflicts"]), conflicts);
+}
+
+#[test]
+fn frontmatter_that_cannot_be_read_is_told_until_it_is_mended() {
+    let site = Site::with(&[("a.md", "a\n")]);
+    site.write("a.md", "---\nkey: [1\n---\nbody\n");
+    let done = site.ok(&["commit"]);
+    assert_eq!(done["problems"][0]["path"], "a.md", "{done}");
+    for _ in 0..2 {
+        let status = site.ok(&["status"]);
+        assert_eq!(status["problems"].as_array().unwrap().len(), 1, "{status}");
+        assert!(status["problems"][0]["problem"].as_str().unwrap().contains("frontmatter"), "{status}");
+        assert_eq!(status["inbox"], 1, "{status}");
+    }
+    site.ok(&["rebuild"]);
+    assert_eq!(site.ok(&["status"])["problems"][0]["path"], "a.md");
+    site.write("a.md", "---\nkey: [1]\n---\nbody\n");
+    site.ok(&["commit"]);
+    assert_eq!(site.ok(&["status"])["problems"], serde_json::json!([]));
+}
+
+#[test]
+fn a_message_that_comes_too_late_is_not_dropped_without_a_word() {
+    let site = Site::with(&[("a.md", "a\n")]);
+    site.write("a.md", "b\n");
+    let record = site.ok(&["commit"])["record"].as_str().unwrap().to_owned();
+    let out = site.run(&["commit", "-m", "my words"]);
+    let said = text(&out.stderr);
+    assert!(said.contains(&record[..12]) && said.contains("message was not used"), "{said}");
+    assert!(said.contains("hint: "), "{said}");
+}

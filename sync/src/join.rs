@@ -108,6 +108,7 @@ async fn begin(
     settings: &Settings,
 ) -> Result<(Site, Node, Report), Trouble> {
     ticket.check_time(now_ms())?;
+    aios_vault::place::check(dir)?;
     let keys = pending.keys(admit::holds_operator(&ticket.roles))?;
     let net = Net::bind(&keys.device, settings.scope, &settings.reach, settings.port).await?;
     let operator = keys.operator()?.map(|key| key.public());

@@ -193,6 +193,7 @@ impl Vault {
     ) -> Result<(), Error> {
         self.pass_blobs(&mut survey)?;
         out.problems.extend(survey.problems.iter().cloned());
+        out.notes.extend(self.note_flaws(&survey)?);
         let mut after: Vec<After> = Vec::new();
         let index = git::Index::read(&self.repo).ok();
         for (from, to) in survey.folders.steps {

@@ -16,7 +16,7 @@ use crate::error::Error;
 use crate::keys::Keys;
 use crate::layout::{FORMAT, Layout, Replica};
 use crate::vault::{PATIENCE, Progress, Vault};
-use crate::{db, git, recovery};
+use crate::{db, git, place, recovery};
 
 /// The roles of the device that makes a vault.
 pub const MAKER_ROLES: [&str; 6] = ["write", "carry", "approve", "coordinate", "credentials", "administer"];
@@ -55,7 +55,11 @@ type RuleTexts = Vec<(String, String)>;
 
 impl Vault {
     /// Makes `root` a vault, importing the files and the git history in it.
+    ///
+    /// # Errors
+    /// For a folder that [`place::check`] refuses, before anything is made.
     pub fn create(root: &Path, new: &NewVault, progress: Progress<'_>) -> Result<(Vault, Absorbed), Error> {
+        place::check(root)?;
         std::fs::create_dir_all(root).map_err(|e| Error::io("make", root, e))?;
         let root = &std::fs::canonicalize(root).map_err(|e| Error::io("use", root, e))?;
         let layout = Layout::new(root);
@@ -189,7 +193,11 @@ impl Vault {
     }
 
     /// Makes `root` a replica of a vault, as the device of `keys`; nothing is in it before the first sync.
+    ///
+    /// # Errors
+    /// For a folder that [`place::check`] refuses, before anything is made.
     pub fn replicate(root: &Path, vault: VaultId, name: &str, keys: Keys) -> Result<Vault, Error> {
+        place::check(root)?;
         std::fs::create_dir_all(root).map_err(|e| Error::io("make", root, e))?;
         let root = &std::fs::canonicalize(root).map_err(|e| Error::io("use", root, e))?;
         let layout = Layout::new(root);

@@ -85,6 +85,7 @@ pub fn open(path: &Path) -> Result<Connection, Error> {
         SCHEMA => {}
         other => return Err(Error::Damaged(format!("it has tables of version {other}"))),
     }
+    crate::flaw::prepare(&db)?;
     Ok(db)
 }
 

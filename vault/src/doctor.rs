@@ -11,7 +11,7 @@ use crate::disk::Lock;
 use crate::error::Error;
 use crate::layout::Layout;
 use crate::vault::{PATIENCE, Progress, Vault};
-use crate::{git, keys, rebuild};
+use crate::{git, keys, place, rebuild};
 
 /// Less room than this is worth a warning, in bytes.
 const ROOM: u64 = 512 << 20;
@@ -110,15 +110,9 @@ impl Ward {
     }
 
     fn cloud(&mut self) {
-        let root =
-            std::fs::canonicalize(self.layout.root()).unwrap_or_else(|_| self.layout.root().to_owned());
-        match cloud_folder(&root) {
-            Some(name) => self.bad(
-                "place",
-                format!("the vault lies in a folder that {name} syncs"),
-                format!("move it elsewhere: {name} copies .git and .aios half-written, and two devices would fight over them"),
-            ),
-            None => self.good("place", root.display().to_string()),
+        match place::clouded(self.layout.root()) {
+            Some(found) => self.bad("place", found.problem, found.hint),
+            None => self.good("place", self.layout.root().display().to_string()),
         }
     }
 
@@ -245,45 +239,5 @@ impl Ward {
             false => self.good("clock", "not behind the newest record"),
         }
         Ok(())
-    }
-}
-
-/// The service whose folder `root` lies in, by the names and marks these services use.
-fn cloud_folder(root: &Path) -> Option<&'static str> {
-    for folder in root.ancestors() {
-        let name = folder.file_name().map(|name| name.to_string_lossy().to_lowercase()).unwrap_or_default();
-        let marked = |mark: &str| folder.join(mark).exists();
-        if marked(".stfolder") {
-            return Some("Syncthing");
-        }
-        if marked(".dropbox.cache") || name == "dropbox" || name.starts_with("dropbox (") {
-            return Some("Dropbox");
-        }
-        if name == "mobile documents" || name == "com~apple~clouddocs" || name == "icloud drive" {
-            return Some("iCloud");
-        }
-        if name == "onedrive" || name.starts_with("onedrive - ") {
-            return Some("OneDrive");
-        }
-        if name == "google drive" || name == "googledrive" {
-            return Some("Google Drive");
-        }
-    }
-    None
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn synced_folders_are_known_by_name_and_by_mark() {
-        assert_eq!(cloud_folder(Path::new("/home/a/Dropbox/notes")), Some("Dropbox"));
-        assert_eq!(cloud_folder(Path::new("/Users/a/Library/Mobile Documents/x")), Some("iCloud"));
-        assert_eq!(cloud_folder(Path::new("/home/a/OneDrive - Firm/x")), Some("OneDrive"));
-        assert_eq!(cloud_folder(Path::new("/no/such/notes")), None);
-        let dir = tempfile::tempdir().unwrap();
-        std::fs::create_dir_all(dir.path().join("s/.stfolder")).unwrap();
-        assert_eq!(cloud_folder(&dir.path().join("s/vault")), Some("Syncthing"));
     }
 }

@@ -52,6 +52,25 @@ pub enum Error {
     /// The system has no place for per-user state.
     #[error("no folder for keys: the system names no home folder")]
     NoDataDir,
+    /// A vault around the home folder.
+    #[error("{} cannot be a vault: {}", .root.display(), match .root == .home {
+        true => "it is your home folder, and all that is yours would become part of it".to_owned(),
+        false => format!("your home folder {} lies in it", .home.display()),
+    })]
+    Home {
+        /// The folder.
+        root: PathBuf,
+        /// The home folder.
+        home: PathBuf,
+    },
+    /// Keys in a vault.
+    #[error("{} is no place for keys, which never lie in a vault: it is in {}", .data.display(), .root.display())]
+    KeysWithin {
+        /// The vault, or the folder that was to be one.
+        root: PathBuf,
+        /// Where the keys of this user lie.
+        data: PathBuf,
+    },
     /// The device's key is not on this machine.
     #[error("the key of device {} is not in {}", .device.short(8), .folder.display())]
     NoKey {
@@ -201,6 +220,22 @@ pub enum Error {
     /// Another member has that name.
     #[error("another device of this vault is called `{0}`")]
     NameTaken(String),
+    /// A file cannot have a name that a folder has.
+    #[error("{path} cannot be called {name}: a folder is")]
+    FolderHolds {
+        /// Where the file is.
+        path: String,
+        /// The name it was to have.
+        name: String,
+    },
+    /// A file did not come where it was to be.
+    #[error("{path} could not be called {name}: something else took the name; the conflict stays open")]
+    NotPlaced {
+        /// Where the file is.
+        path: String,
+        /// The name it was to have.
+        name: String,
+    },
     /// Most files are gone.
     #[error("{missing} of {tracked} files are gone; nothing was taken in")]
     MassDeletion {
@@ -321,6 +356,8 @@ impl Error {
             Error::NewerFormat { .. } => "upgrade aios on this device".into(),
             Error::Upgrade(_) => "upgrade aios on this device; until then files stay as they are, and records still come and go".into(),
             Error::NoDataDir => "set AIOS_DATA_DIR to a folder that only you can read".into(),
+            Error::Home { home, .. } => format!("name a folder of its own, such as {}", home.join("notes").display()),
+            Error::KeysWithin { .. } => "name another folder, or set AIOS_DATA_DIR to one outside that only you can read".into(),
             Error::NoKey { .. } => "keys never lie in the vault: use the machine that made this replica, or join again from another device".into(),
             Error::Replica { .. } => "restore the file from a backup, or join again into this folder".into(),
             Error::Database(_) | Error::Damaged(_) => "run `aios rebuild`: the database is made again from the log".into(),
@@ -347,6 +384,10 @@ impl Error {
                 "path in that version" => "`aios log` shows the records: name one in which it was there, with `--at`".into(),
                 _ => return None,
             },
+            Error::FolderHolds { path, name } => format!(
+                "rename the folder first (`mv {name} OTHER`), or give the file a name of its own (`mv {path} OTHER`)"
+            ),
+            Error::NotPlaced { .. } => "`aios conflicts` shows what has it now".into(),
             Error::NameTaken(_) => "choose another name (`--device NAME` where a device joins, `--name` where it is let in): `aios devices` shows those there are".into(),
             Error::Apart(_) => "run `aios sync` while a device that has them is reachable".into(),
             _ => return None,

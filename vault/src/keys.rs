@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::chance::random;
 use crate::disk::{durable, fault, journal};
 use crate::error::Error;
+use crate::place;
 
 /// Where the log's tip is remembered.
 const MEMORY: &str = "memory.json";
@@ -67,6 +68,7 @@ impl Keys {
     pub fn create(operator: bool) -> Result<Keys, Error> {
         let device = SecretKey::from_bytes(&random()?);
         let folder = data_dir()?.join("devices").join(device.public().hex());
+        place::check_keys(&folder)?;
         make_folder(&folder)?;
         write_secret(&folder.join("device.key"), &device.to_bytes())?;
         if operator {

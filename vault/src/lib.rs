@@ -26,6 +26,7 @@ pub mod ledger;
 pub mod log;
 pub mod nested;
 pub mod peer;
+pub mod place;
 pub mod published;
 pub mod pushed;
 pub mod rebuild;
@@ -45,6 +46,7 @@ pub mod work;
 
 mod db;
 mod file;
+mod flaw;
 mod folders;
 mod footprint;
 mod foreign;

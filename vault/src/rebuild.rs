@@ -460,6 +460,7 @@ impl Vault {
             let content = placement.content;
             let Ok(read) = disk::read::read(self.writer.root(), &placement.path, LARGE) else { continue };
             let saved = Saved::of(read);
+            self.note_flaw(&placement.path, &saved.hash, saved.bytes.as_deref().unwrap_or_default())?;
             let mut found = saved.found;
             if saved.hash != content.hash {
                 // Looks unlike what lies there, so that the next look reads it.

@@ -5,10 +5,12 @@ use aios_core::history::History;
 use aios_core::id::{GitId, RecordId};
 use aios_core::item::{Base, Item};
 use aios_core::markdown;
+use aios_core::namespace::Namespace;
 use aios_core::path;
 use rusqlite::OptionalExtension;
 use serde::Serialize;
 
+use crate::absorb::PathChange;
 use crate::audit::time;
 use crate::author::Draft;
 use crate::conflict::{Conflict, ConflictKind};
@@ -121,6 +123,28 @@ impl Vault {
         }
     }
 
+    /// Puts the paths that files have into changes that name those they came with; gives what could not have its name:
+    /// the name and where it is.
+    pub fn named_otherwise(&self, changed: &mut [PathChange]) -> Result<Vec<(String, String)>, Error> {
+        let mut out = Vec::new();
+        for conflict in self.conflict_rows()?.iter().filter(|conflict| conflict.kind == ConflictKind::Name) {
+            let [now, claim] = &conflict.values[..] else { continue };
+            let folded = path::fold(&claim.value);
+            let mut met = false;
+            for change in changed.iter_mut() {
+                let at = path::fold(&change.path);
+                met |= at == folded || path::below(&at, &folded).is_some();
+                if change.path == claim.value && change.change != "deleted" {
+                    change.path.clone_from(&now.value);
+                }
+            }
+            if met {
+                out.push((claim.value.clone(), now.value.clone()));
+            }
+        }
+        Ok(out)
+    }
+
     /// Decides a conflict: value number `keep` stands from here on, 0 being the one that stands already.
     pub fn resolve(&mut self, id: &str, keep: usize) -> Result<Resolved, Error> {
         let conflict = self.find_conflict(id)?;
@@ -151,6 +175,13 @@ impl Vault {
                 draft.items = items;
                 record = Some(self.write(draft)?);
             }
+        }
+        if conflict.kind == ConflictKind::Name
+            && let Some(wanted) = conflict.values.get(keep)
+            && let Some(placed) = self.placement(&conflict.doc)?
+            && placed.path != wanted.value
+        {
+            return Err(Error::NotPlaced { path: placed.path, name: wanted.value.clone() });
         }
         let open: Option<i64> = {
             let mut get = self.db.prepare_cached("SELECT 1 FROM conflict WHERE id = ?")?;
@@ -230,13 +261,18 @@ impl Vault {
             ConflictKind::Path => plain(Item::Move { doc, path: chosen.value }),
             ConflictKind::Name if keep == 0 => plain(Item::Move { doc, path: placement.path }),
             ConflictKind::Name => {
-                // The two change names: whoever has the path now takes a suffix.
+                // The two change names: whoever has the path now, in whatever case, takes a suffix.
+                let folded = path::fold(&chosen.value);
+                let history = self.history();
+                let mut names = Namespace::new(&history, self.view.clone())?;
+                if !names.below(&folded)?.is_empty() {
+                    return Err(Error::FolderHolds { path: placement.path, name: chosen.value });
+                }
                 let mut items = Vec::new();
-                if let Some(other) = self.doc_at(&chosen.value)? {
-                    items.push((
-                        Item::Move { doc: other, path: path::suffixed(&chosen.value, &other, 6) },
-                        Vec::new(),
-                    ));
+                for other in names.claiming(&folded)?.into_iter().filter(|other| *other < doc) {
+                    let Some(claim) = names.doc(&other)?.map(|other| other.claim.clone()) else { continue };
+                    let path = path::suffixed(&claim, &other, 6);
+                    items.push((Item::Move { doc: other, path }, Vec::new()));
                 }
                 items.push((Item::Move { doc, path: chosen.value }, Vec::new()));
                 Ok(items)

@@ -243,6 +243,7 @@ impl Vault {
             Kind::Link => Source::Link(&link),
             _ => Source::Bytes(&bytes),
         };
+        self.note_flaw(path, &target.placement.content.hash, &bytes)?;
         let put = self.writer.put(path, source, exec, expect).map_err(|e| e.to_string());
         self.landed(path, target, put, out)
     }
@@ -275,6 +276,7 @@ impl Vault {
                 Kind::Link => Source::Link(&link),
                 _ => Source::Bytes(&bytes),
             };
+            self.note_flaw(path, &target.placement.content.hash, &bytes)?;
             if let Err(e) =
                 batch.put(path, source, exec, expects.get(path).copied().unwrap_or(Expect::Absent))
             {

@@ -4,18 +4,18 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use aios_core::frontier::Frontier;
 use aios_core::id::{DeviceId, VaultId};
-use aios_core::markdown;
 use aios_core::path;
 use serde::Serialize;
 
 use crate::absorb::PathChange;
 use crate::audit::time;
 use crate::db;
-use crate::disk::{self, ReadError};
 use crate::error::Error;
+use crate::flaw;
 use crate::git;
 use crate::judge::Held;
-use crate::survey::{Problem, Saved, Survey};
+use crate::place;
+use crate::survey::{Problem, Survey};
 use crate::vault::{Progress, Vault};
 
 /// A device, as status shows it.
@@ -106,6 +106,9 @@ impl Vault {
         if paused.is_none() {
             self.look(&mut pending, &mut problems, progress)?;
         }
+        let waits = |path: &str| pending.iter().any(|change| change.path == path);
+        problems.extend(self.flaws()?.into_iter().filter(|flaw| !waits(&flaw.path)));
+        problems.extend(place::clouded(self.root()));
         problems.extend(self.left_aside()?);
         problems.extend(self.not_come()?);
         let ahead = self.count("SELECT count(*) FROM held")?;
@@ -190,15 +193,7 @@ impl Vault {
             let e = Error::MassDeletion { missing: survey.missing.len(), tracked: survey.known };
             problems.push(Problem::of_all(&e));
         }
-        for saved in survey
-            .modified
-            .iter()
-            .map(|(_, saved)| saved)
-            .chain(&survey.added)
-            .chain(survey.moved.iter().map(|moved| &moved.to))
-        {
-            problems.extend(front_problem(saved));
-        }
+        problems.extend(survey.saved().filter_map(flaw::of));
         problems.extend(survey.problems.iter().cloned());
         problems.extend(self.spelled_twice()?);
         problems.sort();
@@ -286,39 +281,4 @@ impl Vault {
         }
         Ok(out)
     }
-
-    /// The problems with the frontmatter of the files at some paths, as they are on disk.
-    pub fn front_problems(&self, changed: &[PathChange]) -> Vec<Problem> {
-        let mut out = Vec::new();
-        for change in changed.iter().filter(|change| change.change != "deleted") {
-            match disk::read::read(self.writer.root(), &change.path, disk::read::LARGE) {
-                Ok(read) => out.extend(front_problem(&Saved::of(read))),
-                // Gone since: then it has no frontmatter to look at.
-                Err(ReadError::Missing(_) | ReadError::NotAFile(_)) => {}
-                Err(e) => out.push(Problem {
-                    path: change.path.clone(),
-                    problem: format!("taken in, but not looked at for mistakes: {e}"),
-                    hint: "`aios status` looks again once it is changed".into(),
-                }),
-            }
-        }
-        out.sort();
-        out.dedup();
-        out
-    }
-}
-
-/// What is wrong with the frontmatter of a saved Markdown file.
-fn front_problem(saved: &Saved) -> Option<Problem> {
-    let path = &saved.found.path;
-    let bytes = saved.bytes.as_deref()?;
-    if crate::written::kind_of_bytes(path, bytes) != aios_core::item::Kind::Md {
-        return None;
-    }
-    let why = markdown::front_problem(std::str::from_utf8(bytes).ok()?)?;
-    Some(Problem {
-        path: path.clone(),
-        problem: format!("its frontmatter cannot be read: {why}"),
-        hint: "it is kept as text, as it stands; mend the line and save".into(),
-    })
 }

@@ -14,6 +14,7 @@ use crate::error::Error;
 use crate::file::FileRow;
 use crate::folders::{Folders, Look, is_left};
 use crate::git;
+use crate::place;
 use crate::vault::{Progress, Vault};
 use crate::written::is_binary;
 
@@ -139,6 +140,12 @@ impl Survey {
             && problems.is_empty()
     }
 
+    /// Every file that was read because it is new, changed or elsewhere.
+    pub fn saved(&self) -> impl Iterator<Item = &Saved> {
+        let modified = self.modified.iter().map(|(_, saved)| saved);
+        modified.chain(&self.added).chain(self.moved.iter().map(|moved| &moved.to))
+    }
+
     /// Whether so much is gone that it may be an accident.
     pub fn mass_deletion(&self) -> bool {
         self.known >= MASS && self.missing.len() * 2 > self.known
@@ -173,7 +180,7 @@ impl Vault {
         }
         let sources: Vec<RuleSource<'_>> =
             texts.iter().map(|(path, text)| RuleSource { path, text }).collect();
-        let rules = Rules::new(&sources);
+        let rules = Rules::new(&sources).without(place::keys_in(self.root()));
         for problem in rules.problems() {
             problems.push(Problem {
                 path: problem.path.clone(),
@@ -200,7 +207,11 @@ impl Vault {
     pub(crate) fn survey_at(&mut self, paths: &BTreeSet<String>) -> Result<Option<Survey>, Error> {
         let mut out = Survey::default();
         let mut rules = None;
+        let keys = place::keys_in(self.root());
         for path in paths {
+            if keys.as_ref().is_some_and(|keys| path::below(path, keys).is_some()) {
+                continue;
+            }
             match (self.file(path)?, disk::scan::look(self.writer.root(), path)) {
                 (Some(row), Ok(Some(found))) => self.compare(Some(&row), &found, &mut out)?,
                 // An editor's own file, come and gone.

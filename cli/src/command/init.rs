@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use aios_vault::Vault;
 use aios_vault::create::{NewVault, branch_before, published_by_a_vault};
-use aios_vault::nested;
+use aios_vault::{nested, place};
 use serde_json::json;
 
 use crate::args::InitArgs;
@@ -34,6 +34,8 @@ pub fn run(args: &InitArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliError>
     recovery::show(&phrase, ui)?;
     let round = vault.finish(absorbed, &mut ui.progress())?;
     let exit = report::round(ui, &mut vault, &round)?;
+    let clouded = place::clouded(vault.root());
+    report::problems(ui, &clouded);
     let files = round.absorbed.changed.iter().filter(|change| change.change == "added").count();
     let head = round.head.map(|head| head.to_string());
     if ui.json() {
@@ -43,7 +45,7 @@ pub fn run(args: &InitArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliError>
             "head": head,
             "files": files,
             "phrase": phrase.words(),
-            "problems": round.problems().collect::<Vec<_>>(),
+            "problems": round.problems().chain(&clouded).collect::<Vec<_>>(),
         }))?;
     }
     ui.line(format!("{} is a vault, {}", vault.root().display(), report::count(files, "file")))?;

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use aios_sync::join::{JoinReport, join};
 use aios_vault::create::kept_aside;
+use aios_vault::place;
 use serde_json::json;
 
 use crate::args::JoinArgs;
@@ -11,16 +12,17 @@ use crate::command::sync::{runtime, settings};
 use crate::context::Context;
 use crate::error::CliError;
 use crate::exit::Exit;
-use crate::report::count;
+use crate::report::{self, count};
 use crate::ui::Ui;
 
 /// Makes a folder a replica of a vault on another device, and returns when the first sync is complete.
 pub fn run(args: &JoinArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliError> {
-    let dir = cx.replica_dir(&args.dir, "aios join TICKET DIR")?;
+    let dir = cx.replica_dir(&args.dir)?;
     let settings = settings(ui)?;
     let aside = if dir.join(".aios").exists() { None } else { kept_aside(&dir) };
     let report = runtime()?.block_on(join(&args.ticket, &dir, args.device.clone(), &settings))?;
     show(&report, &dir, ui)?;
+    report::problems(ui, &place::clouded(&dir));
     if let Some(kept) = aside {
         ui.warn(
             format!("the commits that this folder had are not part of the vault: they are kept as {kept}"),

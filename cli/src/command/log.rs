@@ -31,6 +31,9 @@ pub fn run(args: &LogArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliError> 
         }
         for entry in &entries {
             report::entry(ui, entry)?;
+            if ui.gone() {
+                break;
+            }
         }
         return Ok(Exit::Done);
     }
@@ -44,6 +47,9 @@ pub fn run(args: &LogArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliError> 
             report::entry(ui, entry)?;
         }
         ui.flush()?;
+        if ui.gone() {
+            return Ok(Exit::Done);
+        }
         std::thread::sleep(LOOK);
         let mut vault = cx.open()?;
         query.after = Some(seen);

@@ -19,7 +19,7 @@ use crate::ui::{Style, Ui, one_line};
 
 /// Makes a folder a replica of the vault that a recovery phrase is of, fetched from a remote, on a device that lets itself in.
 pub fn run(args: &RecoverArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliError> {
-    let dir = cx.replica_dir(&args.dir, "aios recover DIR --from REMOTE")?;
+    let dir = cx.replica_dir(&args.dir)?;
     let total = age(&args.timeout)?;
     let kind = args.git.then_some(Kind::Git).or(args.folder.then_some(Kind::Folder));
     let phrase = phrase::read(args.phrase_file.as_deref())?;

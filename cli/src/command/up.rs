@@ -19,7 +19,7 @@ use crate::desk::Clerk;
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::service::{Service, Starter};
-use crate::ui::{Ui, one_line};
+use crate::ui::{Ui, complain};
 
 /// Runs the daemon until it is told to end.
 pub fn run(args: &UpArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliError> {
@@ -33,7 +33,7 @@ pub fn run(args: &UpArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliError> {
         None => settings.scope,
     };
     let settings = Settings { scope, on_progress: None, ..settings };
-    let notice = Arc::new(|text: &str| eprintln!("warning: {}", one_line(text)));
+    let notice = Arc::new(|text: &str| complain("warning", text));
     let mut said = Ok(());
     let ready = |addrs: &[SocketAddr]| said = ready(addrs, ui);
     let profile = match args.profile {

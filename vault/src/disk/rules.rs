@@ -109,6 +109,8 @@ pub struct Rules {
     folders: HashMap<String, Vec<Gitignore>>,
     exclude: Vec<String>,
     problems: Vec<RuleProblem>,
+    /// A folder that nothing of may become a document.
+    kept_out: Option<String>,
 }
 
 impl Default for Rules {
@@ -120,7 +122,8 @@ impl Default for Rules {
 impl Rules {
     /// The built-in rules and those of `sources`, which may come in any order.
     pub fn new(sources: &[RuleSource<'_>]) -> Self {
-        let mut rules = Self { folders: HashMap::new(), exclude: Vec::new(), problems: Vec::new() };
+        let mut rules =
+            Self { folders: HashMap::new(), exclude: Vec::new(), problems: Vec::new(), kept_out: None };
         rules.exclude.extend(BUILT_IN.iter().map(|rule| (*rule).to_owned()));
         let mut sources = sources.to_vec();
         // In a folder `.aiosignore` is stronger than `.gitignore`, so it goes last.
@@ -137,6 +140,18 @@ impl Rules {
         }
         rules.exclude.push("/.aios/".to_owned());
         rules
+    }
+
+    /// With a folder that nothing of may become a document, whatever the ignore files say.
+    pub fn without(mut self, folder: Option<String>) -> Self {
+        self.exclude.extend(folder.as_ref().and_then(|folder| anchored(folder, "/")));
+        self.kept_out = folder;
+        self
+    }
+
+    /// Whether `path` is the folder that is kept out.
+    pub fn keeps_out(&self, path: &str) -> bool {
+        self.kept_out.as_deref() == Some(path)
     }
 
     fn add(&mut self, folder: &str, path: &str, text: &str) {
@@ -167,7 +182,7 @@ impl Rules {
     /// As [`Rules::ignored`], when no folder above is ignored: what a walk from the root asks.
     pub fn ignored_itself(&self, path: &str, is_dir: bool) -> bool {
         let (mut folder, name) = super::folder::split(path);
-        if aios_core::path::reserved(name) {
+        if aios_core::path::reserved(name) || self.keeps_out(path) {
             return true;
         }
         if matches!(name, ".gitignore" | ".aiosignore") && !is_dir {

@@ -118,6 +118,10 @@ pub enum Problem {
     Repository,
     /// What is left of another vault inside the vault.
     Vault,
+    /// A name that some file systems take for `.git` or `.aios`.
+    Reserved,
+    /// The folder with the keys of this machine's user.
+    Keys,
     /// It cannot be listed or looked at, for this reason.
     Unreadable(io::ErrorKind),
 }
@@ -130,6 +134,11 @@ impl Problem {
             Self::Special => "it is a pipe, socket or device".to_owned(),
             Self::Repository => "it is a git repository of its own".to_owned(),
             Self::Vault => "it was a vault of its own, and its `.aios` does not say so any more".to_owned(),
+            Self::Reserved => "its name is one that some file systems take for `.git` or `.aios`".to_owned(),
+            Self::Keys => {
+                "it holds this machine's keys, which must not lie in a vault: nothing in it is taken in"
+                    .to_owned()
+            }
             Self::Unreadable(kind) => format!("it cannot be read: {kind}"),
         }
     }
@@ -143,6 +152,8 @@ impl Problem {
             Self::Vault => {
                 "`aios rebuild` there makes it one again; or remove its `.aios` and `.git` to take its files in"
             }
+            Self::Reserved => "rename it; until then it stays on this device only",
+            Self::Keys => "move it out of the vault, and name the new place in AIOS_DATA_DIR",
             Self::Unreadable(io::ErrorKind::PermissionDenied) => "check its owner and permissions",
             Self::Unreadable(_) => "check the disk; its files are taken for unchanged",
         }
@@ -374,6 +385,11 @@ fn list(
             let Some(stat) = &stat else { continue };
             kind = FileType::from_raw_mode(stat.st_mode);
         }
+        let own = path.is_empty() && matches!(&name[..], ".git" | ".aios");
+        if !own && let Some(why) = kept_out(&at, &name, rules) {
+            part.problem(at, why);
+            continue;
+        }
         if rules.ignored_itself(&at, kind == FileType::Directory) {
             continue;
         }
@@ -394,6 +410,15 @@ fn list(
         }
     }
     Some(any)
+}
+
+/// Why nothing at a path may become a document, where it is to be said.
+fn kept_out(path: &str, name: &str, rules: &Rules) -> Option<Problem> {
+    match () {
+        () if aios_core::path::reserved(name) => Some(Problem::Reserved),
+        () if rules.keeps_out(path) => Some(Problem::Keys),
+        () => None,
+    }
 }
 
 fn joined(folder: &str, name: &str) -> String {
