@@ -90,7 +90,8 @@ impl CliError {
             CliError::Usage { hint, .. }
             | CliError::Unconfirmed { hint, .. }
             | CliError::Failed { hint, .. } => hint.clone(),
-            CliError::Sync(_) | CliError::Io { .. } => None,
+            CliError::Sync(e) => e.hint().map(str::to_owned),
+            CliError::Io { .. } => None,
         }
     }
 }

@@ -1,4 +1,4 @@
-//! How the program ends. Scripts depend on these numbers: see `docs/cli.md`.
+//! How the program ends. Scripts depend on these numbers.
 
 use std::process::ExitCode;
 

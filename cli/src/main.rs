@@ -9,6 +9,7 @@ mod context;
 mod desk;
 mod error;
 mod exit;
+mod matter;
 mod memory;
 mod moment;
 mod office;

@@ -47,6 +47,17 @@ pub fn age(text: &str) -> Result<Duration, CliError> {
     number.checked_mul(seconds).filter(|seconds| *seconds < 1 << 40).map(Duration::from_secs).ok_or_else(fail)
 }
 
+/// As [`age`], and longer than nothing.
+pub fn span(text: &str) -> Result<Duration, CliError> {
+    match age(text)? {
+        Duration::ZERO => Err(CliError::Usage {
+            what: format!("`{text}` is no time at all"),
+            hint: Some("write a second or more, such as 90s, 15m or 12h".into()),
+        }),
+        span => Ok(span),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -58,6 +69,7 @@ mod tests {
             assert!(age(text).is_err(), "{text}");
         }
         assert_eq!(past("1970-01-01T00:00:01Z").unwrap(), 1_000);
+        assert!(span("1s").is_ok() && span("0m").is_err());
         assert!(past("7d").unwrap() < past("1h").unwrap());
         assert!(past("2026-01-31").is_ok() && past("2026-01-31T12:00").is_ok());
         assert!(past("yesterday").is_err());

@@ -46,12 +46,14 @@ impl Office {
         &self.vault
     }
 
-    /// What needs the operator, most urgent first, on whichever device.
+    /// The vault, to ask it more.
+    pub fn vault_mut(&mut self) -> &mut Vault {
+        &mut self.vault
+    }
+
+    /// What work needs the operator for, most urgent first, on whichever device.
     pub fn needs(&self) -> Vec<Need> {
-        let mut out: Vec<Need> = self.kernel().inbox().into_iter().cloned().collect();
-        out.extend(self.kernel().needed_elsewhere());
-        out.sort_by_key(Need::rank);
-        out
+        needs(self.kernel())
     }
 
     /// When work goes on by itself.
@@ -137,6 +139,20 @@ impl Office {
         desk.look();
         Ok((Office { vault, desk }, wake))
     }
+}
+
+fn needs(kernel: &Kernel) -> Vec<Need> {
+    let mut out: Vec<Need> = kernel.inbox().into_iter().cloned().collect();
+    out.extend(kernel.needed_elsewhere());
+    out.sort_by_key(Need::rank);
+    out
+}
+
+/// What work in a vault needs the operator for.
+pub fn needs_of(vault: &mut Vault) -> Result<Vec<Need>, aios_vault::Error> {
+    let mut desk = Desk::set_up(vault)?;
+    desk.look();
+    Ok(needs(desk.kernel()))
 }
 
 fn ask(mut daemon: Client) -> Result<Option<u64>, CliError> {

@@ -669,9 +669,12 @@ fn a_stream_that_nobody_reads_changes_no_exit_code() {
 fn a_name_taken_in_another_case_is_given_to_whom_the_operator_says() {
     let site = Site::with(&[("a.md", "small\n")]);
     site.write("A.md", "big\n");
+    // Which of the two keeps its name hangs on their ids.
     let done = site.run(&["commit"]);
-    assert!(text(&done.stdout).contains("A-"), "{}", text(&done.stdout));
-    assert!(text(&done.stderr).contains("aios conflicts"), "{}", text(&done.stderr));
+    let (told, said) = (text(&done.stdout), text(&done.stderr));
+    let at = told.lines().find_map(|line| line.trim().strip_prefix("added ")).unwrap().to_owned();
+    assert_eq!(site.read(&at), "big\n", "{told}");
+    assert!(said.contains("another has its name") && said.contains("aios conflicts"), "{said}");
     let conflicts = site.ok(&["conflicts"]);
     let conflict = &conflicts[0];
     assert_eq!(conflict["kind"], "name", "{conflicts}");
@@ -732,4 +735,58 @@ fn a_message_that_comes_too_late_is_not_dropped_without_a_word() {
     let said = text(&out.stderr);
     assert!(said.contains(&record[..12]) && said.contains("message was not used"), "{said}");
     assert!(said.contains("hint: "), "{said}");
+}
+
+#[test]
+fn the_inbox_lists_all_that_status_counts() {
+    let site = Site::with(&[("a.md", "small\n")]);
+    assert_eq!(site.ok(&["inbox"]), serde_json::json!([]));
+    site.write("A.md", "big\n");
+    site.write(".aiosignore", "*.log\n");
+    site.write("b.md", "---\nkey: [1\n---\n");
+    site.run(&["commit"]);
+    let inbox = site.ok(&["inbox"]);
+    let kinds: Vec<&str> = inbox.as_array().unwrap().iter().map(|it| it["need"].as_str().unwrap()).collect();
+    assert_eq!(kinds, ["conflict", "accept", "problem"], "{inbox}");
+    assert_eq!(site.ok(&["status"])["inbox"], 3);
+    let told = text(&site.run(&["inbox"]).stdout);
+    assert!(told.contains("aios conflicts") && told.contains("aios accept"), "{told}");
+    for n in 0..30 {
+        site.write(&format!("many/{n}.md"), "text\n");
+    }
+    site.run(&["commit"]);
+    fs::remove_dir_all(site.root().join("many")).unwrap();
+    let inbox = site.ok(&["inbox"]);
+    assert!(inbox.to_string().contains("30 of"), "{inbox}");
+    assert_eq!(site.ok(&["status"])["inbox"], inbox.as_array().unwrap().len());
+}
+
+#[test]
+fn what_is_named_wrongly_is_said_with_what_to_do() {
+    let site = Site::with(&[("a.md", "a\n")]);
+    let said = site.fails(1, &["-C", "a.md", "status"]);
+    assert!(said.contains("a.md is a file") && said.contains("hint: "), "{said}");
+    let said = site.fails(1, &["-C", "nowhere", "status"]);
+    assert!(said.contains("does not exist") && said.contains("hint: "), "{said}");
+    let said = site.fails(1, &["-C", "..", "import", "somewhere"]);
+    assert!(said.contains("not in a vault") && said.contains("hint: "), "{said}");
+    let record = site.ok(&["log"])[0]["record"].as_str().unwrap().to_owned();
+    assert_eq!(site.ok(&["show", &record[..3]])["record"], record.as_str());
+    let time = site.ok(&["log"])[0]["time"].as_str().unwrap().to_owned();
+    assert_eq!(time.len(), "2026-01-31T12:00:00.000Z".len(), "{time}");
+}
+
+#[test]
+fn an_import_says_what_was_changed_in_the_export() {
+    let site = Site::with(&[("a.md", "a\n"), ("b.md", "b\n"), ("c.md", "c\n")]);
+    let out = site.dir.path().join("out");
+    let out = out.to_str().unwrap();
+    site.ok(&["export", out]);
+    assert_eq!(site.ok(&["import", out])["problems"], serde_json::json!([]));
+    fs::write(format!("{out}/files/a.md"), "edited\n").unwrap();
+    fs::remove_file(format!("{out}/files/b.md")).unwrap();
+    let done = site.ends(3, &["import", out]);
+    let paths: Vec<&Value> = done["problems"].as_array().unwrap().iter().map(|it| &it["path"]).collect();
+    assert_eq!(paths, ["a.md", "b.md"], "{done}");
+    assert_eq!(site.read("a.md"), "a\n");
 }

@@ -68,6 +68,11 @@ pub enum Answer {
         /// Its text.
         ticket: String,
     },
+    /// A device came and could not join; it is waited on.
+    Refused {
+        /// Which, and why.
+        what: String,
+    },
     /// A device has joined.
     Joined {
         /// It.
@@ -95,7 +100,7 @@ impl Answer {
             Trouble::Vault(e @ (Error::Unknown { .. } | Error::Usage(_))) => (e.hint(), 2),
             Trouble::Vault(e) => (e.hint(), 1),
             Trouble::Remote(e) => (e.hint(), 1),
-            Trouble::Sync(_) => (None, 1),
+            Trouble::Sync(e) => (e.hint().map(str::to_owned), 1),
             Trouble::Daemon { hint, exit, .. } => (hint.clone(), *exit),
         };
         Answer::Failed { what: trouble.to_string(), hint, exit }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use aios_vault::Error;
-use aios_vault::disk::Lock;
+use aios_vault::disk::{Lock, LockError};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::signal::unix::{SignalKind, signal};
@@ -14,6 +14,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, timeout};
 
 use crate::control::{self, Answer, Request};
+use crate::error::SyncError;
 use crate::live::Live;
 use crate::net::Net;
 use crate::node::{Event, Node, OnEvent, OnServed, Settings, joined};
@@ -80,7 +81,11 @@ pub async fn run(
     ready: impl FnOnce(&[SocketAddr]),
 ) -> Result<(), Trouble> {
     let lock = site.folder().join("up.lock");
-    let _lock = Lock::take(&lock, Duration::ZERO).map_err(Error::from)?;
+    let _lock = match Lock::take(&lock, Duration::ZERO) {
+        Ok(lock) => lock,
+        Err(LockError::Held { pid, .. }) => return Err(runs_already(pid)),
+        Err(e) => return Err(Error::from(e).into()),
+    };
     let (mut terminate, mut interrupt) = (on(SignalKind::terminate())?, on(SignalKind::interrupt())?);
     let stand = round(&site).await?;
     stand.warnings.iter().for_each(|warning| notice(warning));
@@ -226,17 +231,38 @@ impl Daemon {
                     Err(trouble) => Answer::failed(&trouble),
                     Ok((ticket, id)) => {
                         say(&mut write, &Answer::Ticket { ticket }).await?;
-                        let waiting = admitted(&self.site, told, id, lifetime);
-                        tokio::select! {
-                            answer = waiting => answer.unwrap_or_else(|trouble| Answer::failed(&trouble)),
-                            // Whoever asked has gone: nobody waits any more, and the ticket holds on until it expires.
-                            _ = lines.next_line() => return Ok(()),
+                        let (tell, mut refused) = mpsc::unbounded_channel();
+                        let waiting =
+                            admitted(&self.site, told, id, lifetime, |error| _ = tell.send(error.said()));
+                        let mut waiting = std::pin::pin!(waiting);
+                        loop {
+                            tokio::select! {
+                                answer = &mut waiting => {
+                                    break answer.unwrap_or_else(|trouble| Answer::failed(&trouble));
+                                }
+                                Some(what) = refused.recv() => {
+                                    say(&mut write, &Answer::Refused { what }).await?;
+                                }
+                                // Whoever asked has gone: nobody waits any more, and the ticket holds on until it expires.
+                                _ = lines.next_line() => return Ok(()),
+                            }
                         }
                     }
                 }
             }
         };
         say(&mut write, &answer).await
+    }
+}
+
+fn runs_already(pid: Option<u32>) -> Trouble {
+    let which = pid.map_or_else(String::new, |pid| format!(", process {pid}"));
+    Trouble::Daemon {
+        what: format!("`aios up` runs for this vault already{which}"),
+        hint: Some(
+            "every command works through it; to begin another, end that one first (Ctrl-C there)".into(),
+        ),
+        exit: 1,
     }
 }
 
@@ -262,8 +288,9 @@ async fn admitted(
     mut told: mpsc::UnboundedReceiver<Event>,
     id: crate::ticket::TicketId,
     lifetime: Duration,
+    refused: impl FnMut(&SyncError),
 ) -> Result<Answer, Trouble> {
-    let Some(device) = joined(&mut told, id, Instant::now() + lifetime, GRACE).await else {
+    let Some(device) = joined(&mut told, id, Instant::now() + lifetime, GRACE, refused).await else {
         return Err(TicketError::Expired { ago: 0 }.into());
     };
     let site = site.clone();
@@ -279,7 +306,8 @@ async fn admitted(
     .await
 }
 
-/// Lets one device join without a daemon: shows the ticket with `show`, serves until the device has all.
+/// Lets one device join without a daemon: shows the ticket with `show`, serves until the device has all; `refused` is told of
+/// those who came and could not join.
 ///
 /// # Errors
 /// [`TicketError::Expired`] when nobody has come in time; what opening network or vault answers.
@@ -290,6 +318,7 @@ pub async fn pair(
     name: Option<String>,
     lifetime: Duration,
     show: impl FnOnce(&str),
+    mut refused: impl FnMut(&str),
 ) -> Result<Answer, Trouble> {
     round(site).await?;
     let served = on_served(site, Arc::new(|text: &str| tracing::error!("{text}")));
@@ -302,7 +331,7 @@ pub async fn pair(
     let answer = match invite(&node, roles, name, lifetime).await {
         Ok((ticket, id)) => {
             show(&ticket);
-            admitted(site, told, id, lifetime).await
+            admitted(site, told, id, lifetime, |error| refused(&error.said())).await
         }
         Err(trouble) => Err(trouble),
     };

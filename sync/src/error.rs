@@ -102,9 +102,7 @@ pub enum Fault {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SyncError {
     /// No connection to the peer came about.
-    #[error(
-        "{peer} is not reachable ({why}); make sure that it runs `aios up` and that both are on one network"
-    )]
+    #[error("{peer} is not reachable ({why})")]
     Unreachable {
         /// The peer.
         peer: Peer,
@@ -112,15 +110,13 @@ pub enum SyncError {
         why: String,
     },
     /// Nobody answers for a ticket.
-    #[error(
-        "the device that made the ticket does not answer ({why}); `aios pair` must still wait there, on one network with this device"
-    )]
+    #[error("the device that made the ticket does not answer ({why})")]
     NobodyWaits {
         /// What was tried, and what happened.
         why: String,
     },
     /// The connection ended before the work did.
-    #[error("the connection to {peer} broke ({why}); what arrived before is kept, sync again to continue")]
+    #[error("the connection to {peer} broke ({why})")]
     Broken {
         /// The peer.
         peer: Peer,
@@ -128,7 +124,7 @@ pub enum SyncError {
         why: String,
     },
     /// Nothing moved for too long.
-    #[error("{peer} made no progress for {seconds} s; what arrived before is kept, sync again to continue")]
+    #[error("{peer} made no progress for {seconds} s")]
     Stalled {
         /// The peer.
         peer: Peer,
@@ -136,9 +132,7 @@ pub enum SyncError {
         seconds: u64,
     },
     /// The time given for all of it is over.
-    #[error(
-        "the exchange with {peer} was not complete in {seconds} s; what arrived is kept, sync again to continue"
-    )]
+    #[error("the exchange with {peer} was not complete in {seconds} s")]
     Timeout {
         /// The peer.
         peer: Peer,
@@ -156,7 +150,7 @@ pub enum SyncError {
         text: String,
     },
     /// A device that is no member asked.
-    #[error("{peer} is not a member of this vault; pair it with `aios pair`")]
+    #[error("{peer} is not a member of this vault")]
     NotMember {
         /// The peer.
         peer: Peer,
@@ -186,9 +180,7 @@ pub enum SyncError {
         ours: VaultId,
     },
     /// The peer speaks another version.
-    #[error(
-        "{peer} speaks version {version} of the sync protocol, this program version 1; upgrade the older one"
-    )]
+    #[error("{peer} speaks version {version} of the sync protocol, this program version 1")]
     Version {
         /// The peer.
         peer: Peer,
@@ -244,7 +236,7 @@ pub enum SyncError {
     /// Two records of one device with one number.
     #[error(
         "{peer} has another record {record} than this device ({theirs} there, {ours} here): that device's log was \
-         copied or restored; run `aios verify` on both"
+         copied or restored"
     )]
     Fork {
         /// The peer.
@@ -257,9 +249,7 @@ pub enum SyncError {
         theirs: RecordId,
     },
     /// The peer ended without sending what it said it has.
-    #[error(
-        "{peer} says it has record {record} but did not send it; sync with another device, run `aios verify` there"
-    )]
+    #[error("{peer} says it has record {record} but did not send it")]
     Unserved {
         /// The peer.
         peer: Peer,
@@ -289,10 +279,7 @@ pub enum SyncError {
         why: String,
     },
     /// A record from the future is kept apart; all else was exchanged.
-    #[error(
-        "record {record} from {peer} has a clock more than 24 hours ahead: it is held until that time; check the \
-         clock of the device that wrote it"
-    )]
+    #[error("record {record} from {peer} has a clock more than 24 hours ahead: it is held until that time")]
     Held {
         /// The peer.
         peer: Peer,
@@ -300,7 +287,7 @@ pub enum SyncError {
         record: Place,
     },
     /// The peer took everything and does not say it has applied it.
-    #[error("{peer} has not applied record {record} of this device; see `aios status` there")]
+    #[error("{peer} has not applied record {record} of this device")]
     Unapplied {
         /// The peer.
         peer: Peer,
@@ -318,7 +305,7 @@ pub enum SyncError {
         what: &'static str,
     },
     /// The inviter does not know the ticket's secret.
-    #[error("{peer} could not prove that it made this ticket; nothing was joined, ask for a new ticket")]
+    #[error("{peer} could not prove that it made this ticket: nothing was joined")]
     FalseInviter {
         /// The peer.
         peer: Peer,
@@ -345,6 +332,34 @@ pub enum SyncError {
 }
 
 impl SyncError {
+    /// What to do about it, where there is something.
+    pub fn hint(&self) -> Option<&'static str> {
+        use SyncError::*;
+        Some(match self {
+            Unreachable { .. } => "make sure that it runs `aios up` and that both are on one network",
+            NobodyWaits { .. } => "`aios pair` must still wait there, on one network with this device",
+            Broken { .. } | Stalled { .. } | Timeout { .. } => {
+                "what arrived is kept: `aios sync` again goes on from there"
+            }
+            NotMember { .. } => "pair it with `aios pair`",
+            Version { .. } => "upgrade the older one",
+            Fork { .. } => "run `aios verify` on both",
+            Unserved { .. } => "sync with another device, and run `aios verify` there",
+            Held { .. } => "check the clock of the device that wrote it",
+            Unapplied { .. } => "see `aios status` there",
+            FalseInviter { .. } | Ticket(TicketError::Expired { .. }) => "ask for a new ticket: `aios pair`",
+            _ => return None,
+        })
+    }
+
+    /// All of it on one line.
+    pub fn said(&self) -> String {
+        match self.hint() {
+            Some(hint) => format!("{self}; {hint}"),
+            None => self.to_string(),
+        }
+    }
+
     /// Whose fault it is.
     pub fn fault(&self) -> Fault {
         use SyncError::*;
@@ -426,7 +441,7 @@ impl SyncError {
                     .into()
             }
             SyncError::Replica(_) => "the other device has a problem of its own; look there".into(),
-            other => other.to_string(),
+            other => other.said(),
         }
     }
 }

@@ -165,9 +165,7 @@ async fn complete(site: &Site, node: &Node, ticket: &Ticket, first: Report) -> R
     }
     let mut warnings = Vec::new();
     match report.error {
-        Some(error @ (SyncError::Held { .. } | SyncError::Unapplied { .. })) => {
-            warnings.push(error.to_string())
-        }
+        Some(error @ (SyncError::Held { .. } | SyncError::Unapplied { .. })) => warnings.push(error.said()),
         Some(error) => return Err(error.into()),
         None => {}
     }

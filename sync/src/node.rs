@@ -116,6 +116,8 @@ pub enum Event {
     Joined(Joined),
     /// An exchange that a peer began has ended.
     Exchanged(Box<Report>),
+    /// A device came with a ticket and could not join.
+    NotJoined(SyncError),
     /// A connection was turned away, or a pairing failed.
     Refused(SyncError),
 }
@@ -403,7 +405,13 @@ impl Node {
         };
         let mut streams = Streams { read, write };
         let result = match connection.alpn() == PAIR {
-            true => self.receive_join(&peer, &mut streams, on_event).await,
+            true => {
+                let result = self.receive_join(&peer, &mut streams, on_event).await;
+                if let Err(error) = &result {
+                    on_event(Event::NotJoined(error.clone()));
+                }
+                result
+            }
             false => self.receive_sync(&peer, &mut streams).await,
         };
         if let Err(error) = &result {
@@ -506,18 +514,20 @@ impl Node {
 
 /// Waits until a device has joined with this ticket, has all, and has come once more to say so and to bring what its
 /// folder held; `None` when nobody has joined by `until`. A device that has joined and does not come again is waited for
-/// no longer than `grace`: it is a member already, and is served whenever it comes.
+/// no longer than `grace`: it is a member already, and is served whenever it comes. `refused` is told of those who could not.
 pub async fn joined(
     told: &mut mpsc::UnboundedReceiver<Event>,
     ticket: TicketId,
     until: Instant,
     grace: Duration,
+    mut refused: impl FnMut(&SyncError),
 ) -> Option<Joined> {
     let mut joined: Option<Joined> = None;
     let (mut until, mut complete) = (until, 0);
     loop {
         match timeout_at(until, told.recv()).await {
             Ok(Some(Event::Joined(device))) if device.ticket == ticket => joined = Some(device),
+            Ok(Some(Event::NotJoined(error))) => refused(&error),
             Ok(Some(Event::Exchanged(report))) => {
                 let ours = joined.as_ref().is_some_and(|joined| joined.device == report.peer.device());
                 if ours && report.error.as_ref().is_none_or(|error| error.fault() == Fault::Refused) {

@@ -281,6 +281,7 @@ pub async fn sync(site: &Site, node: &Node, wanted: Wanted, total: Duration) -> 
             sent: tally.sent,
             received: tally.received,
             fault: tally.error.as_ref().map(|error| fault(error).to_owned()),
+            hint: tally.error.as_ref().and_then(SyncError::hint).map(str::to_owned),
             error: tally.error.map(|error| error.to_string()),
             ..PeerReport::default()
         }

@@ -47,7 +47,10 @@ pub(crate) struct Tend {
 }
 
 fn told<T>(done: Result<T, Trouble>) -> Result<T, String> {
-    done.map_err(|error| error.to_string())
+    done.map_err(|error| match error {
+        Trouble::Sync(error) => error.said(),
+        error => error.to_string(),
+    })
 }
 
 impl Tend {

@@ -364,7 +364,7 @@ impl Upkeep {
             Some(error) => match error.fault() {
                 Fault::Refused if unheard(error) && wait < most => tracing::debug!(%error, "not synced"),
                 Fault::Unreachable => tracing::debug!(%error, "not synced"),
-                _ => self.say(error.to_string()),
+                _ => self.say(error.said()),
             },
         }
     }

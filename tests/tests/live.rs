@@ -257,3 +257,31 @@ fn who_was_away_has_all_soon_after_coming_back() {
     end(daemons);
     agree(&[&laptop, &phone]);
 }
+
+#[test]
+fn a_daemon_whose_warnings_nobody_reads_goes_on() {
+    use std::io::{BufRead, BufReader};
+    use std::process::Stdio;
+    let dir = tempfile::tempdir().unwrap();
+    let laptop = Device::first(dir.path(), &[("a.md", b"a\n")]);
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut up = laptop.command(&["up", "--no-ui"]);
+    let mut up = up.stdout(Stdio::piped()).stderr(writer).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(up.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    assert!(line.starts_with("ready"), "{line}");
+    let second = laptop.fails(&["up"], 1);
+    assert!(second.starts_with("error: `aios up` runs") && second.contains("hint: "), "{second}");
+    laptop.write(&[("a.md", b"---\nkey: [1\n---\n")]);
+    let problem = || laptop.json(&["status"])["problems"].to_string();
+    eventually("the save is taken in, and what is wrong with it told", || problem().contains("frontmatter"));
+    laptop.write(&[("a.md", b"---\nkey: [1]\n---\n")]);
+    eventually("it is still there", || !problem().contains("frontmatter"));
+    let late = String::from_utf8_lossy(&laptop.run(&["commit", "-m", "my words"]).stderr).into_owned();
+    assert!(late.contains("the message was not used"), "{late}");
+    assert!(up.try_wait().unwrap().is_none(), "it ended");
+    let sent = std::process::Command::new("kill").arg(up.id().to_string()).status();
+    assert!(sent.unwrap().success());
+    assert_eq!(up.wait().unwrap().code(), Some(0));
+}

@@ -218,3 +218,39 @@ fn a_member_that_is_away_is_not_confirmed() {
     assert!(laptop.fails(&["devices", "rename", "handset", "laptop"], 1).contains("another device"));
     assert_eq!(laptop.json(&["devices"])[1]["name"], "handset");
 }
+
+#[test]
+fn whoever_pairs_is_told_at_once_what_cannot_be() {
+    use std::io::{BufRead, BufReader, Read};
+    use std::process::Stdio;
+    let dir = tempfile::tempdir().unwrap();
+    let laptop = Device::first(dir.path(), &[("a.md", b"a\n")]);
+    let long = "n".repeat(70);
+    for args in [["--name", ""], ["--name", &long], ["--name", "Laptop"], ["--expires", "0s"]] {
+        let out = laptop.run(&[&["pair"], &args[..]].concat());
+        assert_eq!(out.status.code(), Some(2), "{args:?}: {}", String::from_utf8_lossy(&out.stderr));
+        assert!(out.stdout.is_empty(), "{args:?}: no ticket");
+    }
+    assert!(laptop.fails(&["sync", "--timeout", "0s"], 2).contains("hint: "));
+    for daemon in [false, true] {
+        let up = daemon.then(|| laptop.up());
+        let mut pairing = laptop.command(&["pair", "--json"]);
+        let mut pairing = pairing.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(pairing.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let ticket: Value = serde_json::from_str(&line).unwrap();
+        let ticket = ticket["ticket"].as_str().unwrap();
+        let phone = Device::new(dir.path(), if daemon { "tablet" } else { "phone" });
+        let root = phone.root.to_str().unwrap();
+        let taken = phone.fails(&["join", ticket, root, "--device", "Laptop"], 1);
+        assert!(taken.contains("Laptop"), "{taken}");
+        phone.join(ticket, if daemon { "tablet" } else { "phone" });
+        let mut said = String::new();
+        pairing.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+        assert_eq!(pairing.wait().unwrap().code(), Some(0), "{said}");
+        assert!(said.contains("could not join") && said.contains("Laptop"), "{said}");
+        if let Some(up) = up {
+            assert_eq!(up.terminate(), 0);
+        }
+    }
+}

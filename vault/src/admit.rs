@@ -250,6 +250,14 @@ impl Vault {
         }
     }
 
+    /// Refuses a name that no new device can have.
+    ///
+    /// # Errors
+    /// [`Error::Usage`]; [`Error::NameTaken`].
+    pub fn check_new_name(&self, name: &str) -> Result<(), Error> {
+        self.check_name(&DeviceId([0; 32]), name)
+    }
+
     pub(crate) fn check_name(&self, device: &DeviceId, name: &str) -> Result<(), Error> {
         let length = name.chars().count();
         if length == 0 || length > MAX_NAME || name.chars().any(char::is_control) || name.trim() != name {

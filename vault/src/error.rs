@@ -7,6 +7,7 @@ use aios_core::id::{DeviceId, DocId, GitId};
 use aios_core::member::MemberError;
 use aios_core::record::RecordError;
 
+use crate::disk::LockError;
 use crate::{disk, git};
 
 /// An error of the vault.
@@ -16,6 +17,14 @@ pub enum Error {
     /// No vault here.
     #[error("{0} is not in a vault")]
     NotAVault(PathBuf),
+    /// No folder to look in.
+    #[error("{} {}", .path.display(), if *.file { "is a file, not a folder" } else { "does not exist" })]
+    NoFolder {
+        /// What was named.
+        path: PathBuf,
+        /// Whether it is a file.
+        file: bool,
+    },
     /// A vault already.
     #[error("{0} is a vault already")]
     AlreadyAVault(PathBuf),
@@ -349,6 +358,7 @@ impl Error {
     pub fn hint(&self) -> Option<String> {
         Some(match self {
             Error::NotAVault(_) => "run `aios init` in the folder of your notes, or name a vault with -C DIR".into(),
+            Error::NoFolder { .. } => "name the folder of a vault, or one in it, with -C DIR".into(),
             Error::LostReplica(_) => "run `aios rebuild`: it takes the vault up again from git".into(),
             Error::NoReplica { .. } => "keys never lie in the vault: move `.git` away and join again from another device; the files stay".into(),
             Error::AlreadyAVault(_) => "run `aios status` there".into(),
@@ -367,6 +377,7 @@ impl Error {
             Error::Root(_) => "check that the disk is mounted and the folder is readable".into(),
             Error::Paused(_) => "finish or abort it with git and go back with `git switch main`".into(),
             Error::Disk(e) => e.hint().into(),
+            Error::Lock(LockError::Held { .. }) => "wait for it, or end it: `aios up` ends on Ctrl-C".into(),
             Error::Revoked { .. } | Error::NoMember => "copy what you need out of the folder; to come back, take `.aios` and `.git` away and join anew".into(),
             Error::Copied { .. } => "`aios sync` with a device that has what it wrote since; or take `.aios` and `.git` away and join anew under another name, with `--device NAME`".into(),
             Error::Ledger { .. } => "restore the file from a backup; or look on the far side whether all that it says was done, and take the line out".into(),

@@ -16,6 +16,7 @@ use aios_core::record::Record;
 use serde::{Deserialize, Serialize};
 
 use crate::absorb::Absorbed;
+use crate::disk::{self, Folder, FolderError, ReadError};
 use crate::error::Error;
 use crate::survey::Problem;
 use crate::tape::{Step, Tape};
@@ -156,6 +157,32 @@ fn absent_from(folder: &Path) -> Result<bool, Error> {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(true),
         Err(e) => Err(Error::io("list", folder, e)),
     }
+}
+
+/// The files of an export that are not what it says of them: an import takes in records, and no edit of a file.
+fn edited(folder: &Path, manifest: &Manifest) -> Result<Vec<Problem>, Error> {
+    let files = Folder::open(&folder.join("files"))?;
+    let mut out = Vec::new();
+    for listed in manifest.files.iter().filter(|listed| !listed.absent) {
+        let (problem, hint) = match disk::read::read(&files, &listed.path, disk::read::LARGE) {
+            Ok(read) if *read.hash.as_bytes() == listed.hash.0 => continue,
+            Ok(_) => (
+                "was edited in the export: the records are taken in, the edit is not".to_owned(),
+                format!(
+                    "to have it, copy {} into the vault and run `aios commit`",
+                    folder.join("files").join(&listed.path).display()
+                ),
+            ),
+            Err(ReadError::Missing(_) | ReadError::Folder(FolderError::Missing(_))) => (
+                "is gone from the export: the records are taken in, and the file stays in the vault"
+                    .to_owned(),
+                "to have it gone, delete it in the vault".to_owned(),
+            ),
+            Err(e) => (format!("cannot be read in the export: {e}"), "make the export again".to_owned()),
+        };
+        out.push(Problem { path: listed.path.clone(), problem, hint });
+    }
+    Ok(out)
 }
 
 impl Vault {
@@ -330,6 +357,7 @@ impl Vault {
         }
         let absorbed = self.absorb(&Default::default(), progress)?;
         let mut out = Exported { problems: absorbed.problems.clone(), ..Exported::default() };
+        out.problems.extend(edited(folder, &manifest)?);
         let mut sources = Vec::new();
         let log = folder.join("log");
         for entry in std::fs::read_dir(&log).map_err(|e| Error::io("list", &log, e))? {

@@ -1,6 +1,6 @@
 //! Where a vault keeps what, and the replica's own name.
 
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use aios_core::id::{DeviceId, VaultId};
 use serde::{Deserialize, Serialize};
@@ -42,10 +42,13 @@ impl Layout {
     /// # Errors
     /// [`Error::LostReplica`] for one that was, and whose log git still holds.
     pub fn find(from: &Path) -> Result<Self, Error> {
-        let start = std::path::absolute(from).map_err(|e| Error::io("find", from, e))?;
+        let mut start = std::path::absolute(from).map_err(|e| Error::io("find", from, e))?;
+        if start.components().any(|part| part == Component::ParentDir) {
+            // What is above `a/..` is not `a`.
+            start = std::fs::canonicalize(&start).unwrap_or(start);
+        }
         if !start.is_dir() {
-            let missing = std::io::Error::from(std::io::ErrorKind::NotFound);
-            return Err(Error::io("find the folder", &start, missing));
+            return Err(Error::NoFolder { file: start.exists(), path: start });
         }
         // One that lost its name lies in no other: what is done there is not meant for the vault around it.
         for folder in start.ancestors() {

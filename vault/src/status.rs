@@ -74,7 +74,9 @@ pub struct Status {
     pub pending: Vec<PathChange>,
     /// How many conflicts are open.
     pub conflicts: u64,
-    /// How many things wait for the operator.
+    /// Files of which a version waits to be put in force.
+    pub waiting: Vec<String>,
+    /// How many things need the operator: whoever knows of the work, too, counts them.
     pub inbox: u64,
     /// What the owner should look at.
     pub problems: Vec<Problem>,
@@ -135,9 +137,10 @@ impl Vault {
         let conflicts = self.count("SELECT count(*) FROM conflict")?;
         let waiting = self
             .gated()?
-            .iter()
+            .into_iter()
             .filter(|(_, accepted, present)| present.is_some() && *accepted != present.map(|(hash, _)| hash))
-            .count();
+            .map(|(path, _, _)| path)
+            .collect();
         let peers = self.peer_status()?;
         let synced = match peers.is_empty() {
             true => None,
@@ -155,7 +158,8 @@ impl Vault {
             files: self.count("SELECT count(*) FROM doc")?,
             pending,
             conflicts,
-            inbox: conflicts + waiting as u64,
+            waiting,
+            inbox: 0,
             problems,
             peers,
             synced,

@@ -29,6 +29,9 @@ const EMPTY_PAUSE: std::time::Duration = std::time::Duration::from_millis(20);
 /// Emptied longer ago than this, it is meant.
 const EMPTY_YOUNG_NS: i64 = 1_000_000_000;
 
+/// What is said of ignore rules that wait for the operator.
+pub const NOT_IN_FORCE: &str = "this version of the ignore rules is not in force yet";
+
 /// Something the owner should look at.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Problem {
@@ -173,7 +176,7 @@ impl Vault {
             if accepted != present.map(|(hash, _)| hash) && present.is_some() {
                 problems.push(Problem {
                     path,
-                    problem: "this version of the ignore rules is not in force yet".into(),
+                    problem: NOT_IN_FORCE.into(),
                     hint: "see it and put it in force with `aios accept`".into(),
                 });
             }

@@ -6,7 +6,6 @@ use aios_core::member::Member;
 use aios_sync::control::Client;
 use aios_sync::site::Site;
 use aios_vault::Vault;
-use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::args::{DevicesArgs, DevicesCommand};
@@ -110,7 +109,7 @@ fn list(vault: &Vault, ui: &mut Ui) -> Result<(), CliError> {
     members.sort_by_key(|(device, member)| (member.time, **device));
     for (device, member) in members {
         let seen = peers.get(device).and_then(|peer| peer.seen);
-        let time = |ms: u64| Timestamp::from_millisecond(ms as i64).ok().map(|time| time.to_string());
+        let time = |ms: u64| Some(aios_vault::audit::time(ms));
         rows.push(json!({
             "id": device, "name": member.name, "roles": member.roles,
             "added": time(member.time), "became": member.became, "revoked": member.revoked.and_then(|revoked| time(revoked.time)),

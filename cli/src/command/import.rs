@@ -13,7 +13,7 @@ pub fn run(args: &ImportArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliErro
     let mut vault = match cx.open() {
         Err(CliError::Vault(e @ aios_vault::Error::NotAVault(_))) => {
             let hint = "make it a replica with `aios join TICKET`, then import; or begin anew: copy the files of the export there and run `aios init`";
-            return Err(CliError::Usage { what: e.to_string(), hint: Some(hint.into()) });
+            return Err(CliError::failed(e.to_string(), hint));
         }
         other => other?,
     };

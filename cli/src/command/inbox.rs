@@ -2,32 +2,72 @@
 
 use aios_agents::kernel::Need;
 use aios_core::id::DeviceId;
+use aios_vault::survey::Problem;
 
 use crate::args::InboxArgs;
 use crate::context::Context;
 use crate::error::CliError;
 use crate::exit::Exit;
+use crate::matter::{Matter, Own, matters};
 use crate::office::Office;
 use crate::ui::{Style, Ui, one_line};
 
-/// Lists what work needs the operator for; changes nothing.
+/// Lists what needs the operator; changes nothing.
 pub fn run(_: &InboxArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliError> {
     let mut office = Office::open(cx, ui)?;
     office.look();
     let needs = office.needs();
+    let status = office.vault_mut().status(&mut ui.progress())?;
+    let matters = matters(&status, office.vault_mut().conflicts()?, needs);
     if ui.json() {
-        ui.value(&needs)?;
+        ui.value(&matters)?;
         return Ok(Exit::Done);
     }
-    if needs.is_empty() {
+    if matters.is_empty() {
         ui.line("nothing needs you")?;
     }
-    for need in &needs {
-        for line in lines(ui, &office, need) {
+    for matter in &matters {
+        let lines = match matter {
+            Matter::Work(need) => lines(ui, &office, need),
+            Matter::Vault(own) => own_lines(ui, own),
+        };
+        for line in lines {
             ui.line(line)?;
         }
     }
     Ok(Exit::Done)
+}
+
+fn own_lines(ui: &Ui, own: &Own) -> Vec<String> {
+    match own {
+        Own::Conflict(conflict) => vec![
+            format!(
+                "{} in {} {}",
+                ui.paint(Style::Yellow, "conflict"),
+                one_line(&conflict.path),
+                conflict.key.as_deref().map(one_line).unwrap_or_default()
+            )
+            .trim_end()
+            .to_owned(),
+            "    aios conflicts".to_owned(),
+        ],
+        Own::Accept { path } => vec![
+            format!("{} {} is not in force as it is now", ui.paint(Style::Yellow, "accept"), one_line(path)),
+            "    aios accept".to_owned(),
+        ],
+        Own::Problem(Problem { path, problem, hint }) => {
+            let at = if path.is_empty() { String::new() } else { format!("{path}: ") };
+            let mut out = vec![format!(
+                "{} {}",
+                ui.paint(Style::Yellow, "problem"),
+                one_line(&format!("{at}{problem}"))
+            )];
+            out.extend(
+                Some(hint).filter(|hint| !hint.is_empty()).map(|hint| format!("    {}", one_line(hint))),
+            );
+            out
+        }
+    }
 }
 
 fn settle(id: &str) -> String {

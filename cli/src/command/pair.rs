@@ -1,9 +1,12 @@
 //! `aios pair`
 
+use std::cell::RefCell;
+
 use aios_core::id::DeviceId;
 use aios_sync::control::{Answer, Client, Request};
 use aios_sync::daemon;
 use aios_sync::site::Site;
+use aios_vault::Error;
 use aios_vault::admit::Purpose;
 use qrcode::render::unicode::Dense1x2;
 use qrcode::{EcLevel, QrCode};
@@ -14,8 +17,8 @@ use crate::command::sync::{runtime, settings};
 use crate::context::Context;
 use crate::error::CliError;
 use crate::exit::Exit;
-use crate::moment::age;
-use crate::ui::Ui;
+use crate::moment::span;
+use crate::ui::{Ui, one_line};
 
 impl Role {
     /// What a device of this role is for.
@@ -30,9 +33,17 @@ impl Role {
 
 /// Prints a one-time ticket and waits until one device has joined.
 pub fn run(args: &PairArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliError> {
-    let lifetime = age(&args.expires)?;
+    let lifetime = span(&args.expires)?;
     let site = Site::find(cx.dir())?;
+    let name = args.name.clone();
     site.keeper().work(|vault| vault.administrator("let devices in").map(|_| ()))?;
+    site.keeper().work(move |vault| name.map_or(Ok(()), |name| vault.check_new_name(&name))).map_err(
+        // The ticket would be one that nobody can use.
+        |e| match e {
+            Error::NameTaken(_) => CliError::Usage { what: e.to_string(), hint: e.hint() },
+            e => e.into(),
+        },
+    )?;
     let roles = args.role.purpose().roles();
     let answer = match Client::connect(site.folder()) {
         Some(mut client) => {
@@ -41,13 +52,19 @@ pub fn run(args: &PairArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliError>
             if let Answer::Ticket { ticket } = client.answer()? {
                 show(&ticket, ui)?;
             }
-            client.answer()?
+            loop {
+                match client.answer()? {
+                    Answer::Refused { what } => turned_away(&what, ui),
+                    answer => break answer,
+                }
+            }
         }
         None => {
             let settings = settings(ui)?;
-            let mut shown = Ok(());
-            let show = |ticket: &str| shown = show(ticket, ui);
-            let pairing = daemon::pair(&site, settings, roles, args.name.clone(), lifetime, show);
+            let (mut shown, ui) = (Ok(()), RefCell::new(&mut *ui));
+            let show = |ticket: &str| shown = show(ticket, &mut ui.borrow_mut());
+            let refused = |what: &str| turned_away(what, &mut ui.borrow_mut());
+            let pairing = daemon::pair(&site, settings, roles, args.name.clone(), lifetime, show, refused);
             let answer = runtime()?.block_on(pairing)?;
             shown?;
             answer
@@ -57,6 +74,13 @@ pub fn run(args: &PairArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliError>
         Answer::Joined { id, name, roles } => joined(&id, &name, &roles, ui),
         _ => Err(CliError::failed("the daemon answered something else", "stop `aios up` and start it again")),
     }
+}
+
+fn turned_away(what: &str, ui: &mut Ui) {
+    ui.warn(
+        one_line(&format!("a device could not join: {what}")),
+        Some("the ticket holds on, and is waited with: mend it there and join again"),
+    );
 }
 
 fn show(ticket: &str, ui: &mut Ui) -> Result<(), CliError> {

@@ -4,7 +4,6 @@ use std::path::Path;
 
 use aios_sync::recover::{RecoverReport, recover};
 use aios_sync::remote::Kind;
-use jiff::Timestamp;
 use serde_json::json;
 
 use crate::args::RecoverArgs;
@@ -12,7 +11,7 @@ use crate::command::sync::runtime;
 use crate::context::Context;
 use crate::error::CliError;
 use crate::exit::Exit;
-use crate::moment::age;
+use crate::moment::span;
 use crate::phrase;
 use crate::report::count;
 use crate::ui::{Style, Ui, one_line};
@@ -20,7 +19,7 @@ use crate::ui::{Style, Ui, one_line};
 /// Makes a folder a replica of the vault that a recovery phrase is of, fetched from a remote, on a device that lets itself in.
 pub fn run(args: &RecoverArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliError> {
     let dir = cx.replica_dir(&args.dir)?;
-    let total = age(&args.timeout)?;
+    let total = span(&args.timeout)?;
     let kind = args.git.then_some(Kind::Git).or(args.folder.then_some(Kind::Folder));
     let phrase = phrase::read(args.phrase_file.as_deref())?;
     let work = recover(&phrase, &args.from, kind, &dir, args.device.clone(), args.revoke.clone(), total);
@@ -36,7 +35,7 @@ fn show(report: &RecoverReport, dir: &Path, revoked: bool, ui: &mut Ui) -> Resul
     let RecoverReport {
         vault, vault_name, device, name, remote, head, state, files, members, problems, ..
     } = report;
-    let time = |ms: u64| Timestamp::from_millisecond(ms as i64).ok().map(|time| time.to_string());
+    let time = |ms: u64| Some(aios_vault::audit::time(ms));
     if ui.json() {
         let members: Vec<_> =
             members.iter().map(|(name, newest)| json!({"name": name, "newest": time(*newest)})).collect();

@@ -1,7 +1,6 @@
 //! `aios recovery`
 
 use aios_core::phrase::Phrase;
-use jiff::Timestamp;
 use serde_json::json;
 
 use crate::args::{RecoveryArgs, RecoveryCommand};
@@ -20,7 +19,7 @@ pub fn run(args: &RecoveryArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliEr
     let mut vault = cx.open()?;
     match &args.command {
         None => {
-            let time = |ms: u64| Timestamp::from_millisecond(ms as i64).ok().map(|time| time.to_string());
+            let time = |ms: u64| Some(aios_vault::audit::time(ms));
             let made: Vec<Option<String>> = vault.phrases().into_iter().map(time).collect();
             for time in &made {
                 ui.line(format!("a recovery phrase was made at {}", time.as_deref().unwrap_or("-")))?;

@@ -7,12 +7,15 @@ use aios_core::id::DeviceId;
 use aios_sync::control::{Answer, Client, Request};
 use aios_vault::keys::Keys;
 use aios_vault::layout::Layout;
+use aios_vault::survey::Problem;
 
 use crate::args::StatusArgs;
 use crate::command::written;
 use crate::context::Context;
 use crate::error::CliError;
 use crate::exit::Exit;
+use crate::matter::matters;
+use crate::office;
 use crate::report;
 use crate::ui::{Style, Ui, one_line};
 
@@ -26,6 +29,11 @@ pub fn run(_args: &StatusArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliErr
     let mut status = vault.status(&mut ui.progress())?;
     status.problems.extend(written::wrong_in_force(&mut vault)?);
     status.peers.iter_mut().for_each(|peer| peer.online = online.contains(&peer.id));
+    let needs = office::needs_of(&mut vault).unwrap_or_else(|e| {
+        status.problems.push(Problem::of_all(&e));
+        Vec::new()
+    });
+    status.inbox = matters(&status, vault.conflicts()?, needs).len() as u64;
     if ui.json() {
         ui.value(&status)?;
         return Ok(Exit::Done);
@@ -53,11 +61,14 @@ pub fn run(_args: &StatusArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliErr
     if status.conflicts > 0 {
         ui.line(format!("{} (`aios conflicts`)", report::count(status.conflicts, "conflict")))?;
     }
-    if status.inbox > status.conflicts {
+    if !status.waiting.is_empty() {
         ui.line(format!(
             "{} to be put in force (`aios accept`)",
-            report::count(status.inbox - status.conflicts, "file")
+            report::count(status.waiting.len(), "file")
         ))?;
+    }
+    if status.inbox > 0 {
+        ui.line(format!("{} for you (`aios inbox`)", report::count(status.inbox, "thing")))?;
     }
     for peer in &status.peers {
         let how = if peer.acknowledged {

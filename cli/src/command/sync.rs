@@ -17,7 +17,7 @@ use crate::args::SyncArgs;
 use crate::context::Context;
 use crate::error::CliError;
 use crate::exit::Exit;
-use crate::moment::age;
+use crate::moment::span;
 use crate::ui::{Style, Ui, one_line};
 
 /// How much longer than the sync itself the daemon may take to answer.
@@ -28,7 +28,7 @@ impl From<Trouble> for CliError {
         match trouble {
             Trouble::Vault(e) => CliError::Vault(e),
             Trouble::Sync(e) if e.fault() == Fault::Unreachable => {
-                CliError::Unconfirmed { what: e.to_string(), hint: None }
+                CliError::Unconfirmed { what: e.to_string(), hint: e.hint().map(str::to_owned) }
             }
             Trouble::Sync(SyncError::Ticket(e)) if !matches!(e, TicketError::Expired { .. }) => {
                 CliError::usage(e.to_string())
@@ -69,7 +69,7 @@ pub(super) fn settings(ui: &Ui) -> Result<Settings, CliError> {
 
 /// Takes in, exchanges with every reachable member, writes.
 pub fn run(args: &SyncArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliError> {
-    let timeout = age(&args.timeout)?;
+    let timeout = span(&args.timeout)?;
     let site = Site::find(cx.dir())?;
     let report = match Client::connect(site.folder()) {
         Some(client) => by_daemon(client, args, timeout)?,

@@ -91,8 +91,9 @@ async fn pair_join_and_fetch_a_blob_that_was_begun() {
     assert_eq!((report.outcome.progress.sent, report.outcome.progress.received), (1, 1));
     assert_eq!(second.frontier().unwrap(), first.frontier().unwrap());
     // It has come twice: it has all, and the inviter knows.
-    let joined =
-        joined(&mut told, ticket.secret.id(), tokio::time::Instant::now() + minute, minute).await.unwrap();
+    let joined = joined(&mut told, ticket.secret.id(), tokio::time::Instant::now() + minute, minute, |_| {})
+        .await
+        .unwrap();
     assert_eq!((joined.device, joined.name.as_str()), (key(2).public(), "phone"));
     assert!(matches!(events.lock().unwrap()[0], Event::Joined(_)));
 

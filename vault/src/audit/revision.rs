@@ -9,9 +9,6 @@ use crate::db;
 use crate::error::Error;
 use crate::vault::{Vault, git_error};
 
-/// The fewest hex digits that name something.
-const LEAST: usize = 4;
-
 /// A point of the trail.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Revision {
@@ -25,7 +22,7 @@ pub struct Revision {
 }
 
 impl Vault {
-    /// The point that `text` names: a record id or commit id (at least 4 digits of it), `DEVICE:SEQ` with a device's
+    /// The point that `text` names: a record id or commit id (its start, where no other begins so), `DEVICE:SEQ` with a device's
     /// name or the start of its id, `HEAD`, `HEAD~N`.
     pub fn revision(&mut self, text: &str) -> Result<Revision, Error> {
         let unknown = || Error::Unknown { what: "revision", name: text.to_owned() };
@@ -36,7 +33,7 @@ impl Vault {
             return self.numbered(device, seq)?.ok_or_else(unknown);
         }
         let hex = text.to_lowercase();
-        if hex.len() < LEAST || hex.len() > 64 || !hex.bytes().all(|b| b.is_ascii_hexdigit()) {
+        if hex.is_empty() || hex.len() > 64 || !hex.bytes().all(|b| b.is_ascii_hexdigit()) {
             return Err(unknown());
         }
         let mut found = Vec::new();

@@ -17,7 +17,7 @@ const POLL: Duration = Duration::from_millis(10);
 #[non_exhaustive]
 pub enum LockError {
     /// Another process holds it.
-    #[error("{}: the vault is in use by {}; wait for it, or stop it (`aios up` ends on Ctrl-C)", path.display(), holder(*pid))]
+    #[error("the vault is in use by {} ({})", holder(*pid), path.display())]
     Held {
         /// The lock file.
         path: PathBuf,
