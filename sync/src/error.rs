@@ -347,7 +347,7 @@ impl SyncError {
             Unserved { .. } => "sync with another device, and run `aios verify` there",
             Held { .. } => "check the clock of the device that wrote it",
             Unapplied { .. } => "see `aios status` there",
-            FalseInviter { .. } | Ticket(TicketError::Expired { .. }) => "ask for a new ticket: `aios pair`",
+            FalseInviter { .. } => "ask for a new ticket: `aios pair`",
             _ => return None,
         })
     }
