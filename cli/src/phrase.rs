@@ -47,8 +47,9 @@ fn taken(from: &mut impl Read) -> std::io::Result<String> {
 fn asked() -> std::io::Result<String> {
     let mut text = String::new();
     let mut input = std::io::stdin().lock();
-    eprint!("recovery phrase ({WORDS} words): ");
-    std::io::stderr().flush()?;
+    let mut screen = std::io::stderr();
+    write!(screen, "recovery phrase ({WORDS} words): ")?;
+    screen.flush()?;
     while text.split_whitespace().count() < WORDS {
         let before = text.len();
         input.read_line(&mut text)?;
