@@ -55,6 +55,9 @@ pub fn clouded(root: &Path) -> Option<Problem> {
 
 /// A path without links, `.` and `..`; what of it does not exist yet stands as it is written.
 fn real(path: &Path) -> Result<PathBuf, Error> {
+    if let Ok(found) = std::fs::canonicalize(path) {
+        return Ok(found);
+    }
     let mut out = PathBuf::new();
     for part in std::path::absolute(path).map_err(|e| Error::io("find", path, e))?.components() {
         match part {
