@@ -155,7 +155,7 @@ mod tests {
         let mut world = World::new(1);
         for n in 0..40_u8 {
             let size = if n % 4 == 0 { 300_000 } else { 10 };
-            std::fs::write(world.root(0).join(format!("{n}.png")), vec![0, n].repeat(size)).unwrap();
+            std::fs::write(world.root(0).join(format!("{n}.png")), [0, n].repeat(size)).unwrap();
         }
         world.commit(0);
         let packs = |world: &World| {
@@ -168,7 +168,7 @@ mod tests {
         assert!(before <= 2, "{before} packs");
         // One more is no pack of its own.
         std::fs::write(world.root(0).join("one.png"), [0, 200]).unwrap();
-        std::fs::write(world.root(0).join("3.png"), vec![0, 201].repeat(300_000)).unwrap();
+        std::fs::write(world.root(0).join("3.png"), [0, 201].repeat(300_000)).unwrap();
         world.commit(0);
         assert_eq!(packs(&world), before);
         assert!(!world.replicas[0].apart_missing().unwrap());

@@ -5,6 +5,7 @@ use aios_core::id::DeviceId;
 use aios_vault::survey::Problem;
 
 use crate::args::InboxArgs;
+use crate::command::written;
 use crate::context::Context;
 use crate::error::CliError;
 use crate::exit::Exit;
@@ -17,7 +18,8 @@ pub fn run(_: &InboxArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliError> {
     let mut office = Office::open(cx, ui)?;
     office.look();
     let needs = office.needs();
-    let status = office.vault_mut().status(&mut ui.progress())?;
+    let mut status = office.vault_mut().status(&mut ui.progress())?;
+    status.problems.extend(written::wrong_in_force(office.vault_mut())?);
     let matters = matters(&status, office.vault_mut().conflicts()?, needs);
     if ui.json() {
         ui.value(&matters)?;
