@@ -170,19 +170,21 @@ impl Vault {
         Ok(out)
     }
 
-    /// Takes up histories whose objects have come by another way, such as a fetch.
+    /// Takes up histories whose objects have come by another way, such as a fetch; gives their tips.
     ///
     /// # Errors
     /// What git answers.
-    pub fn adopt_histories(&mut self) -> Result<(), Error> {
+    pub fn adopt_histories(&mut self) -> Result<Vec<GitId>, Error> {
+        let mut out = Vec::new();
         for named in self.apart_wanted()? {
-            let Named::History(tip) = named else { continue };
-            let tip = oid(&tip)?;
+            let Named::History(named) = named else { continue };
+            let tip = oid(&named)?;
             if self.unreachable(tip)?.is_none() {
                 self.keep_history(tip)?;
+                out.push(named);
             }
         }
-        Ok(())
+        Ok(out)
     }
 
     /// Whether it is wholly here.
@@ -191,9 +193,7 @@ impl Vault {
         let here = self.repo.odb().map_err(git_error)?.exists(id);
         Ok(match named {
             Named::Blob(_) => here,
-            Named::History(_) => {
-                here && git::read_ref(&self.repo, &crate::publish::history_ref(id))?.is_some()
-            }
+            Named::History(_) => here && self.keeps_history(id)?,
         })
     }
 

@@ -51,6 +51,7 @@ pub fn doctor(from: &Path, fix: bool, progress: Progress<'_>) -> Result<Vec<Chec
     ward.room();
     ward.watches();
     ward.locks();
+    ward.refs(progress)?;
     ward.database(progress)?;
     Ok(ward.checks)
 }
@@ -180,6 +181,35 @@ impl Ward {
         }
     }
 
+    fn refs(&mut self, progress: Progress<'_>) -> Result<(), Error> {
+        let torn = git::torn(&self.layout.root().join(".git"));
+        if torn.is_empty() {
+            self.good("git refs", "all of them can be read");
+        } else if self.fix {
+            self.rebuild(progress)?;
+        } else {
+            for git::Torn { name, why, .. } in torn {
+                self.bad("git refs", format!("{name} cannot be read: {why}"), "run `aios rebuild`");
+            }
+        }
+        Ok(())
+    }
+
+    fn rebuild(&mut self, progress: Progress<'_>) -> Result<(), Error> {
+        let done = rebuild::rebuild(self.layout.root(), None, progress)?;
+        self.fixed("database", format!("made again from {} records", done.records));
+        for what in done.mended {
+            self.fixed("mended", what);
+        }
+        for what in done.lost {
+            self.bad("lost", what, "run `aios sync` while a device that has it is reachable");
+        }
+        for what in done.waits {
+            self.bad("git", what.problem, what.hint);
+        }
+        Ok(())
+    }
+
     fn database(&mut self, progress: Progress<'_>) -> Result<(), Error> {
         let vault = match Vault::open(self.layout.root()) {
             Ok(vault) => Ok(vault),
@@ -187,19 +217,13 @@ impl Ward {
             Err(e @ (Error::Database(_) | Error::Damaged(_) | Error::Segment { .. } | Error::Git(_)))
                 if self.fix =>
             {
-                let done = rebuild::rebuild(self.layout.root(), None, progress)?;
-                self.fixed("database", format!("{e}; made again from {} records", done.records));
-                for what in done.mended {
-                    self.fixed("mended", what);
-                }
-                for what in done.lost {
-                    self.bad("lost", what, "run `aios sync` while a device that has it is reachable");
-                }
+                self.fixed("found", e.to_string());
+                self.rebuild(progress)?;
                 Vault::open(self.layout.root())
             }
             Err(e) => Err(e),
         };
-        let vault = match vault {
+        let mut vault = match vault {
             Ok(vault) => vault,
             Err(e) => {
                 let hint = e.hint().unwrap_or_else(|| "run `aios verify`".into());
@@ -225,8 +249,17 @@ impl Ward {
             ),
             Err(e) => self.bad("git", e.to_string(), "run `aios rebuild`"),
         }
-        if let Err(e) = git::Index::read(&vault.repo) {
-            self.bad("git index", e.to_string(), "run `aios rebuild`");
+        match git::Index::read(&vault.repo) {
+            Ok(_) if vault.lacks_index().is_none() => self.good("git index", "can be read"),
+            Ok(_) if self.fix && vault.restore_index()? => {
+                self.fixed("git index", "it was gone, and is made again");
+            }
+            Ok(_) => self.bad(
+                "git index",
+                "it is gone: git takes every file for deleted",
+                "run `aios rebuild`, or `aios doctor --fix`",
+            ),
+            Err(e) => self.bad("git index", e.to_string(), "until then git's `main` waits"),
         }
         let newest: Option<i64> = vault.db.query_row("SELECT max(ms) FROM record", [], |row| row.get(0))?;
         let (newest, now) = (newest.unwrap_or(0) as u64, now_ms());

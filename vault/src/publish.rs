@@ -13,6 +13,7 @@ use crate::db;
 use crate::error::Error;
 use crate::git::{self, Objects};
 use crate::project::Point;
+use crate::survey::Problem;
 use crate::unseen::{self, UNSEEN};
 use crate::vault::{RecordRow, Vault, git_error};
 
@@ -24,35 +25,80 @@ const LOOSE: u64 = 32 << 20;
 const CHUNK: usize = 8 << 20;
 
 impl Vault {
-    /// Moves `main` to `point` and brings the index along, unless the user's own git work is in the way.
-    pub(crate) fn publish(&mut self, point: &Point) -> Result<(), Error> {
+    /// Moves `main` to `point` and brings the index along, unless the user's own git work is in the way. Gives what it waits for
+    /// where nobody sees that in the folder.
+    pub(crate) fn publish(&mut self, point: &Point) -> Result<Option<Problem>, Error> {
         let waits = git::state(&self.repo)? != git::State::Normal || self.check_writes().is_err();
         if waits || self.apart_missing()? {
-            return Ok(());
+            return Ok(None);
         }
         let main = git::read_ref(&self.repo, git::MAIN)?;
         let ours = db::meta(&self.db, "main")?;
         let ours = ours.map(|bytes| Oid::from_bytes(&bytes)).transpose().map_err(git_error)?;
         if main == Some(point.commit) && main == ours {
-            return Ok(());
+            return Ok(None);
         }
+        if main != Some(point.commit) && main.is_some() && main != ours {
+            // Somebody committed since we looked: absorbed first, moved then.
+            return Ok(None);
+        }
+        match self.move_main(point, main, ours) {
+            Ok(()) => Ok(None),
+            Err(Error::Git(e)) if e.is_standing() => Ok(Some(behind(&e))),
+            Err(e) => Err(e),
+        }
+    }
+
+    fn move_main(&mut self, point: &Point, main: Option<Oid>, ours: Option<Oid>) -> Result<(), Error> {
+        // Before `main` moves: else git would show the way back as staged for as long as somebody holds the index.
+        let index = git::Held::take(&self.repo)?;
         if main != Some(point.commit) {
-            if main.is_some() && main != ours {
-                // Somebody committed since we looked: absorbed first, moved then.
-                return Ok(());
-            }
             let by = git::Signature::new("aios", "aios@localhost", (crate::chance::now_ms() / 1000) as i64);
             git::set_ref(&self.repo, git::MAIN, point.commit, main, &by, "aios")?;
         }
         // Also where `main` is there already: a crash may have come between it and the index (I9).
         let old = ours.map(|ours| self.root_of(ours)).transpose()?;
-        self.update_index(old, point.root)?;
+        let updates = self.index_updates(old, point.root)?;
+        index.update(&updates, &self.nested_folders()?)?;
         db::set_meta(&self.db, "main", point.commit.as_bytes())
+    }
+
+    /// The tree that git's index should show and that has files, where the index is gone: git takes each of them for deleted then,
+    /// and a commit would say so.
+    pub(crate) fn lacks_index(&self) -> Option<Oid> {
+        let tree = || self.repo.head().and_then(|head| head.peel_to_tree());
+        match git::Index::is_absent(&self.repo) {
+            true => tree().ok().filter(|tree| !tree.is_empty()).map(|tree| tree.id()),
+            false => None,
+        }
+    }
+
+    /// Makes git's index again if it is gone. Whether it was.
+    pub(crate) fn restore_index(&mut self) -> Result<bool, Error> {
+        let Some(root) = self.lacks_index() else { return Ok(false) };
+        match self.update_index(None, root) {
+            Ok(()) => Ok(true),
+            Err(Error::Git(e)) if e.is_standing() => Ok(false),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// What keeps `main` behind the log although nothing has to come, and the next round is to mend.
+    pub(crate) fn lagging(&self) -> Result<Option<Problem>, Error> {
+        let (main, head) = (git::read_ref(&self.repo, git::MAIN)?, self.projected_head()?);
+        let ours = db::meta(&self.db, "main")?.and_then(|bytes| Oid::from_bytes(&bytes).ok());
+        if head.is_none() || main == head || main != ours || self.apart_missing()? {
+            return Ok(None);
+        }
+        Ok(match git::Held::take(&self.repo) {
+            Err(e) if e.is_standing() => Some(behind(&e)),
+            _ => git::busy(&self.repo, git::MAIN).map(|e| behind(&e)),
+        })
     }
 
     /// Where `main` cannot follow, as while the user works on another branch, git would drop after some weeks what it does not reach.
     pub(crate) fn keep_projected(&self, point: &Point) -> Result<(), Error> {
-        let kept = git::read_ref(&self.repo, git::PROJECTED)?;
+        let kept = readable(git::read_ref(&self.repo, git::PROJECTED))?;
         if git::read_ref(&self.repo, git::MAIN)? == Some(point.commit) || kept == Some(point.commit) {
             return Ok(());
         }
@@ -71,6 +117,14 @@ impl Vault {
 
     /// Brings git's index from one tree to another, but for what the user has staged.
     pub(crate) fn update_index(&mut self, old: Option<Oid>, new: Oid) -> Result<(), Error> {
+        let updates = self.index_updates(old, new)?;
+        if !updates.is_empty() {
+            git::update_index(&self.repo, &updates, &self.nested_folders()?)?;
+        }
+        Ok(())
+    }
+
+    fn index_updates(&self, old: Option<Oid>, new: Oid) -> Result<Vec<git::Update>, Error> {
         let mut objects = git::Loose::new(&self.repo, false)?;
         let mut updates = Vec::new();
         for diff in git::diff_trees(&mut objects, old, Some(new))? {
@@ -80,10 +134,7 @@ impl Vault {
             };
             updates.push(git::Update { path: diff.path, old: diff.old, new });
         }
-        if !updates.is_empty() {
-            git::update_index(&self.repo, &updates, &self.nested_folders()?)?;
-        }
-        Ok(())
+        Ok(updates)
     }
 
     /// The state of the working file for the index: only if it is known to hold this blob, else git looks itself.
@@ -128,7 +179,7 @@ impl Vault {
         let name = format!("{}{device}", git::LOG_PREFIX);
         let repo = git2::Repository::open(self.root()).map_err(git_error)?;
         let mut objects = git::Loose::new(&repo, false)?;
-        let old = git::read_ref(&repo, &name)?;
+        let old = readable(git::read_ref(&repo, &name))?;
         let (mut chunks, mut unseen) = match old {
             Some(commit) => {
                 (chunks(&repo, &mut objects, commit)?, unseen::mirrored(&repo, &mut objects, commit)?)
@@ -234,7 +285,7 @@ impl Vault {
             };
             let here = match blob {
                 Some(_) => odb.exists(oid),
-                None => odb.exists(oid) && git::read_ref(&self.repo, &history_ref(oid))?.is_some(),
+                None => odb.exists(oid) && self.keeps_history(oid)?,
             };
             if !here {
                 out.push((oid, blob));
@@ -246,11 +297,21 @@ impl Vault {
     /// Names a commit from before or beside aios, so that git keeps all it reaches.
     pub(crate) fn keep_history(&self, tip: Oid) -> Result<(), Error> {
         let name = history_ref(tip);
-        if git::read_ref(&self.repo, &name)?.is_some() {
+        let kept = readable(git::read_ref(&self.repo, &name))?;
+        if kept == Some(tip) {
             return Ok(());
         }
         let by = git::Signature::new("aios", "aios@localhost", 0);
-        Ok(git::set_ref(&self.repo, &name, tip, None, &by, "aios")?)
+        Ok(git::set_ref(&self.repo, &name, tip, kept, &by, "aios")?)
+    }
+
+    /// Whether a commit from before or beside aios was named, which is done once all it reaches is here. A name that
+    /// cannot be read any more tells so too: it was written then.
+    pub(crate) fn keeps_history(&self, tip: Oid) -> Result<bool, Error> {
+        match git::read_ref(&self.repo, &history_ref(tip)) {
+            Err(git::Error::BadRef { .. }) => Ok(true),
+            kept => Ok(kept? == Some(tip)),
+        }
     }
 
     /// Puts a blob that travels apart into git, durably, from a reader of known size.
@@ -268,9 +329,26 @@ impl Vault {
     }
 }
 
+/// That `main` waits for somebody's git.
+fn behind(why: &git::Error) -> Problem {
+    Problem {
+        path: String::new(),
+        problem: format!("taken in, but git's `main` does not show it yet: {why}"),
+        hint: "then `aios commit` brings it along".into(),
+    }
+}
+
+/// Where a ref is that aios can make again: one that cannot be read names nothing.
+fn readable(found: Result<Option<Oid>, git::Error>) -> Result<Option<Oid>, git::Error> {
+    match found {
+        Err(git::Error::BadRef { .. }) => Ok(None),
+        found => found,
+    }
+}
+
 /// The ref that keeps a history tip.
 pub(crate) fn history_ref(tip: Oid) -> String {
-    format!("refs/aios/history/{tip}")
+    format!("{}{tip}", git::HISTORY_PREFIX)
 }
 
 /// What travels apart: its git id, and hash and size if it is a blob.

@@ -22,7 +22,7 @@ use crate::log::Log;
 use crate::project::oid;
 use crate::recall::recall;
 use crate::show::Placement;
-use crate::survey::Saved;
+use crate::survey::{Problem, Saved};
 use crate::tape::{Next, Step, Tape, Tapes};
 use crate::vault::{PATIENCE, Progress, Vault};
 use crate::{db, mirror};
@@ -42,6 +42,8 @@ pub struct Rebuilt {
     pub mended: Vec<String>,
     /// What could not be made good here: a sync with a device that has it brings it back.
     pub lost: Vec<String>,
+    /// What is made again once nothing is in its way.
+    pub waits: Vec<Problem>,
 }
 
 /// Makes the database of the vault that `from` lies in again. Where the replica's name is gone it is found by the keys on
@@ -91,6 +93,7 @@ pub(crate) fn run(
     let keys = Keys::load(&replica.device)?;
     let mut out = Rebuilt::default();
     let wrote = keys.memory().and_then(|memory| memory.tip).map_or(0, |(seq, _)| seq);
+    refs::readable(&layout, &mut out)?;
     let repo = git::open_or_init(layout.root())?;
     let mut mend = Mend { layout: &layout, replica: &replica, repo, wrote, out: &mut out };
     mend.objects(progress)?;
@@ -121,17 +124,26 @@ pub(crate) fn run(
         db::set_meta(&vault.db, "main", main.as_bytes())?;
     }
     vault.ready()?;
+    if vault.restore_index()? {
+        out.mended.push("git index: made again".to_owned());
+    }
+    for named in vault.adopt_histories()? {
+        out.mended.push(format!("{}{named}: made again", git::HISTORY_PREFIX));
+    }
     vault.refill(&mut out)?;
     let round = vault.finish(Absorbed::default(), progress)?;
-    out.lost.extend(
-        round.settled.problems.into_iter().map(|problem| format!("{}: {}", problem.path, problem.problem)),
-    );
+    let (waits, lost) = round.settled.problems.into_iter().partition(|problem| problem.path.is_empty());
+    out.waits = waits;
+    let told = |Problem { path, problem, .. }| format!("{path}: {problem}");
+    out.lost.extend(Vec::into_iter(lost).map(told));
     out.records = vault.view().len();
     out.documents = vault.db.query_row("SELECT count(*) FROM doc", [], |row| row.get::<_, i64>(0))? as u64;
     out.head = round.head.map(|head| head.to_string());
     out.state = vault.state()?;
     Ok((vault, out))
 }
+
+mod refs;
 
 /// Mends what lies below the database, before it is made again.
 struct Mend<'a> {
@@ -143,25 +155,25 @@ struct Mend<'a> {
     out: &'a mut Rebuilt,
 }
 
-impl Mend<'_> {
-    fn aside(&self, what: &Path) -> Result<PathBuf, Error> {
-        let folder = self.layout.own().join("aside");
-        std::fs::create_dir_all(&folder).map_err(|e| Error::io("make", &folder, e))?;
-        let name = what.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        let stamp = now_ms();
-        let mut to = folder.join(format!("{stamp}-{name}"));
-        let mut n = 1;
-        while to.symlink_metadata().is_ok() {
-            to = folder.join(format!("{stamp}-{n}-{name}"));
-            n += 1;
-        }
-        Ok(to)
+/// Takes a file or folder out of the way, into `.aios/aside`.
+fn set_aside(layout: &Layout, what: &Path) -> Result<PathBuf, Error> {
+    let folder = layout.own().join("aside");
+    std::fs::create_dir_all(&folder).map_err(|e| Error::io("make", &folder, e))?;
+    let name = what.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let stamp = now_ms();
+    let mut to = folder.join(format!("{stamp}-{name}"));
+    let mut n = 1;
+    while to.symlink_metadata().is_ok() {
+        to = folder.join(format!("{stamp}-{n}-{name}"));
+        n += 1;
     }
+    durable::rename(what, &to)?;
+    Ok(to)
+}
 
+impl Mend<'_> {
     fn set_aside(&self, what: &Path) -> Result<PathBuf, Error> {
-        let to = self.aside(what)?;
-        durable::rename(what, &to)?;
-        Ok(to)
+        set_aside(self.layout, what)
     }
 
     /// Takes proven-corrupt objects out of git's way; what a corrupt pack still holds soundly is saved first.
@@ -184,11 +196,18 @@ impl Mend<'_> {
                 .push(format!("git pack {}: {why}; set aside, {kept} objects of it saved", path.display()));
         }
         let index = self.repo.commondir().join("index");
+        // One that git keeps in a form aios does not read holds what the user staged.
         if index.exists()
             && let Err(e) = git::Index::read(&self.repo)
+            && e.is_damage()
         {
-            self.set_aside(&index)?;
-            self.out.mended.push(format!("git index: {e}; made again"));
+            let to = self.set_aside(&index)?;
+            let why = match e {
+                git::Error::BadIndex { why, .. } => why,
+                e => e.to_string(),
+            };
+            let to = to.display();
+            self.out.mended.push(format!("git index: {why}; taken out of the way, it is {to}"));
         }
         if !found.packs.is_empty() || !found.loose.is_empty() {
             self.repo = git::open_or_init(self.layout.root())?;
@@ -357,55 +376,6 @@ impl Mend<'_> {
             self.replace_log(&device, records)?;
         }
         Ok(())
-    }
-
-    /// Sets aside mirrors that do not hold what the logs hold, and a `main` whose commit is gone: both are made again.
-    fn refs(&mut self) -> Result<(), Error> {
-        for device in mirror::devices(&self.repo)? {
-            let (_, wrong) = mirror::read(&self.repo, &self.replica.vault, &device)?;
-            if !wrong.is_empty() {
-                self.drop_ref(&format!("{}{device}", git::LOG_PREFIX))?;
-                self.out.mended.push(format!(
-                    "mirror of the log of device {}: {}; made again",
-                    device.short(8),
-                    wrong.join("; ")
-                ));
-            }
-        }
-        let main = git::read_ref(&self.repo, git::MAIN);
-        let lost = match &main {
-            Ok(None) => None,
-            Ok(Some(tip)) => mirror::proven(&self.repo, *tip).err().map(|why| format!("commit {tip}: {why}")),
-            Err(e) => Some(e.to_string()),
-        };
-        if let Some(why) = lost {
-            self.drop_ref(git::MAIN)?;
-            self.out.mended.push(format!("{}: {why}; made again", git::MAIN));
-        }
-        Ok(())
-    }
-
-    /// Takes a ref out of the way, under `refs/aios/aside` where what it names is an object that is here.
-    fn drop_ref(&self, name: &str) -> Result<(), Error> {
-        match self.repo.find_reference(name) {
-            Ok(mut found) => {
-                let tip = found.target().filter(|tip| mirror::proven(&self.repo, *tip).is_ok());
-                if let (Some(tip), Some(rest)) = (tip, name.strip_prefix("refs/")) {
-                    let kept = format!("{}{}/{rest}", git::ASIDE_PREFIX, now_ms());
-                    let by = git::Signature::new("aios", "aios@localhost", 0);
-                    git::set_ref(&self.repo, &kept, tip, None, &by, "aios")?;
-                }
-                Ok(found.delete().map_err(git::Error::git(format!("removing {name}")))?)
-            }
-            // Its file holds no ref: set aside as a file.
-            Err(_) => {
-                let path = self.repo.commondir().join(name);
-                if path.is_file() {
-                    self.set_aside(&path)?;
-                }
-                Ok(())
-            }
-        }
     }
 }
 

@@ -63,7 +63,9 @@ impl Vault {
     /// Writes what merged and projects to git, after something was taken in or integrated.
     pub fn finish(&mut self, absorbed: Absorbed, progress: Progress<'_>) -> Result<Round, Error> {
         let mut out = self.show_on_disk(absorbed, progress)?;
-        out.head = self.show_in_git(progress)?;
+        let (head, waits) = self.show_in_git(progress)?;
+        out.head = head;
+        out.settled.problems.extend(waits);
         Ok(out)
     }
 
@@ -88,27 +90,36 @@ impl Vault {
         Ok(out)
     }
 
-    /// Projects to git and moves `main`; gives the head.
-    pub(crate) fn show_in_git(&mut self, progress: Progress<'_>) -> Result<Option<Oid>, Error> {
-        let point = self.transaction(|vault| {
+    /// Projects to git and moves `main`; gives the head, and what `main` waits for.
+    pub(crate) fn show_in_git(
+        &mut self,
+        progress: Progress<'_>,
+    ) -> Result<(Option<Oid>, Option<Problem>), Error> {
+        self.restore_index()?;
+        let (point, waits) = self.transaction(|vault| {
             let point = match vault.check_understood(&vault.view) {
                 Ok(()) => vault.project(progress)?,
                 Err(_) => None,
             };
+            let mut waits = None;
             if let Some(point) = &point {
-                vault.publish(point)?;
+                waits = vault.publish(point)?;
                 vault.keep_projected(point)?;
             }
             vault.mirror()?;
-            Ok(point)
+            Ok((point, waits))
         })?;
         self.compared = None;
         self.open.rest();
         // Here and not only where rules are accepted: they come from other devices too, and a joined folder has none yet.
         self.exclude()?;
-        self.leave_nested_out()?;
+        match self.leave_nested_out() {
+            // Tried again in the next round, and said above if it is in the way of more.
+            Err(Error::Git(e)) if e.is_standing() => {}
+            done => done?,
+        }
         self.tidy()?;
-        Ok(point.map(|point| point.commit))
+        Ok((point.map(|point| point.commit), waits))
     }
 
     /// Packs git's objects when many lie loose.

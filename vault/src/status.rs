@@ -107,6 +107,7 @@ impl Vault {
         };
         if paused.is_none() {
             self.look(&mut pending, &mut problems, progress)?;
+            problems.extend(self.lagging()?);
         }
         let waits = |path: &str| pending.iter().any(|change| change.path == path);
         problems.extend(self.flaws()?.into_iter().filter(|flaw| !waits(&flaw.path)));

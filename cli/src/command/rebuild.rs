@@ -4,7 +4,7 @@ use crate::args::RebuildArgs;
 use crate::context::Context;
 use crate::error::CliError;
 use crate::exit::Exit;
-use crate::report::count;
+use crate::report::{self, count};
 use crate::ui::Ui;
 
 /// Makes the database again from the log, and mends what follows from it.
@@ -22,11 +22,12 @@ pub fn run(args: &RebuildArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliErr
             Some("run `aios sync` while a device that has it is reachable, before changing anything"),
         );
     }
+    report::problems(ui, &done.waits);
     ui.line(format!(
         "{}, {}; head {}",
         count(done.records, "record"),
         count(done.documents, "document"),
         done.head.as_deref().unwrap_or("none")
     ))?;
-    Ok(if done.lost.is_empty() { Exit::Done } else { Exit::Unconfirmed })
+    Ok(if done.lost.is_empty() && done.waits.is_empty() { Exit::Done } else { Exit::Unconfirmed })
 }

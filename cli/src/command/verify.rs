@@ -30,7 +30,7 @@ pub fn run(args: &VerifyArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliErro
     }
     ui.warn(
         format!("{} in {counts}", count(report.findings.len(), "finding")),
-        Some("`aios rebuild` makes again what follows from the log"),
+        report.mends.then_some("`aios rebuild` makes again what follows from the log"),
     );
     Ok(Exit::Findings)
 }

@@ -243,6 +243,7 @@ pub(super) fn set_modified(file: &File, time: SystemTime) -> std::io::Result<()>
 ///
 /// It is a second name of a file in `.git` that tells whose it is, so that a lock left by a killed aios is known from one
 /// that a running git holds, and is taken over (I9). Only one aios process may write to a repository at a time.
+#[derive(Debug)]
 pub(super) struct Lock {
     /// The open lock file.
     pub file: File,

@@ -120,6 +120,11 @@ impl Index {
         Index::open(&repo.path().join("index"))
     }
 
+    /// Whether there is none. Git makes one with the first command and removes none: it is lost.
+    pub fn is_absent(repo: &Repository) -> bool {
+        repo.path().join("index").symlink_metadata().is_err_and(|e| e.kind() == std::io::ErrorKind::NotFound)
+    }
+
     fn open(path: &Path) -> Result<Self, Error> {
         let bytes = match std::fs::read(path) {
             Ok(bytes) => bytes,
@@ -283,7 +288,8 @@ impl Index {
     }
 }
 
-const REBUILD: &str = "delete it and run `git reset` to rebuild it (this forgets what is staged)";
+/// What helps against damage.
+pub(super) const REBUILD: &str = "`aios rebuild` makes it again (this forgets what is staged)";
 
 fn parse(bytes: &[u8]) -> Result<Vec<Entry>, (String, &'static str)> {
     let bad = |why: &str| (why.to_owned(), REBUILD);
@@ -392,7 +398,7 @@ pub fn update_index(
     updates: &[Update],
     left_out: &BTreeSet<String>,
 ) -> Result<Vec<Vec<u8>>, Error> {
-    change_index(repo, updates, |index| index.apply(updates, left_out))
+    Held::take(repo)?.update(updates, left_out)
 }
 
 /// Has `git status` and `git commit -a` leave the working files in `folders` alone, as those that a sparse checkout leaves out
@@ -405,31 +411,55 @@ pub fn leave_out(
     folders: &BTreeSet<String>,
     back: &BTreeSet<String>,
 ) -> Result<(), Error> {
-    change_index(repo, &[], |index| ((), index.leave_out(folders, back)))
+    Held::take(repo)?.change(&[], |index| ((), index.leave_out(folders, back)))
 }
 
-fn change_index<T>(
-    repo: &Repository,
-    updates: &[Update],
-    change: impl FnOnce(&mut Index) -> (T, bool),
-) -> Result<T, Error> {
-    let path: PathBuf = repo.path().join("index");
-    let mut lock = Lock::take(repo.path(), &path)?.ok_or_else(|| Error::IndexBusy(Lock::path(&path)))?;
-    let failed = |e| Error::io("read", Lock::path(&path))(e);
-    // The moment of the lock, not of the later write, becomes the index's: a file changed after the caller looked at it has
-    // that very time or a later one, so git takes it for racy or sees that it changed.
-    let now = lock.file.metadata().and_then(|file| file.modified()).map_err(failed)?;
-    let mut index = Index::open(&path)?;
-    let (kept, changed) = change(&mut index);
-    if !changed {
-        return Ok(kept);
+/// The index as it is while git's own lock keeps others from changing it; let go of when it is dropped.
+#[derive(Debug)]
+pub struct Held {
+    lock: Lock,
+    path: PathBuf,
+    /// The moment of the lock, not of the later write, becomes the index's: a file changed after the caller looked at it has
+    /// that very time or a later one, so git takes it for racy or sees that it changed.
+    now: SystemTime,
+    index: Index,
+}
+
+impl Held {
+    /// Takes the lock and reads what is there.
+    ///
+    /// # Errors
+    /// As [`update_index`].
+    pub fn take(repo: &Repository) -> Result<Self, Error> {
+        let path: PathBuf = repo.path().join("index");
+        let lock = Lock::take(repo.path(), &path)?.ok_or_else(|| Error::IndexBusy(Lock::path(&path)))?;
+        let failed = |e| Error::io("read", Lock::path(&path))(e);
+        let now = lock.file.metadata().and_then(|file| file.modified()).map_err(failed)?;
+        let index = Index::open(&path)?;
+        Ok(Held { lock, path, now, index })
     }
-    index.smudge(updates, moment(now));
-    lock.write(&index.to_bytes())?;
-    durable::set_modified(&lock.file, now).map_err(Error::io("date", Lock::path(&path)))?;
-    // Durably: a caller then notes that the index is at the new commit, and never looks again (I9).
-    lock.commit()?;
-    Ok(kept)
+
+    /// As [`update_index`].
+    ///
+    /// # Errors
+    /// What the system answers.
+    pub fn update(self, updates: &[Update], left_out: &BTreeSet<String>) -> Result<Vec<Vec<u8>>, Error> {
+        self.change(updates, |index| index.apply(updates, left_out))
+    }
+
+    fn change<T>(self, updates: &[Update], change: impl FnOnce(&mut Index) -> (T, bool)) -> Result<T, Error> {
+        let Held { mut lock, path, now, mut index } = self;
+        let (kept, changed) = change(&mut index);
+        if !changed {
+            return Ok(kept);
+        }
+        index.smudge(updates, moment(now));
+        lock.write(&index.to_bytes())?;
+        durable::set_modified(&lock.file, now).map_err(Error::io("date", Lock::path(&path)))?;
+        // Durably: a caller then notes that the index is at the new commit, and never looks again (I9).
+        lock.commit()?;
+        Ok(kept)
+    }
 }
 
 #[cfg(test)]

@@ -13,17 +13,22 @@ mod pack;
 mod refs;
 mod repack;
 mod repo;
+mod torn;
 mod tree;
 
 pub use commit::{Commit, Signature};
 #[cfg(any(test, feature = "simulated"))]
 pub(crate) use durable::simulated;
-pub use index::{Index, Stat, Update, leave_out, update_index};
+pub use index::{Held, Index, Stat, Update, leave_out, update_index};
 pub use objects::{Bulk, Loose, Objects, commit, object_id, read};
 pub use pack::{Pack, PackWriter};
-pub use refs::{ASIDE_PREFIX, LOG_MESSAGE, LOG_PREFIX, MAIN, PROJECTED, State, read_ref, set_ref, state};
+pub use refs::{
+    AIOS_PREFIX, ASIDE_PREFIX, HISTORY_PREFIX, LOG_MESSAGE, LOG_PREFIX, MAIN, PROJECTED, State, busy,
+    own_refs, read_ref, set_ref, state,
+};
 pub use repack::{Limits, Repacked, loose_at_least, repack};
 pub use repo::{open_or_init, write_excludes};
+pub use torn::{Torn, head_again, pack_again, torn};
 pub use tree::{Change, Diff, Entry, TREE, diff_trees, edit_tree, entries, file_mode, lookup};
 
 use git2::{ObjectType, Oid};
@@ -130,6 +135,14 @@ pub enum Error {
     /// Another program holds a ref.
     #[error("another git command holds {}; let it finish, or delete that file if none is running", .0.display())]
     RefBusy(PathBuf),
+    /// A ref cannot be read.
+    #[error("git's {name} cannot be read: {why}; run `aios rebuild`, which makes it again")]
+    BadRef {
+        /// The full name of the ref.
+        name: String,
+        /// What is wrong.
+        why: String,
+    },
     /// A ref is not where the caller thought.
     #[error(
         "{name} is at {found}, not at {expected}; someone moved it meanwhile, take their commits in first"
@@ -163,6 +176,16 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether somebody's git only has to end, or to change how it keeps its index: nothing is lost, and it can wait.
+    pub fn is_standing(&self) -> bool {
+        matches!(self, Error::IndexBusy(_) | Error::RefBusy(_) | Error::BadIndex { .. })
+    }
+
+    /// Whether what is there is not what git wrote; else git wrote it in a form that aios does not read.
+    pub fn is_damage(&self) -> bool {
+        !matches!(self, Error::BadIndex { help, .. } if *help != index::REBUILD)
+    }
+
     /// Names the operation that libgit2 failed at.
     pub(crate) fn git(what: impl Into<String>) -> impl FnOnce(git2::Error) -> Error {
         move |source| Error::Git { what: what.into(), source }

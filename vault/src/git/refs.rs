@@ -8,6 +8,12 @@ use std::path::Path;
 /// The branch aios writes, whatever HEAD is at.
 pub const MAIN: &str = "refs/heads/main";
 
+/// What the names of all refs of aios begin with.
+pub const AIOS_PREFIX: &str = "refs/aios/";
+
+/// What a ref starts with that keeps commits from before or beside aios; the commit follows.
+pub const HISTORY_PREFIX: &str = "refs/aios/history/";
+
 /// What a device's log ref starts with; its device id in hex follows.
 pub const LOG_PREFIX: &str = "refs/aios/log/";
 /// What the message of a mirror of a log begins with; the device follows.
@@ -65,14 +71,15 @@ pub fn state(repo: &Repository) -> Result<State, Error> {
 
 /// The branch HEAD names, None when it is a commit.
 fn head_branch(repo: &Repository) -> Result<Option<String>, Error> {
-    let head = repo.find_reference("HEAD").map_err(Error::git("reading HEAD"))?;
+    let bad = |e: git2::Error| Error::BadRef { name: "HEAD".into(), why: e.message().to_owned() };
+    let head = repo.find_reference("HEAD").map_err(bad)?;
     Ok(head.symbolic_target_bytes().map(|name| String::from_utf8_lossy(name).into_owned()))
 }
 
 /// The id a ref is at, None when there is no such ref.
 ///
 /// # Errors
-/// [`Error::Unsupported`] when it is symbolic; [`Error::Git`] when it cannot be read.
+/// [`Error::Unsupported`] when it is symbolic; [`Error::BadRef`] when it cannot be read.
 pub fn read_ref(repo: &Repository, name: &str) -> Result<Option<Oid>, Error> {
     match repo.find_reference(name) {
         Ok(found) if found.kind() == Some(ReferenceType::Symbolic) => Err(Error::Unsupported {
@@ -82,11 +89,11 @@ pub fn read_ref(repo: &Repository, name: &str) -> Result<Option<Oid>, Error> {
         }),
         Ok(found) => Ok(found.target()),
         Err(e) if e.code() == ErrorCode::NotFound => Ok(None),
-        Err(e) => Err(Error::git(format!("reading {name}"))(e)),
+        Err(e) => Err(Error::BadRef { name: name.to_owned(), why: e.message().to_owned() }),
     }
 }
 
-/// Moves a ref to `new` if it is at `old` (None: if it does not exist), under git's own lock and durably. A branch gets a
+/// Moves a ref to `new` if it is at `old` (None: if it does not exist, or cannot be read and so names nothing), under git's own lock and durably. A branch gets a
 /// reflog line, and so does HEAD when it names this branch.
 ///
 /// # Errors
@@ -108,7 +115,10 @@ pub fn set_ref(
         durable::create_folder(parent)?;
     }
     let mut lock = Lock::take(folder, &target)?.ok_or_else(|| Error::RefBusy(Lock::path(&target)))?;
-    let found = read_ref(repo, name)?;
+    let found = match read_ref(repo, name) {
+        Err(Error::BadRef { .. }) if old.is_none() => None,
+        found => found?,
+    };
     if found != old {
         let [expected, found] = [old, found].map(|id| id.unwrap_or(Oid::ZERO_SHA1));
         return Err(Error::RefMoved { name: name.into(), expected, found });
@@ -128,6 +138,26 @@ pub fn set_ref(
         }
     }
     lock.commit()
+}
+
+/// The refs of aios that can be read, and what they name.
+///
+/// # Errors
+/// When git cannot list them.
+pub fn own_refs(repo: &Repository) -> Result<Vec<(String, Oid)>, Error> {
+    let refs = repo.references_glob(&format!("{AIOS_PREFIX}*")).map_err(Error::git("listing refs"))?;
+    let mut out: Vec<(String, Oid)> = refs
+        .flatten()
+        .filter_map(|found| Some((String::from_utf8_lossy(found.name_bytes()).into_owned(), found.target()?)))
+        .collect();
+    out.sort();
+    Ok(out)
+}
+
+/// That another program holds a ref, if one does.
+pub fn busy(repo: &Repository, name: &str) -> Option<Error> {
+    let lock = Lock::path(&repo.commondir().join(name));
+    lock.exists().then_some(Error::RefBusy(lock))
 }
 
 fn log(path: &Path, line: &[u8]) -> Result<(), Error> {

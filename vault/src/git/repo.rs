@@ -20,8 +20,12 @@ pub fn open_or_init(root: &Path) -> Result<Repository, Error> {
     let dot_git = root.join(".git");
     let repo = if dot_git.symlink_metadata().is_ok() {
         let none: [&std::ffi::OsStr; 0] = [];
-        Repository::open_ext(root, RepositoryOpenFlags::NO_SEARCH, none)
-            .map_err(Error::git(format!("opening the repository {}", dot_git.display())))?
+        Repository::open_ext(root, RepositoryOpenFlags::NO_SEARCH, none).map_err(|e| {
+            match super::torn(&dot_git).into_iter().find(|torn| torn.name == "HEAD") {
+                Some(torn) => Error::BadRef { name: torn.name, why: torn.why },
+                None => Error::git(format!("opening the repository {}", dot_git.display()))(e),
+            }
+        })?
     } else {
         let mut options = RepositoryInitOptions::new();
         options.initial_head("main").external_template(false).mkpath(true);

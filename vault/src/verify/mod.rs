@@ -6,7 +6,9 @@
 pub(crate) mod objects;
 
 mod deep;
+mod files;
 mod records;
+mod refs;
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -17,7 +19,7 @@ use git2::Oid;
 use serde::Serialize;
 
 use crate::db;
-use crate::disk::{self, Lock, read::LARGE};
+use crate::disk::Lock;
 use crate::error::Error;
 use crate::git;
 use crate::keys::Keys;
@@ -64,12 +66,21 @@ pub struct Report {
     pub checked: Checked,
     /// What was found.
     pub findings: Vec<Finding>,
+    /// Whether `aios rebuild` mends some of it.
+    #[serde(skip)]
+    pub mends: bool,
     #[serde(skip)]
     more: u64,
 }
 
 impl Report {
     fn find(&mut self, invariant: &str, at: impl Into<String>, what: String) {
+        self.mends = true;
+        self.tell(invariant, at, what);
+    }
+
+    /// Notes a finding that says itself what is to be done: `aios rebuild` does not mend it.
+    fn tell(&mut self, invariant: &str, at: impl Into<String>, what: String) {
         match self.findings.len() < MOST {
             true => self.findings.push(Finding { invariant: invariant.into(), at: at.into(), what }),
             false => self.more += 1,
@@ -111,7 +122,11 @@ pub fn verify(from: &Path, deep: bool, progress: Progress<'_>) -> Result<Report,
     match opened {
         Ok(mut vault) => vault.check(deep, &mut report, progress)?,
         Err(e) => {
-            report.take("database", Err(e));
+            refs::unreadable(&layout.root().join(".git"), &mut report);
+            // One that names a ref is told with that.
+            if !matches!(e, Error::Git(git::Error::BadRef { .. })) {
+                report.take("database", Err(e));
+            }
             let checked = records::Walked::read(&layout.logs(), &replica.vault, &mut report, progress);
             report.take("log", checked.map(|_| ()));
             if let Ok(repo) = git2::Repository::open(layout.root()) {
@@ -330,12 +345,16 @@ impl Vault {
 
     fn check_git(&mut self, report: &mut Report, progress: Progress<'_>) -> Result<(), Error> {
         files_of_git(&self.repo, report, progress);
-        if let Err(e) = git::Index::read(&self.repo) {
-            report.find("I8", "git index", e.to_string());
-        }
+        refs::unreadable(self.repo.commondir(), report);
+        let done = self.check_refs(report);
+        report.take("git refs", done);
+        let done = self.check_index(report);
+        report.take("git index", done);
         let apart = self.still_apart()?;
         let (main, head) = match git::read_ref(&self.repo, git::MAIN) {
             Ok(main) => (main, self.projected_head()?),
+            // Told above.
+            Err(git::Error::BadRef { .. }) => (None, None),
             Err(e) => {
                 report.find("I8", git::MAIN, e.to_string());
                 (None, None)
@@ -344,6 +363,7 @@ impl Vault {
         let ours = db::meta(&self.db, "main")?.and_then(|bytes| Oid::from_bytes(&bytes).ok());
         let waits = self.projection_waits()?
             || !apart.is_empty()
+            || self.lagging()?.is_some()
             || self.paused()?.is_some()
             || self.check_understood(&self.view).is_err();
         match (main, head) {
@@ -373,37 +393,6 @@ impl Vault {
         let mut checked = report.checked;
         objects::walk(&self.repo, &tips, &apart, &mut checked, report, progress);
         report.checked.commits = checked.commits;
-        Ok(())
-    }
-
-    /// A file that looks untouched and holds other bytes was changed behind everyone's back.
-    fn check_files(&mut self, report: &mut Report, progress: Progress<'_>) -> Result<(), Error> {
-        let files = self.files()?;
-        let total = files.len() as u64;
-        for (n, row) in files.into_iter().enumerate() {
-            if n % 256 == 0 {
-                progress("files", n as u64, total);
-            }
-            report.checked.files += 1;
-            let path = &row.path;
-            match disk::scan::look(self.writer.root(), path) {
-                Ok(Some(found)) if row.unchanged(&found) => {
-                    match disk::read::read(self.writer.root(), path, LARGE) {
-                        Ok(read) if read.hash.as_bytes() == row.hash.as_bytes() => {}
-                        Ok(read) if !row.unchanged(&read.found) => {}
-                        Ok(_) => report.find(
-                            "I8",
-                            format!("file {path}"),
-                            "its bytes changed although its time and size did not".into(),
-                        ),
-                        Err(e) => report.find("I8", format!("file {path}"), e.to_string()),
-                    }
-                }
-                // Saved, moved or deleted since: waits to be taken in.
-                Ok(_) => {}
-                Err(e) => report.find("I12", format!("file {path}"), e.to_string()),
-            }
-        }
         Ok(())
     }
 }
