@@ -44,8 +44,14 @@ pub struct Check {
 /// When there is no vault, or another process holds it.
 pub fn doctor(from: &Path, fix: bool, progress: Progress<'_>) -> Result<Vec<Check>, Error> {
     let layout = Layout::find(from)?;
-    let replica = layout.replica()?;
     let mut ward = Ward { layout, fix, checks: Vec::new() };
+    let replica = match ward.layout.replica() {
+        Err(Error::Replica { .. }) if fix => {
+            ward.rebuild(progress)?;
+            ward.layout.replica()?
+        }
+        replica => replica?,
+    };
     ward.keys(&replica.device);
     ward.cloud();
     ward.room();

@@ -369,7 +369,7 @@ impl Error {
             Error::Home { home, .. } => format!("name a folder of its own, such as {}", home.join("notes").display()),
             Error::KeysWithin { .. } => "name another folder, or set AIOS_DATA_DIR to one outside that only you can read".into(),
             Error::NoKey { .. } => "keys never lie in the vault: use the machine that made this replica, or join again from another device".into(),
-            Error::Replica { .. } => "restore the file from a backup, or join again into this folder".into(),
+            Error::Replica { .. } => "run `aios rebuild`: git, and the keys on this machine, tell what it was".into(),
             Error::Database(_) | Error::Damaged(_) => "run `aios rebuild`: the database is made again from the log".into(),
             Error::Segment { .. } => "run `aios verify` to see all of it, then `aios rebuild`".into(),
             Error::MassDeletion { .. } => "if you meant it, run `aios commit --deletions`; else put the files back".into(),

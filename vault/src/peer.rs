@@ -1,14 +1,14 @@
 //! What is known of the other members: where they listen, what they have said to have applied, when they were here.
 //!
-//! Addresses cannot be made again from the log, so they lie beside the keys; the rest may go with the database.
+//! Addresses cannot be made again from the log, so they lie beside the keys; the rest lies in the database, and a rebuild takes it over.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use aios_core::frontier::View;
 use aios_core::id::DeviceId;
-use rusqlite::params;
+use rusqlite::{Connection, OpenFlags, params};
 
 use crate::chance::now_ms;
 use crate::db;
@@ -21,10 +21,36 @@ use crate::vault::Vault;
 pub struct Peer {
     /// Where it was last known to listen.
     pub addrs: Vec<SocketAddr>,
-    /// When it was last heard of, ms since the Unix epoch.
+    /// When it was last heard from, ms since the Unix epoch.
     pub seen: Option<u64>,
     /// What it has said to have durably applied (I12).
     pub acknowledged: Option<View>,
+    /// Whether it may have been heard from before a rebuild that could not read what was known of it.
+    pub forgotten: bool,
+}
+
+/// Where it is remembered that a rebuild could not read what was known of the others.
+const FORGOTTEN: &str = "peers forgotten";
+
+/// What a member was known to have applied, and when it was heard from.
+pub(crate) type Remembered = Vec<(DeviceId, Option<u64>, Option<View>, bool)>;
+
+/// What the database at `path` still says of the other members; `None` where it cannot be believed.
+pub(crate) fn remembered(path: &Path) -> Option<Remembered> {
+    let db = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE).ok()?;
+    let sound: String = db.query_row("PRAGMA integrity_check(1)", [], |row| row.get(0)).ok()?;
+    let forgotten = db::meta(&db, FORGOTTEN).ok()?.is_some();
+    let mut get = db.prepare("SELECT device, seen, acked FROM peer").ok()?;
+    let mut rows = get.query([]).ok()?;
+    let mut out = Vec::new();
+    while let Some(row) = rows.next().ok()? {
+        let device = DeviceId::from_slice(&row.get::<_, Vec<u8>>(0).ok()?)?;
+        let seen = row.get::<_, Option<i64>>(1).ok()?.map(|ms| ms as u64);
+        let acked = row.get::<_, Option<Vec<u8>>>(2).ok()?;
+        out.push((device, seen, acked.map(|bytes| db::read_view(&bytes)).transpose().ok()?, forgotten));
+    }
+    // None at all may be what a database says that a power cut emptied.
+    (sound == "ok" && !(out.is_empty() && (forgotten || db::is_empty(&db)))).then_some(out)
 }
 
 impl Vault {
@@ -59,7 +85,27 @@ impl Vault {
         Ok(())
     }
 
-    /// What is known of every device that was ever heard of.
+    /// Takes over what an older database knew of the other members, or notes that it is not known.
+    pub(crate) fn recall_peers(&self, known: Option<Remembered>) -> Result<(), Error> {
+        let Some(known) = known else { return db::set_meta(&self.db, FORGOTTEN, b"1") };
+        if known.iter().any(|(.., forgotten)| *forgotten) {
+            db::set_meta(&self.db, FORGOTTEN, b"1")?;
+        }
+        for (device, seen, acked, _) in known {
+            // Nobody can have more of this device's records than there are: a row that says so is damaged.
+            let ours = |view: &View| view.get(&self.replica.device) <= self.view.get(&self.replica.device);
+            let acked = acked.filter(ours).map(|view| db::view_bytes(&view));
+            let seen = seen.map(|ms| ms as i64);
+            self.db.prepare_cached("INSERT OR REPLACE INTO peer VALUES(?, '', ?, ?)")?.execute(params![
+                device.as_bytes(),
+                seen,
+                acked
+            ])?;
+        }
+        Ok(())
+    }
+
+    /// What is known of every device that was ever heard from.
     pub fn peers(&self) -> Result<BTreeMap<DeviceId, Peer>, Error> {
         let mut out: BTreeMap<DeviceId, Peer> = BTreeMap::new();
         for (device, addrs) in self.peer_addrs() {
@@ -72,6 +118,12 @@ impl Vault {
             peer.seen = row.get::<_, Option<i64>>(1)?.map(|ms| ms as u64);
             peer.acknowledged =
                 row.get::<_, Option<Vec<u8>>>(2)?.map(|bytes| db::read_view(&bytes)).transpose()?;
+        }
+        if db::meta(&self.db, FORGOTTEN)?.is_some() {
+            for device in self.members().0.keys() {
+                let peer = out.entry(*device).or_default();
+                peer.forgotten = peer.seen.is_none();
+            }
         }
         for (device, member) in &self.members().0 {
             // Who goes on under another key listens where it did.

@@ -25,7 +25,7 @@ use crate::show::Placement;
 use crate::survey::{Problem, Saved};
 use crate::tape::{Next, Step, Tape, Tapes};
 use crate::vault::{PATIENCE, Progress, Vault};
-use crate::{db, mirror};
+use crate::{db, mirror, peer};
 
 /// What a rebuild did.
 #[derive(Debug, Clone, Default, Serialize)]
@@ -49,25 +49,51 @@ pub struct Rebuilt {
 /// Makes the database of the vault that `from` lies in again. Where the replica's name is gone it is found by the keys on
 /// this machine; `device` says which of them, by name or id, where there are several.
 pub fn rebuild(from: &Path, device: Option<&str>, progress: Progress<'_>) -> Result<Rebuilt, Error> {
-    let (layout, replica, recalled) = match Layout::find(from) {
+    let (layout, found) = match Layout::find(from) {
         Ok(layout) => {
-            let replica = layout.replica()?;
-            (layout, replica, false)
+            let found = layout.replica();
+            (layout, Some(found))
         }
-        Err(Error::LostReplica(root)) => {
-            let layout = Layout::new(&root);
-            let replica = recall(&layout, device)?;
-            (layout, replica, true)
-        }
+        Err(Error::LostReplica(root)) => (Layout::new(&root), None),
         Err(e) => return Err(e),
     };
+    std::fs::create_dir_all(layout.own()).map_err(|e| Error::io("make", &layout.own(), e))?;
     let lock = Lock::take(&layout.lock(), PATIENCE)?;
-    let name = format!("the replica's name: device {} of vault {}", replica.device.short(8), replica.name);
+    let mut mended = Rebuilt::default();
+    let replica = match found {
+        Some(Ok(replica)) if !misnamed(&layout, &replica) => replica,
+        Some(Err(e)) if !matches!(e, Error::Replica { .. }) => return Err(e),
+        broken => {
+            // Git's refs tell who this was.
+            refs::readable(&layout, &mut mended)?;
+            let replica = match (recall(&layout, device), broken) {
+                (Err(_), Some(Ok(replica))) => replica,
+                (recalled, _) => recalled?,
+            };
+            let named = format!("device {} of vault {}", replica.device.short(8), replica.name);
+            let path = layout.own().join("replica.json");
+            let kept = match path.exists() {
+                true => format!("; what was there is kept as {}", set_aside(&layout, &path)?.display()),
+                false => String::new(),
+            };
+            layout.write_replica(&replica)?;
+            mended.mended.push(format!("the replica's name: {named}{kept}"));
+            replica
+        }
+    };
     let mut out = run(layout, replica, lock, progress)?.1;
-    if recalled {
-        out.mended.insert(0, name);
-    }
+    out.mended.splice(0..0, mended.mended);
     Ok(out)
+}
+
+/// Whether a replica's name that can be read cannot be right: no key of that device is here, or what it wrote is of another vault.
+fn misnamed(layout: &Layout, replica: &Replica) -> bool {
+    if matches!(Keys::load(&replica.device), Err(Error::NoKey { .. })) {
+        return true;
+    }
+    let Ok(repo) = Repository::open(layout.root()) else { return false };
+    let wrote = mirror::sound(&repo, &replica.device).unwrap_or_default();
+    wrote.first().is_some_and(|record| record.header.vault != replica.vault)
 }
 
 /// Whether the folder holds records: in logs or in their mirror.
@@ -99,12 +125,16 @@ pub(crate) fn run(
     mend.objects(progress)?;
     mend.logs()?;
     mend.refs()?;
+    let peers = peer::remembered(&layout.database());
     db::remove(&layout.database())?;
     let main = git::read_ref(&git::open_or_init(layout.root())?, git::MAIN)?;
     let db = db::open(&layout.database())?;
     let logs = layout.logs();
     let mut vault = Vault::bare(layout, replica, keys, db, logs.clone(), lock)?;
-    vault.transaction(|vault| vault.replay(&logs, progress))?;
+    vault.transaction(|vault| {
+        vault.replay(&logs, progress)?;
+        vault.recall_peers(peers)
+    })?;
     let published = match main {
         Some(main) => vault.known_commit(main, progress)?,
         None => None,

@@ -13,7 +13,7 @@ use crate::keys::Keys;
 use crate::layout::{FORMAT, Layout, Replica};
 use crate::mirror;
 
-/// Writes the replica's name again. Of the devices whose log is here it is the one whose key is on this machine; where
+/// What the replica's name was. Of the devices whose log is here it is the one whose key is on this machine; where
 /// there are several, the one called `device`.
 pub(crate) fn recall(layout: &Layout, device: Option<&str>) -> Result<Replica, Error> {
     let repo = git::open_or_init(layout.root())?;
@@ -34,10 +34,7 @@ pub(crate) fn recall(layout: &Layout, device: Option<&str>) -> Result<Replica, E
     match mine[..] {
         [(device, vault)] => {
             let name = names.vault(&vault).map_or_else(|| folder_name(layout.root()), str::to_owned);
-            let replica = Replica { format: FORMAT, vault, device, name };
-            std::fs::create_dir_all(layout.own()).map_err(|e| Error::io("make", &layout.own(), e))?;
-            layout.write_replica(&replica)?;
-            Ok(replica)
+            Ok(Replica { format: FORMAT, vault, device, name })
         }
         [] => Err(Error::NoReplica { root: layout.root().to_owned(), device: device.map(str::to_owned) }),
         _ => {

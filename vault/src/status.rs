@@ -44,8 +44,10 @@ pub struct PeerStatus {
     pub online: bool,
     /// Whether it has said to have durably applied all integrated records.
     pub acknowledged: bool,
-    /// When it was last heard of (RFC 3339).
+    /// When it was last heard from (RFC 3339).
     pub last_seen: Option<String>,
+    /// Whether what it has and when it was heard from is not known since a rebuild.
+    pub forgotten: bool,
 }
 
 /// Where things stand.
@@ -282,6 +284,7 @@ impl Vault {
                 online: false,
                 acknowledged: peer.acknowledged.is_some_and(|acked| acked.covers(&self.view)),
                 last_seen: peer.seen.map(time),
+                forgotten: peer.forgotten,
             });
         }
         Ok(out)

@@ -115,7 +115,13 @@ fn list(vault: &Vault, ui: &mut Ui) -> Result<(), CliError> {
             "added": time(member.time), "became": member.became, "revoked": member.revoked.and_then(|revoked| time(revoked.time)),
             "last_seen": seen.and_then(time),
         }));
-        ui.line(describe(vault, device, member, seen.and_then(time), ui))?;
+        let forgotten = peers.get(device).is_some_and(|peer| peer.forgotten);
+        let heard = match seen.and_then(time) {
+            Some(time) => format!("last heard from {time}"),
+            None if forgotten => "when it was heard from is not known since the rebuild".to_owned(),
+            None => "never heard from".to_owned(),
+        };
+        ui.line(describe(vault, device, member, heard, ui))?;
     }
     match ui.json() {
         true => ui.value(&rows),
@@ -123,19 +129,18 @@ fn list(vault: &Vault, ui: &mut Ui) -> Result<(), CliError> {
     }
 }
 
-fn describe(vault: &Vault, device: &DeviceId, member: &Member, seen: Option<String>, ui: &Ui) -> String {
+fn describe(vault: &Vault, device: &DeviceId, member: &Member, heard: String, ui: &Ui) -> String {
     let Member { name, roles, revoked, became, .. } = member;
-    let when = match (revoked, *device == vault.device(), seen) {
+    let when = match (revoked, *device == vault.device()) {
         _ if became.is_some() => {
             format!("goes on as {}", vault.members().now(device).short(8))
         }
-        (Some(revoked), own, _) => {
+        (Some(revoked), own) => {
             let this = if own { "this device, " } else { "" };
             format!("{this}revoked by {}", vault.members().name(&revoked.place.device))
         }
-        (None, true, _) => "this device".to_owned(),
-        (None, false, Some(time)) => format!("last seen {time}"),
-        (None, false, None) => "never seen".to_owned(),
+        (None, true) => "this device".to_owned(),
+        (None, false) => heard,
     };
     let name = ui.paint(Style::Bold, format!("{name:<16}"));
     format!("{name} {}  {when}  {}", device.short(8), roles.join(", "))

@@ -73,11 +73,17 @@ pub fn run(_args: &StatusArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliErr
     for peer in &status.peers {
         let how = if peer.acknowledged {
             ui.paint(Style::Green, "has everything")
+        } else if peer.forgotten {
+            ui.paint(Style::Yellow, "what it has is not known since the rebuild")
         } else {
             ui.paint(Style::Yellow, "lacks some, or has not said")
         };
-        let seen = peer.online.then(|| "connected".to_owned());
-        let seen = seen.unwrap_or_else(|| heard(peer.last_seen.as_deref()));
+        let seen = match (peer.online, &peer.last_seen) {
+            (true, _) => "connected".to_owned(),
+            (false, Some(at)) => format!("last heard from {at}"),
+            (false, None) if peer.forgotten => "nor when it was heard from".to_owned(),
+            (false, None) => "never heard from".to_owned(),
+        };
         ui.line(format!("{} {how}, {seen}", one_line(&peer.name)))?;
     }
     match status.synced {
@@ -87,10 +93,6 @@ pub fn run(_args: &StatusArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliErr
     }
     report::problems(ui, &status.problems);
     Ok(Exit::Done)
-}
-
-fn heard(at: Option<&str>) -> String {
-    at.map_or("never heard of".to_owned(), |at| format!("last heard of {at}"))
 }
 
 /// Whom the daemon, if one runs, is connected with. It brings git up to date before it answers, so that a head is reported.

@@ -2,6 +2,7 @@
 //! rebuilt is deleted, and `rebuild` gives the same vault.
 
 mod files;
+mod known;
 mod refs;
 
 use std::collections::BTreeMap;
