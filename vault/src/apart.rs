@@ -112,10 +112,9 @@ impl Vault {
                 "SELECT r.device FROM apart a JOIN record r ON r.n = a.n WHERE a.git = ? ORDER BY r.n LIMIT 1",
             )?;
             let device: Option<Vec<u8>> = get.query_row([git.as_bytes()], |row| row.get(0)).optional()?;
-            let by = match device {
-                Some(device) => self.members().name(&crate::db::id(device, DeviceId::from_slice)?),
-                None => "another device".into(),
-            };
+            let device = device.map(|device| crate::db::id(device, DeviceId::from_slice)).transpose()?;
+            let by = device.map_or_else(|| "another device".into(), |device| self.members().name(&device));
+            let own = device == Some(self.device());
             let mut get =
                 self.db.prepare_cached("SELECT path FROM doc WHERE git = ? ORDER BY path LIMIT 1")?;
             let path: Option<String> = get.query_row([git.as_bytes()], |row| row.get(0)).optional()?;
@@ -130,10 +129,21 @@ impl Vault {
                     )
                 }
             };
+            // What this device saved itself was here.
+            let (why, ask) = match own {
+                true => (
+                    "are lost here, and no device met since has them".into(),
+                    "run `aios sync` while a device that has them is reachable".into(),
+                ),
+                false => (
+                    format!("have not come: {by} saved them, and no device met since has them"),
+                    format!("let {by} sync"),
+                ),
+            };
             out.push(Problem {
                 path: path.unwrap_or_default(),
-                problem: format!("{what} have not come: {by} saved them, and no device met since has them; git's `main` waits for them"),
-                hint: format!("let {by} sync{or}"),
+                problem: format!("{what} {why}; git's `main` waits for them"),
+                hint: format!("{ask}{or}"),
             });
         }
         if let Some(more @ 1..) = wanted.len().checked_sub(MOST_NAMED) {

@@ -370,7 +370,8 @@ impl Drop for Lock {
     }
 }
 
-/// Whether a lock is that of an aios that was killed; removes the other files such a one left.
+/// Whether a lock is that of an aios that was killed; removes the other files such a one left, but for those that tell whose
+/// another lock is: two are held at once while `main` moves.
 fn abandoned(git: &Path, lock: &Path) -> Result<bool, Error> {
     let mut found = false;
     for entry in fs::read_dir(git).map_err(Error::io("list", git))? {
@@ -379,6 +380,7 @@ fn abandoned(git: &Path, lock: &Path) -> Result<bool, Error> {
         if name.starts_with(OWNER) && !name.starts_with(incarnation()) {
             match same_file(&path, lock) {
                 true => found = true,
+                false if has_other_name(&path) => {}
                 false => remove(&path)?,
             }
         }
@@ -395,8 +397,19 @@ fn same_file(a: &Path, b: &Path) -> bool {
     }
 }
 
+#[cfg(unix)]
+fn has_other_name(path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    path.symlink_metadata().is_ok_and(|file| file.nlink() > 1)
+}
+
 #[cfg(not(unix))]
 fn same_file(_: &Path, _: &Path) -> bool {
+    false
+}
+
+#[cfg(not(unix))]
+fn has_other_name(_: &Path) -> bool {
     false
 }
 
@@ -417,10 +430,17 @@ mod tests {
         fs::write(&lock, "git's").unwrap();
         assert!(Lock::take(dir.path(), &target).unwrap().is_none());
         fs::hard_link(&lock, dir.path().join("aios-lock-1_1_0")).unwrap();
+        // It held another lock too, and left a file that is none.
+        let other = dir.path().join("main");
+        fs::write(Lock::path(&other), "").unwrap();
+        fs::hard_link(Lock::path(&other), dir.path().join("aios-lock-1_1_1")).unwrap();
+        fs::write(dir.path().join("aios-lock-1_1_2"), "").unwrap();
         let mut taken = Lock::take(dir.path(), &target).unwrap().unwrap();
         taken.write(b"new").unwrap();
         taken.commit().unwrap();
         assert_eq!(fs::read(&target).unwrap(), b"new");
+        assert!(!dir.path().join("aios-lock-1_1_2").exists());
+        assert!(Lock::take(dir.path(), &other).unwrap().is_some());
         assert!(Lock::take(dir.path(), &target).unwrap().is_some());
     }
 }

@@ -40,7 +40,7 @@ pub fn torn(git: &Path) -> Vec<Torn> {
     });
     look(PACKED, &|bytes| {
         let wrong = lines(bytes).filter(|line| !sound(line)).count();
-        (wrong > 0).then(|| format!("{wrong} lines of it cannot be read"))
+        (wrong > 0).then(|| format!("{wrong} of its lines name no ref"))
     });
     let mut names = vec![MAIN.to_owned()];
     below(git, AIOS_PREFIX.trim_end_matches('/'), &mut names);

@@ -13,8 +13,11 @@ const BACK: &str = "`aios restore FILE` puts it back";
 impl Vault {
     pub(super) fn check_files(&mut self, report: &mut Report, progress: Progress<'_>) -> Result<(), Error> {
         self.check_untouched(report, progress)?;
-        if let Some(why) = self.paused()? {
-            return self.check_while_paused(&why, report);
+        match self.paused() {
+            Ok(None) => {}
+            Ok(Some(why)) => return self.check_while_paused(&why, report),
+            // What is wrong with it is told with git.
+            Err(_) => return self.check_while_paused("git's HEAD cannot be read", report),
         }
         let survey = match self.survey(progress) {
             Ok(survey) => survey,

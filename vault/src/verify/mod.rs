@@ -363,8 +363,9 @@ impl Vault {
         let ours = db::meta(&self.db, "main")?.and_then(|bytes| Oid::from_bytes(&bytes).ok());
         let waits = self.projection_waits()?
             || !apart.is_empty()
-            || self.lagging()?.is_some()
-            || self.paused()?.is_some()
+            || matches!(self.lagging(), Ok(Some(_)))
+            // That HEAD cannot be read is told above.
+            || !matches!(self.paused(), Ok(None))
             || self.check_understood(&self.view).is_err();
         match (main, head) {
             (main, head) if main == head => {}

@@ -65,6 +65,12 @@ fn a_torn_ref_is_named_and_made_again() {
             let want = answers(&copy).unwrap();
             std::fs::write(copy.join(".git").join(name), text).unwrap();
             named(&copy, name);
+            // The rest is looked at all the same.
+            let checked = check(&copy, false).checked;
+            assert!(
+                checked.files == 2 && (checked.commits >= 2 || name == "refs/heads/main"),
+                "{name}: {checked:?}"
+            );
             let out = rebuilt(&copy);
             assert!(out.lost.is_empty() && !out.mended.is_empty(), "{name} {text:?}: {out:#?}");
             clean(&copy);
