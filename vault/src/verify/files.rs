@@ -13,7 +13,12 @@ const BACK: &str = "`aios restore FILE` puts it back";
 impl Vault {
     pub(super) fn check_files(&mut self, report: &mut Report, progress: Progress<'_>) -> Result<(), Error> {
         self.check_untouched(report, progress)?;
-        match self.paused() {
+        // Also where nothing is taken in because the log is a newer program's, or this device was revoked.
+        let paused = match self.check_writes() {
+            Ok(()) => self.paused(),
+            Err(e) => Ok(Some(e.to_string())),
+        };
+        match paused {
             Ok(None) => {}
             Ok(Some(why)) => return self.check_while_paused(&why, report),
             // What is wrong with it is told with git.
@@ -106,7 +111,7 @@ impl Vault {
                 "working files",
                 format!(
                     "{differ} differ from what was last taken in, and whether one of them is damaged cannot be told while aios is \
-                     paused: {why}; verify again on branch main"
+                     paused: {why}"
                 ),
             );
         }
