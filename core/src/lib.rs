@@ -6,6 +6,7 @@ pub mod authority;
 pub mod clock;
 pub mod commit;
 pub mod document;
+pub mod ends;
 pub mod event;
 pub mod fold;
 pub mod frontier;

@@ -6,7 +6,8 @@
 import * as Automerge from "@automerge/automerge";
 import { H, compare, compareList } from "./hash.mjs";
 import { align, lines } from "./align.mjs";
-import { hasFront, render, renderFront, split } from "./markdown.mjs";
+import { endsOf, turn } from "./ends.mjs";
+import { fence, hasFront, render, renderFront, split } from "./markdown.mjs";
 
 const ROOT = "_root";
 const NUL = "\0";
@@ -41,10 +42,12 @@ export function skeleton(doc, epoch) {
 
 /** The change that puts a file's parts on the skeleton. */
 export function content(doc, epoch, base, text, kind) {
-  const parts = split(text, kind);
+  const ends = endsOf(text);
+  const parts = split(turn(ends, text), kind);
   const actor = actorOf("aios-content-v1\n", doc, "\n", epoch, "\n", H(text));
   const handle = open(actor, [base.bytes]);
   const { front, items, order, body } = base.objects;
+  if (ends !== null) handle.put(ROOT, "ends", ends, "str");
   if (parts.open !== null) {
     handle.put(ROOT, "open", parts.open, "str");
     handle.put(ROOT, "close", parts.close, "str");
@@ -183,47 +186,52 @@ export class Document {
     const { front: map, items, order, body } = this.objects;
     const front = new Map();
     if (this.kind !== "md") {
-      return { open: null, close: null, front, order: [], items: [], body: handle.text(body, at) };
+      return { ends: winner(ROOT, "ends"), open: null, close: null, front, order: [], items: [], body: handle.text(body, at) };
     }
     for (const key of handle.keys(map, at)) {
       const text = winner(map, key);
       if (text !== null) front.set(key, text);
     }
     return {
-      open: winner(ROOT, "open"),
-      close: winner(ROOT, "close"),
+      ends: winner(ROOT, "ends"),
+      open: fence(winner(ROOT, "open"), front),
+      close: fence(winner(ROOT, "close"), front),
       front,
       order: elements(order).map(({ text }) => text),
-      items: this.#once(elements(items), front),
+      items: this.#once(elements(items)),
       body: handle.text(body, at),
     };
   }
 
   /** Items as [name, item], without those that a concurrent change made, too. */
-  #once(found, front) {
-    const crlf = (text) => text.endsWith("\r\n");
-    const all = found.flatMap(({ text, id }, at) => {
+  #once(found) {
+    const all = found.flatMap(({ text, id }) => {
       const cut = text.indexOf(NUL);
       if (cut < 0) return [];
       const [name, item] = [text.slice(0, cut), text.slice(cut + 1)];
-      const fits = crlf((front.get(name) ?? "").split(NUL)[0]) === crlf(item);
-      return [{ name, item, at, fits, maker: this.#maker(id) }];
+      return [{ name, item, maker: this.#maker(id) }];
     });
     const makers = new Map();
     const kept = [];
-    for (const one of [...all.filter(({ fits }) => fits), ...all.filter(({ fits }) => !fits)]) {
-      const same = `${one.name}${NUL}${one.item.replaceAll("\r\n", "\n")}`;
+    for (const one of all) {
+      const same = `${one.name}${NUL}${one.item}`;
       const before = makers.get(same) ?? [];
       const rests = (a, b) => a === b || this.#below(a).has(b);
       if (before.every((other) => rests(one.maker, other) || rests(other, one.maker))) kept.push(one);
       makers.set(same, [...before.filter((other) => other !== one.maker), one.maker]);
     }
-    return kept.sort((a, b) => a.at - b.at).map(({ name, item }) => [name, item]);
+    return kept.map(({ name, item }) => [name, item]);
   }
 
   /** What the version of some changes renders: `{ text, front }`, `front` true when that of one head stands. */
   read(hashes, rankOf) {
     const registers = this.registers(hashes, rankOf);
+    const { text, front } = this.#held(registers, hashes, rankOf);
+    return { text: turn(registers.ends, text), front };
+  }
+
+  /** The same with its line ends as the document holds them. */
+  #held(registers, hashes, rankOf) {
     const text = render(registers);
     const inner = new Set(hashes.flatMap((hash) => [...this.#below(hash)]));
     const heads = [...new Set(hashes)].filter((hash) => !inner.has(hash));

@@ -6,7 +6,8 @@
 import { readFileSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import * as Automerge from "@automerge/automerge";
-import { render } from "./markdown.mjs";
+import { turn } from "./ends.mjs";
+import { fence, render } from "./markdown.mjs";
 
 /** A scalar string; a text object would be another type. */
 function scalar(value) {
@@ -22,8 +23,10 @@ function describe(doc) {
   const front = new Map(Object.entries(doc.front).map(([name, value]) => [name, scalar(value)]));
   // In a list of concurrent values the library makes every string a plain one.
   const values = (name) => Object.values(Automerge.getConflicts(doc.front, name) ?? { only: doc.front[name] });
+  const [open, close] = ["open", "close"].map((name) => fence(field(name), front));
+  const text = render({ open, close, front, order, items, body: doc.body });
   return {
-    text: render({ open: field("open"), close: field("close"), front, order, items, body: doc.body }),
+    text: turn(field("ends"), text),
     front: Object.fromEntries([...front.keys()].map((name) => [name, values(name).map(String).sort()])),
     items: Object.fromEntries(order.map((name) => [name, items.filter(([of]) => of === name).map(([, item]) => item)])),
   };

@@ -116,6 +116,12 @@ function entryText(register, items) {
   return [...register].slice(1).join("");
 }
 
+/** What the register of a fence shows: one taken away with all entries stands where an entry outlives that. */
+export function fence(register, front) {
+  if (!register?.startsWith(NUL)) return register;
+  return front.size > 0 ? register.slice(1) : null;
+}
+
 /** The frontmatter of registers: `front` is a map, `items` a list of [name, item]. */
 export function renderFront({ open, close, front, order, items }) {
   const ranked = [...new Set(order)].filter((name) => front.has(name));

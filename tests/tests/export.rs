@@ -151,7 +151,7 @@ fn automerge_reads_what_the_files_say() {
     assert_eq!(of_fields["nothing"], json!([]));
     assert_eq!(front("Grüße/😀.md")["Größe"], json!(["=Größe: \"👩‍👩‍👧\"\n"]));
     assert_eq!(items("Grüße/😀.md")["list"], json!(["é", "😀"]));
-    assert_eq!(front("crlf.md")["title"], json!(["=title: Windows\r\n"]));
+    assert_eq!(front("crlf.md")["title"], json!(["=title: Windows\n"]));
     assert_eq!(front("plain.txt"), json!({}));
     assert_eq!(front("fence.md"), json!({}));
     assert_eq!(front("merged.md")["status"], json!(["=status: won\n"]));

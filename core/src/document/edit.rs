@@ -5,9 +5,10 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use automerge::transaction::{Transactable as _, Transaction};
 use automerge::{ActorId, AutomergeError, ChangeHash, ObjId, PatchLog, ROOT};
 
-use super::read::{Element, State, Values};
+use super::read::{Element, Fence, State, Values};
 use super::{Document, DocumentError, Edit, MAX_OP, Objects, Rank, change, engine, guarded};
 use crate::align::{align, split_lines};
+use crate::ends::Ends;
 use crate::markdown::{Entry, Parts, Value};
 use crate::patch::{self, Hunk, Patch};
 
@@ -34,11 +35,14 @@ impl Document {
         let version = self.version(heads)?;
         let view = guarded("read the document", || self.view(&version, rank))??;
         let old = view.parts.render();
-        if old == new {
+        let old_ends = view.state.line_ends();
+        if old_ends.turn(&old) == new {
             return Ok(None);
         }
-        let target = target(&view.parts, &old, self.origin.split(new), new);
-        let edit = Work { objects: &self.objects, state: &view.state, target: &target };
+        let ends = old_ends.after(new);
+        let held = ends.turn(new);
+        let target = target(&view.parts, &old, self.origin.split(&held), &held);
+        let edit = Work { objects: &self.objects, state: &view.state, ends, target: &target };
         let mut next = self.clone();
         let hash = guarded("edit the document", || next.write(&version.heads, &edit, actor))??;
         let mut change = change(&next.engine, &hash)?;
@@ -258,6 +262,8 @@ struct Work<'a> {
     objects: &'a Objects,
     /// What the document holds.
     state: &'a State,
+    /// What the lines of the file are to end with.
+    ends: Ends,
     /// What it is to hold.
     target: &'a Parts,
 }
@@ -265,26 +271,29 @@ struct Work<'a> {
 impl Work<'_> {
     /// Writes what differs; `body` is the patch of the body.
     fn write(&self, tx: &mut Transaction<'_>, body: &Patch) -> Result<(), AutomergeError> {
-        let Work { objects, state, target } = *self;
-        write_fence(tx, "open", state.open.as_ref(), &target.open)?;
-        write_fence(tx, "close", state.close.as_ref(), &target.close)?;
+        let Work { objects, state, ends, target } = *self;
+        if ends != state.line_ends() {
+            put(tx, &ROOT, "ends", state.ends.as_ref(), ends.register())?;
+        }
+        let taken = target.entries.is_empty() && target.open.is_empty() && target.close.is_empty();
+        write_fence(tx, "open", state.open.as_ref(), &target.open, taken)?;
+        write_fence(tx, "close", state.close.as_ref(), &target.close, taken)?;
 
         let mut items = state.items.clone();
         for name in state.front.keys().filter(|name| target.entries.iter().all(|entry| entry.name != **name))
         {
             tx.delete(&objects.front, name.as_str())?;
-            write_items(tx, &objects.items, &mut items, name, &[])?;
         }
         for Entry { name, value } in &target.entries {
             let values = state.front.get(name);
             let held = values.map(Values::winner);
             let items_changed = match value {
                 Value::List { items: wanted, .. } => {
-                    write_items(tx, &objects.items, &mut items, name, wanted)?
+                    let was_list = held.is_some_and(|held| held.starts_with('['));
+                    write_items(tx, &objects.items, &mut items, name, wanted, was_list)?
                 }
-                // Items of a register that was no list are another writer's; they are not shown.
-                Value::Scalar(_) if held.is_some_and(|held| !held.starts_with('[')) => false,
-                Value::Scalar(_) => write_items(tx, &objects.items, &mut items, name, &[])?,
+                // The items stay, as those of a key that goes do: whoever adds one at the same time has the list whole.
+                Value::Scalar(_) => false,
             };
             let register = value.register();
             if items_changed || held != Some(register.as_str()) {
@@ -296,16 +305,22 @@ impl Work<'_> {
     }
 }
 
+/// Writes a fence; `taken`: it goes with all there was between the fences.
 fn write_fence(
     tx: &mut Transaction<'_>,
     key: &str,
     held: Option<&Values>,
     wanted: &str,
+    taken: bool,
 ) -> Result<(), AutomergeError> {
-    match held {
-        Some(_) if wanted.is_empty() => tx.delete(ROOT, key),
-        Some(held) if held.winner() == wanted => Ok(()),
-        None if wanted.is_empty() => Ok(()),
+    let Some(values) = held else {
+        return if wanted.is_empty() { Ok(()) } else { tx.put(ROOT, key, wanted) };
+    };
+    match Fence::from_register(values.winner()) {
+        Fence::Taken(_) if taken => Ok(()),
+        Fence::Stands(fence) if taken => put(tx, &ROOT, key, held, &Fence::Taken(fence).register()),
+        _ if wanted.is_empty() => tx.delete(ROOT, key),
+        Fence::Stands(fence) if fence == wanted => Ok(()),
         _ => put(tx, &ROOT, key, held, wanted),
     }
 }
@@ -338,19 +353,21 @@ fn shown_by(items: &[Element], mut at: usize) -> usize {
     at
 }
 
-/// Makes `wanted` the items shown of the entry `name`; tells whether anything changed.
+/// Makes `wanted` the items shown of the entry `name`; tells whether anything changed. Where it was no list before, none that is
+/// left of an earlier one is kept: who writes another list at the same time may not lose it to this one.
 fn write_items(
     tx: &mut Transaction<'_>,
     list: &ObjId,
     items: &mut Vec<Element>,
     name: &str,
     wanted: &[String],
+    was_list: bool,
 ) -> Result<bool, AutomergeError> {
     let mine: Vec<usize> = (0..items.len()).filter(|&at| items[at].name == name).collect();
-    let shown: Vec<usize> = mine.iter().copied().filter(|&at| items[at].shown()).collect();
+    let shown: Vec<usize> = mine.iter().copied().filter(|&at| was_list && items[at].shown()).collect();
     let shown_texts: Vec<&str> = shown.iter().map(|&at| items[at].text.as_str()).collect();
     let wanted_texts: Vec<&str> = wanted.iter().map(String::as_str).collect();
-    if shown_texts == wanted_texts {
+    if shown_texts == wanted_texts && (was_list || mine.is_empty()) {
         return Ok(false);
     }
     let pairs = align(&shown_texts, &wanted_texts);

@@ -12,6 +12,7 @@ use automerge::{
 
 use super::{DocumentError, Objects, Origin, change, engine};
 use crate::align;
+use crate::ends::Ends;
 use crate::id::ContentHash;
 use crate::item::Kind;
 use crate::markdown::{self, Parts, Value};
@@ -47,8 +48,12 @@ impl Origin {
         let hash = ContentHash::of(text.as_bytes());
         let name = format!("aios-content-v1\n{}\n{}\n{hash}", self.doc, self.epoch);
         scratch.set_actor(actor(&name));
-        let parts = self.split(text);
+        let ends = Ends::of(text);
+        let parts = self.split(&ends.turn(text));
         let change = derive(&mut scratch, |tx| {
+            if ends == Ends::Crlf {
+                tx.put(ROOT, "ends", ends.register())?;
+            }
             if !parts.open.is_empty() {
                 tx.put(ROOT, "open", parts.open.as_str())?;
                 tx.put(ROOT, "close", parts.close.as_str())?;
@@ -122,7 +127,7 @@ impl Origin {
         change(&scratch, &join).map(Some)
     }
 
-    /// The parts of a file of this kind.
+    /// The parts of a text of this kind, its line ends turned as the document holds them.
     pub(super) fn split(&self, text: &str) -> Parts {
         match self.kind {
             Kind::Md => markdown::split(text),

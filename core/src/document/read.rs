@@ -7,6 +7,7 @@ use std::fmt;
 use automerge::{ChangeHash, ObjId, ROOT, ReadDoc as _, ScalarValueRef, Value as Held, ValueRef};
 
 use super::{Document, DocumentError, Past, Rank, Version, engine, guarded};
+use crate::ends::Ends;
 use crate::item::Kind;
 use crate::markdown::{self, Entry, Parts, Value};
 
@@ -80,6 +81,37 @@ impl Values {
     }
 }
 
+/// What the register of a fence says.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fence<'a> {
+    /// The fence stands.
+    Stands(&'a str),
+    /// It was taken away with all entries: it stands only where an entry outlives that, because somebody changed it at the
+    /// same time.
+    Taken(&'a str),
+}
+
+impl<'a> Fence<'a> {
+    pub(super) fn from_register(register: &'a str) -> Self {
+        register.strip_prefix('\0').map_or(Fence::Stands(register), Fence::Taken)
+    }
+
+    pub(super) fn register(self) -> String {
+        match self {
+            Fence::Stands(fence) => fence.to_owned(),
+            Fence::Taken(fence) => format!("\0{fence}"),
+        }
+    }
+
+    fn shown(self, entries: bool) -> &'a str {
+        match self {
+            Fence::Stands(fence) => fence,
+            Fence::Taken(fence) if entries => fence,
+            Fence::Taken(_) => "",
+        }
+    }
+}
+
 /// An element of `items`.
 #[derive(Clone)]
 pub(super) struct Element {
@@ -103,6 +135,7 @@ impl Element {
 
 /// What the objects of a document hold at a version.
 pub(super) struct State {
+    pub(super) ends: Option<Values>,
     pub(super) open: Option<Values>,
     pub(super) close: Option<Values>,
     pub(super) front: BTreeMap<String, Values>,
@@ -113,6 +146,11 @@ pub(super) struct State {
 }
 
 impl State {
+    /// What the lines of the file end with.
+    pub(super) fn line_ends(&self) -> Ends {
+        self.ends.as_ref().map_or(Ends::Lf, |values| Ends::from_register(values.winner()))
+    }
+
     /// The names of the entries in the order they are written.
     pub(super) fn names(&self) -> Vec<&str> {
         let mut seen = HashSet::new();
@@ -134,19 +172,24 @@ impl State {
             let value = self.value(name, self.front.get(name)?.winner());
             Some(Entry { name: name.to_owned(), value })
         };
-        Parts {
-            open: self.open.as_ref().map_or("", Values::winner).to_owned(),
-            entries: self.names().into_iter().filter_map(entry).collect(),
-            close: self.close.as_ref().map_or("", Values::winner).to_owned(),
-            body: self.body.clone(),
-        }
+        let entries: Vec<Entry> = self.names().into_iter().filter_map(entry).collect();
+        let fence = |values: &Option<Values>| {
+            let fence = Fence::from_register(values.as_ref().map_or("", Values::winner));
+            fence.shown(!entries.is_empty()).to_owned()
+        };
+        Parts { open: fence(&self.open), close: fence(&self.close), body: self.body.clone(), entries }
     }
 
     fn conflicts(&self) -> Vec<RegisterConflict> {
-        let fence = |values: &Option<Values>, register| values.as_ref()?.conflict(register, str::to_owned);
+        let ends = self.line_ends();
+        let fence = |values: &Option<Values>, register| {
+            let source = |held: &str| ends.turn(Fence::from_register(held).shown(false)).into_owned();
+            values.as_ref()?.conflict(register, source)
+        };
         let fences = [fence(&self.open, Register::Open), fence(&self.close, Register::Close)];
         let keys = self.front.iter().map(|(name, values)| {
-            values.conflict(Register::Key(name.clone()), |register| self.value(name, register).raw())
+            let source = |register: &str| ends.turn(&self.value(name, register).raw()).into_owned();
+            values.conflict(Register::Key(name.clone()), source)
         });
         fences.into_iter().chain(keys).flatten().collect()
     }
@@ -155,7 +198,8 @@ impl State {
 /// A document at a version: what its objects hold, and what the file shows of it.
 pub(super) struct View {
     pub(super) state: State,
-    /// The file in the parts that the document keeps apart, which may differ from those a fresh split gives.
+    /// The file in the parts that the document keeps apart, which may differ from those a fresh split gives, its line ends as
+    /// the document holds them.
     pub(super) parts: Parts,
     /// The tip whose frontmatter stands, where the merge broke it.
     standing: Option<State>,
@@ -172,7 +216,7 @@ impl Document {
         let version = self.version(heads)?;
         let view = guarded("read the document", || self.view(&version, rank))??;
         Ok(Reading {
-            text: view.parts.render(),
+            text: view.state.line_ends().turn(&view.parts.render()).into_owned(),
             conflicts: view.standing.as_ref().unwrap_or(&view.state).conflicts(),
             front_conflict: view.standing.is_some(),
         })
@@ -212,8 +256,16 @@ impl Document {
 
     fn state(&self, heads: &[ChangeHash], rank: Rank<'_>) -> Result<State, DocumentError> {
         let body = self.engine.text_at(&self.objects.body, heads).map_err(engine("read the body"))?;
-        let mut state =
-            State { open: None, close: None, front: BTreeMap::new(), order: vec![], items: vec![], body };
+        let ends = self.values(&ROOT, "ends", heads, rank)?;
+        let mut state = State {
+            ends,
+            open: None,
+            close: None,
+            front: BTreeMap::new(),
+            order: vec![],
+            items: vec![],
+            body,
+        };
         if self.origin.kind != Kind::Md {
             return Ok(state);
         }
@@ -243,23 +295,13 @@ impl Document {
     }
 
     /// Hides each item that concurrent changes made twice, but once. `makers`: the change that made each.
-    ///
-    /// Line ends do not make another item: where one turns them while another moves the item, both write it anew. The one that
-    /// ends as its entry's head does is shown.
     fn hide(&self, state: &mut State, makers: &[Option<ChangeHash>]) {
-        let ends = |text: &str| text.ends_with("\r\n");
-        let fits = |item: &Element| {
-            let register = state.front.get(&item.name).map_or("", Values::winner);
-            ends(register.split('\0').next().unwrap_or_default()) == ends(&item.text)
-        };
-        let (fit, unfit): (Vec<usize>, Vec<usize>) =
-            (0..state.items.len()).partition(|&at| fits(&state.items[at]));
         let mut lineage = Lineage { document: self, past: None, below: HashMap::new() };
         // Of each item the changes that made it, each with the first element of it.
         let mut made: HashMap<(String, String), Vec<(ChangeHash, usize)>> = HashMap::new();
-        for at in fit.into_iter().chain(unfit) {
+        for at in 0..state.items.len() {
             let (item, Some(maker)) = (&mut state.items[at], makers[at]) else { continue };
-            let before = made.entry((item.name.clone(), item.text.replace("\r\n", "\n"))).or_default();
+            let before = made.entry((item.name.clone(), item.text.clone())).or_default();
             item.hider =
                 before.iter().find(|(other, _)| lineage.concurrent(other, &maker)).map(|(_, at)| *at);
             if before.iter().all(|(other, _)| *other != maker) {

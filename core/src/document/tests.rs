@@ -265,7 +265,79 @@ fn an_edit_outlives_the_removal_of_its_key() {
     let scalar = merge(base, "---\nb: [x]\nc: 3\n---\n", "---\na: 2\nb: [x]\nc: 3\n---\n");
     assert_eq!(clean(scalar), "---\na: 2\nb: [x]\nc: 3\n---\n");
     let list = merge(base, "---\na: 1\nc: 3\n---\n", "---\na: 1\nb: [x, y]\nc: 3\n---\n");
-    assert_eq!(clean(list), "---\na: 1\nb: [y]\nc: 3\n---\n");
+    assert_eq!(clean(list), "---\na: 1\nb: [x, y]\nc: 3\n---\n");
+}
+
+#[test]
+fn a_list_stands_whole_against_one_value_for_it() {
+    let (base, one, more) = ("---\nk: [a, b]\n---\n", "---\nk: none\n---\n", "---\nk: [a, b, c]\n---\n");
+    for (ranks, stands, lost) in [((1, 2), more, "k: none\n"), ((2, 1), one, "k: [a, b, c]\n")] {
+        let reading = merge_ranked(base, one, more, ranks);
+        assert_eq!(reading.text, stands);
+        assert_eq!(reading.conflicts[0].losers[0].0, lost);
+    }
+}
+
+#[test]
+fn of_two_lists_in_the_place_of_a_value_no_item_is_lost() {
+    let flow = |items: &str| format!("---\nk: [{items}]\n---\n");
+    let order = Ranks::default();
+    let mut document = md(&[&flow("a, b")]);
+    let start = head(&document, &flow("a, b"));
+    let one = document.edit(&[start], &order.rank(), "---\nk: none\n---\n", &actor(1)).unwrap().unwrap().hash;
+    let left = document.edit(&[one], &order.rank(), &flow("x"), &actor(1)).unwrap().unwrap().hash;
+    let right = document.edit(&[one], &order.rank(), &flow("a, y"), &actor(2)).unwrap().unwrap().hash;
+    let text = document.read(&[left, right], &order.rank()).unwrap().text;
+    assert!(["x", "a", "y"].iter().all(|item| text.contains(item)) && !text.contains('b'), "{text}");
+}
+
+#[test]
+fn a_key_changed_keeps_the_fences_that_another_takes_away() {
+    let (base, bare) = ("---\na: 1\nb: 2\n---\nbody\n", "body\n");
+    let changed = "---\na: 1\nb: 3\n---\nbody, more\n";
+    assert_eq!(clean(merge(base, bare, changed)), "---\nb: 3\n---\nbody, more\n");
+    assert_eq!(clean(merge(base, bare, "---\na: 1\n---\nbody\n")), bare);
+    assert_eq!(clean(merge("---\n---\nx\n", "x\n", "---\na: 1\n---\nx\n")), "---\na: 1\n---\nx\n");
+    // What was taken away may come again.
+    let mut document = md(&[base]);
+    let (mut at, rank) = (head(&document, base), |_: &ChangeHash| None);
+    for text in [bare, "body, more\n", "---\n---\nbody\n", bare, base, "", "---\nc: 1\n---\n"] {
+        at = document.edit(&[at], &rank, text, &actor(1)).unwrap().unwrap().hash;
+        assert_eq!(document.read(&[at], &rank).unwrap().text, text);
+    }
+}
+
+#[test]
+fn fences_of_a_key_that_outlived_them_stand_for_good() {
+    let (base, rank) = ("---\na: 1\n---\nx\n", |_: &ChangeHash| None);
+    let mut document = md(&[base]);
+    let start = [head(&document, base)];
+    let bare = document.edit(&start, &rank, "x\n", &actor(1)).unwrap().unwrap().hash;
+    let changed = document.edit(&start, &rank, "---\na: 2\n---\nx\n", &actor(2)).unwrap().unwrap().hash;
+    let empty = document.edit(&[bare, changed], &rank, "---\n---\nx\n", &actor(3)).unwrap().unwrap().hash;
+    assert_eq!(document.read(&[empty], &rank).unwrap().text, "---\n---\nx\n");
+}
+
+#[test]
+fn line_ends_turned_change_nothing_else() {
+    let base = "---\ntitle: t\ntags: [a]\nlinks:\n  - x\n---\nVetch climbs\nWillow bends\n";
+    let turned = base.replace('\n', "\r\n");
+    let other = "---\ntitle: u\ntags: [a, b]\nlinks:\n  - y\n  - x\n---\nVetch climbs high\nNew\nWillow bends low\nEnd";
+    for ranks in [(1, 2), (2, 1)] {
+        let text = clean(merge_ranked(base, &turned, other, ranks));
+        assert_eq!(text, other.replace('\n', "\r\n"));
+        let text = clean(merge_ranked(&turned, base, &other.replace('\n', "\r\n"), ranks));
+        assert_eq!(text, other);
+    }
+}
+
+#[test]
+fn a_line_that_ends_otherwise_turns_no_other() {
+    let base = "one\r\ntwo\r\nthree\r\n";
+    let text = clean(merge(base, "one\r\ntwo\r\nthree\r\nfour\n", "one and\r\ntwo\r\nthree too\r\n"));
+    assert_eq!(text, "one and\r\ntwo\r\nthree too\r\nfour\n");
+    let text = clean(merge(base, "one\ntwo\r\nthree\r\n", "one\r\ntwo\r\nthree\r\nfour\r\n"));
+    assert_eq!(text, "one\ntwo\r\nthree\r\nfour\r\n");
 }
 
 #[test]
@@ -277,7 +349,8 @@ fn an_edit_beside_a_list_that_a_merge_emptied_leaves_it_a_list() {
     let order = Ranks::default();
     let drop =
         mine.edit(&start, &order.rank(), &text("links:\n  - a\n", "body\n"), &actor(1)).unwrap().unwrap();
-    let clear = other.edit(&start, &order.rank(), &text("", "body\n"), &actor(2)).unwrap().unwrap();
+    let clear =
+        other.edit(&start, &order.rank(), &text("links:\n  - b\n", "body\n"), &actor(2)).unwrap().unwrap();
     mine.apply(&[clear.change]).unwrap();
     other.apply(&[drop.change]).unwrap();
     let heads = [drop.hash, clear.hash];
@@ -298,14 +371,15 @@ fn lines_typed_at_an_entry_that_outlived_its_fences_all_stand() {
     let (mut mine, mut other) = (md(&[base]), md(&[base]));
     let start = [head(&mine, base)];
     let order = Ranks::default();
-    let clear = mine.edit(&start, &order.rank(), "", &actor(1)).unwrap().unwrap();
+    let clear = mine.edit(&start, &order.rank(), "title: t\n", &actor(1)).unwrap().unwrap();
     let add = other.edit(&start, &order.rank(), "---\ntitle: t\nprio: 1\n---\n", &actor(2)).unwrap().unwrap();
     mine.apply(&[add.change]).unwrap();
     other.apply(&[clear.change]).unwrap();
     let heads = [clear.hash, add.hash];
-    assert_eq!(clean(mine.read(&heads, &order.rank()).unwrap()), "prio: 1\n");
-    let above = mine.edit(&heads, &order.rank(), "above\nprio: 1\n", &actor(1)).unwrap().unwrap();
-    let below = other.edit(&heads, &order.rank(), "prio: 1\nbelow\n", &actor(2)).unwrap().unwrap();
+    let text = "title: t\nprio: 1\n";
+    assert_eq!(clean(mine.read(&heads, &order.rank()).unwrap()), text);
+    let above = mine.edit(&heads, &order.rank(), &format!("above\n{text}"), &actor(1)).unwrap().unwrap();
+    let below = other.edit(&heads, &order.rank(), &format!("{text}below\n"), &actor(2)).unwrap().unwrap();
     mine.apply(&[below.change]).unwrap();
     let merged = clean(mine.read(&[above.hash, below.hash], &order.rank()).unwrap());
     assert!(["above\n", "below\n", "prio: 1\n"].iter().all(|line| merged.contains(line)), "{merged:?}");
