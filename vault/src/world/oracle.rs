@@ -14,27 +14,20 @@ pub(crate) struct Field {
     pub items: Option<BTreeSet<String>>,
 }
 
-impl Field {
-    /// The same with lines that end in `\n` alone.
-    pub(crate) fn plain(&self) -> Field {
-        let items = self.items.as_ref().map(|items| items.iter().map(|item| plain(item)).collect());
-        Field { frame: plain(&self.frame), items }
-    }
-}
+/// The line ends of a file as a key of it.
+const ENDS: &str = "\n";
 
-/// A file as the tests write it: frontmatter by key, and how often each token stands in the body.
+/// A file as the tests write it: frontmatter by key, and how often each token stands in the body. Line ends are told apart from all
+/// that.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Content {
     pub fences: Option<(String, String)>,
     pub fields: BTreeMap<String, Field>,
-    /// The items of each block list in their order.
-    pub lists: BTreeMap<String, Vec<String>>,
     pub tokens: BTreeMap<String, usize>,
-}
-
-/// A text whose lines end in `\n` alone.
-pub(crate) fn plain(text: &str) -> String {
-    text.replace("\r\n", "\n")
+    /// What its lines end with; an empty one where there is a text without any line end.
+    pub ends: BTreeSet<&'static str>,
+    /// Whether nothing is left of a frontmatter.
+    pub bare: bool,
 }
 
 /// The body line that holds token `n`.
@@ -44,8 +37,12 @@ pub(crate) fn line(n: usize) -> String {
 
 /// Reads a file. Frontmatter is what the tests write: plain keys, `tags: [a, b]`, `labels:` with `  - ` items.
 pub(crate) fn read(bytes: &[u8]) -> Content {
-    let text = String::from_utf8_lossy(bytes);
-    let mut out = Content::default();
+    let raw = String::from_utf8_lossy(bytes);
+    let text = raw.replace("\r\n", "\n");
+    let ends = raw.split_inclusive('\n').filter(|line| line.ends_with('\n'));
+    let ends: BTreeSet<_> = ends.map(|line| if line.ends_with("\r\n") { "\r\n" } else { "\n" }).collect();
+    let ends = if ends.is_empty() { BTreeSet::from([""]) } else { ends };
+    let mut out = Content { ends, bare: !text.contains([':', '-']), ..Content::default() };
     let mut body = &text[..];
     let lines: Vec<&str> = text.split_inclusive('\n').collect();
     let close = lines.iter().skip(1).position(|line| line.trim_end() == "---").map(|at| at + 1);
@@ -57,7 +54,6 @@ pub(crate) fn read(bytes: &[u8]) -> Content {
         for raw in &lines[1..close] {
             if let Some(item) = raw.starts_with("  - ").then(|| out.fields.get_mut(&last)).flatten() {
                 item.items.get_or_insert_default().insert((*raw).to_owned());
-                out.lists.entry(last.clone()).or_default().push((*raw).to_owned());
                 continue;
             }
             let (key, value) = raw.split_once(':').unwrap_or((raw, ""));
@@ -124,11 +120,25 @@ pub(crate) enum What {
 pub(crate) enum Deed {
     Insert(String),
     Remove(String),
-    Put { key: String, frame: String },
+    Put {
+        key: String,
+        frame: String,
+    },
     Clear(String),
-    Add { key: String, item: String },
-    Drop { key: String, item: String },
-    Reorder(String),
+    Add {
+        key: String,
+        item: String,
+    },
+    Drop {
+        key: String,
+        item: String,
+    },
+    /// A list made where there was none: nothing of an earlier one stays.
+    Anew(String),
+    /// The whole frontmatter taken away.
+    Take,
+    /// Line ends of several kinds, or the first ones.
+    Odd,
 }
 
 /// What a save meant: the difference between what its writer had in front of them and what they saved.
@@ -142,17 +152,18 @@ pub(crate) fn deeds(old: &Content, new: &Content) -> Vec<Deed> {
     if old.fences != new.fences {
         out.push(match &new.fences {
             Some((open, close)) => Deed::Put { key: "---".into(), frame: format!("{open}{close}") },
+            None if new.bare => Deed::Take,
             None => Deed::Clear("---".into()),
         });
     }
-    for (key, now) in &new.lists {
-        let was = old.lists.get(key).map_or(&[][..], Vec::as_slice);
-        let common = |list: &[String], other: &[String]| -> Vec<String> {
-            list.iter().filter(|item| other.contains(item)).cloned().collect()
-        };
-        if common(was, now) != common(now, was) {
-            out.push(Deed::Reorder(key.clone()));
-        }
+    let one = |ends: &BTreeSet<&'static str>| (ends.len() == 1).then(|| ends.first().copied()).flatten();
+    match (one(&old.ends), one(&new.ends)) {
+        (was, is) if was == is && is.is_some() => {}
+        (_, Some("")) => {}
+        (None, Some("\n")) if old.ends.is_empty() => {}
+        (None, Some(_)) if !old.ends.is_empty() => out.push(Deed::Odd),
+        (Some(""), _) | (_, None) => out.push(Deed::Odd),
+        (_, Some(ends)) => out.push(Deed::Put { key: ENDS.into(), frame: ends.into() }),
     }
     let none = Field::default();
     for key in old.fields.keys().chain(new.fields.keys()).collect::<BTreeSet<_>>() {
@@ -160,7 +171,14 @@ pub(crate) fn deeds(old: &Content, new: &Content) -> Vec<Deed> {
         let items = |field: Option<&Field>| field.unwrap_or(&none).items.clone().unwrap_or_default();
         let (before, after) = (items(was), items(is));
         out.extend(after.difference(&before).map(|item| Deed::Add { key: key.clone(), item: item.clone() }));
-        out.extend(before.difference(&after).map(|item| Deed::Drop { key: key.clone(), item: item.clone() }));
+        if is.is_some() {
+            out.extend(
+                before.difference(&after).map(|item| Deed::Drop { key: key.clone(), item: item.clone() }),
+            );
+        }
+        if was.is_none() && is.is_some_and(|field| field.items.is_some()) {
+            out.push(Deed::Anew(key.clone()));
+        }
         match (was, is) {
             (_, None) => out.push(Deed::Clear(key.clone())),
             (was, Some(is)) if was != Some(is) => {
@@ -170,17 +188,6 @@ pub(crate) fn deeds(old: &Content, new: &Content) -> Vec<Deed> {
         }
     }
     out
-}
-
-/// The items of a list, each with what added it, without those that two added at once with other line ends.
-fn once(added: &[(&At, String)], frame: &str) -> BTreeSet<String> {
-    let fits = |item: &str| item.ends_with("\r\n") == frame.ends_with("\r\n");
-    let hides = |(at, item): &(&At, String), (by, other): &(&At, String)| {
-        let concurrent = !at.covers(by) && !by.covers(at);
-        concurrent && plain(item) == plain(other) && !fits(item) && fits(other)
-    };
-    let shown = added.iter().filter(|one| !added.iter().any(|other| hides(one, other)));
-    shown.map(|(_, item)| item.clone()).collect()
 }
 
 #[derive(Debug, Clone)]
@@ -221,8 +228,8 @@ pub(crate) struct Expected {
     /// Keys whose greatest values have one rank, as two stale saves from one version do: which of them stands is not
     /// the rank's to say.
     pub ties: BTreeSet<String>,
-    /// Lists some of whose items were moved: which of them were written anew for that, with the line ends of then, is not told here.
-    pub loose: BTreeSet<String>,
+    /// What all lines end with; `None` where it cannot be told.
+    pub ends: Option<String>,
     /// Losing values of keys, which must be listed.
     pub losers: BTreeMap<String, BTreeSet<String>>,
 }
@@ -393,8 +400,7 @@ impl Oracle {
         };
         let (mut present, mut absent) = (BTreeMap::new(), BTreeSet::new());
         let mut written: BTreeMap<String, Vec<(Option<Stamp>, String)>> = BTreeMap::new();
-        let mut items: BTreeMap<String, Vec<(&At, String)>> = BTreeMap::new();
-        let mut loose = BTreeSet::new();
+        let mut items: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
         let mut inserted: BTreeSet<(String, Option<ContentHash>)> = BTreeSet::new();
         for fact in facts.iter().copied() {
             for deed in &fact.deeds {
@@ -420,12 +426,12 @@ impl Oracle {
                     }
                     Deed::Add { key, item } => {
                         let drop = Deed::Drop { key: key.clone(), item: item.clone() };
-                        if !undone(fact, &|deed| *deed == drop) {
-                            items.entry(key.clone()).or_default().push((&fact.at, item.clone()));
+                        if !undone(fact, &|deed| *deed == drop || *deed == Deed::Anew(key.clone())) {
+                            items.entry(key.clone()).or_default().insert(item.clone());
                         }
                     }
-                    Deed::Reorder(key) => _ = loose.insert(key.clone()),
                     Deed::Remove(_) | Deed::Clear(_) | Deed::Drop { .. } => {}
+                    Deed::Anew(_) | Deed::Take | Deed::Odd => {}
                 }
             }
         }
@@ -444,18 +450,23 @@ impl Oracle {
             if !lost.is_empty() && !is_list {
                 losers.insert(key.clone(), lost);
             }
-            let items = is_list.then(|| once(items.get(&key).map_or(&[], Vec::as_slice), &frame));
+            let items = is_list.then(|| items.remove(&key).unwrap_or_default());
             fields.insert(key, Field { frame, items });
         }
-        let torn = facts.iter().any(|fact| fact.deeds.contains(&Deed::Clear("---".into())));
-        let open = fields.remove("---").is_some();
-        losers.remove("---");
+        let did = |deed: &Deed| facts.iter().any(|fact| fact.deeds.contains(deed));
+        let (torn, taken) = (did(&Deed::Clear("---".into())), did(&Deed::Take));
+        let open = fields.remove("---").is_some() || taken;
+        let ends = fields.remove(ENDS).map_or_else(|| "\n".to_owned(), |field| field.frame);
+        for key in ["---", ENDS] {
+            losers.remove(key);
+        }
         let exact = !facts.iter().any(|fact| fact.what == What::Replace);
         let fields = (exact && !torn && (open || fields.is_empty())).then_some(fields);
         if fields.is_none() {
             losers.clear();
         }
-        Expected { exec: self.exec(doc, view), exact, present, absent, fields, ties, loose, losers }
+        let ends = (exact && !did(&Deed::Odd) && !ties.contains(ENDS)).then_some(ends);
+        Expected { exec: self.exec(doc, view), exact, present, absent, fields, ties, ends, losers }
     }
 
     /// Tokens that nobody ever deleted in this document: they are there however it was merged.

@@ -52,6 +52,7 @@ enum Kind {
     RemoveItem,
     LineEnds,
     Empty,
+    Bare,
     Rename,
     Folder,
     Swap,
@@ -72,7 +73,7 @@ fn kind() -> impl Strategy<Value = Kind> {
     use Kind::*;
     prop_oneof![
         5 => Just(Create), 14 => Just(Insert), 8 => Just(DeleteLine), 9 => Just(SetKey), 3 => Just(RemoveKey),
-        7 => Just(AddItem), 5 => Just(RemoveItem), 1 => Just(LineEnds), 1 => Just(Empty), 6 => Just(Rename),
+        7 => Just(AddItem), 5 => Just(RemoveItem), 3 => Just(LineEnds), 1 => Just(Empty), 1 => Just(Bare), 6 => Just(Rename),
         4 => Just(Folder), 3 => Just(Swap), 4 => Just(Delete), 2 => Just(LookAlike), 2 => Just(Mode),
         8 => Just(StaleSave), 2 => Just(OldSave), 6 => Just(LateUndo), 8 => Just(Insist), 22 => Just(Commit),
         24 => Just(Deliver), 1 => Just(Restart), 1 => Just(Rebuild),
@@ -263,7 +264,13 @@ impl Run {
         let mut lines: Vec<String> = text.split_inclusive('\n').map(str::to_owned).collect();
         let close = lines.iter().skip(1).position(|line| line.trim_end() == "---").map(|at| at + 2);
         let body = close.filter(|_| lines[0].trim_end() == "---").unwrap_or(0);
+        let windows = lines.first().is_some_and(|line| line.ends_with("\r\n"));
+        let before: BTreeSet<String> = lines.iter().cloned().collect();
         if change(&mut lines, body) {
+            if windows && lines.iter().any(|line| line.ends_with("\r\n")) {
+                let fresh = lines.iter_mut().filter(|line| !before.contains(*line) && line.ends_with('\n'));
+                fresh.for_each(|line| *line = line.trim_end().to_owned() + "\r\n");
+            }
             let base = self.desks[n]
                 .edits
                 .get(&path)
@@ -361,6 +368,10 @@ impl Run {
             Kind::Empty => self.edit(n, x, |lines, _| {
                 lines.clear();
                 true
+            }),
+            Kind::Bare => self.edit(n, x, |lines, body| {
+                lines.drain(..body);
+                body > 0
             }),
             Kind::Rename => {
                 let Some(from) = self.desks[n].calm(x) else { return };
@@ -830,14 +841,15 @@ impl Run {
             {
                 fail(format!("token {token} is missing"));
             }
+            if let Some(ends) = &want.ends
+                && found.ends.iter().any(|end| !end.is_empty() && *end != ends.as_str())
+            {
+                fail(format!("line ends: want {ends:?}"));
+            }
             let Some(fields) = &want.fields else { continue };
             let told = |fields: &BTreeMap<String, oracle::Field>| -> BTreeMap<String, oracle::Field> {
                 let told = fields.iter().filter(|(key, _)| !want.ties.contains(*key));
-                told.map(|(key, field)| match want.loose.contains(key) {
-                    true => (key.clone(), field.plain()),
-                    false => (key.clone(), field.clone()),
-                })
-                .collect()
+                told.map(|(key, field)| (key.clone(), field.clone())).collect()
             };
             if told(fields) != told(&found.fields) {
                 fail(format!("frontmatter: want {fields:?}"));
@@ -852,7 +864,8 @@ impl Run {
             for conflict in of_doc(ConflictKind::Value) {
                 let key = conflict.key.clone().unwrap_or_default();
                 if KEYS.contains(&key.as_str()) && !want.ties.contains(&key) {
-                    shown.insert(key, conflict.values[1..].iter().map(|value| value.value.clone()).collect());
+                    let values = conflict.values[1..].iter().map(|value| value.value.replace("\r\n", "\n"));
+                    shown.insert(key, values.collect());
                 }
             }
             let mut losers = want.losers.clone();
