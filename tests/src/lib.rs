@@ -1,9 +1,11 @@
 //! What spans the parts of aios: scenarios with real processes, and the rules the source tree keeps.
 
 pub mod binary;
+pub mod chance;
 pub mod console;
 pub mod device;
 pub mod merge;
 pub mod page;
 pub mod parse;
 pub mod reader;
+pub mod seeds;

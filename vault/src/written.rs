@@ -149,6 +149,10 @@ pub(crate) fn kind_of_bytes(claim: &str, bytes: &[u8]) -> Kind {
 
 #[cfg(test)]
 mod tests {
+    use crate::disk::read;
+    use crate::survey::Saved;
+    use crate::world::World;
+
     /// A folder of pictures is one pack, synced once, and none of them is held in memory while the others are read.
     #[test]
     fn many_blobs_at_once_are_one_pack() {
@@ -173,10 +177,6 @@ mod tests {
         assert_eq!(packs(&world), before);
         assert!(!world.replicas[0].apart_missing().unwrap());
     }
-
-    use crate::disk::read;
-    use crate::survey::Saved;
-    use crate::world::World;
 
     #[test]
     fn a_large_file_that_was_written_after_it_was_read_is_not_described_by_both() {

@@ -181,7 +181,7 @@ async fn a_peer_that_takes_long_to_begin_says_so() {
     let [a, b] = Memory::company(2).try_into().ok().unwrap();
     b.clone().integrate(a.state().records.clone()).unwrap();
     let limits = Limits {
-        stall: Duration::from_millis(600),
+        stall: Duration::from_millis(1500),
         beat: Duration::from_millis(50),
         linger: Duration::from_millis(200),
         ..Limits::default()
@@ -191,7 +191,7 @@ async fn a_peer_that_takes_long_to_begin_says_so() {
     let opened = open(&b);
     // It takes in what changed on its disk first.
     let slow: Open = Arc::new(move || {
-        std::thread::sleep(Duration::from_millis(1500));
+        std::thread::sleep(2 * limits.stall);
         opened()
     });
     let y = Node::start(&key(2), slow, settings).await.unwrap();

@@ -1,6 +1,6 @@
 //! What may happen in a run: each seed has its own weather, so that rare things meet in some.
 
-use crate::chance::Chance;
+use aios_tests::chance::Chance;
 
 /// What happens next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -12,6 +12,7 @@ use aios_core::record::Record;
 use aios_sync::profile::Profile;
 use aios_sync::site::Site;
 use aios_sync::upkeep::Upkeep;
+use aios_tests::chance::Chance;
 use aios_vault::chance::seeded;
 use aios_vault::create::{MAKER_ROLES, NewVault};
 use aios_vault::disk::fault::{self, Crash, Plan};
@@ -19,7 +20,6 @@ use aios_vault::disk::journal::{self, Journal};
 use aios_vault::keys::Keys;
 use aios_vault::{Error, Vault};
 
-use crate::chance::Chance;
 use crate::ledger::{Ledger, Token, tokens};
 use crate::network::Conn;
 use crate::weather::Weather;

@@ -5,10 +5,13 @@
 pub struct Chance(u64);
 
 impl Chance {
+    /// Those of this seed.
     pub fn new(seed: u64) -> Chance {
         Chance(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x5851_f42d_4c95_7f2d)
     }
 
+    /// The next number, any of them as likely as another.
+    #[expect(clippy::should_implement_trait, reason = "numbers are asked for one by one")]
     pub fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
@@ -27,8 +30,15 @@ impl Chance {
         self.below(n) == 0
     }
 
+    /// One of a list, if there is any.
     pub fn pick<'a, T>(&mut self, list: &'a [T]) -> Option<&'a T> {
         list.get(self.below(list.len()))
+    }
+
+    /// A number up to about `most`, small ones as likely as large ones.
+    pub fn scale(&mut self, most: u64) -> u64 {
+        let bits = self.below(64 - most.leading_zeros() as usize + 1);
+        self.next() % (1u64 << bits).min(most.max(1))
     }
 
     /// The place in a list of weights.

@@ -3,9 +3,9 @@
 use aios_agents::event::WorkEvent;
 use aios_agents::money::Money;
 use aios_core::event::Event;
+use aios_tests::chance::Chance;
 use serde_json::json;
 
-use crate::chance::Chance;
 use crate::company::{self, CAPABILITIES, Company, START};
 use crate::device::{Device, Record};
 use crate::far::Far;
