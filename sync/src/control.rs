@@ -107,30 +107,49 @@ impl Answer {
     }
 }
 
-/// Where the daemon of the device with this folder listens: in it, or in one of the system's temporary folders that only
-/// this user can enter where that path is too long for a socket.
-///
-/// # Errors
-/// When that folder cannot be made, or belongs to somebody else.
-pub fn socket(folder: &Path) -> Result<PathBuf, Error> {
-    let path = folder.join("control.sock");
-    if path.as_os_str().len() <= LONGEST {
-        return Ok(path);
+/// Where the daemon of a device listens: in the device's folder, or in one of the system's temporary folders that only this
+/// user can enter where that path is too long for a socket.
+#[derive(Debug)]
+struct Place {
+    socket: PathBuf,
+    /// The temporary folder.
+    shelter: Option<PathBuf>,
+}
+
+impl Place {
+    fn of(folder: &Path) -> Place {
+        let socket = folder.join("control.sock");
+        if socket.as_os_str().len() <= LONGEST {
+            return Place { socket, shelter: None };
+        }
+        let mark = blake3::hash(folder.as_os_str().as_encoded_bytes()).to_hex();
+        let own = std::env::temp_dir().join(format!("aios-{}", &mark[..16]));
+        Place { socket: own.join("control.sock"), shelter: Some(own) }
     }
-    let mark = blake3::hash(folder.as_os_str().as_encoded_bytes()).to_hex();
-    let own = std::env::temp_dir().join(format!("aios-{}", &mark[..16]));
-    let wrap = |e| Error::io("use", &own, e);
-    match std::fs::DirBuilder::new().mode(0o700).create(&own) {
-        Ok(()) => {}
-        Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {}
-        Err(e) => return Err(wrap(e)),
+
+    /// Fails where others can enter the temporary folder: who answers there may be anybody.
+    fn check(&self) -> Result<(), Error> {
+        let Some(own) = &self.shelter else { return Ok(()) };
+        let wrap = |e| Error::io("use", own, e);
+        let found = own.symlink_metadata().map_err(wrap)?;
+        let ours =
+            found.is_dir() && found.uid() == rustix::process::getuid().as_raw() && found.mode() & 0o077 == 0;
+        match ours {
+            true => Ok(()),
+            false => Err(wrap(std::io::Error::other("it belongs to somebody else, or others can enter it"))),
+        }
     }
-    let found = own.symlink_metadata().map_err(wrap)?;
-    let ours =
-        found.is_dir() && found.uid() == rustix::process::getuid().as_raw() && found.mode() & 0o077 == 0;
-    match ours {
-        true => Ok(own.join("control.sock")),
-        false => Err(wrap(std::io::Error::other("it belongs to somebody else, or others can enter it"))),
+}
+
+/// The daemon's end of the socket. It goes when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Door(Place);
+
+impl Drop for Door {
+    fn drop(&mut self) {
+        // What stays is replaced by the next daemon.
+        let _ = std::fs::remove_file(&self.0.socket);
+        let _ = self.0.shelter.as_ref().map(std::fs::remove_dir);
     }
 }
 
@@ -138,17 +157,24 @@ pub fn socket(folder: &Path) -> Result<PathBuf, Error> {
 /// daemon runs.
 ///
 /// # Errors
-/// What the system answers.
-pub(crate) fn listen(folder: &Path) -> Result<(tokio::net::UnixListener, PathBuf), Error> {
-    let path = socket(folder)?;
-    let wrap = |e| Error::io("listen on", &path, e);
-    match std::fs::remove_file(&path) {
+/// When the folder it is in cannot be made, or belongs to somebody else; what the system answers.
+pub(crate) fn listen(folder: &Path) -> Result<(tokio::net::UnixListener, Door), Error> {
+    let place = Place::of(folder);
+    if let Some(own) = &place.shelter {
+        match std::fs::DirBuilder::new().mode(0o700).create(own) {
+            Err(e) if e.kind() != std::io::ErrorKind::AlreadyExists => return Err(Error::io("use", own, e)),
+            _ => place.check()?,
+        }
+    }
+    let path = &place.socket;
+    let wrap = |e| Error::io("listen on", path, e);
+    match std::fs::remove_file(path) {
         Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(wrap(e)),
         _ => {}
     }
-    let listener = tokio::net::UnixListener::bind(&path).map_err(wrap)?;
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).map_err(wrap)?;
-    Ok((listener, path))
+    let listener = tokio::net::UnixListener::bind(path).map_err(wrap)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).map_err(wrap)?;
+    Ok((listener, Door(place)))
 }
 
 /// A command's connection to the daemon.
@@ -160,7 +186,9 @@ pub struct Client {
 impl Client {
     /// Connects to the daemon of the device with this folder; `None` when none runs.
     pub fn connect(folder: &Path) -> Option<Client> {
-        let stream = UnixStream::connect(socket(folder).ok()?).ok()?;
+        let place = Place::of(folder);
+        place.check().ok()?;
+        let stream = UnixStream::connect(&place.socket).ok()?;
         Some(Client { stream: BufReader::new(stream) })
     }
 
@@ -196,5 +224,22 @@ fn gone(why: &dyn std::fmt::Display) -> Trouble {
         what: format!("the daemon of this device did not answer: {why}"),
         hint: Some("look at the output of `aios up`, or stop it and try again".into()),
         exit: 1,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_socket_far_down_leaves_nothing_behind() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path().join("a".repeat(LONGEST));
+        let own = Place::of(&folder).shelter.unwrap();
+        assert!(Client::connect(&folder).is_none() && !own.exists());
+        let (_listener, door) = listen(&folder).unwrap();
+        assert!(Client::connect(&folder).is_some());
+        drop(door);
+        assert!(Client::connect(&folder).is_none() && !own.exists());
     }
 }

@@ -93,7 +93,7 @@ pub async fn run(
         Net::bind(site.key(), settings.scope, &settings.reach, site.port()).await.map_err(Trouble::from)?;
     site.keep_port(net.port())?;
     let addrs = net.own_addrs();
-    let (listener, socket) = control::listen(site.folder())?;
+    let (listener, door) = control::listen(site.folder())?;
 
     let introducing = tokio::spawn(introduce_at_last(site.clone(), settings.clone(), notice.clone()));
 
@@ -132,8 +132,7 @@ pub async fn run(
     answering.abort();
     introducing.abort();
     routes.abort();
-    // A socket that stays is replaced by the next daemon.
-    let _ = std::fs::remove_file(&socket);
+    drop(door);
     let _ = timeout(END, serving.stop()).await;
     server.close().await;
     // Git follows files: what was taken in last may wait for it.
