@@ -7,7 +7,7 @@ import * as Automerge from "@automerge/automerge";
 import { H, compare, compareList } from "./hash.mjs";
 import { align, lines } from "./align.mjs";
 import { endsOf, turn } from "./ends.mjs";
-import { fence, hasFront, render, renderFront, split } from "./markdown.mjs";
+import { fences, hasFront, render, renderFront, split } from "./markdown.mjs";
 
 const ROOT = "_root";
 const NUL = "\0";
@@ -194,8 +194,7 @@ export class Document {
     }
     return {
       ends: winner(ROOT, "ends"),
-      open: fence(winner(ROOT, "open"), front),
-      close: fence(winner(ROOT, "close"), front),
+      ...fences((key) => winner(ROOT, key), front),
       front,
       order: elements(order).map(({ text }) => text),
       items: this.#once(elements(items)),

@@ -7,7 +7,7 @@ import { readFileSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import * as Automerge from "@automerge/automerge";
 import { turn } from "./ends.mjs";
-import { fence, render } from "./markdown.mjs";
+import { fences, render } from "./markdown.mjs";
 
 /** A scalar string; a text object would be another type. */
 function scalar(value) {
@@ -23,8 +23,7 @@ function describe(doc) {
   const front = new Map(Object.entries(doc.front).map(([name, value]) => [name, scalar(value)]));
   // In a list of concurrent values the library makes every string a plain one.
   const values = (name) => Object.values(Automerge.getConflicts(doc.front, name) ?? { only: doc.front[name] });
-  const [open, close] = ["open", "close"].map((name) => fence(field(name), front));
-  const text = render({ open, close, front, order, items, body: doc.body });
+  const text = render({ ...fences(field, front), front, order, items, body: doc.body });
   return {
     text: turn(field("ends"), text),
     front: Object.fromEntries([...front.keys()].map((name) => [name, values(name).map(String).sort()])),

@@ -116,10 +116,11 @@ function entryText(register, items) {
   return [...register].slice(1).join("");
 }
 
-/** What the register of a fence shows: one taken away with all entries stands where an entry outlives that. */
-export function fence(register, front) {
-  if (!register?.startsWith(NUL)) return register;
-  return front.size > 0 ? register.slice(1) : null;
+/** The fences: those taken away with all entries stand where an entry outlives that. `get` gives a root register or null. */
+export function fences(get, front) {
+  const [open, close] = [get("open"), get("close")];
+  if (open === null && close === null && front.size > 0) return { open: get("opened"), close: get("closed") };
+  return { open, close };
 }
 
 /** The frontmatter of registers: `front` is a map, `items` a list of [name, item]. */

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use automerge::transaction::{Transactable as _, Transaction};
 use automerge::{ActorId, AutomergeError, ChangeHash, ObjId, PatchLog, ROOT};
 
-use super::read::{Element, Fence, State, Values};
+use super::read::{Element, State, TAKEN, Values};
 use super::{Document, DocumentError, Edit, MAX_OP, Objects, Rank, change, engine, guarded};
 use crate::align::{align, split_lines};
 use crate::ends::Ends;
@@ -275,9 +275,9 @@ impl Work<'_> {
         if ends != state.line_ends() {
             put(tx, &ROOT, "ends", state.ends.as_ref(), ends.register())?;
         }
-        let taken = target.entries.is_empty() && target.open.is_empty() && target.close.is_empty();
-        write_fence(tx, "open", state.open.as_ref(), &target.open, taken)?;
-        write_fence(tx, "close", state.close.as_ref(), &target.close, taken)?;
+        write_taken(tx, state, target)?;
+        write_fence(tx, "open", state.open.as_ref(), &target.open)?;
+        write_fence(tx, "close", state.close.as_ref(), &target.close)?;
 
         let mut items = state.items.clone();
         for name in state.front.keys().filter(|name| target.entries.iter().all(|entry| entry.name != **name))
@@ -305,22 +305,33 @@ impl Work<'_> {
     }
 }
 
-/// Writes a fence; `taken`: it goes with all there was between the fences.
+/// Keeps the fences that go with all entries, and drops such where entries are to stand without.
+fn write_taken(tx: &mut Transaction<'_>, state: &State, target: &Parts) -> Result<(), AutomergeError> {
+    if !target.open.is_empty() || !target.close.is_empty() {
+        return Ok(());
+    }
+    let fences = [&state.open, &state.close];
+    let stood = fences.iter().any(|fence| fence.is_some());
+    for ((key, fence), held) in TAKEN.into_iter().zip(fences).zip(&state.taken) {
+        match fence {
+            Some(fence) if target.entries.is_empty() => put(tx, &ROOT, key, held.as_ref(), fence.winner())?,
+            _ if held.is_some() && (stood || !target.entries.is_empty()) => tx.delete(ROOT, key)?,
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
 fn write_fence(
     tx: &mut Transaction<'_>,
     key: &str,
     held: Option<&Values>,
     wanted: &str,
-    taken: bool,
 ) -> Result<(), AutomergeError> {
-    let Some(values) = held else {
-        return if wanted.is_empty() { Ok(()) } else { tx.put(ROOT, key, wanted) };
-    };
-    match Fence::from_register(values.winner()) {
-        Fence::Taken(_) if taken => Ok(()),
-        Fence::Stands(fence) if taken => put(tx, &ROOT, key, held, &Fence::Taken(fence).register()),
-        _ if wanted.is_empty() => tx.delete(ROOT, key),
-        Fence::Stands(fence) if fence == wanted => Ok(()),
+    match held {
+        Some(_) if wanted.is_empty() => tx.delete(ROOT, key),
+        Some(held) if held.winner() == wanted => Ok(()),
+        None if wanted.is_empty() => Ok(()),
         _ => put(tx, &ROOT, key, held, wanted),
     }
 }

@@ -81,37 +81,6 @@ impl Values {
     }
 }
 
-/// What the register of a fence says.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Fence<'a> {
-    /// The fence stands.
-    Stands(&'a str),
-    /// It was taken away with all entries: it stands only where an entry outlives that, because somebody changed it at the
-    /// same time.
-    Taken(&'a str),
-}
-
-impl<'a> Fence<'a> {
-    pub(super) fn from_register(register: &'a str) -> Self {
-        register.strip_prefix('\0').map_or(Fence::Stands(register), Fence::Taken)
-    }
-
-    pub(super) fn register(self) -> String {
-        match self {
-            Fence::Stands(fence) => fence.to_owned(),
-            Fence::Taken(fence) => format!("\0{fence}"),
-        }
-    }
-
-    fn shown(self, entries: bool) -> &'a str {
-        match self {
-            Fence::Stands(fence) => fence,
-            Fence::Taken(fence) if entries => fence,
-            Fence::Taken(_) => "",
-        }
-    }
-}
-
 /// An element of `items`.
 #[derive(Clone)]
 pub(super) struct Element {
@@ -133,11 +102,17 @@ impl Element {
     }
 }
 
+/// The registers of the fences that were taken away with all entries: the first one and the last one.
+pub(super) const TAKEN: [&str; 2] = ["opened", "closed"];
+
 /// What the objects of a document hold at a version.
 pub(super) struct State {
     pub(super) ends: Option<Values>,
     pub(super) open: Option<Values>,
     pub(super) close: Option<Values>,
+    /// The fences that were taken away with all entries. They stand where an entry outlives that, because somebody changed it
+    /// at the same time.
+    pub(super) taken: [Option<Values>; 2],
     pub(super) front: BTreeMap<String, Values>,
     /// The names in `order`, `None` for an element that is no name.
     pub(super) order: Vec<Option<String>>,
@@ -173,18 +148,19 @@ impl State {
             Some(Entry { name: name.to_owned(), value })
         };
         let entries: Vec<Entry> = self.names().into_iter().filter_map(entry).collect();
-        let fence = |values: &Option<Values>| {
-            let fence = Fence::from_register(values.as_ref().map_or("", Values::winner));
-            fence.shown(!entries.is_empty()).to_owned()
+        let [opened, closed] = &self.taken;
+        let (open, close) = match self.open.is_none() && self.close.is_none() && !entries.is_empty() {
+            true => (opened, closed),
+            false => (&self.open, &self.close),
         };
-        Parts { open: fence(&self.open), close: fence(&self.close), body: self.body.clone(), entries }
+        let fence = |values: &Option<Values>| values.as_ref().map_or("", Values::winner).to_owned();
+        Parts { open: fence(open), close: fence(close), body: self.body.clone(), entries }
     }
 
     fn conflicts(&self) -> Vec<RegisterConflict> {
         let ends = self.line_ends();
         let fence = |values: &Option<Values>, register| {
-            let source = |held: &str| ends.turn(Fence::from_register(held).shown(false)).into_owned();
-            values.as_ref()?.conflict(register, source)
+            values.as_ref()?.conflict(register, |fence| ends.turn(fence).into_owned())
         };
         let fences = [fence(&self.open, Register::Open), fence(&self.close, Register::Close)];
         let keys = self.front.iter().map(|(name, values)| {
@@ -261,6 +237,7 @@ impl Document {
             ends,
             open: None,
             close: None,
+            taken: [None, None],
             front: BTreeMap::new(),
             order: vec![],
             items: vec![],
@@ -271,6 +248,9 @@ impl Document {
         }
         state.open = self.values(&ROOT, "open", heads, rank)?;
         state.close = self.values(&ROOT, "close", heads, rank)?;
+        for (values, key) in state.taken.iter_mut().zip(TAKEN) {
+            *values = self.values(&ROOT, key, heads, rank)?;
+        }
         for name in self.engine.keys_at(&self.objects.front, heads) {
             if let Some(values) = self.values(&self.objects.front, &name, heads, rank)? {
                 state.front.insert(name, values);

@@ -834,3 +834,28 @@ proptest! {
         prop_assert_eq!(document.read(&[one, other], &rank).unwrap().text, want.concat());
     }
 }
+
+#[test]
+fn a_file_may_begin_with_anything_where_its_frontmatter_was() {
+    let rank = |_: &ChangeHash| None;
+    let texts =
+        ["---\ntags: -# c\nvorde: []\n---\n", "---\na: 1\n...\nb: 2\n- ]--\n", "\0\0# c\nvorde: []\n", ""];
+    let mut document = md(&[texts[0]]);
+    let mut at = head(&document, texts[0]);
+    for text in texts.iter().cycle().skip(1).take(11) {
+        at = document.edit(&[at], &rank, text, &actor(1)).unwrap().unwrap().hash;
+        assert_eq!(&document.read(&[at], &rank).unwrap().text, text);
+    }
+}
+
+#[test]
+fn entries_left_without_fences_get_none_that_were_taken_away_before() {
+    let rank = |_: &ChangeHash| None;
+    let full = "---\na: 1\n---\nx\n";
+    let mut document = md(&[full]);
+    let mut at = head(&document, full);
+    for text in ["x\n", full, "a: 1\nx\n", "a: 2\nx\n", full, "x\n", ""] {
+        at = document.edit(&[at], &rank, text, &actor(1)).unwrap().unwrap().hash;
+        assert_eq!(document.read(&[at], &rank).unwrap().text, text);
+    }
+}
