@@ -372,6 +372,7 @@ impl Vault {
                 if insisted {
                     self.insist(&doc, &content)?;
                 }
+                out.notes.push(put_back(&file.found.path, insisted));
                 self.db.prepare_cached("INSERT OR IGNORE INTO dirty VALUES(?)")?.execute([doc.as_bytes()])?;
                 after.push(After::Same { doc, saved: file });
             }
@@ -731,6 +732,19 @@ fn rank_of(touches: &[Touch], text: &Text) -> Option<Stamp> {
         text.heads().iter().any(|head| head.place == touch.place && head.index == touch.index)
     };
     touches.iter().filter(head).map(|touch| touch.rank).max()
+}
+
+/// What is said of an older version that was saved unchanged; `again`: whether saving it once more puts it there.
+fn put_back(path: &str, again: bool) -> Problem {
+    let hint = match again {
+        true => "save it so once more if you mean it",
+        false => "`aios log FILE` and `aios restore FILE --at COMMIT` bring an older version back",
+    };
+    Problem {
+        path: path.into(),
+        problem: "was saved as it was before a change that came in: it has that change again".into(),
+        hint: hint.into(),
+    }
 }
 
 fn changing(path: &str) -> Problem {

@@ -376,6 +376,33 @@ mod tests {
     }
 
     #[test]
+    fn an_older_version_saved_unchanged_is_put_back_and_said() {
+        let mut world = World::new(2);
+        write(&world, 0, "a.md", "one\ntwo\n");
+        world.sync();
+        write(&world, 1, "a.md", "one\ntwo, more\n");
+        world.sync();
+        write(&world, 0, "a.md", "one\ntwo\n");
+        let round = world.commit(0);
+        assert!(round.absorbed.record.is_none() && round.settled.problems.is_empty());
+        assert_eq!(read(&world, 0, "a.md"), "one\ntwo, more\n");
+        let [note] = &round.absorbed.notes[..] else { panic!("{:?}", round.absorbed.notes) };
+        assert!(note.path == "a.md" && note.hint.contains("once more"), "{note:?}");
+        write(&world, 0, "a.md", "one\ntwo\n");
+        assert_eq!(world.commit(0).absorbed.notes, []);
+        assert_eq!(read(&world, 0, "a.md"), "one\ntwo\n");
+        // A version that this device never wrote itself is not insisted on by saving it; it can be brought back.
+        world.sync();
+        for text in ["one\ntwo\nthree\n", "one\ntwo\nthree\nfour\n"] {
+            write(&world, 1, "a.md", text);
+            world.sync();
+        }
+        write(&world, 0, "a.md", "one\ntwo\nthree\n");
+        let round = world.commit(0);
+        assert!(round.absorbed.notes.first().is_some_and(|note| note.hint.contains("restore")), "{round:?}");
+    }
+
+    #[test]
     fn a_save_that_a_write_displaced_is_insisted_on_by_the_next() {
         let mut world = World::new(2);
         write(&world, 0, "a.md", "alpha\nbeta\ngamma\n");
