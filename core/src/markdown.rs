@@ -52,13 +52,14 @@ pub struct Entry {
 pub enum Value {
     /// Raw source, merged as one value.
     Scalar(String),
-    /// A list whose items merge apart: `head`, the items joined with `sep`, `tail`.
+    /// A list whose items merge apart: `head`, the items as `sep` says, `tail`. How it is written is the frame's alone, so that
+    /// whoever indents it anew or makes lines of `[a, b]` changes no item.
     List {
         /// All before the first item.
         head: String,
-        /// What stands between two items.
+        /// What stands between two items, a comma and spaces; or, of a list by lines, what each begins with, spaces and `- `.
         sep: String,
-        /// The items' source.
+        /// The items' source, without what `sep` puts there and the last line end.
         items: Vec<String>,
         /// All after the last item.
         tail: String,
@@ -70,7 +71,14 @@ impl Value {
     pub fn raw(&self) -> String {
         match self {
             Self::Scalar(raw) => raw.clone(),
-            Self::List { head, sep, items, tail } => [head, items.join(sep).as_str(), tail].concat(),
+            Self::List { head, sep, items, tail } => match indent(sep) {
+                None => [head, items.join(sep).as_str(), tail].concat(),
+                Some(indent) => {
+                    let lines =
+                        |item: &String| format!("{sep}{}\n", item.replace('\n', &format!("\n{indent}")));
+                    [head.clone(), items.iter().map(lines).collect(), tail.clone()].concat()
+                }
+            },
         }
     }
 
@@ -83,7 +91,14 @@ impl Value {
         }
     }
 
-    /// The value of a register and the items kept beside it (ignored where it is no list).
+    /// What stands around the items of a list, in whatever form it is written: the key, and comments.
+    pub fn frame(&self) -> Option<String> {
+        let Self::List { head, tail, .. } = self else { return None };
+        Some(head_by_lines(head, tail).as_deref().unwrap_or(head).trim_end().to_owned())
+    }
+
+    /// The value of a register and the items kept beside it (ignored where it is no list). A list in brackets with an item that only
+    /// stands by lines is one by lines.
     ///
     /// Tolerant, for what a foreign writer may have put there: a register that is malformed is a scalar
     /// of the text after its first character.
@@ -94,11 +109,46 @@ impl Value {
         let fields: Vec<&str> = text.split('\0').collect();
         match (kind, fields.as_slice()) {
             (Some('['), &[head, sep, tail]) => {
-                Self::List { head: head.to_owned(), sep: sep.to_owned(), items, tail: tail.to_owned() }
+                let by_lines = match sep.starts_with(',') && !items.iter().all(|item| fits_brackets(item)) {
+                    true => head_by_lines(head, tail),
+                    false => None,
+                };
+                match by_lines {
+                    Some(head) => Self::List { head, sep: SEP_BY_LINES.into(), items, tail: String::new() },
+                    None => Self::List {
+                        head: head.to_owned(),
+                        sep: sep.to_owned(),
+                        items,
+                        tail: tail.to_owned(),
+                    },
+                }
             }
             _ => Self::Scalar(text.to_owned()),
         }
     }
+}
+
+/// What each item begins with in a list that was in brackets and has to be one by lines.
+const SEP_BY_LINES: &str = "  - ";
+
+/// The spaces before each item, if `sep` is that of a list by lines.
+fn indent(sep: &str) -> Option<&str> {
+    sep.strip_suffix("- ").filter(|spaces| spaces.chars().all(|c| c == ' '))
+}
+
+/// Whether an item can stand in brackets and be told from its neighbours there.
+fn fits_brackets(item: &str) -> bool {
+    !item.is_empty()
+        && item == item.trim_matches([' ', '\t'])
+        && !item.contains([',', '[', ']', '{', '}', '"', '\'', '#', '\\', '\n', '\r'])
+}
+
+/// What stands before the items of a list by lines that was in brackets between `head` and `tail`: the key, and the comment.
+fn head_by_lines(head: &str, tail: &str) -> Option<String> {
+    let key = head.trim_end_matches(' ').strip_suffix('[')?.trim_end_matches([' ', '\t']);
+    let comment = tail.trim_start_matches(' ').strip_prefix(']')?.trim();
+    let gap = if comment.is_empty() { "" } else { " " };
+    key.ends_with(':').then(|| format!("{key}{gap}{comment}\n"))
 }
 
 impl Parts {
@@ -442,20 +492,25 @@ impl Draft<'_> {
         }
         let mut indent = None;
         let mut items: Vec<String> = Vec::new();
+        let from = |line: &str, at: usize| line.get(at..).unwrap_or_default().to_owned();
         for line in lines {
             let text = content(line).trim_start_matches(' ');
             let depth = content(line).len() - text.len();
             let is_item = text.strip_prefix("- ").is_some_and(|item| !is_blank(item));
             match items.last_mut() {
-                _ if is_item && depth == *indent.get_or_insert(depth) => items.push(line.to_owned()),
+                _ if is_item && depth == *indent.get_or_insert(depth) => items.push(from(line, depth + 2)),
                 Some(item) if indent.is_some_and(|indent| depth > indent) && !is_blank(text) => {
-                    item.push_str(line);
+                    item.push_str(&from(line, indent.unwrap_or_default()));
                 }
                 _ => return None,
             }
         }
+        for item in &mut items {
+            item.pop();
+        }
         let head = front[self.text.start..self.at + key_line.len()].to_owned();
-        indent.map(|_| Value::List { head, sep: String::new(), items, tail: String::new() })
+        let sep = format!("{}- ", " ".repeat(indent?));
+        Some(Value::List { head, sep, items, tail: String::new() })
     }
 }
 
@@ -639,15 +694,16 @@ mod tests {
 
     #[test]
     fn block_lists() {
-        let of = |head: &str, items: &[&str]| {
+        let of = |head: &str, sep: &str, items: &[&str]| {
             let items = items.iter().map(ToString::to_string).collect();
-            Some((head.to_owned(), String::new(), items, String::new()))
+            Some((head.to_owned(), sep.to_owned(), items, String::new()))
         };
-        assert_eq!(list("# x\ntags: \n- a\n- b\n"), of("# x\ntags: \n", &["- a\n", "- b\n"]));
+        assert_eq!(list("# x\ntags: \n- a\n-  b \n"), of("# x\ntags: \n", "- ", &["a", " b "]));
         assert_eq!(
-            list("to:\r\n  - name: a\r\n    is: b\r\n  - c # d\r\n"),
-            of("to:\r\n", &["  - name: a\r\n    is: b\r\n", "  - c # d\r\n"])
+            list("to:\n  - name: a\n    is:\n     b\n  - c # d\n"),
+            of("to:\n", "  - ", &["name: a\n  is:\n   b", "c # d"])
         );
+        assert_eq!(list("to:\r\n - a\r\n - b\r\n"), of("to:\r\n", " - ", &["a\r", "b\r"]));
         for other in [
             "tags:\n",
             "tags: # x\n- a\n",
@@ -661,6 +717,25 @@ mod tests {
         ] {
             assert_eq!(list(other), None, "{other:?}");
         }
+    }
+
+    #[test]
+    fn items_stand_as_their_list_is_written() {
+        let text = |register: &str, items: &[&str]| {
+            Value::from_register(register, items.iter().map(ToString::to_string).collect()).raw()
+        };
+        let (flow, lines) = ("[# x\nt: [ \0, \0 ] # c\n", "[t:\n\0 - \0");
+        assert_eq!(text(flow, &["a", "b c"]), "# x\nt: [ a, b c ] # c\n");
+        assert_eq!(text(lines, &["a", "b c"]), "t:\n - a\n - b c\n");
+        assert_eq!(text(lines, &["n: a\n  m: b"]), "t:\n - n: a\n   m: b\n");
+        assert_eq!(text(flow, &["a", "n: a\n  m: b"]), "# x\nt: # c\n  - a\n  - n: a\n    m: b\n");
+        assert_eq!(text(flow, &["a, b"]), "# x\nt: # c\n  - a, b\n");
+        assert_eq!(text("[t: [\0,\0]\n", &["'x'", "y"]), "t:\n  - 'x'\n  - y\n");
+        assert_eq!(text("[\0,\0", &["'x'", "y"]), "'x',y", "no list that anybody wrote");
+        let frame = |register: &str| Value::from_register(register, Vec::new()).frame();
+        assert_eq!(frame("[t: [\0, \0]\n"), frame("[t: \n\0  - \0"));
+        assert_ne!(frame("[t: [\0, \0] # c\n"), frame("[t:\n\0  - \0"));
+        assert_eq!(frame("=t: 1\n"), None);
     }
 
     #[test]

@@ -238,6 +238,8 @@ export class Document {
     const alone = heads.map((hash) => ({ hash, registers: this.registers([hash], rankOf) }));
     if (!alone.every((head) => hasFront(render(head.registers)))) return { text, front: false };
     alone.sort((a, b) => compareList(rankOf(a.hash), rankOf(b.hash)) || compare(a.hash, b.hash));
+    const ended = render({ ...registers, close: `${registers.close ?? ""}\n` });
+    if (hasFront(ended)) return { text: ended, front: false };
     return { text: renderFront(alone.at(-1).registers) + registers.body, front: true };
   }
 }

@@ -106,13 +106,32 @@ function blockList(own) {
       return null;
     }
   }
-  return [own[0], items, "", ""];
+  const cores = items.map((item) => item.slice(indent + 2, -1).replaceAll(`\n${" ".repeat(indent)}`, "\n"));
+  return [own[0], cores, `${" ".repeat(indent)}- `, ""];
 }
+
+const FITS_BRACKETS = /^(?![ \t])[^,[\]{}"'#\\\r\n]+(?<![ \t])$/;
+
+/** The text of a list. In brackets no item can stand that only fits in lines: then it is written by lines. */
+function listText(head, sep, tail, items) {
+  if (sep.startsWith(",") && !items.every((item) => FITS_BRACKETS.test(item))) {
+    const key = /^(.*:)[ \t]*\[ *$/s.exec(head);
+    const after = /^ *\](.*)$/s.exec(tail);
+    if (key && after) {
+      const comment = after[1].trim();
+      return byLines(key[1] + (comment && ` ${comment}`) + "\n", "  - ", items);
+    }
+  }
+  return (/^ *- $/.test(sep) ? byLines(head, sep, items) : head + items.join(sep)) + tail;
+}
+
+const byLines = (head, sep, items) =>
+  head + items.map((item) => `${sep}${item.replaceAll("\n", `\n${sep.slice(0, -2)}`)}\n`).join("");
 
 /** The text of one entry. */
 function entryText(register, items) {
   const fields = register.slice(1).split(NUL);
-  if (register[0] === "[" && fields.length === 3) return fields[0] + items.join(fields[1]) + fields[2];
+  if (register[0] === "[" && fields.length === 3) return listText(...fields, items);
   return [...register].slice(1).join("");
 }
 

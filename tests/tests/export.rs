@@ -139,7 +139,7 @@ fn automerge_reads_what_the_files_say() {
             "at": ["=at: 2026-03-01T09:30:00Z\n"],
             "tags": ["[tags: [\0, \0]\n"],
             "quoted tags": ["=quoted tags: [\"a, b\", c]\n"],
-            "people": ["[people:\n\0\0"],
+            "people": ["[people:\n\0  - \0"],
             "nothing": ["[nothing: [\0, \0]\n"],
             "nested": ["=# a comment\nnested:\n  a: 1\n"],
             "text": ["=text: |\n  one\n\n  two\n"],
@@ -147,7 +147,7 @@ fn automerge_reads_what_the_files_say() {
     );
     let of_fields = items("fields.md");
     assert_eq!(of_fields["tags"], json!(["offer", "big client", "größe"]));
-    assert_eq!(of_fields["people"], json!(["  - Ann\n", "  - Bo\n    of Acme\n"]));
+    assert_eq!(of_fields["people"], json!(["Ann", "Bo\n  of Acme"]));
     assert_eq!(of_fields["nothing"], json!([]));
     assert_eq!(front("Grüße/😀.md")["Größe"], json!(["=Größe: \"👩‍👩‍👧\"\n"]));
     assert_eq!(items("Grüße/😀.md")["list"], json!(["é", "😀"]));

@@ -287,6 +287,9 @@ impl Work<'_> {
         for Entry { name, value } in &target.entries {
             let values = state.front.get(name);
             let held = values.map(Values::winner);
+            if held.is_some_and(|held| state.value(name, held) == *value) {
+                continue;
+            }
             let items_changed = match value {
                 Value::List { items: wanted, .. } => {
                     let was_list = held.is_some_and(|held| held.starts_with('['));

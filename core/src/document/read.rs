@@ -70,9 +70,16 @@ impl Values {
         self.0.len() > 1
     }
 
-    fn conflict(&self, register: Register, source: impl Fn(&str) -> String) -> Option<RegisterConflict> {
+    /// What is to be settled of them; `alike` says of two values that they differ in nothing that anybody would choose by.
+    fn conflict(
+        &self,
+        register: Register,
+        source: impl Fn(&str) -> String,
+        alike: impl Fn(&str, &str) -> bool,
+    ) -> Option<RegisterConflict> {
         let winner = self.winner();
-        let losers: Vec<_> = self.0.iter().filter(|(value, _)| value != winner).collect();
+        let losers: Vec<_> =
+            self.0.iter().filter(|(value, _)| value != winner && !alike(value, winner)).collect();
         (!losers.is_empty()).then(|| RegisterConflict {
             register,
             winner: source(winner),
@@ -137,7 +144,7 @@ impl State {
     }
 
     /// The value of a register of `front`, with the items of its list.
-    fn value(&self, name: &str, register: &str) -> Value {
+    pub(super) fn value(&self, name: &str, register: &str) -> Value {
         let items = self.items.iter().filter(|item| item.shown() && item.name == name);
         Value::from_register(register, items.map(|item| item.text.clone()).collect())
     }
@@ -160,12 +167,14 @@ impl State {
     fn conflicts(&self) -> Vec<RegisterConflict> {
         let ends = self.line_ends();
         let fence = |values: &Option<Values>, register| {
-            values.as_ref()?.conflict(register, |fence| ends.turn(fence).into_owned())
+            values.as_ref()?.conflict(register, |fence| ends.turn(fence).into_owned(), |_, _| false)
         };
         let fences = [fence(&self.open, Register::Open), fence(&self.close, Register::Close)];
         let keys = self.front.iter().map(|(name, values)| {
             let source = |register: &str| ends.turn(&self.value(name, register).raw()).into_owned();
-            values.conflict(Register::Key(name.clone()), source)
+            let frame = |register: &str| Value::from_register(register, Vec::new()).frame();
+            let alike = |a: &str, b: &str| frame(a).is_some() && frame(a) == frame(b);
+            values.conflict(Register::Key(name.clone()), source, alike)
         });
         fences.into_iter().chain(keys).flatten().collect()
     }
@@ -207,10 +216,14 @@ impl Document {
             }
             _ => None,
         };
-        if let Some(tip) = &standing {
-            parts = Parts { body: parts.body, ..tip.parts() };
+        let Some(tip) = standing else { return Ok(View { state, parts, standing: None }) };
+        // One took the line end behind the last fence away, while another wrote below it.
+        parts.close.push('\n');
+        if markdown::split(&parts.render()).has_front() {
+            return Ok(View { state, parts, standing: None });
         }
-        Ok(View { state, parts, standing })
+        parts = Parts { body: parts.body, ..tip.parts() };
+        Ok(View { state, parts, standing: Some(tip) })
     }
 
     /// The tip of greatest rank, if every tip alone has frontmatter: then it was the merge that
@@ -279,8 +292,8 @@ impl Document {
         let mut lineage = Lineage { document: self, past: None, below: HashMap::new() };
         // Of each item the changes that made it, each with the first element of it.
         let mut made: HashMap<(String, String), Vec<(ChangeHash, usize)>> = HashMap::new();
-        for at in 0..state.items.len() {
-            let (item, Some(maker)) = (&mut state.items[at], makers[at]) else { continue };
+        for (at, (item, maker)) in state.items.iter_mut().zip(makers).enumerate() {
+            let Some(maker) = *maker else { continue };
             let before = made.entry((item.name.clone(), item.text.clone())).or_default();
             item.hider =
                 before.iter().find(|(other, _)| lineage.concurrent(other, &maker)).map(|(_, at)| *at);

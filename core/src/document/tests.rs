@@ -98,12 +98,12 @@ fn derived_changes_are_pinned() {
 const GOLDEN: [&str; 7] = [
     "d975bb6783bd97b3a53624b25cd227706efebb2ffee934f3353591e193a58a2c",
     "c63fd6ccdb828cb9f36811a9e5780338fbda56a19b629d4eed293a9c8538be19",
-    "a326a3c7eba35c01cfd48c3f404f720df1b38c17b306e6c034ddad73ad3d863d",
+    "4e06a81b74f7b7b5b71d6a8e9ca0a8ca83b257765527be78e2eef99a3ffd4d22",
     "2ebadfa28ecf8090606965477df6a64e448dec3ffd079641df5a03d584df84c9",
-    "84003bc1aca70a5071334f17307b4b105128ecc1fb8063ccfcab818a46a43b68",
+    "3d104f627971056030c1f119a18ea0ba54971458443e98c555dd2b45f5703512",
     "a43eed96129b2f4d847da8196fbe3508cad6bf98e8ecf86db71f2848b227d645",
-    "856f4a8384003bc101a501022ebadfa28ecf8090606965477df6a64e448dec3ffd079641df5a03d584df84c9\
-     a326a3c7eba35c01cfd48c3f404f720df1b38c17b306e6c034ddad73ad3d863d10eeee645048b03519d67318\
+    "856f4a833d104f6201a501022ebadfa28ecf8090606965477df6a64e448dec3ffd079641df5a03d584df84c9\
+     4e06a81b74f7b7b5b71d6a8e9ca0a8ca83b257765527be78e2eef99a3ffd4d2210eeee645048b03519d67318\
      dc26709942012300000210bc40f80ebaa60dc92000573fe3ec04df10d2f7cfc167d5ac69f92c261e696f0fec\
      0a01020202110213043401420256027002710273040501050105027f0904010505030500050105027f090401",
 ];
@@ -421,14 +421,78 @@ fn text_typed_before_the_frontmatter_keeps_the_body_apart() {
 
 #[test]
 fn a_frontmatter_that_only_the_merge_broke_is_that_of_the_greatest_rank() {
-    // The list is written in another form here and gets an item there.
+    use automerge::transaction::Transactable as _;
     let base = "---\ntags: [a]\n---\nbody\n";
-    let (a, b) = ("---\ntags:\n- a\n---\nbody\n", "---\ntags: [a, b]\n---\nthe body\n");
-    let reading = merge_ranked(base, a, b, (1, 2));
+    let mut document = md(&[base]);
+    let start = [head(&document, base)];
+    let broken = foreign(&document, |tx, objects| {
+        tx.put(&objects.front, "tags", "[tags:\n\0\0").unwrap();
+        tx.delete(&objects.items, 0).unwrap();
+        tx.insert(&objects.items, 0, "tags\0- a\n").unwrap();
+    });
+    let order = Ranks::default();
+    let b = "---\ntags: [a, b]\n---\nthe body\n";
+    let right = document.edit(&start, &order.rank(), b, &actor(1)).unwrap().unwrap().hash;
+    let left = document.apply(&[broken]).unwrap()[0];
+    order.set(left, 2);
+    order.set(right, 1);
+    let reading = document.read(&[left, right], &order.rank()).unwrap();
     assert!(reading.front_conflict);
     assert_eq!(reading.conflicts, [], "no values that nobody wrote");
-    assert_eq!(reading.text, b);
-    assert_eq!(merge_ranked(base, a, b, (2, 1)).text, "---\ntags:\n- a\n---\nthe body\n");
+    assert_eq!(reading.text, "---\ntags:\n- a\n---\nthe body\n");
+}
+
+#[test]
+fn a_list_written_in_another_form_keeps_what_others_do_to_its_items() {
+    let flow = |items: &str, k: u8| format!("---\nt: [{items}]\nk: {k}\n---\n");
+    let lines = |sep: &str, items: &[&str], k: u8| {
+        let items: String = items.iter().map(|item| format!("{sep}{item}\n")).collect();
+        format!("---\nt:\n{items}k: {k}\n---\n")
+    };
+    for ranks in [(1, 2), (2, 1)] {
+        let text = |base: &str, a: &str, b: &str| merge_ranked(base, a, b, ranks).text;
+        // Which form stands is the later save's to say; the items are everybody's.
+        let of = |k: u8| [flow("b, c", k), lines("  - ", &["b", "c"], k)];
+        let merged = text(&flow("a, b", 1), &lines("  - ", &["a", "b"], 1), &flow("b, c", 2));
+        assert_eq!(merged, of(2)[usize::from(ranks.0 > ranks.1)]);
+        let base = lines("- ", &["a", "b", "c"], 1);
+        for (items, merged) in
+            [(["a", "c"].as_slice(), ["a", "c"].as_slice()), (&["a", "b", "c", "d"], &["a", "b", "c", "d"])]
+        {
+            let sep = if ranks.0 > ranks.1 { "  - " } else { "- " };
+            let text = text(&base, &lines("  - ", &["a", "b", "c"], 2), &lines("- ", items, 1));
+            assert_eq!(text, lines(sep, merged, 2));
+        }
+    }
+    // Made on both in two forms.
+    let merged = merge("", &flow("x", 1), &lines("  - ", &["y"], 1)).text;
+    assert!(merged == lines("  - ", &["x", "y"], 1) || merged == lines("  - ", &["y", "x"], 1), "{merged}");
+    let merged = merge_ranked("", &flow("x", 1), &lines("  - ", &["y: 1\n    z: 2"], 1), (2, 1)).text;
+    assert!(merged.contains("  - x\n") && merged.contains("  - y: 1\n    z: 2\n"), "{merged}");
+    // A save that changes something else leaves such a list as it is.
+    let base = flow("a", 1);
+    let mut document = md(&[&base]);
+    let (start, order) = (head(&document, &base), Ranks::default());
+    let left = document
+        .edit(&[start], &order.rank(), &lines("  - ", &["a", "b: 1"], 1), &actor(1))
+        .unwrap()
+        .unwrap()
+        .hash;
+    let right = document.edit(&[start], &order.rank(), &flow("a, c", 2), &actor(2)).unwrap().unwrap().hash;
+    order.set(right, 9);
+    let merged = document.read(&[left, right], &order.rank()).unwrap().text;
+    let saved = format!("{merged}body\n");
+    let edit = document.edit(&[left, right], &order.rank(), &saved, &actor(3)).unwrap().unwrap().hash;
+    assert_eq!(document.read(&[edit], &order.rank()).unwrap().text, saved);
+}
+
+#[test]
+fn text_below_a_last_fence_without_a_line_end_is_below_it() {
+    let base = "---\na: 1\n---\n";
+    for ranks in [(1, 2), (2, 1)] {
+        let reading = merge_ranked(base, "---\na: 1\n---", "---\na: 1\n---\nbody\n", ranks);
+        assert_eq!(clean(reading), "---\na: 1\n---\nbody\n");
+    }
 }
 
 #[test]
