@@ -10,6 +10,8 @@ use crate::patch::{Hunk, Patch, diff};
 pub enum Sight {
     /// It has some of them as they came: its writer had them in front of them.
     Seen,
+    /// It has some of them, each of a word at most: its writer may have done the same.
+    Hinted,
     /// It has none of them as it came, and at some places exactly what was there before.
     Unseen,
     /// Neither.
@@ -24,32 +26,38 @@ pub enum Sight {
 pub fn sight(old: &str, newest: &str, saved: &str) -> Sight {
     let (of_old, of_newest) = (diff(old, saved), diff(newest, saved));
     let (mut inserted, mut removed) = (0, 0);
-    let (mut seen, mut unseen) = (false, false);
+    let (mut seen, mut hinted, mut unseen) = (false, false, false);
     for Hunk { at, delete, insert } in &diff(old, newest).0 {
         let now = at + inserted - removed;
         inserted += insert.len();
         removed += delete;
         match (keeps(&of_newest, now, now + insert.len()), keeps(&of_old, *at, at + delete)) {
+            (true, false) if !insert.is_empty() && words(insert) < 2 => hinted = true,
             (true, false) => seen = true,
             (false, true) => unseen = true,
             _ => {}
         }
     }
-    match (seen, unseen) {
-        (true, _) => Sight::Seen,
-        (false, true) => Sight::Unseen,
-        (false, false) => Sight::Unclear,
+    match (seen, hinted, unseen) {
+        (true, ..) => Sight::Seen,
+        (_, true, _) => Sight::Hinted,
+        (_, _, true) => Sight::Unseen,
+        _ => Sight::Unclear,
     }
 }
 
-/// Whether an edit leaves the bytes `from..to` as they are; of a place without bytes, whether it leaves what meets there.
+fn words(text: &str) -> usize {
+    text.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()).count()
+}
+
+/// Whether an edit leaves all of the bytes `from..to`, whatever it puts between them; of a place without bytes, whether it
+/// leaves what meets there.
 fn keeps(edit: &Patch, from: usize, to: usize) -> bool {
     !edit.0.iter().any(|hunk| {
         let end = hunk.at + hunk.delete;
         match from == to {
             true => hunk.at <= to && end >= from,
-            false if hunk.delete == 0 => from < hunk.at && hunk.at < to,
-            false => hunk.at < to && end > from,
+            false => hunk.delete > 0 && hunk.at < to && end > from,
         }
     })
 }
@@ -75,6 +83,18 @@ pub fn beside(old: &str, newest: &str, saved: &str) -> bool {
         && came.clone().next().is_some()
         && came.all(|line| !kept.contains(line))
         && taken_out(newest, saved) > taken_out(old, saved)
+}
+
+/// Whether `saved` lacks whole lines that `newest` has more than `old`, and has words that `newest` has not: who only takes lines out has
+/// seen them.
+pub fn overlooks(old: &str, newest: &str, saved: &str) -> bool {
+    let kept: HashSet<&str> = split_lines(saved).into_iter().collect();
+    let lacks = |came: &Hunk| {
+        let whole = came.insert.starts_with('\n') || came.insert.ends_with('\n');
+        let mut lines = split_lines(&came.insert).into_iter().filter(|line| words(line) > 0).peekable();
+        came.delete == 0 && whole && lines.peek().is_some() && lines.all(|line| !kept.contains(line))
+    };
+    diff(old, newest).0.iter().any(lacks) && diff(newest, saved).0.iter().any(|hunk| words(&hunk.insert) > 0)
 }
 
 /// How many bytes of words the edit from `old` to `new` takes out.
@@ -143,6 +163,51 @@ mod tests {
     }
 
     #[test]
+    fn one_edit_that_both_made_says_little() {
+        let tasks = "- [ ] pay rent\n- [ ] call bank\n";
+        let came = "- [x] pay rent\n- [ ] call bank\n- [ ] buy milk\n";
+        let saved = "- [x] pay rent\n- [ ] call bank\n- [ ] ask Bo\n";
+        assert_eq!(sight(tasks, came, saved), Sight::Hinted);
+        assert!(overlooks(tasks, came, saved));
+        // Who takes out what came, or writes below it, has seen it.
+        for saved in [
+            "- [x] pay rent\n- [ ] call bank\n",
+            "- [x] pay rent\n- [x] call bank\n- [ ] buy milk\n- [ ] ask Bo\n",
+        ] {
+            assert!(!overlooks(tasks, came, saved), "{saved}");
+        }
+        // Who changes again what came has seen it.
+        let (note, came) = ("# A\n\none\ntwo\n", "# B\n\nfirst\ntwo\n");
+        assert!(!overlooks(note, came, "# B\n\nvery first\ntwo\n"));
+        let note = "# Untitled\n\na one\nb two\nc three\n";
+        let came = "# Report\n\na one\na line that came\nb two\nc three\n";
+        let saved = "# Report\n\na one\nb two\nc three, and more\n";
+        assert_eq!(sight(note, came, saved), Sight::Hinted);
+        assert!(overlooks(note, came, saved));
+        let saved = "# Report\n\na one\na line that came\nb two\nc three, and more\n";
+        assert_eq!(sight(note, came, saved), Sight::Seen);
+    }
+
+    #[test]
+    fn a_line_put_between_two_that_were_replaced_leaves_them() {
+        for (old, newest, saved) in [
+            ("a\nb x y z\nc x y z\nd\n", "a\nwords of another\nd\n", "a\nb x y z\nmine\nc x y z\nd\n"),
+            (
+                "Agenda\nCall Ann on Monday.\nWrite the offer.\nEnd\n",
+                "Agenda\nAll done by phone.\nEnd\n",
+                "Agenda\nCall Ann on Monday.\nAsk Bob too.\nWrite the offer.\nEnd\n",
+            ),
+            (
+                "head\n\nb1 x y z\nb2 x y z\ntail\n",
+                "head\nwords of another\ntail\n",
+                "head\n\nn1 aa bb\nn2 aa bb\nb1 x y z\nb2 x y z\ntail\n",
+            ),
+        ] {
+            assert_eq!(sight(old, newest, saved), Sight::Unseen, "{saved:?}");
+        }
+    }
+
+    #[test]
     fn a_buffer_from_before_has_what_was_there() {
         let old = "- [ ] one\n- [ ] two\n\nLast words.\n";
         for newest in [
@@ -153,10 +218,12 @@ mod tests {
             let saved = old.replace("words", "words and more");
             assert_eq!(sight(old, newest, &saved), Sight::Unseen, "{newest:?}");
             let saved = newest.replace("words", "words and more");
-            assert_eq!(sight(old, newest, &saved), Sight::Seen, "{newest:?}");
+            assert!(matches!(sight(old, newest, &saved), Sight::Seen | Sight::Hinted), "{newest:?}");
+            assert!(!overlooks(old, newest, &saved), "{newest:?}");
         }
         // One of two changes taken back, with the other in front of them.
         let both = "- [x] one\n- [x] two\n\nLast words.\n";
-        assert_eq!(sight(old, both, "- [ ] one\n- [x] two\n\nLast words, and more.\n"), Sight::Seen);
+        let saved = "- [ ] one\n- [x] two\n\nLast words, and more.\n";
+        assert!(sight(old, both, saved) == Sight::Hinted && !overlooks(old, both, saved));
     }
 }

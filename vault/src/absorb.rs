@@ -14,7 +14,7 @@ use aios_core::namespace::Namespace;
 use aios_core::patch;
 use aios_core::path;
 use aios_core::planted::{Bug, planted};
-use aios_core::stale::{Sight, beside, sight};
+use aios_core::stale::{Sight, beside, overlooks, sight};
 use serde::Serialize;
 
 use crate::author::Draft;
@@ -430,6 +430,7 @@ impl Vault {
             let made_from = match sight(old, now, text) {
                 Sight::Seen => false,
                 Sight::Unseen => true,
+                Sight::Hinted => recent && overlooks(old, now, text),
                 Sight::Unclear => (recent || near < far) && beside(old, now, text),
             };
             if made_from && best.is_none_or(|(least, _)| near < least) {

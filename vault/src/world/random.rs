@@ -14,7 +14,7 @@ use aios_core::item::{Base, Item, Mode};
 use aios_core::patch;
 use aios_core::path;
 use aios_core::record::Record;
-use aios_core::stale::{Sight, beside, sight};
+use aios_core::stale::{Sight, beside, overlooks, sight};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner};
 
@@ -230,7 +230,8 @@ impl Run {
             let bytes = vault.bytes_of_shown(doc, &shown).unwrap()?.to_vec();
             let old = std::str::from_utf8(&bytes).ok()?;
             match sight(old, &now, new) {
-                Sight::Seen => {}
+                Sight::Hinted if overlooks(old, &now, new) => return None,
+                Sight::Seen | Sight::Hinted => {}
                 Sight::Unclear if beside(old, &now, new) => return None,
                 Sight::Unclear => {}
                 Sight::Unseen => {
