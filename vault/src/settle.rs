@@ -73,6 +73,7 @@ impl Vault {
         self.clean(&done)?;
         self.leave_nested(&mut targets, &mut leave, &mut out)?;
         let total = (targets.len() + leave.len()) as u64;
+        self.clear_the_way(&targets, &mut leave, &mut out)?;
         self.move_files(&mut targets, &mut leave, &mut out)?;
         for path in leave.iter().filter(|path| !targets.contains_key(*path)) {
             self.remove_file(path, &mut out)?;
@@ -120,40 +121,79 @@ impl Vault {
         Ok(())
     }
 
-    /// Renames where nothing is in the way: an editor that has the file open goes on with it.
+    /// Removes what goes for good and stands where a moved file needs a folder, or in a folder of its name. All else that goes is
+    /// removed after the moves, so that no folder goes with its last file and is made again for the next.
+    fn clear_the_way(
+        &mut self,
+        targets: &BTreeMap<String, Target>,
+        leave: &mut BTreeSet<String>,
+        out: &mut Settled,
+    ) -> Result<(), Error> {
+        let stay: BTreeSet<DocId> = targets.values().map(|target| target.doc).collect();
+        let coming: BTreeSet<String> = targets.keys().cloned().collect();
+        let blocking: Vec<String> = leave.iter().filter(|path| clashes(path, &coming)).cloned().collect();
+        for path in blocking {
+            if self.file(&path)?.is_some_and(|row| stay.contains(&row.doc)) {
+                continue;
+            }
+            self.remove_file(&path, out)?;
+            leave.remove(&path);
+        }
+        Ok(())
+    }
+
+    /// Renames where nothing is in the way: an editor that has the file open goes on with it. What waits for another to leave
+    /// is tried again once something has moved; what then still waits, as two that change places, is removed and written.
     fn move_files(
         &mut self,
         targets: &mut BTreeMap<String, Target>,
         leave: &mut BTreeSet<String>,
         out: &mut Settled,
     ) -> Result<(), Error> {
-        let paths: Vec<String> = targets.keys().cloned().collect();
-        for path in paths {
-            let Some(target) = targets.get(&path) else { continue };
-            let rows = self.files_of(&target.doc)?;
-            let [row] = &rows[..] else { continue };
-            if row.path == path || targets.contains_key(&row.path) || self.file(&path)?.is_some() {
-                continue;
-            }
-            // Below its own old path: the file must go before there can be a folder of its name.
-            if aios_core::path::below(&path, &row.path).is_some() {
-                continue;
-            }
-            self.make_way(&path)?;
-            match self.writer.rename(&row.path, &path) {
-                Ok(Moved::Done { found: Some(found) }) => {
-                    out.written += 1;
-                    self.drop_file(&row.path)?;
-                    leave.remove(&row.path);
-                    self.set_file(&target.doc, &found, &row.hash, &row.git)?;
-                    if same(&target.placement, &row.hash, &found) {
-                        self.clean(&[target.doc])?;
-                        targets.remove(&path);
-                    }
+        let mut waiting: Vec<String> = targets.keys().cloned().collect();
+        loop {
+            let tried = waiting.len();
+            let mut still = Vec::new();
+            for path in waiting {
+                match clashes(&path, leave) {
+                    true => still.push(path),
+                    false => self.move_file(path, targets, leave, out)?,
                 }
-                Ok(_) => out.absorb = true,
-                Err(e) => out.problems.push(problem(&path, &e.to_string())),
             }
+            if still.is_empty() || still.len() == tried {
+                return Ok(());
+            }
+            waiting = still;
+        }
+    }
+
+    fn move_file(
+        &mut self,
+        path: String,
+        targets: &mut BTreeMap<String, Target>,
+        leave: &mut BTreeSet<String>,
+        out: &mut Settled,
+    ) -> Result<(), Error> {
+        let Some(target) = targets.get(&path) else { return Ok(()) };
+        let rows = self.files_of(&target.doc)?;
+        let [row] = &rows[..] else { return Ok(()) };
+        if row.path == path || targets.contains_key(&row.path) || self.file(&path)?.is_some() {
+            return Ok(());
+        }
+        self.make_way(&path)?;
+        match self.writer.rename(&row.path, &path) {
+            Ok(Moved::Done { found: Some(found) }) => {
+                out.written += 1;
+                self.drop_file(&row.path)?;
+                leave.remove(&row.path);
+                self.set_file(&target.doc, &found, &row.hash, &row.git)?;
+                if same(&target.placement, &row.hash, &found) {
+                    self.clean(&[target.doc])?;
+                    targets.remove(&path);
+                }
+            }
+            Ok(_) => out.absorb = true,
+            Err(e) => out.problems.push(problem(&path, &e.to_string())),
         }
         Ok(())
     }
@@ -346,6 +386,13 @@ impl Vault {
     }
 }
 
+/// Whether `path` cannot be there together with one of `others`: it lies below it or above.
+fn clashes(path: &str, others: &BTreeSet<String>) -> bool {
+    let folder = format!("{path}/");
+    aios_core::path::ancestors(path).any(|above| others.contains(above))
+        || others.range(folder.clone()..).next().is_some_and(|next| next.starts_with(&folder))
+}
+
 fn same(placement: &Placement, hash: &ContentHash, found: &Found) -> bool {
     let exec = placement.mode == Mode::Executable;
     let link = placement.kind == Kind::Link;
@@ -359,5 +406,101 @@ fn problem(path: &str, what: &str) -> Problem {
         path: path.to_owned(),
         problem: what.to_owned(),
         hint: "the rest went on; run `aios sync` again when it is mended".into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::os::unix::fs::MetadataExt;
+    use std::path::Path;
+
+    use crate::absorb::{AbsorbOptions, Absorbed};
+    use crate::world::{World, quiet};
+
+    fn text(name: &str) -> String {
+        format!("what is in {name}\nand some more of it\n")
+    }
+
+    /// Two replicas with these files, each of a content of its own.
+    fn world(files: &[&str]) -> World {
+        let mut world = World::new(2);
+        for name in files {
+            let path = world.root(0).join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text(name)).unwrap();
+        }
+        world.sync();
+        world
+    }
+
+    /// What was done on one device is written on the other, which did nothing, at once and with nothing in the way.
+    fn follows(world: &mut World, moves: &[(&str, &str)]) {
+        let options = AbsorbOptions { deletions: true, ..AbsorbOptions::default() };
+        let round = world.replicas[0].commit(&options, &mut quiet()).unwrap();
+        assert!(round.problems().next().is_none(), "{moves:?}: {round:?}");
+        while world.deliver(0, 1, 1 << 20) > 0 {}
+        let round = world.replicas[1].finish(Absorbed::default(), &mut quiet()).unwrap();
+        assert!(round.problems().next().is_none(), "{moves:?}: {:#?}", round.settled);
+        world.assert_equal();
+    }
+
+    /// Moves in order, each with the folder it needs; a file that `to` names nothing for is removed.
+    fn change(root: &Path, moves: &[(&str, &str)]) {
+        for (from, to) in moves {
+            match *to {
+                "" => std::fs::remove_file(root.join(from)).unwrap(),
+                to => {
+                    std::fs::create_dir_all(root.join(to).parent().unwrap()).unwrap();
+                    std::fs::rename(root.join(from), root.join(to)).unwrap();
+                }
+            }
+            let above = root.join(from);
+            let _ = std::fs::remove_dir(above.parent().unwrap());
+        }
+    }
+
+    fn inodes(world: &World, names: &[&str]) -> BTreeMap<String, u64> {
+        let inode = |name: &&str| world.root(1).join(name).metadata().unwrap().ino();
+        names.iter().map(|name| ((*name).to_owned(), inode(name))).collect()
+    }
+
+    #[test]
+    fn a_file_gives_way_to_a_folder_and_a_folder_to_a_file() {
+        type Case<'a> = (&'a [&'a str], &'a [(&'a str, &'a str)]);
+        let cases: &[Case<'_>] = &[
+            // A file becomes a folder that another moves into.
+            (&["a/f.md", "b/g.md"], &[("a/f.md", ""), ("b/g.md", "a/f.md/in.md")]),
+            (&["f", "g", "h"], &[("f", ""), ("g", "f/deep/in"), ("h", "f/also")]),
+            // A folder becomes a file that comes from elsewhere, or from in it.
+            (&["a/x.md", "a/y.md", "b.md"], &[("a/x.md", ""), ("a/y.md", ""), ("b.md", "a")]),
+            (&["a/b/x.md", "a/y.md", "c.md"], &[("a/b/x.md", ""), ("a/y.md", "y.md"), ("c.md", "a")]),
+            (&["a/x.md", "b.md"], &[("a/x.md", "t"), ("t", "a")]),
+            (&["a.md", "b.md"], &[("a.md", "t"), ("t", "a.md/a.md")]),
+            // Chains: what is in the way of one has something in its own way.
+            (&["p", "q", "r"], &[("p", "s"), ("q", "p/in"), ("r", "q/in")]),
+            (&["p", "q", "r"], &[("p", ""), ("q", "p/in"), ("r", "q/in")]),
+            (&["a/x", "b/y", "c"], &[("a/x", "z"), ("b/y", "a"), ("c", "b")]),
+            (&["a/x", "b"], &[("a/x", "m/x"), ("b", "a")]),
+            // A file and a folder change places.
+            (&["a", "b/x"], &[("a", "t"), ("b/x", "a/x"), ("t", "b")]),
+            (&["a", "b/x", "b/y"], &[("a", "t"), ("b/x", "a/x"), ("b/y", "a/y"), ("t", "b")]),
+        ];
+        for (files, moves) in cases {
+            let mut world = world(files);
+            change(&world.root(0), moves);
+            follows(&mut world, moves);
+        }
+    }
+
+    #[test]
+    fn what_waits_for_another_to_leave_is_still_moved_and_not_written_anew() {
+        let mut world = world(&["p", "q", "a/x", "b"]);
+        let before = inodes(&world, &["p", "q", "a/x", "b"]);
+        let moves = [("p", "s"), ("q", "p/in"), ("a/x", "z"), ("b", "a")];
+        change(&world.root(0), &moves);
+        follows(&mut world, &moves);
+        let after = inodes(&world, &["s", "p/in", "z", "a"]);
+        assert!(moves.iter().all(|(from, to)| before[*from] == after[*to]), "{before:?} {after:?}");
     }
 }
