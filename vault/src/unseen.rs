@@ -118,12 +118,13 @@ pub(crate) fn mirrored(
 mod tests {
     use aios_core::item::{Base, Content, Item, Kind};
 
+    use super::*;
     use crate::author::Draft;
     use crate::git::testing::git;
     use crate::world::{World, quiet};
 
-    #[test]
-    fn a_blob_that_lost_at_once_outlasts_gits_cleaning_and_is_in_a_clone() {
+    /// A picture of which two older versions were saved at once, so that one of them shows and one in no tree.
+    fn saved_at_once() -> World {
         let mut world = World::new(1);
         let path = world.root(0).join("logo.png");
         std::fs::write(&path, [0, 1]).unwrap();
@@ -132,7 +133,6 @@ mod tests {
         let (doc, base) = (vault.doc_at("logo.png").unwrap().unwrap(), vault.view().clone());
         std::fs::write(&path, [0, 2]).unwrap();
         vault.commit(&Default::default(), &mut quiet()).unwrap();
-        // Two saves of the older version in one record: one of them shows.
         let mut draft = Draft::operator("stale saves");
         for last in [3, 4] {
             let content = Content::of(&[0, last]);
@@ -147,6 +147,41 @@ mod tests {
             })
             .unwrap();
         vault.finish(Default::default(), &mut quiet()).unwrap();
+        world
+    }
+
+    fn unseen(vault: &Vault) -> BTreeSet<Oid> {
+        let name = format!("{}{}", crate::git::LOG_PREFIX, vault.device());
+        let mirror = crate::git::read_ref(&vault.repo, &name).unwrap().unwrap();
+        let mut objects = crate::git::Loose::new(&vault.repo, false).unwrap();
+        mirrored(&vault.repo, &mut objects, mirror).unwrap()
+    }
+
+    #[test]
+    fn a_mirror_leaves_out_what_is_lost_until_it_is_back() {
+        let mut world = saved_at_once();
+        let root = world.root(0);
+        let kept = unseen(&world.replicas[0]);
+        let lost = *kept.first().unwrap();
+        let bytes = world.replicas[0].blob(&crate::project::git_id(&lost)).unwrap().unwrap();
+        let hex = lost.to_string();
+        std::fs::remove_file(root.join(".git/objects").join(&hex[..2]).join(&hex[2..])).unwrap();
+        world.rebuild(0);
+        world.commit(0);
+        assert!(unseen(&world.replicas[0]).is_empty());
+        assert!(!world.replicas[0].verify(false, &mut quiet()).unwrap().ok);
+        git(&root, &["fsck", "--full"]);
+        world.replicas[0].store_blob(2, &mut bytes.as_slice()).unwrap();
+        world.commit(0);
+        assert_eq!(unseen(&world.replicas[0]), kept);
+        let report = world.replicas[0].verify(true, &mut quiet()).unwrap();
+        assert!(report.ok, "{report:?}");
+        git(&root, &["fsck", "--full"]);
+    }
+
+    #[test]
+    fn a_blob_that_lost_at_once_outlasts_gits_cleaning_and_is_in_a_clone() {
+        let world = saved_at_once();
         let root = world.root(0);
         if git(&root, &["gc", "-q", "--prune=now"]).is_none() {
             return;

@@ -7,6 +7,7 @@ pub(crate) mod objects;
 
 mod deep;
 mod files;
+mod missing;
 mod records;
 mod refs;
 
@@ -204,6 +205,8 @@ impl Vault {
         let done = self.check_tables(report);
         report.take("database", done);
         let done = self.check_git(report, progress);
+        report.take("git", done);
+        let done = self.check_missing(report);
         report.take("git", done);
         let done = self.check_files(report, progress);
         report.take("working files", done);

@@ -3,6 +3,7 @@
 
 mod files;
 mod known;
+mod lost;
 mod refs;
 
 use std::collections::BTreeMap;

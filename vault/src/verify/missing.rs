@@ -1,0 +1,52 @@
+//! Which bytes that the log names are not here: git, and whoever asks for that version, goes without them until they come.
+
+use git2::Oid;
+use rusqlite::OptionalExtension;
+
+use super::Report;
+use crate::apart::Named;
+use crate::error::Error;
+use crate::project::oid;
+use crate::vault::Vault;
+
+const SYNC: &str = "`aios sync` brings them from a device that has them";
+
+impl Vault {
+    pub(super) fn check_missing(&self, report: &mut Report) -> Result<(), Error> {
+        let odb = self.repo.odb().map_err(crate::vault::git_error)?;
+        for named in self.apart_wanted()? {
+            let id = oid(&named.git())?;
+            match named {
+                Named::Blob(_) => self.missing_blob(id, report)?,
+                // One that is here and not named is told with the refs.
+                Named::History(_) if odb.exists(id) => {}
+                Named::History(_) => {
+                    report.tell(
+                        "I8",
+                        format!("commit {id}"),
+                        format!("it and its past are not here: {SYNC}"),
+                    );
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn missing_blob(&self, id: Oid, report: &mut Report) -> Result<(), Error> {
+        let path_in = |query: &str| -> Result<Option<String>, Error> {
+            Ok(self.db.prepare_cached(query)?.query_row([id.as_bytes()], |row| row.get(0)).optional()?)
+        };
+        let shown = path_in("SELECT path FROM doc WHERE git = ? ORDER BY path LIMIT 1")?;
+        let at = format!("git blob {id} ({})", shown.as_deref().unwrap_or("a version that is not shown"));
+        match path_in("SELECT path FROM file WHERE git = ? AND link = 0 ORDER BY path LIMIT 1")? {
+            Some(file) => {
+                let what = format!(
+                    "git lacks its bytes: `aios rebuild` puts them back from the working file {file}"
+                );
+                report.find("I8", at, what);
+            }
+            None => report.tell("I8", at, format!("its bytes are not here: {SYNC}")),
+        }
+        Ok(())
+    }
+}
