@@ -5,6 +5,7 @@
 //! same time stand one after the other and never interleave (I4). Its cost is bounded: what is too large
 //! to compare by word is replaced.
 
+use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
 use std::ops::Range;
 
@@ -18,6 +19,10 @@ use crate::align::{align, split_lines};
 const MAX_RUN_PAIRS: usize = 4_000_000;
 /// The most pairs of tokens that all comparisons of one diff may look at.
 const MAX_PAIRS: usize = 12 * MAX_RUN_PAIRS;
+/// The most pairs of lines among which those that give way to each other are looked for.
+const MAX_LINE_PAIRS: usize = 4096;
+/// From which likeness on two lines are one that changed.
+const ALIKE: u32 = 600;
 
 /// One replacement in a base text. As JSON: `[at, delete, "insert"]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -236,16 +241,56 @@ impl Differ {
 
     /// Changes lines: those that differ only in spaces around them or in their line end change one by
     /// one, so that a new indent or line end touches nothing else.
-    fn similar_lines(&mut self, mut at: usize, old: &[&str], new: &[&str]) {
+    fn similar_lines(&mut self, at: usize, old: &[&str], new: &[&str]) {
+        self.by_pairs(at, old, new, &align(&trimmed(old), &trimmed(new)), Self::lines);
+    }
+
+    /// Changes the lines of each of `pairs` by word, each for itself, and what stands between them by `rest`.
+    fn by_pairs(
+        &mut self,
+        mut at: usize,
+        old: &[&str],
+        new: &[&str],
+        pairs: &[(usize, usize)],
+        rest: impl Fn(&mut Self, usize, &[&str], &[&str]),
+    ) {
         let (mut i, mut j) = (0, 0);
-        for (at_old, at_new) in align(&trimmed(old), &trimmed(new)) {
-            self.words(at, &old[i..at_old], &new[j..at_new]);
+        for &(at_old, at_new) in pairs {
+            rest(self, at, &old[i..at_old], &new[j..at_new]);
             at += text_len(&old[i..at_old]);
             self.words(at, &old[at_old..=at_old], &new[at_new..=at_new]);
             at += old[at_old].len();
             (i, j) = (at_old + 1, at_new + 1);
         }
-        self.words(at, &old[i..], &new[j..]);
+        rest(self, at, &old[i..], &new[j..]);
+    }
+
+    /// Changes lines: one by one where it is plain which of them came or went, else as one text.
+    fn lines(&mut self, at: usize, old: &[&str], new: &[&str]) {
+        match self.plain_pairs(old, new) {
+            Some(pairs) => self.by_pairs(at, old, new, &pairs, Self::push),
+            None => self.words(at, old, new),
+        }
+    }
+
+    /// The pairs of lines that give way to each other where all others only came, or only went; `None` where that is
+    /// not plain, or finding it might cost too much.
+    fn plain_pairs(&mut self, old: &[&str], new: &[&str]) -> Option<Vec<(usize, usize)>> {
+        let pairs = old.len().saturating_mul(new.len());
+        if old.len() == new.len() || pairs == 0 || pairs > MAX_LINE_PAIRS {
+            return None;
+        }
+        let (old, new) = words_of_lines(old, new);
+        let count = |lines: &[Line<'_>]| lines.iter().map(|line| line.words.len()).sum::<usize>();
+        let cost = count(&old) * new.len() + count(&new) * old.len();
+        if cost > MAX_RUN_PAIRS {
+            return None;
+        }
+        self.pairs_left = self.pairs_left.checked_sub(cost)?;
+        match old.len() < new.len() {
+            true => Some(pair_each(&old, &new)?.into_iter().enumerate().collect()),
+            false => Some(pair_each(&new, &old)?.into_iter().enumerate().map(|(j, i)| (i, j)).collect()),
+        }
     }
 
     /// Changes lines by word.
@@ -309,6 +354,103 @@ impl Differ {
             _ => self.hunks.push(Hunk { at, delete: text_len(old), insert: new.concat() }),
         }
     }
+}
+
+/// A line and the numbers of its words, ascending.
+struct Line<'a> {
+    text: &'a str,
+    words: Vec<u32>,
+}
+
+impl Line<'_> {
+    /// How alike two lines are, in thousandths: the share of their words that both have.
+    fn likeness(&self, other: &Line<'_>) -> u32 {
+        let all = self.words.len() + other.words.len();
+        if all == 0 {
+            return if self.text == other.text { 1000 } else { 0 };
+        }
+        let gone = self.without(other).len();
+        (2000 * (self.words.len() - gone) / all) as u32
+    }
+
+    /// The words that `other` does not have.
+    fn without(&self, other: &Line<'_>) -> Vec<u32> {
+        let mut others = other.words.iter().peekable();
+        let is_left = |word: &&u32| {
+            while others.next_if(|other| other < word).is_some() {}
+            others.next_if_eq(word).is_none()
+        };
+        self.words.iter().filter(is_left).copied().collect()
+    }
+}
+
+/// The words of the lines of two texts; equal words have one number. A single letter or digit is none: it is the mark of
+/// a box or of a list.
+fn words_of_lines<'a>(old: &[&'a str], new: &[&'a str]) -> (Vec<Line<'a>>, Vec<Line<'a>>) {
+    let mut numbers = HashMap::new();
+    let mut side = |lines: &[&'a str]| {
+        let line = |line: &&'a str| {
+            let words = split_words(line).into_iter();
+            let mut words: Vec<u32> = words
+                .filter(|word| word.len() > 1 && word.contains(char::is_alphanumeric))
+                .map(|word| {
+                    let next = numbers.len() as u32;
+                    *numbers.entry(word).or_insert(next)
+                })
+                .collect();
+            words.sort_unstable();
+            Line { text: line.trim(), words }
+        };
+        lines.iter().map(line).collect()
+    };
+    (side(old), side(new))
+}
+
+/// For each of the `few` lines the one of `many` that is it, changed; the others are new. `None` where that is not plain: a line
+/// has no like, another is as like, or its words are in other lines now, as those of a line parted or a paragraph reflowed.
+fn pair_each(few: &[Line<'_>], many: &[Line<'_>]) -> Option<Vec<usize>> {
+    let likeness: Vec<Vec<u32>> =
+        few.iter().map(|line| many.iter().map(|other| line.likeness(other)).collect()).collect();
+    let pairs = likest(&likeness, many.len())?;
+    let alone = || (0..many.len()).filter(|at| pairs.binary_search(at).is_err());
+    let rivals = |(line, at): (usize, &usize)| {
+        !few[line].words.is_empty() && alone().any(|other| likeness[line][other] >= likeness[line][*at])
+    };
+    if pairs.iter().enumerate().any(rivals) {
+        return None;
+    }
+    let gone: Vec<Vec<u32>> = pairs.iter().zip(few).map(|(&at, line)| line.without(&many[at])).collect();
+    let fresh: Vec<Vec<u32>> = pairs.iter().zip(few).map(|(&at, line)| many[at].without(line)).collect();
+    let added: HashSet<u32> = alone().flat_map(|at| many[at].words.iter().copied()).collect();
+    let shares = |a: &[u32], b: &[u32]| a.iter().any(|word| b.binary_search(word).is_ok());
+    let moved = gone.iter().flatten().any(|word| added.contains(word))
+        || gone.iter().zip(fresh.iter().skip(1)).any(|(gone, next)| shares(gone, next))
+        || fresh.iter().zip(gone.iter().skip(1)).any(|(fresh, next)| shares(fresh, next));
+    (!moved).then_some(pairs)
+}
+
+/// The ascending choice of one of `many` for each row of `likeness` that is likest in all, none of it below [`ALIKE`].
+fn likest(likeness: &[Vec<u32>], many: usize) -> Option<Vec<usize>> {
+    // The most that the rows so far have with the first so many of the others.
+    let mut best = vec![vec![Some(0u32); many + 1]];
+    for row in likeness {
+        let before = &best[best.len() - 1];
+        let mut sums = vec![None; many + 1];
+        for at in 0..many {
+            let with = before[at].filter(|_| row[at] >= ALIKE).map(|sum| sum + row[at]);
+            sums[at + 1] = sums[at].max(with);
+        }
+        best.push(sums);
+    }
+    let mut at = many;
+    let mut choice = Vec::with_capacity(likeness.len());
+    for sums in best[1..].iter().rev() {
+        let sum = sums[at]?;
+        at = sums.iter().position(|&first| first == Some(sum))? - 1;
+        choice.push(at);
+    }
+    choice.reverse();
+    Some(choice)
 }
 
 /// How many bytes two texts share at their start and at their end, where that is all of a line's part in one of them that has
@@ -480,6 +622,44 @@ mod tests {
         assert_eq!(hunks("x\na\n", "y\nx\n  a\n"), [(0, 0, "y\n".into()), (2, 0, "  ".into())]);
         assert_eq!(hunks("a\n", "b\n  a\n"), [(0, 0, "b\n  ".into())]);
         assert_eq!(hunks("- [ ] pay\n", "- [x] pay\n"), [(3, 1, "x".into())]);
+    }
+
+    #[test]
+    fn a_line_beside_a_changed_one_comes_and_goes_whole() {
+        let (one, two) = ("- [ ] pay rent\n", "- [ ] Kphone thing\n- [x] pay rent\n");
+        assert_eq!(hunks(one, two), [(0, 0, "- [ ] Kphone thing\n".into()), (3, 1, "x".into())]);
+        assert_eq!(hunks(two, one), [(0, 19, String::new()), (22, 1, " ".into())]);
+        let (before, after) = ("- [x] pay rent\n- [ ] thing\n", "- [ ] pay rent\n- [ ] thing\n- new\n");
+        assert_eq!(hunks(before, after), [(3, 1, " ".into()), (27, 0, "- new\n".into())]);
+        assert_eq!(
+            hunks(
+                "# T\n- [ ] one red\n- [ ] two blue",
+                "# T\n- [x] one red\n- [ ] kin\n- [x] two blue\n- last"
+            ),
+            [
+                (7, 1, "x".into()),
+                (18, 0, "- [ ] kin\n".into()),
+                (21, 1, "x".into()),
+                (32, 0, "\n- last".into())
+            ],
+        );
+        assert_eq!(
+            hunks("1. buy milk\n2. pay rent\n", "1. new thing\n2. buy milk\n3. pay rent\n"),
+            [(0, 1, "1. new thing\n2".into()), (12, 1, "3".into())],
+        );
+    }
+
+    #[test]
+    fn lines_parted_joined_or_reflowed_change_by_word() {
+        // What moves to a new line is no word of another.
+        assert_eq!(hunks("one two three four\n", "one two three\nfour\n"), [(13, 1, "\n".into())]);
+        assert_eq!(hunks("one two three\nfour\n", "one two three four\n"), [(13, 1, " ".into())]);
+        assert_eq!(
+            hunks("aa bb cc dd ee\nff gg hh ii jj\n", "aa bb cc new dd\nee ff gg hh ii\njj\n"),
+            [(9, 5, "new dd".into()), (15, 0, "ee ".into()), (26, 1, "\n".into())],
+        );
+        // Two that are as like: neither is the old one.
+        assert_eq!(hunks("pay rent\n", "pay rent now\npay rent late\n").len(), 1);
     }
 
     #[test]

@@ -506,6 +506,16 @@ fn bodies_merge_by_word() {
 }
 
 #[test]
+fn a_box_is_ticked_beside_a_line_put_in() {
+    let base = "# T\n- [ ] pay rent\n- [ ] call bank\n";
+    let both = "# T\n- [ ] Kphone thing\n- [x] pay rent\n- [ ] call bank\n";
+    let text = clean(merge(base, both, "# T\n- [x] pay rent\n- [ ] call bank\n"));
+    assert_eq!(text, "# T\n- [ ] Kphone thing\n- [xx] pay rent\n- [ ] call bank\n");
+    let text = clean(merge(base, both, "# T\n- [ ] pay rent\n- [x] call bank\n"));
+    assert_eq!(text, "# T\n- [ ] Kphone thing\n- [x] pay rent\n- [x] call bank\n");
+}
+
+#[test]
 fn one_actor_may_edit_old_versions_again_and_again() {
     let base: String = (0..40).map(|n| format!("line {n}\n")).collect();
     let mut document = md(&[&base]);
