@@ -3,9 +3,9 @@
 //! A patch is what an `edit` item says about a file (`docs/formats.md`, Body). The diff is by line, then by
 //! word inside the lines that changed: a word is replaced as a whole, so that two words written at the
 //! same time stand one after the other and never interleave (I4). Its cost is bounded: what is too large
-//! to compare by word is replaced.
+//! to compare by word is changed line by line where its lines are alike, else replaced.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::hash::Hash;
 use std::ops::Range;
 
@@ -21,6 +21,8 @@ const MAX_RUN_PAIRS: usize = 4_000_000;
 const MAX_PAIRS: usize = 12 * MAX_RUN_PAIRS;
 /// The most pairs of lines among which those that give way to each other are looked for.
 const MAX_LINE_PAIRS: usize = 4096;
+/// How many hunks lines too many to compare may come to: more take an edit of the document more than two seconds.
+const MAX_HUNKS: usize = 30_000;
 /// From which likeness on two lines are one that changed.
 const ALIKE: u32 = 600;
 
@@ -258,19 +260,38 @@ impl Differ {
         for &(at_old, at_new) in pairs {
             rest(self, at, &old[i..at_old], &new[j..at_new]);
             at += text_len(&old[i..at_old]);
-            self.words(at, &old[at_old..=at_old], &new[at_new..=at_new]);
+            self.words(at, &old[at_old..=at_old], &new[at_new..=at_new], true);
             at += old[at_old].len();
             (i, j) = (at_old + 1, at_new + 1);
         }
         rest(self, at, &old[i..], &new[j..]);
     }
 
-    /// Changes lines: one by one where it is plain which of them came or went, else as one text.
+    /// Changes lines; those too many to compare as one text are told apart by words that stand once in each.
     fn lines(&mut self, at: usize, old: &[&str], new: &[&str]) {
+        if self.few_lines(at, old, new, false) {
+            return;
+        }
+        let mut apart = Differ { hunks: Vec::new(), pairs_left: self.pairs_left };
+        apart.by_pairs(at, old, new, &anchored(old, new), |differ, at, old, new| {
+            differ.few_lines(at, old, new, true);
+        });
+        self.pairs_left = apart.pairs_left;
+        if self.hunks.len() + apart.hunks.len() > MAX_HUNKS {
+            self.few_lines(at, old, new, true);
+        } else {
+            apart.hunks.into_iter().for_each(|hunk| self.add(hunk));
+        }
+    }
+
+    /// Changes lines: one by one where it is plain which of them came or went, else as one text. `whole` and what is
+    /// returned are those of [`Differ::words`].
+    fn few_lines(&mut self, at: usize, old: &[&str], new: &[&str], whole: bool) -> bool {
         match self.plain_pairs(old, new) {
             Some(pairs) => self.by_pairs(at, old, new, &pairs, Self::push),
-            None => self.words(at, old, new),
+            None => return self.words(at, old, new, whole),
         }
+        true
     }
 
     /// The pairs of lines that give way to each other where all others only came, or only went; `None` where that is
@@ -280,7 +301,8 @@ impl Differ {
         if old.len() == new.len() || pairs == 0 || pairs > MAX_LINE_PAIRS {
             return None;
         }
-        let (old, new) = words_of_lines(old, new);
+        let (mut old, mut new) = words_of_lines(old, new);
+        old.iter_mut().chain(&mut new).for_each(|line| line.words.sort_unstable());
         let count = |lines: &[Line<'_>]| lines.iter().map(|line| line.words.len()).sum::<usize>();
         let cost = count(&old) * new.len() + count(&new) * old.len();
         if cost > MAX_RUN_PAIRS {
@@ -293,11 +315,11 @@ impl Differ {
         }
     }
 
-    /// Changes lines by word.
-    fn words(&mut self, mut at: usize, old: &[&str], new: &[&str]) {
+    /// Changes lines by word. Where they are too large to compare, replaces them `whole`, or returns false.
+    fn words(&mut self, mut at: usize, old: &[&str], new: &[&str], whole: bool) -> bool {
         if old.is_empty() || new.is_empty() {
             self.push(at, old, new);
-            return;
+            return true;
         }
         let (old, new) = (old.concat(), new.concat());
         let (old, new) = (split_words(&old), split_words(&new));
@@ -306,8 +328,11 @@ impl Differ {
         let (old, new) = (&old[prefix..], &new[prefix..]);
         let suffix = old.iter().rev().zip(new.iter().rev()).take_while(|(x, y)| x == y).count();
         let (old, new) = (&old[..old.len() - suffix], &new[..new.len() - suffix]);
-        let mut runs =
-            self.compare(old, new).unwrap_or_else(|| vec![Run { old: 0..old.len(), new: 0..new.len() }]);
+        let mut runs = match self.compare(old, new) {
+            Some(runs) => runs,
+            None if whole => vec![Run { old: 0..old.len(), new: 0..new.len() }],
+            None => return false,
+        };
         runs.dedup_by(|next, run| {
             let joined = old[run.old.end..next.old.start].iter().all(|kept| is_between_words(kept));
             if joined {
@@ -317,6 +342,7 @@ impl Differ {
             joined
         });
         self.each(at, old, new, runs, Self::word);
+        true
     }
 
     /// Changes words; where that is only to put something between them, or to take it away, they stay as they are. So does a
@@ -341,29 +367,40 @@ impl Differ {
         self.push(at, &[before], &[after]);
     }
 
-    /// Appends a hunk; one that begins where the last ends is part of it.
+    /// Appends the hunk of tokens that give way to others, if there are any.
     fn push(&mut self, at: usize, old: &[&str], new: &[&str]) {
-        if text_len(old) == 0 && text_len(new) == 0 {
-            return;
+        if text_len(old) > 0 || text_len(new) > 0 {
+            self.add(Hunk { at, delete: text_len(old), insert: new.concat() });
         }
+    }
+
+    /// Appends a hunk; one that begins where the last ends is part of it.
+    fn add(&mut self, hunk: Hunk) {
         match self.hunks.last_mut() {
-            Some(last) if last.at + last.delete == at => {
-                last.delete += text_len(old);
-                last.insert.push_str(&new.concat());
+            Some(last) if last.at + last.delete == hunk.at => {
+                last.delete += hunk.delete;
+                last.insert.push_str(&hunk.insert);
             }
-            _ => self.hunks.push(Hunk { at, delete: text_len(old), insert: new.concat() }),
+            _ => self.hunks.push(hunk),
         }
     }
 }
 
-/// A line and the numbers of its words, ascending.
+/// A line and the numbers of its words.
 struct Line<'a> {
     text: &'a str,
     words: Vec<u32>,
 }
 
 impl Line<'_> {
-    /// How alike two lines are, in thousandths: the share of their words that both have.
+    /// Whether two lines, words ascending, are one that changed. What is of quite another length is told at once, so that
+    /// a long line may be held against many short ones.
+    fn is_like(&self, other: &Line<'_>) -> bool {
+        let (few, many) = (self.words.len().min(other.words.len()), self.words.len().max(other.words.len()));
+        2000 * few >= ALIKE as usize * (few + many) && self.likeness(other) >= ALIKE
+    }
+
+    /// How alike two lines, words ascending, are, in thousandths: the share of their words that both have.
     fn likeness(&self, other: &Line<'_>) -> u32 {
         let all = self.words.len() + other.words.len();
         if all == 0 {
@@ -373,7 +410,7 @@ impl Line<'_> {
         (2000 * (self.words.len() - gone) / all) as u32
     }
 
-    /// The words that `other` does not have.
+    /// The words, ascending in both, that `other` does not have.
     fn without(&self, other: &Line<'_>) -> Vec<u32> {
         let mut others = other.words.iter().peekable();
         let is_left = |word: &&u32| {
@@ -384,26 +421,71 @@ impl Line<'_> {
     }
 }
 
-/// The words of the lines of two texts; equal words have one number. A single letter or digit is none: it is the mark of
-/// a box or of a list.
+/// The words of the lines of two texts, in order; equal words have one number. A single letter or digit is none: it is
+/// the mark of a box or of a list.
 fn words_of_lines<'a>(old: &[&'a str], new: &[&'a str]) -> (Vec<Line<'a>>, Vec<Line<'a>>) {
-    let mut numbers = HashMap::new();
+    let mut numbers = Interner::new(old.len());
     let mut side = |lines: &[&'a str]| {
         let line = |line: &&'a str| {
             let words = split_words(line).into_iter();
-            let mut words: Vec<u32> = words
-                .filter(|word| word.len() > 1 && word.contains(char::is_alphanumeric))
-                .map(|word| {
-                    let next = numbers.len() as u32;
-                    *numbers.entry(word).or_insert(next)
-                })
-                .collect();
-            words.sort_unstable();
-            Line { text: line.trim(), words }
+            let words = words.filter(|word| word.len() > 1 && word.contains(char::is_alphanumeric));
+            Line { text: line.trim(), words: words.map(|word| numbers.intern(word).0).collect() }
         };
         lines.iter().map(line).collect()
     };
     (side(old), side(new))
+}
+
+/// Pairs of like lines of two texts too large to compare, in time that grows with their length: those that share a word
+/// which stands once in each text, or what is beside it, and those between that are as many.
+fn anchored(old: &[&str], new: &[&str]) -> Vec<(usize, usize)> {
+    let (mut old, mut new) = words_of_lines(old, new);
+    if [&old, &new].iter().any(|lines| lines.iter().all(|line| line.words.is_empty())) {
+        return Vec::new();
+    }
+    let words = |lines: &[Line<'_>]| lines.iter().flat_map(|line| line.words.clone()).collect::<Vec<_>>();
+    let line_of = |lines: &[Line<'_>]| {
+        lines.iter().enumerate().flat_map(|(at, line)| vec![at; line.words.len()]).collect::<Vec<_>>()
+    };
+    let (old_lines, new_lines) = (line_of(&old), line_of(&new));
+    let matches = align(&words(&old), &words(&new));
+    old.iter_mut().chain(&mut new).for_each(|line| line.words.sort_unstable());
+    let mut pairs = Vec::new();
+    // The first lines of which nothing is paired, and the last lines that were compared.
+    let (mut next, mut last) = ((0, 0), None);
+    for (i, j) in matches {
+        let (i, j) = (old_lines[i], new_lines[j]);
+        if i < next.0 || j < next.1 || last == Some((i, j)) {
+            continue;
+        }
+        last = Some((i, j));
+        if old[i].is_like(&new[j]) {
+            pair_between(&old, &new, next, (i, j), &mut pairs);
+            pairs.push((i, j));
+            next = (i + 1, j + 1);
+        }
+    }
+    pair_between(&old, &new, next, (old.len(), new.len()), &mut pairs);
+    pairs
+}
+
+/// Appends to `pairs` the like lines between two places, one by one where they are as many and nearly all alike.
+fn pair_between(
+    old: &[Line<'_>],
+    new: &[Line<'_>],
+    from: (usize, usize),
+    to: (usize, usize),
+    pairs: &mut Vec<(usize, usize)>,
+) {
+    let count = to.0 - from.0;
+    if count != to.1 - from.1 {
+        return;
+    }
+    let before = pairs.len();
+    pairs.extend((from.0..to.0).zip(from.1..to.1).filter(|&(i, j)| old[i].is_like(&new[j])));
+    if (pairs.len() - before) * 10 < count * 9 {
+        pairs.truncate(before);
+    }
 }
 
 /// For each of the `few` lines the one of `many` that is it, changed; the others are new. `None` where that is not plain: a line
@@ -666,6 +748,47 @@ mod tests {
     fn scripts_without_spaces_change_by_character() {
         assert_eq!(hunks("私は猫が好き", "私は犬が好き"), [(6, 3, "犬".into())]);
         assert_eq!(hunks("hi 👩‍🚀!", "hi 👩‍🔬!"), [(3, 11, "👩‍🔬".into())]);
+    }
+
+    /// What `diff` makes of `lines`, each changed by `change`.
+    fn large(lines: usize, line: fn(usize) -> String, change: impl Fn(usize, &str) -> String) -> Vec<Hunk> {
+        let lines: Vec<String> = (0..lines).map(line).collect();
+        let new: String = lines.iter().enumerate().map(|(n, line)| change(n, line)).collect();
+        let patch = diff(&lines.concat(), &new);
+        assert_eq!(patch.apply(&lines.concat()), Ok(new));
+        patch.0
+    }
+
+    #[test]
+    fn a_little_in_each_of_many_lines_changes_alone() {
+        let numbered = |n| format!("x line {n} of the long file with some words\n");
+        let prose = |n| format!("one of the {} lines that are here\n", ["good", "bad", "long"][n % 3]);
+        for count in [150, 3000] {
+            let first = |_, line: &str| line.replacen('x', "y", 1);
+            let hunks = large(count, numbered, first);
+            assert_eq!(hunks.len(), count);
+            assert!(hunks.iter().all(|hunk| hunk.delete == 1 && hunk.insert == "y"));
+            let words = |_, line: &str| line.replace("line", "row").replace("long", "short");
+            assert_eq!(large(count, numbered, words).len(), 2 * count);
+            assert_eq!(large(count, prose, |_, line| line.replace("one", "two")).len(), count, "all alike");
+        }
+    }
+
+    #[test]
+    fn many_lines_changed_and_some_come_and_gone_change_by_line() {
+        let numbered = |n| format!("x line {n} of the long file with some words\n");
+        let change = |n: usize, line: &str| match n {
+            7 | 2500 => String::new(),
+            70 | 71 => format!("quite something else\n{}", line.replacen('x', "y", 1)),
+            _ => line.replacen('x', "y", 1),
+        };
+        let hunks = large(3000, numbered, change);
+        assert!(hunks.len() > 2990, "{}", hunks.len());
+        assert!(hunks.iter().all(|hunk| hunk.delete < 60 && hunk.insert.len() < 60));
+        let much = |_, line: &str| line.replace('x', "y").replace("long", "short");
+        assert_eq!(large(15_100, numbered, much).len(), 1, "too many hunks");
+        let anew = large(3000, numbered, |n, _| format!("{n} is all that is left as it was\n"));
+        assert_eq!(anew.len(), 1, "what has a word in common is not alike");
     }
 
     #[test]

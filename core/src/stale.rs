@@ -53,7 +53,8 @@ fn words(text: &str) -> usize {
 /// Whether an edit leaves all of the bytes `from..to`, whatever it puts between them; of a place without bytes, whether it
 /// leaves what meets there.
 fn keeps(edit: &Patch, from: usize, to: usize) -> bool {
-    !edit.0.iter().any(|hunk| {
+    let before = edit.0.partition_point(|hunk| hunk.at + hunk.delete < from);
+    !edit.0[before..].iter().take_while(|hunk| hunk.at <= to).any(|hunk| {
         let end = hunk.at + hunk.delete;
         match from == to {
             true => hunk.at <= to && end >= from,

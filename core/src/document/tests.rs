@@ -516,6 +516,21 @@ fn a_box_is_ticked_beside_a_line_put_in() {
 }
 
 #[test]
+fn a_long_file_changed_in_every_line_merges_with_a_line_put_in() {
+    let lines: Vec<String> =
+        (0..2000).map(|n| format!("x line {n} of the long file with some words\n")).collect();
+    let (base, every) = (lines.concat(), lines.concat().replace("x line", "y line"));
+    let put = |text: &str| {
+        let at = text.match_indices('\n').nth(1799).unwrap().0 + 1;
+        format!("{}one more\n{}", &text[..at], &text[at..])
+    };
+    assert!(
+        clean(merge(&base, &every, &put(&base))) == put(&every),
+        "every line but one more is as it was changed"
+    );
+}
+
+#[test]
 fn one_actor_may_edit_old_versions_again_and_again() {
     let base: String = (0..40).map(|n| format!("line {n}\n")).collect();
     let mut document = md(&[&base]);
