@@ -42,10 +42,9 @@ fn files(device: &Device, folder: &str) -> BTreeMap<String, Vec<u8>> {
     entries.map(|entry| (entry.file_name().into_string().unwrap(), fs::read(entry.path()).unwrap())).collect()
 }
 
-/// What the listing calls the kinds of conflicts, with a file that has one of each.
-const KINDS: [(&str, &str); 7] = [
+/// What the listing calls the kinds of conflicts, with a file that has one of each. The kind `front` takes changes that no save makes.
+const KINDS: [(&str, &str); 6] = [
     ("value", "bolt.md"),
-    ("front", "tags.md"),
     ("content", "logo.bin"),
     ("path", "city.md"),
     ("name", "report"),
@@ -54,9 +53,8 @@ const KINDS: [(&str, &str); 7] = [
 ];
 
 /// The files that the conflicts start from.
-const BEFORE: [(&str, &[u8]); 8] = [
+const BEFORE: [(&str, &[u8]); 7] = [
     ("bolt.md", b"---\nname: Bolt\nstatus: open\n---\nBolt asked for a quote.\n"),
-    ("tags.md", b"---\ntags: [a]\n---\nbody\n"),
     ("logo.bin", b"picture\0one\n"),
     ("quebec.md", b"Quebec is a city and a province.\n"),
     ("romeo.md", b"Romeo wrote a long letter.\n"),
@@ -80,7 +78,6 @@ fn in_conflict(dir: &Path, folders: &[&str]) -> (Device, Device) {
         let at = |name: &str| format!("{folder}/{name}");
         laptop.write(&[
             (&at("bolt.md"), b"---\nname: Bolt\nstatus: lost\n---\nBolt asked for a quote.\n"),
-            (&at("tags.md"), b"---\ntags:\n- a\n---\nbody\n"),
             (&at("logo.bin"), b"picture\0two\n"),
         ]);
         rename(&laptop, &at("quebec.md"), &at("canada.md"));
@@ -88,7 +85,6 @@ fn in_conflict(dir: &Path, folders: &[&str]) -> (Device, Device) {
         remove(&laptop, &at("tango.md"));
         phone.write(&[
             (&at("bolt.md"), b"---\nname: Bolt\nstatus: won\n---\nBolt asked for a quote.\n"),
-            (&at("tags.md"), b"---\ntags: [a, b]\n---\nthe body\n"),
             (&at("logo.bin"), b"picture\0three\n"),
             (&at("tango.md"), b"Tango is a dance for two.\nAnd a letter of the alphabet.\n"),
             (
@@ -184,14 +180,13 @@ fn chosen(device: &Device, folder: &str) {
         String::from_utf8(bytes.unwrap_or_else(|| panic!("no {name} in {folder}: {found:?}"))).unwrap()
     };
     assert_eq!(take("bolt.md"), "---\nname: Bolt\nstatus: lost\n---\nBolt asked for a quote.\n");
-    assert_eq!(take("tags.md"), "---\ntags:\n- a\n---\nthe body\n");
     assert_eq!(take("logo.bin"), "picture\0two\n");
-    assert_eq!(take("canada.md"), BEFORE[3].1.iter().map(|byte| char::from(*byte)).collect::<String>());
+    assert_eq!(take("canada.md"), BEFORE[2].1.iter().map(|byte| char::from(*byte)).collect::<String>());
     // Which of the two had yielded follows from the files; now the other has.
     let suffixed = found.keys().find(|name| name.starts_with("report-")).cloned();
     let mut take = |name: &str| String::from_utf8(found.remove(name).unwrap_or_default()).unwrap();
     let reports = BTreeSet::from([take("report.md"), take(&suffixed.expect("a report with a suffix"))]);
-    let letters = [BEFORE[4].1, BEFORE[5].1].map(|bytes| String::from_utf8(bytes.to_vec()).unwrap());
+    let letters = [BEFORE[3].1, BEFORE[4].1].map(|bytes| String::from_utf8(bytes.to_vec()).unwrap());
     assert_eq!(reports, BTreeSet::from(letters));
     assert_eq!(
         take("garden.md"),
