@@ -23,6 +23,8 @@ const ENDS: &str = "\n";
 pub(crate) struct Content {
     pub fences: Option<(String, String)>,
     pub fields: BTreeMap<String, Field>,
+    /// The items of each list in their order.
+    pub lists: BTreeMap<String, Vec<String>>,
     pub tokens: BTreeMap<String, usize>,
     /// What its lines end with; an empty one where there is a text without any line end.
     pub ends: BTreeSet<&'static str>,
@@ -54,18 +56,18 @@ pub(crate) fn read(bytes: &[u8]) -> Content {
         for raw in &lines[1..close] {
             if let Some(item) = raw.starts_with("  - ").then(|| out.fields.get_mut(&last)).flatten() {
                 item.items.get_or_insert_default().insert((*raw).to_owned());
+                out.lists.entry(last.clone()).or_default().push((*raw).to_owned());
                 continue;
             }
             let (key, value) = raw.split_once(':').unwrap_or((raw, ""));
             last = key.to_owned();
             let field = match value.trim().strip_prefix('[').and_then(|value| value.strip_suffix(']')) {
                 Some(list) => {
-                    let items = list
-                        .split(',')
-                        .map(|item| item.trim().to_owned())
-                        .filter(|item| !item.is_empty())
-                        .collect();
+                    let items = list.split(',').map(|item| item.trim().to_owned());
+                    let items: Vec<String> = items.filter(|item| !item.is_empty()).collect();
+                    out.lists.insert(last.clone(), items.clone());
                     let end = raw.trim_end().len();
+                    let items = items.into_iter().collect();
                     Field { frame: format!("{key}: []{}", &raw[end..]), items: Some(items) }
                 }
                 None => Field { frame: (*raw).to_owned(), items: (key == "labels").then(BTreeSet::new) },
@@ -133,6 +135,8 @@ pub(crate) enum Deed {
         key: String,
         item: String,
     },
+    /// Items that stay in another order: which of them are written anew for that is not told here.
+    Reorder(String),
     /// A list made where there was none: nothing of an earlier one stays.
     Anew(String),
     /// The whole frontmatter taken away.
@@ -179,9 +183,18 @@ pub(crate) fn deeds(old: &Content, new: &Content) -> Vec<Deed> {
         if was.is_none() && is.is_some_and(|field| field.items.is_some()) {
             out.push(Deed::Anew(key.clone()));
         }
+        let list = |content: &Content| content.lists.get(key).cloned().unwrap_or_default();
+        let (list, other) = (list(old), list(new));
+        let of = |list: &[String], other: &[String]| -> Vec<String> {
+            list.iter().filter(|item| other.contains(item)).cloned().collect()
+        };
+        let reorders = of(&list, &other) != of(&other, &list);
+        if reorders {
+            out.push(Deed::Reorder(key.clone()));
+        }
         match (was, is) {
             (_, None) => out.push(Deed::Clear(key.clone())),
-            (was, Some(is)) if was != Some(is) => {
+            (was, Some(is)) if was != Some(is) || reorders => {
                 out.push(Deed::Put { key: key.clone(), frame: is.frame.clone() })
             }
             _ => {}
@@ -228,6 +241,8 @@ pub(crate) struct Expected {
     /// Keys whose greatest values have one rank, as two stale saves from one version do: which of them stands is not
     /// the rank's to say.
     pub ties: BTreeSet<String>,
+    /// Lists some of whose items were moved: which of them there are cannot be told.
+    pub loose: BTreeSet<String>,
     /// What all lines end with; `None` where it cannot be told.
     pub ends: Option<String>,
     /// Losing values of keys, which must be listed.
@@ -401,6 +416,7 @@ impl Oracle {
         let (mut present, mut absent) = (BTreeMap::new(), BTreeSet::new());
         let mut written: BTreeMap<String, Vec<(Option<Stamp>, String)>> = BTreeMap::new();
         let mut items: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+        let mut loose = BTreeSet::new();
         let mut inserted: BTreeSet<(String, Option<ContentHash>)> = BTreeSet::new();
         for fact in facts.iter().copied() {
             for deed in &fact.deeds {
@@ -431,6 +447,7 @@ impl Oracle {
                         }
                     }
                     Deed::Remove(_) | Deed::Clear(_) | Deed::Drop { .. } => {}
+                    Deed::Reorder(key) => _ = loose.insert(key.clone()),
                     Deed::Anew(_) | Deed::Take | Deed::Odd => {}
                 }
             }
@@ -461,12 +478,16 @@ impl Oracle {
             losers.remove(key);
         }
         let exact = !facts.iter().any(|fact| fact.what == What::Replace);
-        let fields = (exact && !torn && (open || fields.is_empty())).then_some(fields);
+        // A value whose line end alone was changed is another one, and which that is with ends of both kinds is not told here.
+        let fields = (exact && !torn && !did(&Deed::Odd) && (open || fields.is_empty())).then_some(fields);
         if fields.is_none() {
             losers.clear();
         }
-        let ends = (exact && !did(&Deed::Odd) && !ties.contains(ENDS)).then_some(ends);
-        Expected { exec: self.exec(doc, view), exact, present, absent, fields, ties, ends, losers }
+        // Of an empty file nobody sees them.
+        let empty = present.is_empty() && fields.as_ref().is_none_or(BTreeMap::is_empty);
+        let told = exact && !empty && !did(&Deed::Odd) && !ties.contains(ENDS);
+        let ends = told.then_some(ends);
+        Expected { exec: self.exec(doc, view), exact, present, absent, fields, ties, loose, ends, losers }
     }
 
     /// Tokens that nobody ever deleted in this document: they are there however it was merged.

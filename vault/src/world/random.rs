@@ -316,7 +316,7 @@ impl Run {
             Kind::Insert => {
                 let number = self.next();
                 self.edit(n, x, |lines, body| {
-                    let end = if y % 16 == 0 { "\r\n" } else { "\n" };
+                    let end = if y % 64 == 0 { "\r\n" } else { "\n" };
                     lines.insert(body + pick(lines.len() - body + 1, y), format!("{}{end}", line(number)));
                     true
                 });
@@ -850,7 +850,14 @@ impl Run {
             let Some(fields) = &want.fields else { continue };
             let told = |fields: &BTreeMap<String, oracle::Field>| -> BTreeMap<String, oracle::Field> {
                 let told = fields.iter().filter(|(key, _)| !want.ties.contains(*key));
-                told.map(|(key, field)| (key.clone(), field.clone())).collect()
+                told.map(|(key, field)| {
+                    let told = !want.loose.contains(key);
+                    (
+                        key.clone(),
+                        oracle::Field { items: field.items.clone().filter(|_| told), ..field.clone() },
+                    )
+                })
+                .collect()
             };
             if told(fields) != told(&found.fields) {
                 fail(format!("frontmatter: want {fields:?}"));
