@@ -346,13 +346,21 @@ impl Differ {
     }
 
     /// Changes words; where that is only to put something between them, or to take it away, they stay as they are. So does a
-    /// word that a line now begins or ends with, or no longer does: retyped, it would be apart from the rest of its line, and
-    /// what another writes there could come between.
+    /// word that a line now begins or ends with, or no longer does, and one that words were glued to: retyped, it would be apart
+    /// from the rest of its line, and what another writes there could come between.
     fn word(&mut self, at: usize, old: &[&str], new: &[&str]) {
         let (before, after) = (old.concat(), new.concat());
         let (head, tail) = beside_line_ends(&before, &after);
         let at = at + head;
         let (before, after) = (&before[head..before.len() - tail], &after[head..after.len() - tail]);
+        let several = |words: &[&str]| words.iter().filter(|word| !is_between_words(word)).count() > 1;
+        if let Some(glued) = several(old).then(|| beside(before, after)).flatten() {
+            return self.push(at + glued.start, &[&before[glued]], &[]);
+        }
+        if let Some(glued) = several(new).then(|| beside(after, before)).flatten() {
+            let place = if glued.start == 0 { at } else { at + before.len() };
+            return self.push(place, &[], &[&after[glued]]);
+        }
         let prefix = common(before.chars(), after.chars());
         let (rest_before, rest_after) = (&before[prefix..], &after[prefix..]);
         let suffix = common(rest_before.chars().rev(), rest_after.chars().rev());
@@ -557,6 +565,15 @@ fn beside_line_ends(a: &str, b: &str) -> (usize, usize) {
     shared
 }
 
+/// Where in `long` that stands which `short` lacks, if `short` is its end or its start.
+fn beside(long: &str, short: &str) -> Option<Range<usize>> {
+    let rest = long.len().checked_sub(short.len()).filter(|_| !short.is_empty())?;
+    if long.ends_with(short) && !short.starts_with(extends) {
+        return Some(0..rest);
+    }
+    (long.starts_with(short) && !long[short.len()..].starts_with(extends)).then(|| short.len()..long.len())
+}
+
 /// How many bytes of characters two texts have in common at their start.
 fn common(a: impl Iterator<Item = char>, b: impl Iterator<Item = char>) -> usize {
     a.zip(b).take_while(|(a, b)| a == b).map(|(a, _)| a.len_utf8()).sum()
@@ -671,6 +688,15 @@ mod tests {
         assert_eq!(hunks("a onetwo b\n", "a one\nthree b\n"), [(5, 3, "\nthree".into())]);
         assert_eq!(hunks("one", "one\none"), [(0, 0, "one\n".into())]);
         assert_eq!(hunks("one\r\none", "one"), [(0, 5, String::new())]);
+    }
+
+    #[test]
+    fn a_word_that_others_were_glued_to_stays() {
+        assert_eq!(hunks("one two sixthree four\n", "three four\n"), [(0, 11, String::new())]);
+        assert_eq!(hunks("three four\n", "one two sixthree four\n"), [(0, 0, "one two six".into())]);
+        assert_eq!(hunks("one twosix three\nfour\n", "one two\nfour\n"), [(7, 9, String::new())]);
+        // One word is replaced as a whole.
+        assert_eq!(hunks("of 10 now\n", "of 1 now\n"), [(3, 2, "1".into())]);
     }
 
     #[test]

@@ -895,6 +895,27 @@ fn a_line_parted_again_from_one_it_was_glued_to_is_not_torn() {
     }
 }
 
+#[test]
+fn a_line_that_another_was_glued_to_is_not_torn() {
+    let line = |n: u32| format!("k{n} lorem{n} ipsum{n}\n");
+    let rank = |_: &ChangeHash| None;
+    let base = line(5) + &line(6);
+    let mut document = Document::new(DOC, Epoch::default(), Kind::Text, &[&base]).unwrap();
+    let start = document.heads();
+    let mut edit = |heads: &[ChangeHash], text: &str, by: u8| {
+        document.edit(heads, &rank, text, &actor(by)).unwrap().unwrap().hash
+    };
+    // The line end went with the line that another rewrote.
+    let removed = edit(&start, &line(6), 1);
+    let replaced = edit(&start, &(line(11) + &line(6)), 2);
+    let added = edit(&start, &(line(5) + &line(12) + &line(6)), 3);
+    let again = edit(&[removed, replaced], &line(6), 1);
+    let text = document.read(&[again, added], &rank).unwrap().text;
+    for n in [6, 12] {
+        assert!(text.contains(&line(n)), "{text:?}");
+    }
+}
+
 proptest! {
     /// One puts a line in, another rewrites a line or its first word: both stand whole, wherever that is and whoever comes first.
     #[test]
