@@ -37,13 +37,15 @@ impl Ends {
         if count.crlf > count.lf && !count.stray { Ends::Crlf } else { Ends::Lf }
     }
 
-    /// The line ends after an edit of a text with these to `text`: others only where all lines have others.
-    pub fn after(self, text: &str) -> Self {
-        match (self, Count::of(text)) {
-            (Ends::Crlf, Count { stray: true, .. }) | (Ends::Crlf, Count { lf: 1.., crlf: 0, .. }) => {
-                Ends::Lf
-            }
-            (Ends::Lf, Count { lf: 0, crlf: 1.., stray: false }) => Ends::Crlf,
+    /// The line ends after an edit of the file `old`, which has these, to `new`: others where all lines have others, or most have and
+    /// more than half of the lines that had these are gone. Lines that only come do not turn the others.
+    pub fn after(self, old: &str, new: &str) -> Self {
+        let (was, is) = (Count::of(old), Count::of(new));
+        let turns =
+            |was: usize, own: usize, other: usize| other > own && (own == 0 || own.saturating_mul(2) < was);
+        match self {
+            Ends::Crlf if is.stray || turns(was.crlf, is.crlf, is.lf) => Ends::Lf,
+            Ends::Lf if !is.stray && turns(was.lf, is.lf, is.crlf) => Ends::Crlf,
             _ => self,
         }
     }
@@ -95,10 +97,15 @@ mod tests {
 
     #[test]
     fn an_edit_changes_them_only_in_all_lines() {
-        assert_eq!(["a\r\nb\n", "a", "", "a\r\nb\nc\r\n"].map(|text| Ends::Lf.after(text)), [Ends::Lf; 4]);
-        assert_eq!(["a\r\nb\n", "a", "", "a\nb\nc\r\n"].map(|text| Ends::Crlf.after(text)), [Ends::Crlf; 4]);
-        assert_eq!(Ends::Lf.after("a\r\nb\r\n"), Ends::Crlf);
-        assert_eq!(["a\nb", "a\rb\r\n"].map(|text| Ends::Crlf.after(text)), [Ends::Lf; 2]);
+        let lf = |text: &str| Ends::Lf.after("a\nb\n", text);
+        assert_eq!(["a\r\nb\n", "a", "", "a\nb\nc\r\nd\r\ne\r\n"].map(lf), [Ends::Lf; 4]);
+        assert_eq!(["a\r\nb\r\n", "a\r\n"].map(lf), [Ends::Crlf; 2]);
+        let crlf = |text: &str| Ends::Crlf.after("a\r\nb\r\n", text);
+        assert_eq!(["a\r\nb\n", "a", "", "a\r\nb\nc\n"].map(crlf), [Ends::Crlf; 4]);
+        assert_eq!(["a\nb\n", "a\rb\r\n"].map(crlf), [Ends::Lf; 2]);
+        // One line had the other end before; all are turned but that one.
+        assert_eq!(Ends::Crlf.after("a\r\nb\r\nc\r\nd\n", "a\nb\nc\nd\r\n"), Ends::Lf);
+        assert_eq!(Ends::Lf.after("", "a\r\nb\r\n"), Ends::Crlf);
     }
 
     proptest! {
@@ -108,7 +115,7 @@ mod tests {
             text in proptest::collection::vec(prop_oneof!["[ab]", "\n", "\r\n", "\r"], 0..12),
         ) {
             let (base, text) = (base.concat(), text.concat());
-            for ends in [Ends::of(&text), Ends::of(&base).after(&text)] {
+            for ends in [Ends::of(&text), Ends::of(&base).after(&base, &text)] {
                 let turned = ends.turn(&text).into_owned();
                 prop_assert_eq!(ends.turn(&turned).into_owned(), text.clone());
                 prop_assert_eq!(Ends::from_register(ends.register()), ends);

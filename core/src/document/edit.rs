@@ -36,10 +36,11 @@ impl Document {
         let view = guarded("read the document", || self.view(&version, rank))??;
         let old = view.parts.render();
         let old_ends = view.state.line_ends();
-        if old_ends.turn(&old) == new {
+        let file = old_ends.turn(&old);
+        if file == new {
             return Ok(None);
         }
-        let ends = old_ends.after(new);
+        let ends = old_ends.after(&file, new);
         let held = ends.turn(new);
         let target = target(&view.parts, &old, self.origin.split(&held), &held);
         let edit = Work { objects: &self.objects, state: &view.state, ends, target: &target };
