@@ -571,7 +571,7 @@ fn beside(long: &str, short: &str) -> Option<Range<usize>> {
     if long.ends_with(short) && !short.starts_with(extends) {
         return Some(0..rest);
     }
-    (long.starts_with(short) && !long[short.len()..].starts_with(extends)).then(|| short.len()..long.len())
+    (long.starts_with(short) && !long[short.len()..].starts_with(extends)).then_some(short.len()..long.len())
 }
 
 /// How many bytes of characters two texts have in common at their start.
