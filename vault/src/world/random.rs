@@ -767,7 +767,9 @@ impl Run {
             assert!(expected, "change of mode without record\n{}", self.oracle.story(&doc));
         }
         for (path, (bytes, _)) in created {
-            assert_eq!(files.get(&path), Some(&bytes), "{path} was made without record");
+            // Another's of the same bytes may have come, and changed since.
+            let known = self.oracle.hashes.contains(&ContentHash::of(&bytes));
+            assert!(known || files.get(&path) == Some(&bytes), "{path} was made without record");
         }
         // I2: what a user saved is in a record, or was shown by aios before.
         for edit in edits.values() {
