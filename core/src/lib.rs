@@ -2,6 +2,7 @@
 //! and the git projection, without any I/O.
 
 pub mod align;
+mod alike;
 pub mod authority;
 pub mod clock;
 pub mod commit;
@@ -28,3 +29,4 @@ mod ring;
 pub mod stale;
 pub mod state;
 mod verdict;
+mod word;

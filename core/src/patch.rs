@@ -5,7 +5,6 @@
 //! same time stand one after the other and never interleave (I4). Its cost is bounded: what is too large
 //! to compare by word is changed line by line where its lines are alike, else replaced.
 
-use std::collections::HashSet;
 use std::hash::Hash;
 use std::ops::Range;
 
@@ -14,6 +13,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use thiserror::Error;
 
 use crate::align::{align, split_lines};
+use crate::alike::{Line, anchored, pair_each, words_of_lines};
+use crate::word::{Class, extends, is_between_words, split_words};
 
 /// The most pairs of tokens that one comparison may look at, some milliseconds' work.
 const MAX_RUN_PAIRS: usize = 4_000_000;
@@ -23,9 +24,6 @@ const MAX_PAIRS: usize = 12 * MAX_RUN_PAIRS;
 const MAX_LINE_PAIRS: usize = 4096;
 /// How many hunks lines too many to compare may come to: an edit of the document takes 0.7 s with so many.
 const MAX_HUNKS: usize = 12_000;
-/// From which likeness on two lines are one that changed.
-const ALIKE: u32 = 600;
-
 /// One replacement in a base text. As JSON: `[at, delete, "insert"]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hunk {
@@ -394,155 +392,6 @@ impl Differ {
     }
 }
 
-/// A line and the numbers of its words.
-struct Line<'a> {
-    text: &'a str,
-    words: Vec<u32>,
-}
-
-impl Line<'_> {
-    /// Whether two lines, words ascending, are one that changed. What is of quite another length is told at once, so that
-    /// a long line may be held against many short ones.
-    fn is_like(&self, other: &Line<'_>) -> bool {
-        let (few, many) = (self.words.len().min(other.words.len()), self.words.len().max(other.words.len()));
-        2000 * few >= ALIKE as usize * (few + many) && self.likeness(other) >= ALIKE
-    }
-
-    /// How alike two lines, words ascending, are, in thousandths: the share of their words that both have.
-    fn likeness(&self, other: &Line<'_>) -> u32 {
-        let all = self.words.len() + other.words.len();
-        if all == 0 {
-            return if self.text == other.text { 1000 } else { 0 };
-        }
-        let gone = self.without(other).len();
-        (2000 * (self.words.len() - gone) / all) as u32
-    }
-
-    /// The words, ascending in both, that `other` does not have.
-    fn without(&self, other: &Line<'_>) -> Vec<u32> {
-        let mut others = other.words.iter().peekable();
-        let is_left = |word: &&u32| {
-            while others.next_if(|other| other < word).is_some() {}
-            others.next_if_eq(word).is_none()
-        };
-        self.words.iter().filter(is_left).copied().collect()
-    }
-}
-
-/// The words of the lines of two texts, in order; equal words have one number. A single letter or digit is none: it is
-/// the mark of a box or of a list.
-fn words_of_lines<'a>(old: &[&'a str], new: &[&'a str]) -> (Vec<Line<'a>>, Vec<Line<'a>>) {
-    let mut numbers = Interner::new(old.len());
-    let mut side = |lines: &[&'a str]| {
-        let line = |line: &&'a str| {
-            let words = split_words(line).into_iter();
-            let words = words.filter(|word| word.len() > 1 && word.contains(char::is_alphanumeric));
-            Line { text: line.trim(), words: words.map(|word| numbers.intern(word).0).collect() }
-        };
-        lines.iter().map(line).collect()
-    };
-    (side(old), side(new))
-}
-
-/// Pairs of like lines of two texts too large to compare, in time that grows with their length: those that share a word
-/// which stands once in each text, or what is beside it, and those between that are as many.
-fn anchored(old: &[&str], new: &[&str]) -> Vec<(usize, usize)> {
-    let (mut old, mut new) = words_of_lines(old, new);
-    if [&old, &new].iter().any(|lines| lines.iter().all(|line| line.words.is_empty())) {
-        return Vec::new();
-    }
-    let words = |lines: &[Line<'_>]| lines.iter().flat_map(|line| line.words.clone()).collect::<Vec<_>>();
-    let line_of = |lines: &[Line<'_>]| {
-        lines.iter().enumerate().flat_map(|(at, line)| vec![at; line.words.len()]).collect::<Vec<_>>()
-    };
-    let (old_lines, new_lines) = (line_of(&old), line_of(&new));
-    let matches = align(&words(&old), &words(&new));
-    old.iter_mut().chain(&mut new).for_each(|line| line.words.sort_unstable());
-    let mut pairs = Vec::new();
-    // The first lines of which nothing is paired, and the last lines that were compared.
-    let (mut next, mut last) = ((0, 0), None);
-    for (i, j) in matches {
-        let (i, j) = (old_lines[i], new_lines[j]);
-        if i < next.0 || j < next.1 || last == Some((i, j)) {
-            continue;
-        }
-        last = Some((i, j));
-        if old[i].is_like(&new[j]) {
-            pair_between(&old, &new, next, (i, j), &mut pairs);
-            pairs.push((i, j));
-            next = (i + 1, j + 1);
-        }
-    }
-    pair_between(&old, &new, next, (old.len(), new.len()), &mut pairs);
-    pairs
-}
-
-/// Appends to `pairs` the like lines between two places, one by one where they are as many and nearly all alike.
-fn pair_between(
-    old: &[Line<'_>],
-    new: &[Line<'_>],
-    from: (usize, usize),
-    to: (usize, usize),
-    pairs: &mut Vec<(usize, usize)>,
-) {
-    let count = to.0 - from.0;
-    if count != to.1 - from.1 {
-        return;
-    }
-    let before = pairs.len();
-    pairs.extend((from.0..to.0).zip(from.1..to.1).filter(|&(i, j)| old[i].is_like(&new[j])));
-    if (pairs.len() - before) * 10 < count * 9 {
-        pairs.truncate(before);
-    }
-}
-
-/// For each of the `few` lines the one of `many` that is it, changed; the others are new. `None` where that is not plain: a line
-/// has no like, another is as like, or its words are in other lines now, as those of a line parted or a paragraph reflowed.
-fn pair_each(few: &[Line<'_>], many: &[Line<'_>]) -> Option<Vec<usize>> {
-    let likeness: Vec<Vec<u32>> =
-        few.iter().map(|line| many.iter().map(|other| line.likeness(other)).collect()).collect();
-    let pairs = likest(&likeness, many.len())?;
-    let alone = || (0..many.len()).filter(|at| pairs.binary_search(at).is_err());
-    let rivals = |(line, at): (usize, &usize)| {
-        !few[line].words.is_empty() && alone().any(|other| likeness[line][other] >= likeness[line][*at])
-    };
-    if pairs.iter().enumerate().any(rivals) {
-        return None;
-    }
-    let gone: Vec<Vec<u32>> = pairs.iter().zip(few).map(|(&at, line)| line.without(&many[at])).collect();
-    let fresh: Vec<Vec<u32>> = pairs.iter().zip(few).map(|(&at, line)| many[at].without(line)).collect();
-    let added: HashSet<u32> = alone().flat_map(|at| many[at].words.iter().copied()).collect();
-    let shares = |a: &[u32], b: &[u32]| a.iter().any(|word| b.binary_search(word).is_ok());
-    let moved = gone.iter().flatten().any(|word| added.contains(word))
-        || gone.iter().zip(fresh.iter().skip(1)).any(|(gone, next)| shares(gone, next))
-        || fresh.iter().zip(gone.iter().skip(1)).any(|(fresh, next)| shares(fresh, next));
-    (!moved).then_some(pairs)
-}
-
-/// The ascending choice of one of `many` for each row of `likeness` that is likest in all, none of it below [`ALIKE`].
-fn likest(likeness: &[Vec<u32>], many: usize) -> Option<Vec<usize>> {
-    // The most that the rows so far have with the first so many of the others.
-    let mut best = vec![vec![Some(0u32); many + 1]];
-    for row in likeness {
-        let before = &best[best.len() - 1];
-        let mut sums = vec![None; many + 1];
-        for at in 0..many {
-            let with = before[at].filter(|_| row[at] >= ALIKE).map(|sum| sum + row[at]);
-            sums[at + 1] = sums[at].max(with);
-        }
-        best.push(sums);
-    }
-    let mut at = many;
-    let mut choice = Vec::with_capacity(likeness.len());
-    for sums in best[1..].iter().rev() {
-        let sum = sums[at]?;
-        at = sums.iter().position(|&first| first == Some(sum))? - 1;
-        choice.push(at);
-    }
-    choice.reverse();
-    Some(choice)
-}
-
 /// How many bytes two texts share at their start and at their end, where that is all of a line's part in one of them that has
 /// line ends.
 fn beside_line_ends(a: &str, b: &str) -> (usize, usize) {
@@ -587,79 +436,6 @@ fn trimmed<'a>(lines: &[&'a str]) -> Vec<&'a str> {
 /// The length in bytes of the tokens joined.
 fn text_len(tokens: &[&str]) -> usize {
     tokens.iter().map(|token| token.len()).sum()
-}
-
-/// What a character is to the word diff.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Class {
-    /// Part of a run of letters, digits and underscores.
-    Word,
-    /// Part of a run of spaces and tabs.
-    Space,
-    /// A token of its own: punctuation, and letters of scripts that write no spaces between words.
-    Single,
-}
-
-impl Class {
-    fn of(c: char) -> Self {
-        match c {
-            ' ' | '\t' => Self::Space,
-            // Thai, Lao, Myanmar, Khmer, kana, Han: a whole sentence would be one word.
-            '\u{e00}'..='\u{eff}'
-            | '\u{1000}'..='\u{109f}'
-            | '\u{1780}'..='\u{17ff}'
-            | '\u{3040}'..='\u{30ff}'
-            | '\u{31f0}'..='\u{31ff}'
-            | '\u{3400}'..='\u{9fff}'
-            | '\u{f900}'..='\u{faff}'
-            | '\u{20000}'..='\u{3ffff}' => Self::Single,
-            c if c.is_alphanumeric() || c == '_' => Self::Word,
-            _ => Self::Single,
-        }
-    }
-}
-
-/// Whether `c` is drawn as one with the character before it: combining marks, the zero-width joiner,
-/// variation selectors, emoji skin tones.
-fn extends(c: char) -> bool {
-    matches!(c, '\u{300}'..='\u{36f}' | '\u{200d}' | '\u{fe00}'..='\u{fe0f}' | '\u{1f3fb}'..='\u{1f3ff}')
-}
-
-/// Splits `text` into tokens: words, runs of spaces, single other characters, `\r\n` as one.
-fn split_words(text: &str) -> Vec<&str> {
-    let mut tokens = Vec::with_capacity(text.len() / 3);
-    let mut start = 0;
-    let mut before: Option<char> = None;
-    let mut class = Class::Single;
-    for (at, c) in text.char_indices() {
-        let next = Class::of(c);
-        if let Some(before) = before {
-            let joined = extends(c)
-                || before == '\u{200d}'
-                || (before == '\r' && c == '\n')
-                || (next == class && next != Class::Single);
-            if !joined {
-                tokens.push(&text[start..at]);
-                start = at;
-            }
-            // A token that a mark extends keeps its class, so that the rest of the word still joins it.
-            if at == start {
-                class = next;
-            }
-        } else {
-            class = next;
-        }
-        before = Some(c);
-    }
-    if start < text.len() {
-        tokens.push(&text[start..]);
-    }
-    tokens
-}
-
-/// Whether a token kept between two hunks is too little to keep them apart: neither a word nor a line end.
-fn is_between_words(token: &str) -> bool {
-    token.chars().all(|c| !c.is_alphanumeric() && !matches!(c, '_' | '\n' | '\r'))
 }
 
 #[cfg(test)]
