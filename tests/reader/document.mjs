@@ -99,6 +99,7 @@ export class Document {
   #handle = open(undefined, []);
   #known = new Set();
   #joins = [];
+  #contents = new Set();
   #metas = null;
 
   constructor(base, kind) {
@@ -114,6 +115,7 @@ export class Document {
     this.#handle.applyChanges(fresh.map(({ bytes }) => bytes));
     for (const { hash } of fresh) this.#known.add(hash);
     this.#joins.push(...fresh.filter(({ joins }) => joins));
+    for (const { hash, body } of fresh) if (body !== undefined) this.#contents.add(hash);
     this.#metas = null;
     const missing = this.#handle.getMissingDeps([]);
     if (missing.length > 0) throw new Error(`changes missing: ${missing.join(" ")}`);
@@ -186,7 +188,7 @@ export class Document {
     const { front: map, items, order, body } = this.objects;
     const front = new Map();
     if (this.kind !== "md") {
-      return { ends: winner(ROOT, "ends"), open: null, close: null, front, order: [], items: [], body: handle.text(body, at) };
+      return { ends: winner(ROOT, "ends"), open: null, close: null, front, order: [], items: [], body: this.#body(hashes, at) };
     }
     for (const key of handle.keys(map, at)) {
       const text = winner(map, key);
@@ -198,8 +200,39 @@ export class Document {
       front,
       order: elements(order).map(({ text }) => text),
       items: this.#once(elements(items)),
-      body: handle.text(body, at),
+      body: this.#body(hashes, at),
     };
+  }
+
+  /** Of some changes those that no other of them rests on; of a join, its contents. */
+  #tips(hashes) {
+    const named = hashes.flatMap((hash) => this.#joins.find((join) => join.hash === hash)?.joins ?? [hash]);
+    const inner = new Set(named.flatMap((hash) => [...this.#below(hash)]));
+    return [...new Set(named)].filter((hash) => !inner.has(hash));
+  }
+
+  /** The body at a version, without what stands beside its equal that no tip has with it. */
+  #body(hashes, at) {
+    const { body } = this.objects;
+    const whole = this.#handle.text(body, at);
+    const pasts = this.#tips(hashes).map((tip) => new Set([tip, ...this.#below(tip)]));
+    if (pasts.length < 2) return whole;
+    const stretches = [];
+    for (let i = 0; i < whole.length; ) {
+      const [, text, id] = this.#handle.getAll(body, i, at).at(-1);
+      const maker = this.#maker(id);
+      const sides = this.#contents.has(maker) ? [] : pasts.flatMap((past, side) => (past.has(maker) ? [side] : []));
+      if (stretches.at(-1)?.sides.join() === sides.join()) stretches.at(-1).text += text;
+      else stretches.push({ sides, text });
+      i += text.length;
+    }
+    const shown = [];
+    for (const one of stretches) {
+      const before = shown.at(-1);
+      const apart = before && before.sides.length > 0 && one.sides.length > 0 && !one.sides.some((side) => before.sides.includes(side));
+      if (!apart || before.text !== one.text) shown.push(one);
+    }
+    return shown.map(({ text }) => text).join("");
   }
 
   /** Items as [name, item], without those that a concurrent change made, too. */
@@ -232,8 +265,7 @@ export class Document {
   /** The same with its line ends as the document holds them. */
   #held(registers, hashes, rankOf) {
     const text = render(registers);
-    const inner = new Set(hashes.flatMap((hash) => [...this.#below(hash)]));
-    const heads = [...new Set(hashes)].filter((hash) => !inner.has(hash));
+    const heads = this.#tips(hashes);
     if (heads.length < 2 || registers.open === null || hasFront(text)) return { text, front: false };
     const alone = heads.map((hash) => ({ hash, registers: this.registers([hash], rankOf) }));
     if (!alone.every((head) => hasFront(render(head.registers)))) return { text, front: false };

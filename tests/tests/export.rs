@@ -39,7 +39,7 @@ To *Ann*.
 const UNICODE: &str = "---\nGröße: \"👩‍👩‍👧\"\nlist: [é, 😀]\n---\nGrüße 😀, e\u{301}\u{200b}\n𝒳 — 日本\n";
 
 /// Files that one device makes.
-const MADE: [(&str, &[u8]); 12] = [
+const MADE: [(&str, &[u8]); 13] = [
     ("fields.md", FIELDS.as_bytes()),
     ("crlf.md", b"---\r\ntitle: Windows\r\ntags: [a, b]\r\n---\r\none\r\ntwo\r\n"),
     ("Grüße/😀.md", UNICODE.as_bytes()),
@@ -52,6 +52,7 @@ const MADE: [(&str, &[u8]); 12] = [
     ("merged.md", b"---\nstatus: open\nowner: me\ntags: [a]\n---\none\ntwo\nthree\n"),
     ("contested.md", b"---\nstatus: open\n---\ntext\n"),
     ("became.md", b"\x00 not text yet\n"),
+    ("ticked.md", b"---\ntags: [a]\n---\n- [ ] rent\n- [ ] bank\n"),
 ];
 
 /// Two devices with these files, or nothing where Automerge cannot be asked.
@@ -72,11 +73,13 @@ fn edit(laptop: &Device, phone: &Device) {
         ("contested.md", b"---\nstatus: lost\n---\ntext\n"),
         ("made-on-both.md", b"---\na: 1\n---\nshared\nof the laptop\n"),
         ("became.md", b"text now\n"),
+        ("ticked.md", b"---\ntags: [a, b]\n---\n- [x] rent\n- [ ] bank\n"),
     ]);
     phone.write(&[
         ("merged.md", b"---\nstatus: open\nowner: Ben\ntags: [a, c]\n---\none\ntwo\nthree and four\n"),
         ("contested.md", b"---\nstatus: won\n---\ntext, and more\n"),
         ("made-on-both.md", b"---\nb: 2\n---\nshared\nof the phone\n"),
+        ("ticked.md", b"---\ntags: [a, b]\n---\n- [x] rent\n- [ ] bank at nine\n"),
     ]);
     laptop.json(&["commit"]);
     phone.json(&["commit"]);
@@ -157,6 +160,8 @@ fn automerge_reads_what_the_files_say() {
     assert_eq!(front("merged.md")["status"], json!(["=status: won\n"]));
     assert_eq!(front("merged.md")["owner"], json!(["=owner: Ben\n"]));
     assert_eq!(items("merged.md")["tags"], json!(["a", "b", "c"]));
+    assert_eq!(items("ticked.md")["tags"], json!(["a", "b"]));
+    assert_eq!(laptop.read("ticked.md"), "---\ntags: [a, b]\n---\n- [x] rent\n- [ ] bank at nine\n");
     assert_eq!(front("contested.md")["status"], json!(["=status: lost\n", "=status: won\n"]));
 }
 

@@ -6,6 +6,7 @@ use automerge::transaction::{Transactable as _, Transaction};
 use automerge::{ActorId, AutomergeError, ChangeHash, ObjId, PatchLog, ROOT};
 
 use super::read::{Element, State, TAKEN, Values};
+use super::twin::Body;
 use super::{Document, DocumentError, Edit, MAX_OP, Objects, Rank, change, engine, guarded};
 use crate::align::{align, split_lines};
 use crate::ends::Ends;
@@ -61,12 +62,13 @@ impl Document {
         edit: &Work<'_>,
         actor: &[u8; 16],
     ) -> Result<ChangeHash, DocumentError> {
-        let body = patch::diff(&edit.state.body, &edit.target.body);
+        let body = patch::diff(&edit.state.body.shown, &edit.target.body);
         let failed = |error: AutomergeError| engine("edit the document")(error);
         let is_newest = heads == self.engine.get_heads();
         let actor = if is_newest { ActorId::from(actor.as_slice()) } else { self.branch_actor(heads, actor) };
         self.engine.set_actor(actor.clone());
-        let deleted: usize = body.0.iter().map(|hunk| hunk.delete + 1).sum();
+        let hidden = edit.state.body.hidden.iter().map(|twin| twin.len());
+        let deleted: usize = body.0.iter().map(|hunk| hunk.delete + 1).chain(hidden).sum();
         let hash = if is_newest {
             let mut tx = self.engine.transaction();
             edit.write(&mut tx, &body).map_err(failed)?;
@@ -457,13 +459,15 @@ fn write_list<T>(
     Ok(())
 }
 
-/// Applies `patch` to the body, which holds `held`, from the last hunk to the first.
+/// Drops the twins, and applies `patch` to what is shown of the body, from the last hunk to the first.
 fn write_body(
     tx: &mut Transaction<'_>,
     body: &ObjId,
-    held: &str,
+    held: &Body,
     patch: &Patch,
 ) -> Result<(), AutomergeError> {
+    held.settle(tx, body)?;
+    let held = held.shown.as_str();
     let chars = |from: usize, to: usize| held.get(from..to).map_or(0, |text| text.chars().count());
     let mut splices = Vec::with_capacity(patch.0.len());
     let (mut byte, mut at) = (0, 0);

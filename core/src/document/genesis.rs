@@ -10,6 +10,7 @@ use automerge::{
     TextEncoding,
 };
 
+use super::read::State;
 use super::{DocumentError, Objects, Origin, change, engine};
 use crate::align;
 use crate::ends::Ends;
@@ -125,6 +126,22 @@ impl Origin {
             })
         })?;
         change(&scratch, &join).map(Some)
+    }
+
+    /// Drops what `document` shows once of what it holds twice, `state` being all of it.
+    pub(super) fn settle(
+        &self,
+        objects: &Objects,
+        document: &mut Automerge,
+        state: &State,
+    ) -> Result<ChangeHash, DocumentError> {
+        document.set_actor(actor(&format!("aios-export-v1\n{}\n{}", self.doc, self.epoch)));
+        derive(document, |tx| {
+            for item in state.items.iter().rev().filter(|item| !item.shown()) {
+                tx.delete(&objects.items, item.at)?;
+            }
+            state.body.settle(tx, &objects.body)
+        })
     }
 
     /// The parts of a text of this kind, its line ends turned as the document holds them.

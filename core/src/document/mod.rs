@@ -9,6 +9,7 @@
 mod edit;
 mod genesis;
 mod read;
+mod twin;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -290,15 +291,22 @@ impl Document {
         bytes
     }
 
-    /// The version at `heads` and all it rests on, as Automerge itself saves a document.
+    /// The version at `heads` and all it rests on, as Automerge itself saves a document: with a change more where the version shows
+    /// once what two wrote, so that any reader finds that once.
     ///
     /// # Errors
     ///
     /// As [`Document::read`].
     pub fn export(&self, heads: &[ChangeHash]) -> Result<Vec<u8>, DocumentError> {
         let version = self.version(heads)?;
+        let view = guarded("read the document", || self.view(&version, &|_| None))??;
         let fork = guarded("export the document", || self.engine.fork_at(&version.heads))?;
-        Ok(fork.map_err(engine("export the document"))?.save())
+        let mut fork = fork.map_err(engine("export the document"))?;
+        if !view.state.doubled() {
+            return Ok(fork.save());
+        }
+        guarded("export the document", || self.origin.settle(&self.objects, &mut fork, &view.state))??;
+        Ok(fork.save())
     }
 
     /// Reads back what [`Document::save`] gave for the same document, epoch and kind.

@@ -6,6 +6,7 @@ use std::fmt;
 
 use automerge::{ChangeHash, ObjId, ROOT, ReadDoc as _, ScalarValueRef, Value as Held, ValueRef};
 
+use super::twin::Body;
 use super::{Document, DocumentError, Past, Rank, Version, engine, guarded};
 use crate::ends::Ends;
 use crate::item::Kind;
@@ -124,13 +125,18 @@ pub(super) struct State {
     /// The names in `order`, `None` for an element that is no name.
     pub(super) order: Vec<Option<String>>,
     pub(super) items: Vec<Element>,
-    pub(super) body: String,
+    pub(super) body: Body,
 }
 
 impl State {
     /// What the lines of the file end with.
     pub(super) fn line_ends(&self) -> Ends {
         self.ends.as_ref().map_or(Ends::Lf, |values| Ends::from_register(values.winner()))
+    }
+
+    /// Whether some of what the objects hold is not shown, because two wrote it.
+    pub(super) fn doubled(&self) -> bool {
+        !self.body.hidden.is_empty() || self.items.iter().any(|item| !item.shown())
     }
 
     /// The names of the entries in the order they are written.
@@ -161,7 +167,7 @@ impl State {
             false => (&self.open, &self.close),
         };
         let fence = |values: &Option<Values>| values.as_ref().map_or("", Values::winner).to_owned();
-        Parts { open: fence(open), close: fence(close), body: self.body.clone(), entries }
+        Parts { open: fence(open), close: fence(close), body: self.body.shown.clone(), entries }
     }
 
     fn conflicts(&self) -> Vec<RegisterConflict> {
@@ -208,7 +214,7 @@ impl Document {
     }
 
     pub(super) fn view(&self, version: &Version, rank: Rank<'_>) -> Result<View, DocumentError> {
-        let state = self.state(&version.heads, rank)?;
+        let state = self.state(version, rank)?;
         let mut parts = state.parts();
         let standing = match version.tips.as_slice() {
             [_, _, ..] if !parts.open.is_empty() && !markdown::split(&parts.render()).has_front() => {
@@ -231,7 +237,7 @@ impl Document {
     fn standing(&self, tips: &[ChangeHash], rank: Rank<'_>) -> Result<Option<State>, DocumentError> {
         let mut standing = None;
         for tip in tips {
-            let state = self.state(&self.version(&[*tip])?.heads, rank)?;
+            let state = self.state(&self.version(&[*tip])?, rank)?;
             if !markdown::split(&state.parts().render()).has_front() {
                 return Ok(None);
             }
@@ -243,8 +249,10 @@ impl Document {
         Ok(standing.map(|(_, state)| state))
     }
 
-    fn state(&self, heads: &[ChangeHash], rank: Rank<'_>) -> Result<State, DocumentError> {
+    fn state(&self, version: &Version, rank: Rank<'_>) -> Result<State, DocumentError> {
+        let heads = version.heads.as_slice();
         let body = self.engine.text_at(&self.objects.body, heads).map_err(engine("read the body"))?;
+        let body = Body::of(self, version, body);
         let ends = self.values(&ROOT, "ends", heads, rank)?;
         let mut state = State {
             ends,
@@ -349,7 +357,7 @@ impl Lineage<'_> {
 }
 
 /// The string that a list element holds.
-fn text(value: &ValueRef<'_>) -> Option<String> {
+pub(super) fn text(value: &ValueRef<'_>) -> Option<String> {
     match value {
         ValueRef::Scalar(ScalarValueRef::Str(text)) => Some(text.to_string()),
         _ => None,

@@ -510,7 +510,7 @@ fn a_box_is_ticked_beside_a_line_put_in() {
     let base = "# T\n- [ ] pay rent\n- [ ] call bank\n";
     let both = "# T\n- [ ] Kphone thing\n- [x] pay rent\n- [ ] call bank\n";
     let text = clean(merge(base, both, "# T\n- [x] pay rent\n- [ ] call bank\n"));
-    assert_eq!(text, "# T\n- [ ] Kphone thing\n- [xx] pay rent\n- [ ] call bank\n");
+    assert_eq!(text, "# T\n- [ ] Kphone thing\n- [x] pay rent\n- [ ] call bank\n");
     let text = clean(merge(base, both, "# T\n- [ ] pay rent\n- [x] call bank\n"));
     assert_eq!(text, "# T\n- [ ] Kphone thing\n- [x] pay rent\n- [x] call bank\n");
 }
@@ -968,4 +968,55 @@ fn entries_left_without_fences_get_none_that_were_taken_away_before() {
         at = document.edit(&[at], &rank, text, &actor(1)).unwrap().unwrap().hash;
         assert_eq!(document.read(&[at], &rank).unwrap().text, text);
     }
+}
+
+#[test]
+fn what_two_change_alike_stands_once_whatever_else_they_change() {
+    let base = "# Plan\n- [ ] pay rent\n- [ ] call bank\nDraft of it\n";
+    let a = "# Plan\n- [x] pay rent\n- [ ] call bank\nReport of it\n";
+    let b = "# Plan B\n- [x] pay rent\n- [ ] call bank\nReport of it\n";
+    assert_eq!(clean(merge(base, a, b)), b);
+    let (a, b) = ("one\ntwo\n- milk\n", "one!\ntwo\n- milk\n");
+    assert_eq!(clean(merge("one\ntwo\n", a, b)), b);
+    // What differs stands as ever.
+    assert_eq!(clean(merge("one\n", "one\n- milk\n", "one\n- milk!\n")).matches("milk").count(), 2);
+}
+
+/// Two who tick one box, one of them with a word of his own.
+fn twins() -> (Document, Ranks, [ChangeHash; 2]) {
+    let mut document = md(&["- [ ] rent\n"]);
+    let ranks = Ranks::default();
+    let start = [head(&document, "- [ ] rent\n")];
+    let mut edit =
+        |text: &str, n: u8| document.edit(&start, &ranks.rank(), text, &actor(n)).unwrap().unwrap().hash;
+    let heads = [edit("- [x] rent\n", 1), edit("- [x] rent now\n", 2)];
+    heads.into_iter().zip(1..).for_each(|(head, rank)| ranks.set(head, rank));
+    (document, ranks, heads)
+}
+
+#[test]
+fn an_edit_of_what_stands_once_leaves_nothing_of_it_behind() {
+    for new in
+        ["- [-] rent now\n", "- [ ] rent now\n", "- [x] rent now!\n", "---\na: b\n---\n- [x] rent now\n", ""]
+    {
+        let (mut document, ranks, heads) = twins();
+        assert_eq!(document.read(&heads, &ranks.rank()).unwrap().text, "- [x] rent now\n");
+        let after = document.edit(&heads, &ranks.rank(), new, &actor(3)).unwrap().unwrap();
+        assert_eq!(document.read(&[after.hash], &ranks.rank()).unwrap().text, new);
+        assert_eq!(document.read(&document.heads(), &ranks.rank()).unwrap().text, new);
+    }
+}
+
+#[test]
+fn of_what_stands_once_no_word_is_lost_when_one_writes_on() {
+    let (mut document, ranks, [x, y]) = twins();
+    let again = document.edit(&[y], &ranks.rank(), "- [-] rent now\n", &actor(2)).unwrap().unwrap();
+    let text = document.read(&[x, again.hash], &ranks.rank()).unwrap().text;
+    assert!(text == "- [x-] rent now\n" || text == "- [-x] rent now\n", "{text}");
+    // A third who saw both, and one who saw the first alone.
+    let (mut document, ranks, heads) = twins();
+    let both = document.edit(&heads, &ranks.rank(), "- [x] rent now, both\n", &actor(3)).unwrap().unwrap();
+    let first = document.edit(&heads[..1], &ranks.rank(), "- [x] the rent\n", &actor(1)).unwrap().unwrap();
+    let text = document.read(&[both.hash, first.hash], &ranks.rank()).unwrap().text;
+    assert_eq!(text, "- [x] the rent now, both\n");
 }
