@@ -127,7 +127,8 @@ impl Vault {
             db::set_meta(&self.db, "main", tip.as_bytes())?;
         }
         self.add_tracked(&mut scan)?;
-        let survey = self.survey_scan(scan, Vec::new(), false, progress)?;
+        let files = self.files()?;
+        let survey = self.survey_scan(scan, &files, Vec::new(), false, progress)?;
         let mut out = Absorbed::default();
         self.transaction(|vault| {
             vault.absorb_into(draft, survey, &AbsorbOptions::default(), &mut out)?;

@@ -202,8 +202,16 @@ impl Vault {
     /// As [`Vault::survey`]; `deletions` says whether it is meant that there is no file any more.
     pub(crate) fn survey_of(&mut self, deletions: bool, progress: Progress<'_>) -> Result<Survey, Error> {
         let (rules, problems) = self.rules()?;
-        let scan = disk::scan::scan(self.root(), &rules);
-        self.survey_scan(scan, problems, deletions, progress)
+        let root = self.root().to_owned();
+        // What is known is read while the folder is walked.
+        let (scan, files) = std::thread::scope(|scope| {
+            let walk = || disk::scan::scan(&root, &rules);
+            let walking = std::thread::Builder::new().spawn_scoped(scope, walk);
+            let files = self.files();
+            let scan = walking.ok().and_then(|walking| walking.join().ok());
+            (scan.unwrap_or_else(walk), files)
+        });
+        self.survey_scan(scan, &files?, problems, deletions, progress)
     }
 
     /// As [`Vault::survey`], of some paths only: `None` where that does not tell what happened to a document.
@@ -239,11 +247,11 @@ impl Vault {
     pub(crate) fn survey_scan(
         &mut self,
         scan: Scan,
+        files: &[FileRow],
         problems: Vec<Problem>,
         deletions: bool,
         progress: Progress<'_>,
     ) -> Result<Survey, Error> {
-        let files = self.files()?;
         match scan.root {
             Root::Ready => {}
             Root::Empty if files.len() < MASS => {}
@@ -303,7 +311,7 @@ impl Vault {
         }
         self.keep_sparse(&mut out);
         self.find_moves(&mut out)?;
-        self.find_folders(&mut out, &files);
+        self.find_folders(&mut out, files);
         self.withhold(&mut out)?;
         if out.unread {
             // An error is never read as "deleted" (I12): the missing file may be the one that cannot be read.
