@@ -188,7 +188,7 @@ export class Document {
     const { front: map, items, order, body } = this.objects;
     const front = new Map();
     if (this.kind !== "md") {
-      return { ends: winner(ROOT, "ends"), open: null, close: null, front, order: [], items: [], body: this.#body(hashes, at) };
+      return { ends: winner(ROOT, "ends"), open: null, close: null, front, order: [], items: [], body: this.#body(at) };
     }
     for (const key of handle.keys(map, at)) {
       const text = winner(map, key);
@@ -200,39 +200,53 @@ export class Document {
       front,
       order: elements(order).map(({ text }) => text),
       items: this.#once(elements(items)),
-      body: this.#body(hashes, at),
+      body: this.#body(at),
     };
   }
 
-  /** Of some changes those that no other of them rests on; of a join, its contents. */
-  #tips(hashes) {
-    const named = hashes.flatMap((hash) => this.#joins.find((join) => join.hash === hash)?.joins ?? [hash]);
-    const inner = new Set(named.flatMap((hash) => [...this.#below(hash)]));
-    return [...new Set(named)].filter((hash) => !inner.has(hash));
-  }
-
-  /** The body at a version, without what stands beside its equal that no tip has with it. */
-  #body(hashes, at) {
+  /** The body at a version, without what was written twice at once in one place. */
+  #body(at) {
     const { body } = this.objects;
     const whole = this.#handle.text(body, at);
-    const pasts = this.#tips(hashes).map((tip) => new Set([tip, ...this.#below(tip)]));
-    if (pasts.length < 2) return whole;
+    if (!this.#forked()) return whole;
     const stretches = [];
     for (let i = 0; i < whole.length; ) {
       const [, text, id] = this.#handle.getAll(body, i, at).at(-1);
       const maker = this.#maker(id);
-      const sides = this.#contents.has(maker) ? [] : pasts.flatMap((past, side) => (past.has(maker) ? [side] : []));
-      if (stretches.at(-1)?.sides.join() === sides.join()) stretches.at(-1).text += text;
-      else stretches.push({ sides, text });
+      if (stretches.at(-1)?.maker === maker) stretches.at(-1).text += text;
+      else stretches.push({ maker, id, text });
       i += text.length;
     }
     const shown = [];
     for (const one of stretches) {
-      const before = shown.at(-1);
-      const apart = before && before.sides.length > 0 && one.sides.length > 0 && !one.sides.some((side) => before.sides.includes(side));
-      if (!apart || before.text !== one.text) shown.push(one);
+      if (shown.length === 0 || !this.#twins(shown.at(-1), one)) shown.push(one);
     }
     return shown.map(({ text }) => text).join("");
+  }
+
+  /** Whether two changes rest on one. */
+  #forked() {
+    const rested = new Set();
+    for (const { deps } of this.#meta().byHash.values()) {
+      for (const dep of deps) {
+        if (rested.has(dep)) return true;
+        rested.add(dep);
+      }
+    }
+    return false;
+  }
+
+  #twins(one, other) {
+    if (one.text !== other.text || this.#contents.has(one.maker) || this.#contents.has(other.maker)) return false;
+    if (one.maker === other.maker) return false;
+    if (this.#below(one.maker).has(other.maker) || this.#below(other.maker).has(one.maker)) return false;
+    return this.#behind(one) === this.#behind(other);
+  }
+
+  /** What the first character of a stretch was put behind. */
+  #behind({ maker, id }) {
+    const { startOp, ops } = this.#handle.getDecodedChangeByHash(maker);
+    return ops[+id.split("@")[0] - startOp].elemId;
   }
 
   /** Items as [name, item], without those that a concurrent change made, too. */
@@ -265,7 +279,8 @@ export class Document {
   /** The same with its line ends as the document holds them. */
   #held(registers, hashes, rankOf) {
     const text = render(registers);
-    const heads = this.#tips(hashes);
+    const inner = new Set(hashes.flatMap((hash) => [...this.#below(hash)]));
+    const heads = [...new Set(hashes)].filter((hash) => !inner.has(hash));
     if (heads.length < 2 || registers.open === null || hasFront(text)) return { text, front: false };
     const alone = heads.map((hash) => ({ hash, registers: this.registers([hash], rankOf) }));
     if (!alone.every((head) => hasFront(render(head.registers)))) return { text, front: false };

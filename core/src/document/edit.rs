@@ -6,7 +6,7 @@ use automerge::transaction::{Transactable as _, Transaction};
 use automerge::{ActorId, AutomergeError, ChangeHash, ObjId, PatchLog, ROOT};
 
 use super::read::{Element, State, TAKEN, Values};
-use super::twin::Body;
+use super::twin::{Body, Splice};
 use super::{Document, DocumentError, Edit, MAX_OP, Objects, Rank, change, engine, guarded};
 use crate::align::{align, split_lines};
 use crate::ends::Ends;
@@ -65,10 +65,11 @@ impl Document {
         let body = patch::diff(&edit.state.body.shown, &edit.target.body);
         let failed = |error: AutomergeError| engine("edit the document")(error);
         let is_newest = heads == self.engine.get_heads();
+        self.forked |= !is_newest;
         let actor = if is_newest { ActorId::from(actor.as_slice()) } else { self.branch_actor(heads, actor) };
         self.engine.set_actor(actor.clone());
-        let hidden = edit.state.body.hidden.iter().map(|twin| twin.len());
-        let deleted: usize = body.0.iter().map(|hunk| hunk.delete + 1).chain(hidden).sum();
+        let deleted: usize = body.0.iter().map(|hunk| hunk.delete + 1).sum();
+        let deleted = deleted + edit.state.body.hidden();
         let hash = if is_newest {
             let mut tx = self.engine.transaction();
             edit.write(&mut tx, &body).map_err(failed)?;
@@ -459,32 +460,29 @@ fn write_list<T>(
     Ok(())
 }
 
-/// Drops the twins, and applies `patch` to what is shown of the body, from the last hunk to the first.
+/// Applies `patch` to what is shown of the body.
 fn write_body(
     tx: &mut Transaction<'_>,
     body: &ObjId,
     held: &Body,
     patch: &Patch,
 ) -> Result<(), AutomergeError> {
-    held.settle(tx, body)?;
-    let held = held.shown.as_str();
-    let chars = |from: usize, to: usize| held.get(from..to).map_or(0, |text| text.chars().count());
-    let mut splices = Vec::with_capacity(patch.0.len());
+    let shown = held.shown.as_str();
+    let chars = |from: usize, to: usize| shown.get(from..to).map_or(0, |text| text.chars().count());
+    let mut splices: Vec<Splice<'_>> = Vec::with_capacity(patch.0.len());
     let (mut byte, mut at) = (0, 0);
     for hunk in &patch.0 {
         let deleted = chars(hunk.at, hunk.at + hunk.delete);
         at += chars(byte, hunk.at);
-        let ends_line = held.get(hunk.at..).is_some_and(|rest| rest.starts_with(['\n', '\r']));
-        splices.push((at, deleted as isize, hunk.insert.as_str(), ends_line));
+        let ends_line = shown.get(hunk.at..).is_some_and(|rest| rest.starts_with(['\n', '\r']));
+        if deleted == 0 || hunk.insert.is_empty() || ends_line {
+            splices.push((at, deleted, &hunk.insert));
+        } else {
+            // Behind the first character that goes: a line that somebody puts above this one at once stays above, and is not torn.
+            splices.extend([(at, 1, ""), (at + 1, deleted - 1, &*hunk.insert)]);
+        }
         at += deleted;
         byte = hunk.at + hunk.delete;
     }
-    splices.into_iter().rev().try_for_each(|(at, deleted, text, ends_line)| {
-        if deleted == 0 || text.is_empty() || ends_line {
-            return tx.splice_text(body, at, deleted, text);
-        }
-        // Behind the first character that goes: a line that somebody puts above this one at once stays above, and is not torn.
-        tx.splice_text(body, at + 1, deleted - 1, text)?;
-        tx.splice_text(body, at, 1, "")
-    })
+    held.splice(tx, body, &splices)
 }

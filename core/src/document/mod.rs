@@ -100,6 +100,8 @@ pub struct Document {
     contents: BTreeMap<ContentHash, ChangeHash>,
     /// The joins in it, by their pair of contents, the lesser hash first.
     joins: BTreeMap<(ContentHash, ContentHash), ChangeHash>,
+    /// Whether two of its changes may rest on one: else nothing in it was ever written at the same time as other.
+    forked: bool,
 }
 
 /// What the derived changes of a document follow from, besides the contents.
@@ -129,6 +131,13 @@ struct Header {
     contents: Vec<(ContentHash, String)>,
     /// Pair of content hashes and change hash.
     joins: Vec<(ContentHash, ContentHash, String)>,
+    /// As in the document; what does not say may be.
+    #[serde(default = "yes")]
+    forked: bool,
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// A version: heads that are all known and maximal.
@@ -153,7 +162,8 @@ impl Document {
         let objects = origin.objects();
         let (engine, change) = origin.content(&objects, first)?;
         let contents = BTreeMap::from([(ContentHash::of(first.as_bytes()), change)]);
-        let mut document = Document { engine, objects, origin, contents, joins: BTreeMap::new() };
+        let joins = BTreeMap::new();
+        let mut document = Document { engine, objects, origin, contents, joins, forked: false };
         for text in others {
             document.add_content(text)?;
         }
@@ -269,12 +279,18 @@ impl Document {
     /// Applies changes whose past is complete, all or none.
     fn admit(&mut self, changes: Vec<Change>) -> Result<(), DocumentError> {
         let mut next = self.engine.clone();
+        let heads = next.get_heads();
+        let mut rested: HashSet<ChangeHash> = HashSet::new();
+        let mut on_others = |dep: &ChangeHash| !rested.insert(*dep) || self.has(dep) && !heads.contains(dep);
+        let forked =
+            changes.iter().flat_map(Change::deps).fold(false, |forked, dep| on_others(dep) || forked);
         guarded("apply changes", || next.apply_changes(changes))?
             .map_err(|error| DocumentError::Refused(error.to_string()))?;
-        match next.get_missing_deps(&[]).is_empty() {
-            true => self.engine = next,
-            false => return Err(DocumentError::Refused("some did not become part of it".into())),
+        if !next.get_missing_deps(&[]).is_empty() {
+            return Err(DocumentError::Refused("some did not become part of it".into()));
         }
+        self.forked |= forked || next.get_heads().len() > 1;
+        self.engine = next;
         Ok(())
     }
 
@@ -284,6 +300,7 @@ impl Document {
             origin: self.origin,
             contents: self.contents.iter().map(|(hash, change)| (*hash, change.to_string())).collect(),
             joins: self.joins.iter().map(|((x, y), change)| (*x, *y, change.to_string())).collect(),
+            forked: self.forked,
         };
         let mut bytes = serde_json::to_vec(&header).unwrap_or_default();
         bytes.push(b'\n');
@@ -344,7 +361,7 @@ impl Document {
         if contents.is_empty() {
             return Err(cache("it has no content"));
         }
-        Ok(Document { engine, objects: origin.objects(), origin, contents, joins })
+        Ok(Document { engine, objects: origin.objects(), origin, contents, joins, forked: header.forked })
     }
 
     /// The version that `heads` name: they, the joins of all contents below them, and no change that another

@@ -136,7 +136,7 @@ impl State {
 
     /// Whether some of what the objects hold is not shown, because two wrote it.
     pub(super) fn doubled(&self) -> bool {
-        !self.body.hidden.is_empty() || self.items.iter().any(|item| !item.shown())
+        self.body.hides() || self.items.iter().any(|item| !item.shown())
     }
 
     /// The names of the entries in the order they are written.
@@ -297,7 +297,7 @@ impl Document {
 
     /// Hides each item that concurrent changes made twice, but once. `makers`: the change that made each.
     fn hide(&self, state: &mut State, makers: &[Option<ChangeHash>]) {
-        let mut lineage = Lineage { document: self, past: None, below: HashMap::new() };
+        let mut lineage = Lineage::of(self);
         // Of each item the changes that made it, each with the first element of it.
         let mut made: HashMap<(String, String), Vec<(ChangeHash, usize)>> = HashMap::new();
         for (at, (item, maker)) in state.items.iter_mut().zip(makers).enumerate() {
@@ -337,15 +337,19 @@ impl Document {
 }
 
 /// What the changes of a document rest on, looked up when first needed.
-struct Lineage<'a> {
+pub(super) struct Lineage<'a> {
     document: &'a Document,
     past: Option<Past>,
     below: HashMap<ChangeHash, HashSet<ChangeHash>>,
 }
 
-impl Lineage<'_> {
+impl<'a> Lineage<'a> {
+    pub(super) fn of(document: &'a Document) -> Self {
+        Lineage { document, past: None, below: HashMap::new() }
+    }
+
     /// Whether neither change rests on the other.
-    fn concurrent(&mut self, a: &ChangeHash, b: &ChangeHash) -> bool {
+    pub(super) fn concurrent(&mut self, a: &ChangeHash, b: &ChangeHash) -> bool {
         a != b && !self.rests_on(a, b) && !self.rests_on(b, a)
     }
 

@@ -1007,16 +1007,90 @@ fn an_edit_of_what_stands_once_leaves_nothing_of_it_behind() {
     }
 }
 
+/// Writes `text` at `heads`, with the rank `rank`.
+fn write(document: &mut Document, ranks: &Ranks, heads: &[ChangeHash], text: &str, rank: u8) -> ChangeHash {
+    let hash = document.edit(heads, &ranks.rank(), text, &actor(rank)).unwrap().unwrap().hash;
+    ranks.set(hash, rank.into());
+    assert_eq!(document.read(&[hash], &ranks.rank()).unwrap().text, text);
+    hash
+}
+
 #[test]
 fn of_what_stands_once_no_word_is_lost_when_one_writes_on() {
     let (mut document, ranks, [x, y]) = twins();
-    let again = document.edit(&[y], &ranks.rank(), "- [-] rent now\n", &actor(2)).unwrap().unwrap();
-    let text = document.read(&[x, again.hash], &ranks.rank()).unwrap().text;
+    let again = write(&mut document, &ranks, &[y], "- [-] rent now\n", 3);
+    let text = document.read(&[x, again], &ranks.rank()).unwrap().text;
     assert!(text == "- [x-] rent now\n" || text == "- [-x] rent now\n", "{text}");
     // A third who saw both, and one who saw the first alone.
     let (mut document, ranks, heads) = twins();
-    let both = document.edit(&heads, &ranks.rank(), "- [x] rent now, both\n", &actor(3)).unwrap().unwrap();
-    let first = document.edit(&heads[..1], &ranks.rank(), "- [x] the rent\n", &actor(1)).unwrap().unwrap();
-    let text = document.read(&[both.hash, first.hash], &ranks.rank()).unwrap().text;
+    let both = write(&mut document, &ranks, &heads, "- [x] rent now, both\n", 3);
+    let first = write(&mut document, &ranks, &heads[..1], "- [x] the rent\n", 4);
+    let text = document.read(&[both, first], &ranks.rank()).unwrap().text;
     assert_eq!(text, "- [x] the rent now, both\n");
+}
+
+#[test]
+fn who_knows_of_one_twin_alone_may_write_in_it_or_remove_it() {
+    for (elsewhere, saved, expected) in [
+        (
+            "TOP\na\nz\n",
+            "top\na\n- [x] rent\nz!\n",
+            ["TOP\na\n- [ ] rent\n- [x] rent\nz!\n", "TOP\na\n- [x] rent\n- [ ] rent\nz!\n"],
+        ),
+        ("TOP\na\nz\n", "top\na\nz!\n", ["TOP\na\n- [ ] rent\nz!\n"; 2]),
+    ] {
+        let mut document = md(&["top\na\nz\n"]);
+        let ranks = Ranks::default();
+        let start = [head(&document, "top\na\nz\n")];
+        let one = write(&mut document, &ranks, &start, "top\na\n- [ ] rent\nz\n", 1);
+        let other = write(&mut document, &ranks, &start, "top\na\n- [ ] rent\nz!\n", 2);
+        let both = elsewhere.replace("z\n", "- [ ] rent\nz!\n");
+        let both = write(&mut document, &ranks, &[one, other], &both, 3);
+        for known in [one, other] {
+            let saved = if known == one { saved.replace('!', "") } else { saved.to_owned() };
+            let mut document = document.clone();
+            let alone = write(&mut document, &ranks, &[known], &saved, 4);
+            let text = document.read(&[both, alone], &ranks.rank()).unwrap().text;
+            assert!(expected.contains(&text.as_str()), "{text}");
+        }
+    }
+}
+
+#[test]
+fn lines_that_come_together_are_no_twins() {
+    let mut document = md(&["a\nmid\nz\n"]);
+    let ranks = Ranks::default();
+    let start = [head(&document, "a\nmid\nz\n")];
+    let one = write(&mut document, &ranks, &start, "a\nfoo\nmid\nz\n", 1);
+    let other = write(&mut document, &ranks, &start, "a\nmid\nfoo\nz\n", 2);
+    write(&mut document, &ranks, &[one, other], "a\nfoo\nfoo\nz\n", 3);
+}
+
+#[test]
+fn what_is_put_in_beside_twins_or_in_them_stands_there() {
+    for new in [
+        "a\n- foo\nnew\nz!\n",
+        "a\nnew\n- foo\nz!\n",
+        "a\n- foo\n- foo\nz!\n",
+        "new\na\n- foo\nz!?\n",
+        "a\n- fo\nz!\n",
+        "a\n- fxoo\nz!\n",
+        "a\nz!\n",
+        "a\n- foonew\nz!\n",
+        "a\n- foo\n",
+        "a\n- foo\nnew!\n",
+        "anew foo\nz!\n",
+        "",
+        "a\n- foo\nz\n",
+    ] {
+        let mut document = md(&["a\nz\n"]);
+        let ranks = Ranks::default();
+        let start = [head(&document, "a\nz\n")];
+        let one = write(&mut document, &ranks, &start, "a\n- foo\nz\n", 1);
+        let other = write(&mut document, &ranks, &start, "a\n- foo\nz!\n", 2);
+        assert_eq!(document.read(&[one, other], &ranks.rank()).unwrap().text, "a\n- foo\nz!\n");
+        let after = write(&mut document, &ranks, &[one, other], new, 3);
+        let saved = Document::load(DOC, Epoch::default(), Kind::Md, &document.save()).unwrap();
+        assert_eq!(saved.read(&[after], &ranks.rank()).unwrap().text, new);
+    }
 }
