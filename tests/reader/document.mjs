@@ -213,15 +213,29 @@ export class Document {
     for (let i = 0; i < whole.length; ) {
       const [, text, id] = this.#handle.getAll(body, i, at).at(-1);
       const maker = this.#maker(id);
-      if (stretches.at(-1)?.maker === maker) stretches.at(-1).text += text;
-      else stretches.push({ maker, id, text });
+      const last = stretches.at(-1);
+      if (last?.maker === maker) Object.assign(last, { text: last.text + text, count: last.count + 1 });
+      else stretches.push({ maker, id, text, count: 1, done: false });
       i += text.length;
     }
-    const shown = [];
+    const hider = new Map();
+    const siblings = new Map();
+    const decoded = new Map();
     for (const one of stretches) {
-      if (shown.length === 0 || !this.#twins(shown.at(-1), one)) shown.push(one);
+      const behind = this.#behind(one, decoded);
+      if (behind === null) continue;
+      if (!siblings.has(behind)) siblings.set(behind, []);
+      const before = siblings.get(behind);
+      const shown = before.filter((other) => !hider.has(other));
+      const by = shown.find((other) => this.#hides(other, one));
+      if (by) hider.set(one, by);
+      for (const other of by ? [] : shown) {
+        const own = before.filter((any) => any === other || hider.get(any) === other);
+        if (own.every((any) => this.#hides(one, any))) own.forEach((any) => hider.set(any, one));
+      }
+      before.push(one);
     }
-    return shown.map(({ text }) => text).join("");
+    return stretches.filter((one) => !hider.has(one)).map(({ text }) => text).join("");
   }
 
   /** Whether two changes rest on one. */
@@ -236,17 +250,24 @@ export class Document {
     return false;
   }
 
-  #twins(one, other) {
-    if (one.text !== other.text || this.#contents.has(one.maker) || this.#contents.has(other.maker)) return false;
+  /** Whether one stretch may stand for another: the same, or one that begins with its lines. */
+  #hides(one, other) {
+    if (!one.text.startsWith(other.text)) return false;
+    const lines = /[^\n]/.test(other.text) && (other.text.endsWith("\n") || one.text[other.text.length] === "\n");
+    if (one.text !== other.text && !lines) return false;
     if (one.maker === other.maker) return false;
-    if (this.#below(one.maker).has(other.maker) || this.#below(other.maker).has(one.maker)) return false;
-    return this.#behind(one) === this.#behind(other);
+    return !this.#below(one.maker).has(other.maker) && !this.#below(other.maker).has(one.maker);
   }
 
-  /** What the first character of a stretch was put behind. */
-  #behind({ maker, id }) {
-    const { startOp, ops } = this.#handle.getDecodedChangeByHash(maker);
-    return ops[+id.split("@")[0] - startOp].elemId;
+  /** What a stretch was put behind; null of a content, or if it is not all that was put there. */
+  #behind({ maker, id, count }, decoded) {
+    if (this.#contents.has(maker)) return null;
+    if (!decoded.has(maker)) decoded.set(maker, this.#handle.getDecodedChangeByHash(maker));
+    const { startOp, ops } = decoded.get(maker);
+    const [first, actor] = [+id.split("@")[0] - startOp, id.split("@")[1]];
+    let last = first;
+    while (ops[last + 1]?.insert && ops[last + 1].elemId === `${startOp + last}@${actor}`) last += 1;
+    return ops[first].insert && last - first + 1 === count ? ops[first].elemId : null;
   }
 
   /** Items as [name, item], without those that a concurrent change made, too. */

@@ -982,6 +982,19 @@ fn what_two_change_alike_stands_once_whatever_else_they_change() {
     assert_eq!(clean(merge("one\n", "one\n- milk\n", "one\n- milk!\n")).matches("milk").count(), 2);
 }
 
+#[test]
+fn of_lines_that_two_add_the_first_that_are_alike_stand_once() {
+    let base = "# Log\n- one\n";
+    let (two, three) = ("# Log\n- one\n- two\n", "# Log\n- one\n- two\n- three\n");
+    assert_eq!(clean(merge(base, two, three)), three);
+    assert_eq!(clean(merge(base, three, two)), three);
+    let (two, three) = ("# Log\n- one\n- two", "# Log\n- one\n- two\n- three");
+    assert_eq!(clean(merge("# Log\n- one", two, three)), three);
+    // Both went on, each otherwise.
+    assert_eq!(clean(merge(base, three, "# Log\n- one\n- two\n- four\n")).matches("two").count(), 2);
+    assert_eq!(clean(merge("a\nz\n", "a\n\nz\n", "a\n\nb\nz\n")).matches('\n').count(), 5);
+}
+
 /// Two who tick one box, one of them with a word of his own.
 fn twins() -> (Document, Ranks, [ChangeHash; 2]) {
     let mut document = md(&["- [ ] rent\n"]);
@@ -1054,6 +1067,25 @@ fn who_knows_of_one_twin_alone_may_write_in_it_or_remove_it() {
             assert!(expected.contains(&text.as_str()), "{text}");
         }
     }
+}
+
+#[test]
+fn what_is_written_in_two_saves_or_by_three_stands_once_too() {
+    let mut document = md(&["a\nz\n"]);
+    let ranks = Ranks::default();
+    let start = [head(&document, "a\nz\n")];
+    let one = write(&mut document, &ranks, &start, "a\n- two\nz\n", 1);
+    let other = write(&mut document, &ranks, &start, "a\n- two\nz\n", 2);
+    let other = write(&mut document, &ranks, &[other], "a\n- two\n- three\nz\n", 2);
+    assert_eq!(document.read(&[one, other], &ranks.rank()).unwrap().text, "a\n- two\n- three\nz\n");
+
+    let mut document = md(&["It is blue today.\n"]);
+    let start = [head(&document, "It is blue today.\n")];
+    let texts = ["It is green today.\n", "It is red today.\n", "It is green today!\n"];
+    let heads: Vec<_> =
+        (1..).zip(texts).map(|(n, text)| write(&mut document, &ranks, &start, text, n)).collect();
+    let text = document.read(&heads, &ranks.rank()).unwrap().text;
+    assert!(text.matches("green").count() == 1 && text.contains("red"), "{text}");
 }
 
 #[test]

@@ -1,16 +1,17 @@
-//! Twins: equal text that two wrote at one place at the same time. It is shown once.
+//! Twins: text that two wrote at one place at the same time. It is shown once.
 //!
-//! `docs/formats.md`, Automerge, is normative. A *stretch* is as many neighbouring characters of the body as one change made. One
-//! is hidden by the equal one shown before it, where the two were written behind the same character by changes neither of which
-//! rests on the other. It stays in the document until somebody changes what it is shown as: who knows of the one alone may
-//! write in it meanwhile, and then both are shown.
+//! `docs/formats.md`, Automerge, is normative. A *stretch* is as many neighbouring characters of the body as one change made; it
+//! is whole when they are all that the change put in there. Of two whole ones that were put in behind the same character by
+//! changes neither of which rests on the other, one is hidden: the second of equals, and what is the first lines of the other. It stays
+//! in the document until somebody changes what it is shown as: who knows of the one alone may write in it meanwhile, and then
+//! both are shown.
 
 use std::collections::{HashMap, HashSet};
 use std::ops::{Range, RangeInclusive};
 
-use automerge::legacy::Key;
+use automerge::legacy::{ElementId, Key, Op, OpId};
 use automerge::transaction::{Transactable as _, Transaction};
-use automerge::{ActorId, AutomergeError, ChangeHash, ObjId, ReadDoc as _};
+use automerge::{ActorId, AutomergeError, ChangeHash, ExpandedChange, ObjId, ReadDoc as _};
 
 use super::read::{Lineage, text};
 use super::{Document, Version};
@@ -25,10 +26,12 @@ pub(super) struct Body {
 
 /// A stretch that is not shown. Positions are in characters.
 struct Hidden {
-    /// Where the stretch shown in its place is in what is shown: it would stand right behind.
+    /// Where the stretch shown in its place is in what is shown.
     by: Range<usize>,
     /// Where it is in the whole body.
     at: Range<usize>,
+    /// How much is shown before it.
+    behind: usize,
 }
 
 /// A change of the shown text: from where, how many characters go, and what comes behind those before.
@@ -41,24 +44,25 @@ impl Body {
         if !document.forked {
             return body;
         }
-        let mut twins = Twins { document, lineage: Lineage::of(document), origins: HashMap::new() };
         let stretches = Makers::of(document).stretches(document, version);
-        let mut shown: Vec<&Stretch> = Vec::new();
+        let hiders = Twins::of(document).hiders(&stretches);
+        if hiders.iter().all(Option::is_none) {
+            return body;
+        }
+        let mut starts = Vec::with_capacity(stretches.len());
         let (mut text, mut end) = (String::with_capacity(body.shown.len()), 0);
-        for stretch in &stretches {
-            match shown.last() {
-                Some(before) if twins.are(before, stretch) => {
-                    body.hidden.push(Hidden { by: end - before.at.len()..end, at: stretch.at.clone() });
-                }
-                _ => {
-                    text.push_str(&stretch.text);
-                    end += stretch.at.len();
-                    shown.push(stretch);
-                }
+        for (stretch, hider) in stretches.iter().zip(&hiders) {
+            starts.push(end);
+            if hider.is_none() {
+                text.push_str(&stretch.text);
+                end += stretch.at.len();
             }
         }
-        if !body.hidden.is_empty() {
-            body.shown = text;
+        body.shown = text;
+        for ((stretch, hider), behind) in stretches.iter().zip(&hiders).zip(&starts) {
+            let Some(hider) = *hider else { continue };
+            let by = starts[hider]..starts[hider] + stretches[hider].at.len();
+            body.hidden.push(Hidden { by, at: stretch.at.clone(), behind: *behind });
         }
         body
     }
@@ -90,7 +94,7 @@ impl Body {
         let mut steps: Vec<Splice<'_>> = going.map(|hidden| (hidden.at.start, hidden.at.len(), "")).collect();
         for &(at, gone, text) in splices {
             // Behind what is hidden there.
-            let hidden = self.hidden.iter().take_while(|hidden| hidden.by.end <= at);
+            let hidden = self.hidden.iter().take_while(|hidden| hidden.behind <= at);
             steps.push((at + hidden.map(|hidden| hidden.at.len()).sum::<usize>(), gone, text));
         }
         steps.sort_by_key(|step| std::cmp::Reverse(step.0));
@@ -110,34 +114,88 @@ struct Stretch {
     maker: Option<ChangeHash>,
     /// The operation that made the first, as its number in its change.
     first: usize,
+    /// The least number of an operation that made one.
+    oldest: u64,
+    /// How many elements they are.
+    count: usize,
     text: String,
     at: Range<usize>,
+}
+
+impl Stretch {
+    /// Whether `other` is this, or its first lines; lines that are all empty are none.
+    fn covers(&self, other: &Self) -> bool {
+        let Some(rest) = self.text.strip_prefix(&other.text) else { return false };
+        let lines = other.text.ends_with('\n') || rest.starts_with('\n');
+        rest.is_empty() || lines && !other.first_line().is_empty()
+    }
+
+    /// The first line that is not empty.
+    fn first_line(&self) -> &str {
+        self.text.trim_start_matches('\n').split('\n').next().unwrap_or_default()
+    }
 }
 
 /// Tells twins.
 struct Twins<'a> {
     document: &'a Document,
     lineage: Lineage<'a>,
-    /// What the operations of a change stand behind, by their numbers.
-    origins: HashMap<ChangeHash, Vec<Key>>,
+    /// The operations of a change.
+    changes: HashMap<ChangeHash, Option<ExpandedChange>>,
 }
 
-impl Twins<'_> {
-    fn are(&mut self, one: &Stretch, other: &Stretch) -> bool {
-        let (Some(maker), Some(rival)) = (one.maker, other.maker) else { return false };
-        if one.text != other.text || !self.lineage.concurrent(&maker, &rival) {
-            return false;
-        }
-        let behind = self.origin(&maker, one.first);
-        behind.is_some() && behind == self.origin(&rival, other.first)
+impl<'a> Twins<'a> {
+    fn of(document: &'a Document) -> Self {
+        Twins { document, lineage: Lineage::of(document), changes: HashMap::new() }
     }
 
-    fn origin(&mut self, change: &ChangeHash, operation: usize) -> Option<Key> {
-        if !self.origins.contains_key(change) {
-            let made = self.document.engine.get_change_by_hash(change)?.decode();
-            self.origins.insert(*change, made.operations.into_iter().map(|made| made.key).collect());
+    /// For each stretch the one that is shown in its place, if it is hidden.
+    fn hiders(&mut self, stretches: &[Stretch]) -> Vec<Option<usize>> {
+        let mut hiders: Vec<Option<usize>> = vec![None; stretches.len()];
+        for (number, stretch) in stretches.iter().enumerate() {
+            // Of what is put in behind one character the newer stands first: between twins is nothing older than the second.
+            let newer = |&at: &usize| stretches[at].oldest >= stretch.oldest;
+            let before: Vec<usize> = (0..number).rev().take_while(newer).collect();
+            let shown: Vec<usize> = before.iter().rev().copied().filter(|&at| hiders[at].is_none()).collect();
+            hiders[number] = shown.iter().copied().find(|&at| self.hides(&stretches[at], stretch));
+            if hiders[number].is_some() {
+                continue;
+            }
+            for at in shown {
+                let own = before.iter().copied().filter(|&own| own == at || hiders[own] == Some(at));
+                let own: Vec<usize> = own.collect();
+                if own.iter().all(|&own| self.hides(stretch, &stretches[own])) {
+                    own.iter().for_each(|&own| hiders[own] = Some(number));
+                }
+            }
         }
-        self.origins.get(change)?.get(operation).cloned()
+        hiders
+    }
+
+    /// Whether `one` stands for `other`.
+    fn hides(&mut self, one: &Stretch, other: &Stretch) -> bool {
+        let (Some(maker), Some(rival)) = (one.maker, other.maker) else { return false };
+        if !one.covers(other) || !self.lineage.concurrent(&maker, &rival) {
+            return false;
+        }
+        let behind = self.behind(&maker, one);
+        behind.is_some() && behind == self.behind(&rival, other)
+    }
+
+    /// What a whole stretch was put in behind.
+    fn behind(&mut self, maker: &ChangeHash, stretch: &Stretch) -> Option<Key> {
+        let document = self.document;
+        let made = self.changes.entry(*maker);
+        let change =
+            made.or_insert_with(|| Some(document.engine.get_change_by_hash(maker)?.decode())).as_ref()?;
+        let mut operations = change.operations.iter().enumerate().skip(stretch.first);
+        let (_, first) = operations.next().filter(|(_, first)| first.insert)?;
+        let follows = |(number, next): (usize, &Op)| {
+            let before = OpId(change.start_op.get() + number as u64 - 1, change.actor_id.clone());
+            next.insert && next.key == Key::Seq(ElementId::Id(before))
+        };
+        let whole = 1 + operations.take_while(|next| follows(*next)).count();
+        (whole == stretch.count).then(|| first.key.clone())
     }
 }
 
@@ -171,6 +229,8 @@ impl Makers {
             match stretches.last_mut() {
                 Some(stretch) if same => {
                     stretch.text.push_str(&held);
+                    stretch.count += 1;
+                    stretch.oldest = stretch.oldest.min(operation);
                     stretch.at.end = end;
                 }
                 _ => {
@@ -179,7 +239,14 @@ impl Makers {
                         continue;
                     };
                     let first = operation.saturating_sub(*operations.start()) as usize;
-                    stretches.push(Stretch { maker: *maker, first, text: held, at: start..end });
+                    stretches.push(Stretch {
+                        maker: *maker,
+                        first,
+                        oldest: operation,
+                        count: 1,
+                        text: held,
+                        at: start..end,
+                    });
                     last = Some((actor, operations));
                 }
             }
