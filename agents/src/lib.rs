@@ -7,6 +7,7 @@ pub mod cron;
 pub mod event;
 pub mod expression;
 pub mod failure;
+pub mod health;
 pub mod kernel;
 pub mod mistake;
 pub mod money;

@@ -118,6 +118,8 @@ pub enum Command {
     Replay(ReplayArgs),
     /// Show what needs you, most urgent first
     Inbox(InboxArgs),
+    /// Say what failed silently: late, stuck, without any outcome, or not heard of
+    Health(HealthArgs),
     /// Consent to an effect
     Approve(ApproveArgs),
     /// Refuse an effect

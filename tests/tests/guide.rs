@@ -80,6 +80,11 @@ fn members() {
 }
 
 #[test]
+fn health() {
+    check("docs/guide/health.md");
+}
+
+#[test]
 fn workflows() {
     check("docs/guide/workflows.md");
 }

@@ -502,3 +502,32 @@ fn consent_is_given_on_any_device() {
         assert_eq!(daemon.terminate(), 0);
     }
 }
+
+/// Whoever asks what failed silently is told, with the exit code of a finding, and nothing is changed by the question.
+#[test]
+fn health_tells_what_nobody_asked_for() {
+    let lazy = "---\ntype: workflow\nsteps: {rest: {wait: 1ms}}\n---\n";
+    let office = Office::new(&[
+        ("workflows/greet.md", GREET),
+        ("workflows/lazy.md", lazy),
+        ("workflows/keen.md", &lazy.replace("steps:", "expect: effects > 0\nsteps:")),
+        ("agents/writer.md", WRITER),
+    ]);
+    assert_eq!(office.json(&["health"])["findings"], serde_json::json!([]));
+    for workflow in ["lazy", "keen"] {
+        office.ends(&["run", workflow, "--task", workflow], 0);
+    }
+    // One that asks is not silent.
+    office.ends(&["run", "greet", "--task", "first", "--input", "client=bram"], 3);
+    let before = office.json(&["status"])["state"].clone();
+    let said: Value = serde_json::from_str(&office.ends(&["health", "--json"], 4)).expect("a JSON value");
+    let of =
+        |name: &str| said["findings"].as_array().expect("a list").iter().find(|it| it["finding"] == name);
+    let (fruitless, unmet) = (of("fruitless").expect("one"), of("unmet").expect("one"));
+    assert_eq!(said["findings"].as_array().map(Vec::len), Some(2), "{said}");
+    assert_eq!((&fruitless["task"], &unmet["task"]), (&"lazy".into(), &"keen".into()));
+    assert!(said["since"].as_u64() < fruitless["at"].as_u64() && fruitless["next"][0] == "aios replay lazy");
+    assert!(office.ends(&["health"], 4).starts_with("unmet workflow keen ended"), "the gravest first");
+    office.ends(&["health", "--since", "tomorrow"], 2);
+    assert_eq!(office.json(&["status"])["state"], before);
+}

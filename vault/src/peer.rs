@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use aios_core::frontier::View;
 use aios_core::id::DeviceId;
-use rusqlite::{Connection, OpenFlags, params};
+use rusqlite::{Connection, OpenFlags, OptionalExtension as _, params};
 
 use crate::chance::now_ms;
 use crate::db;
@@ -103,6 +103,17 @@ impl Vault {
             ])?;
         }
         Ok(())
+    }
+
+    /// When a device wrote the last of its records that are here, by its own clock; nothing if none is.
+    ///
+    /// # Errors
+    /// What the database answers.
+    pub fn last_word(&self, device: &DeviceId) -> Result<Option<u64>, Error> {
+        let mut get =
+            self.db.prepare_cached("SELECT wall FROM record WHERE device = ? ORDER BY seq DESC LIMIT 1")?;
+        let found = get.query_row([device.as_bytes()], |row| row.get::<_, i64>(0)).optional()?;
+        Ok(found.map(|ms| ms as u64))
     }
 
     /// What is known of every device that was ever heard from.

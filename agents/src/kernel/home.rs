@@ -3,7 +3,8 @@
 use super::{Action, DeviceId, Flight, Kernel, Need};
 use crate::event::{Came, EffectKey, WorkEvent};
 use crate::policy::{Proposal, Since, Usage, Verdict};
-use crate::table::{Effect, Proposed, Stand, Status, Task};
+use crate::span::Millis;
+use crate::table::{Effect, Passage, Proposed, Stand, Status, Task};
 
 /// What is done on this device about the effects of one task.
 pub(super) struct Keeper<'k> {
@@ -15,6 +16,9 @@ pub(super) struct Keeper<'k> {
     pub needs: Vec<Need>,
     /// An effect waits until the log knows all that this device has done.
     pub held_up: bool,
+    /// An effect waits until another of its capability was tried.
+    pub braked: bool,
+    pub due: Vec<Millis>,
 }
 
 impl Kernel {
@@ -73,6 +77,8 @@ impl<'k> Keeper<'k> {
             begun: Vec::new(),
             needs: Vec::new(),
             held_up: false,
+            braked: false,
+            due: Vec::new(),
         };
         for key in kernel.tables.proposals(id) {
             let found = kernel.tables.effect(key);
@@ -143,7 +149,7 @@ impl<'k> Keeper<'k> {
     /// What a rule allowed so far, with what is on its way to the log.
     fn usage(&self, rule: &str, since: Since, run: &str) -> Usage {
         let tables = &self.kernel.tables;
-        let within = |effect: &Effect, at: crate::span::Millis| match since {
+        let within = |effect: &Effect, at: Millis| match since {
             Since::SameRun => effect.proposed.as_ref().is_some_and(|it| it.run == run),
             Since::At(start) => at >= start,
         };
@@ -192,10 +198,38 @@ impl<'k> Keeper<'k> {
         }
         let (digest, capability) = (proposed.digest, proposed.content.capability.clone());
         if self.kernel.setting.connectors.contains_key(&capability) {
+            if self.is_braked(&capability) {
+                return;
+            }
             return self.events.push(WorkEvent::EffectIntended { key, attempt, digest, capability });
         }
         let what = format!("no connector can `{capability}`");
         self.needs.push(Need::Missing { task: self.id.to_owned(), what });
+    }
+
+    /// Whether it has to wait because others like it failed: until time has passed, and then until the one that is tried has ended.
+    fn is_braked(&mut self, capability: &str) -> bool {
+        let breaker = self.kernel.tables.breaker(capability);
+        match breaker.passage(self.kernel.now) {
+            Passage::Closed => false,
+            Passage::Open => {
+                self.due.extend(breaker.until());
+                true
+            }
+            Passage::HalfOpen => {
+                let intends = |event: &WorkEvent| matches!(event, WorkEvent::EffectIntended { capability: it, .. } if it == capability);
+                let pending = self.kernel.pending.iter().flat_map(|(_, events)| events).chain(&self.events);
+                let performs = |effect: &Effect| {
+                    let is_its =
+                        effect.proposed.as_ref().is_some_and(|it| it.content.capability == capability);
+                    is_its && matches!(effect.stand(), Stand::Performing(_))
+                };
+                let under_way = pending.into_iter().any(intends)
+                    || self.kernel.tables.effects().any(|(_, effect)| performs(effect));
+                self.braked |= under_way;
+                under_way
+            }
+        }
     }
 
     /// Whether nothing may happen because this device has done what its log does not know (I10).

@@ -22,6 +22,7 @@ use serde_json::Value;
 
 use crate::event::{Came, Content, EffectKey, Fired, WorkEvent, cron_task};
 use crate::failure::Failure;
+use crate::health;
 use crate::policy::Policies;
 use crate::span::Millis;
 use crate::table::{Order, Stand, Tables};
@@ -203,6 +204,8 @@ pub struct Kernel {
     lost: BTreeMap<(EffectKey, u32), Need>,
     /// The tasks whose effects wait until the log knows all of that.
     held_up: BTreeSet<String>,
+    /// The tasks whose effects wait until one that is tried has ended.
+    braked: BTreeSet<String>,
 }
 
 impl Kernel {
@@ -227,6 +230,7 @@ impl Kernel {
             needs: BTreeMap::new(),
             lost: BTreeMap::new(),
             held_up: BTreeSet::new(),
+            braked: BTreeSet::new(),
         }
     }
 
@@ -278,9 +282,19 @@ impl Kernel {
         out
     }
 
+    /// What failed silently.
+    pub fn health(&self, place: &health::Place) -> Vec<health::Finding> {
+        health::health(&self.tables, &self.setting, place)
+    }
+
     /// Whether a connector has a capability.
     pub fn can(&self, capability: &str) -> bool {
         self.setting.connectors.contains_key(capability)
+    }
+
+    /// All that connectors can do.
+    pub fn capabilities(&self) -> impl Iterator<Item = &str> {
+        self.setting.connectors.keys().map(String::as_str)
     }
 
     /// The capability that a task waits for, and the device that has it.
@@ -402,6 +416,9 @@ impl Kernel {
 
     fn touch(&mut self, event: &WorkEvent) {
         use crate::event::Aggregate;
+        if matches!(event, WorkEvent::EffectEnded { .. }) {
+            self.dirty.append(&mut self.braked);
+        }
         let task = match event.aggregate() {
             Aggregate::Task(task) => Some(task.to_owned()),
             Aggregate::Effect(key) => self.proposed_for(key),

@@ -70,6 +70,8 @@ struct Left {
     needs: Vec<Need>,
     /// An effect waits until the log knows all that this device has done.
     held_up: bool,
+    /// An effect waits until another of its capability was tried.
+    braked: bool,
 }
 
 impl Kernel {
@@ -92,6 +94,8 @@ impl Kernel {
         let keeper = Keeper::keep(self, id, task);
         left.needs.extend(keeper.needs);
         left.held_up = keeper.held_up;
+        left.braked = keeper.braked;
+        left.due.extend(keeper.due);
         // What the step says of its effect is recorded first.
         if left.events.is_empty() {
             left.events = keeper.events;
@@ -115,15 +119,18 @@ impl Kernel {
             }
         }
         let Walker { chance, events, acts, begun, stopped, due, listens, needs, .. } = walker;
-        Left { chance, events, acts, begun, stopped, due, listens, needs, held_up: false }
+        Left { chance, events, acts, begun, stopped, due, listens, needs, held_up: false, braked: false }
     }
 
     /// Does what a look at a task left to do.
     fn leave(&mut self, id: &str, left: Left, out: &mut Vec<Action>) {
-        let Left { chance, events, acts, begun, stopped, due, listens, needs, held_up } = left;
+        let Left { chance, events, acts, begun, stopped, due, listens, needs, held_up, braked } = left;
         self.chance = chance;
         if held_up {
             self.held_up.insert(id.to_owned());
+        }
+        if braked {
+            self.braked.insert(id.to_owned());
         }
         for flight in begun {
             self.fresh.remove(&flight);
@@ -176,25 +183,7 @@ impl Kernel {
     /// The step of the workflow that a path in a journal is about.
     fn step_of(&self, work: &Work) -> Option<&Step> {
         let version = self.tables.task(&work.task)?.version?;
-        let mut steps = &self.setting.versions.get(&version)?.steps;
-        let mut parts = work.step.split('/');
-        let mut part = parts.next()?;
-        loop {
-            let name = part.split(['#', '[', '!']).next()?;
-            let step = steps.get(name)?;
-            steps = match (&step.act, parts.next()) {
-                (_, None) => return Some(step),
-                (Act::Each { steps, .. }, Some(next)) => {
-                    part = next;
-                    steps
-                }
-                (Act::Parallel(branches), Some(branch)) => {
-                    part = parts.next()?;
-                    &branches.iter().find(|(name, _)| name == branch)?.1
-                }
-                (_, Some(_)) => return None,
-            };
-        }
+        self.setting.versions.get(&version)?.steps.at(&work.step)
     }
 }
 

@@ -80,6 +80,8 @@ pub struct Effect {
     pub intent: Option<Intent>,
     /// What came of that intent.
     pub came: Option<Came>,
+    /// The attempts that were done, and those that failed, with why.
+    tries: Vec<(Order, Option<Failure>)>,
     /// The last attempt of which the operator said whether it happened.
     pub settled: Option<(u32, bool)>,
 }
@@ -147,6 +149,11 @@ impl Effect {
     /// What a policy decided of what is proposed.
     pub fn decided(&self) -> Option<&Decided> {
         self.decisions.get(&self.proposed.as_ref()?.digest)
+    }
+
+    /// What came of the attempt that ended at a place in the order: nothing if none did, or nobody knows; else the failure, if it was one.
+    pub fn tried(&self, order: &Order) -> Option<Option<&Failure>> {
+        self.tries.iter().find(|(other, _)| other == order).map(|(_, failure)| failure.as_ref())
     }
 
     /// Whether what is proposed is decided to happen, with the consent that takes (I11).
@@ -244,6 +251,11 @@ impl Fold for Effect {
                 let is_it = self.intent.is_some_and(|intent| intent.attempt == *attempt);
                 if is_it && self.came.is_none() {
                     self.came = Some(came.clone());
+                    match came {
+                        Came::Done { .. } => self.tries.push((*order, None)),
+                        Came::Failed { failure } => self.tries.push((*order, Some(failure.clone()))),
+                        Came::Unknown => {}
+                    }
                 }
             }
             WorkEvent::EffectSettled { attempt, happened, .. } => {

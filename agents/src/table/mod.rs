@@ -2,6 +2,7 @@
 //!
 //! An event that comes late refolds its aggregate and no other; one that comes twice changes nothing.
 
+mod breaker;
 mod budget;
 mod effect;
 mod home;
@@ -17,10 +18,11 @@ use serde_json::Value;
 use crate::event::{Aggregate, EffectKey, Fired, WorkEvent};
 use crate::span::Millis;
 
+pub use breaker::{Breaker, Passage};
 pub use budget::Budget;
 pub use effect::{Decided, Effect, Intent, Proposed, Stand};
 pub use home::Homes;
-pub use task::{Run, Status, StepState, Stuck, Task};
+pub use task::{Attempt, Run, Status, StepState, Stuck, Task};
 
 /// The place of an event in the total order: that of its record, then its place in the record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -83,6 +85,8 @@ pub struct Tables {
     budgets: BTreeMap<String, Folded<Budget>>,
     /// The effects that were proposed for a task.
     proposals: BTreeMap<String, BTreeSet<EffectKey>>,
+    /// Where in the order something came of which effect.
+    ends: BTreeMap<Order, EffectKey>,
     /// Where effects happen.
     homes: Arc<Homes>,
     /// The last instant for which a schedule started each workflow.
@@ -120,6 +124,9 @@ impl Tables {
                     WorkEvent::EffectProposed { task, .. } => Some(task.clone()),
                     _ => None,
                 };
+                if matches!(event, WorkEvent::EffectEnded { .. }) {
+                    self.end(order, key);
+                }
                 let homes = &self.homes;
                 let new = || {
                     let blank = Effect::at_homes(homes.clone());

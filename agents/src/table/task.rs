@@ -25,6 +25,8 @@ pub struct Task {
     pub trigger: Option<Fired>,
     /// The device that works on it.
     pub device: Option<DeviceId>,
+    /// When it was made.
+    pub made: Millis,
     /// Why the operator ended it.
     pub cancelled: Option<String>,
     /// Its runs by id.
@@ -46,6 +48,19 @@ pub struct Run {
     pub stuck: Option<Stuck>,
     /// How it ended.
     pub ended: Option<Outcome>,
+    /// When it became stuck, or ended.
+    pub halted: Millis,
+}
+
+/// An attempt that failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Attempt {
+    /// Which it was, from 1.
+    pub number: u32,
+    /// When it failed.
+    pub at: Millis,
+    /// How.
+    pub failure: Failure,
 }
 
 /// A dead letter.
@@ -76,6 +91,8 @@ pub struct StepState {
     pub until: Option<Millis>,
     /// Where it stands.
     pub status: Status,
+    /// The attempts that failed, in order.
+    pub failed: Vec<Attempt>,
 }
 
 /// Where a step stands.
@@ -118,6 +135,7 @@ impl Task {
             items: None,
             until: None,
             status: Status::Started,
+            failed: Vec::new(),
         }))
     }
 
@@ -153,23 +171,32 @@ impl Fold for Task {
                 self.parent = parent.clone();
                 self.trigger = trigger.clone();
                 self.device = Some(on.unwrap_or(order.0.2));
+                self.made = order.time();
             }
             WorkEvent::TaskCancelled { note, .. } => {
                 self.cancelled.get_or_insert_with(|| note.clone());
             }
             WorkEvent::TaskRetried { run, step, .. } => self.retry(run, step, order),
             WorkEvent::RunStarted { run, .. } => {
-                let new = || Run { device: order.0.2, steps: BTreeMap::new(), stuck: None, ended: None };
+                let new = || Run {
+                    device: order.0.2,
+                    steps: BTreeMap::new(),
+                    stuck: None,
+                    ended: None,
+                    halted: order.time(),
+                };
                 self.runs.entry(run.clone()).or_insert_with(new);
             }
             WorkEvent::RunStuck { run, step, failure, .. } => {
                 if let Some(run) = self.runs.get_mut(run) {
                     run.stuck = Some(Stuck { step: step.clone(), failure: failure.clone() });
+                    run.halted = order.time();
                 }
             }
             WorkEvent::RunEnded { run, outcome, result, .. } => {
                 if let Some(state) = self.runs.get_mut(run).filter(|state| state.ended.is_none()) {
                     state.ended = Some(*outcome);
+                    state.halted = order.time();
                     state.stuck = None;
                     self.ended.get_or_insert_with(|| (run.clone(), *outcome, result.clone()));
                 }
@@ -196,6 +223,8 @@ impl Fold for Task {
                 if *attempt >= state.attempts && !matches!(state.status, Status::Finished { .. }) {
                     state.attempts = *attempt;
                     state.status = Status::Failed { failure: failure.clone(), retry: *retry };
+                    let attempt = Attempt { number: *attempt, at: order.time(), failure: failure.clone() };
+                    state.failed.push(attempt);
                 }
             }
             WorkEvent::TimerFired { run, step, late, .. } => {

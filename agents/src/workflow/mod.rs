@@ -28,8 +28,19 @@ pub struct Workflow {
     pub input: Schema,
     /// What it does.
     pub steps: Steps,
+    /// What is expected of it.
+    pub expected: Expected,
     /// The prose that explains it.
     pub prose: String,
+}
+
+/// What is expected of a workflow. That it did not happen is a finding.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Expected {
+    /// So long after it was made, or was due, a task is over.
+    pub by: Option<Millis>,
+    /// What holds when a task is done.
+    pub that: Option<Expression>,
 }
 
 /// Steps that follow each other, in the order of the file; the first is the start. Never empty.
@@ -220,6 +231,29 @@ impl Steps {
     /// The step of that name.
     pub fn get(&self, name: &str) -> Option<&Step> {
         self.0.iter().find(|step| step.name == name)
+    }
+
+    /// The step that a path in a journal is about.
+    pub fn at(&self, path: &str) -> Option<&Step> {
+        let mut steps = self;
+        let mut parts = path.split('/');
+        let mut part = parts.next()?;
+        loop {
+            let name = part.split(['#', '[', '!']).next()?;
+            let step = steps.get(name)?;
+            steps = match (&step.act, parts.next()) {
+                (_, None) => return Some(step),
+                (Act::Each { steps, .. }, Some(next)) => {
+                    part = next;
+                    steps
+                }
+                (Act::Parallel(branches), Some(branch)) => {
+                    part = parts.next()?;
+                    &branches.iter().find(|(name, _)| name == branch)?.1
+                }
+                (_, Some(_)) => return None,
+            };
+        }
     }
 
     /// Every step, those within steps too.

@@ -1,6 +1,6 @@
 //! Reading workflow files.
 
-use super::{Act, Deed, Known, Step, Steps, Target, Trigger, Wait, Workflow};
+use super::{Act, Deed, Expected, Known, Step, Steps, Target, Trigger, Wait, Workflow};
 use crate::expression::{Expression, Names, Template};
 use crate::failure::{Retry, read_span};
 use crate::mistake::{At, Mistakes, nearest};
@@ -27,7 +27,9 @@ const KINDS: [(&str, &[&str]); 8] = [
 const COMMON: [&str; 4] = ["retry", "timeout", "on_error", "next"];
 /// What expressions may name everywhere.
 const ROOTS: [&str; 5] = ["input", "steps", "error", "trigger", "task"];
-const TOP: [&str; 5] = ["type", "title", "on", "input", "steps"];
+const TOP: [&str; 7] = ["type", "title", "on", "input", "steps", "expect", "expect_by"];
+/// What `expect` may name.
+const OUTCOME: [&str; 5] = ["input", "result", "effects", "trigger", "task"];
 
 /// Reads a workflow.
 pub fn workflow(front: Front, known: &Known, out: &mut Mistakes) -> Option<Workflow> {
@@ -53,7 +55,10 @@ pub fn workflow(front: Front, known: &Known, out: &mut Mistakes) -> Option<Workf
         Names { roots: ROOTS.iter().map(ToString::to_string).collect(), steps: Vec::new(), input: None };
     names.input = Some(&input);
     let steps = Reader { known, out }.steps(steps, &names, 0)?;
-    Some(Workflow { title, triggers, input, steps, prose: front.body })
+    names.roots = OUTCOME.iter().map(ToString::to_string).collect();
+    let that = root.get("expect").and_then(|it| Expression::read(it, "expect", &names, out));
+    let expected = Expected { by: read_span(root, "expect_by", out), that };
+    Some(Workflow { title, triggers, input, steps, expected, prose: front.body })
 }
 
 struct Reader<'a> {

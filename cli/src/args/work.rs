@@ -131,6 +131,14 @@ pub struct ReplayArgs {
 #[derive(Debug, ClapArgs)]
 pub struct InboxArgs {}
 
+/// `aios health`
+#[derive(Debug, ClapArgs)]
+pub struct HealthArgs {
+    /// From this time on: a date, a time, or an age such as 12h or 7d
+    #[arg(long, value_name = "TIME", default_value = "24h")]
+    pub since: String,
+}
+
 /// `aios approve`
 #[derive(Debug, ClapArgs)]
 pub struct ApproveArgs {

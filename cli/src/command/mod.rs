@@ -12,6 +12,7 @@ mod devices;
 mod diff;
 mod doctor;
 mod export;
+mod health;
 mod import;
 mod inbox;
 mod init;
@@ -78,6 +79,7 @@ pub fn run(command: &Command, cx: &Context, ui: &mut Ui) -> Result<Exit, CliErro
         Command::Task(args) => tasks::run(args, cx, ui),
         Command::Replay(args) => replay::run(args, cx, ui),
         Command::Inbox(args) => inbox::run(args, cx, ui),
+        Command::Health(args) => health::run(args, cx, ui),
         Command::Approve(args) => consent::approve(args, cx, ui),
         Command::Deny(args) => consent::deny(args, cx, ui),
         Command::Settle(args) => consent::settle(args, cx, ui),

@@ -1,4 +1,6 @@
+mod breaker;
 mod fire;
+mod health;
 mod replay;
 mod sim;
 

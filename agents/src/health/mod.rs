@@ -1,0 +1,63 @@
+//! What failed silently: found in the tables, by a clock. No I/O, and nothing is changed.
+
+mod finding;
+mod look;
+
+use aios_core::id::DeviceId;
+
+use crate::kernel::Setting;
+use crate::span::Millis;
+use crate::table::Tables;
+
+pub use finding::{Finding, Kind};
+
+/// How much later than it should something may happen before that is worth a word.
+const GRACE: Millis = 5 * 60_000;
+/// From so much on a schedule that was noticed late is said to be.
+const LATE: Millis = 60_000;
+/// A question that is open for so long may have been overlooked.
+const PATIENCE: Millis = 24 * 3_600_000;
+/// A member of which nothing was heard for so long may be gone.
+const SILENCE: Millis = 3 * 24 * 3_600_000;
+/// So many failed attempts at a step are worth a word, where they are twice those of the time before.
+const MANY: usize = 3;
+
+/// When a member was last heard of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sight {
+    /// The member.
+    pub device: DeviceId,
+    /// What it is called.
+    pub name: String,
+    /// When; absent where that is not known.
+    pub at: Option<Millis>,
+}
+
+/// From where health is looked at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// The device.
+    pub here: DeviceId,
+    /// Every member, this device too.
+    pub members: Vec<Sight>,
+    /// Now.
+    pub now: Millis,
+    /// What is over is told from this time on; what still stands is told whenever it began.
+    pub since: Millis,
+}
+
+/// All that failed, was late, did nothing or stands still, the gravest first.
+pub fn health(tables: &Tables, setting: &Setting, place: &Place) -> Vec<Finding> {
+    let mut look = look::Look { tables, setting, place, out: Vec::new() };
+    look.schedules();
+    for (id, task) in tables.tasks() {
+        look.task(id, task);
+    }
+    look.effects();
+    look.breakers();
+    look.retries();
+    look.members();
+    let mut out = look.out;
+    out.sort_by(|a, b| (a.kind, a.at, &a.task, &a.step).cmp(&(b.kind, b.at, &b.task, &b.step)));
+    out
+}
