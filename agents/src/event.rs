@@ -209,6 +209,18 @@ pub enum WorkEvent {
         /// Why.
         note: String,
     },
+    /// The operator has a task stand still.
+    #[serde(rename = "task.paused")]
+    TaskPaused {
+        /// The task.
+        task: String,
+    },
+    /// The operator has a task go on that stood still.
+    #[serde(rename = "task.resumed")]
+    TaskResumed {
+        /// The task.
+        task: String,
+    },
     /// The operator has a step that failed for good tried again.
     #[serde(rename = "task.retried")]
     TaskRetried {
@@ -567,6 +579,8 @@ impl WorkEvent {
         match self {
             E::TaskCreated { task, .. }
             | E::TaskCancelled { task, .. }
+            | E::TaskPaused { task }
+            | E::TaskResumed { task }
             | E::TaskRetried { task, .. }
             | E::RunStarted { task, .. }
             | E::RunStuck { task, .. }

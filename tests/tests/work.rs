@@ -531,3 +531,25 @@ fn health_tells_what_nobody_asked_for() {
     office.ends(&["health", "--since", "tomorrow"], 2);
     assert_eq!(office.json(&["status"])["state"], before);
 }
+
+/// A task stands still whatever process looks at it, is not asked about, and asks for the same again when it goes on.
+#[test]
+fn a_task_stands_still_and_goes_on() {
+    let office = Office::new(&[("workflows/greet.md", GREET), ("agents/writer.md", WRITER)]);
+    office.ends(&["run", "greet", "--task", "first", "--input", "client=bram"], 3);
+    let key = office.asks("first").expect("it asks");
+    office.ends(&["task", "pause", "first"], 3);
+    assert_eq!(office.asks("first"), None);
+    assert_eq!(office.json(&["health"])["findings"], serde_json::json!([]));
+    // What is not asked cannot be answered.
+    assert!(!office.aios(&["approve", &key], "").status.success());
+    office.ends(&["run"], 3);
+    let tasks: Value = serde_json::from_str(&office.ends(&["tasks", "--json"], 0)).expect("a JSON value");
+    assert_eq!((&tasks[0]["state"], office.sent_to("bram")), (&"paused".into(), 0));
+    office.ends(&["task", "resume", "first"], 3);
+    office.ends(&["approve", &key], 0);
+    assert_eq!(office.sent_to("bram"), 1);
+    for command in ["pause", "resume"] {
+        office.ends(&["task", command, "first"], 1);
+    }
+}

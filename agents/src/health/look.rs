@@ -124,9 +124,10 @@ impl<'l> Look<'l> {
             _ => task.made,
         };
         let by = self.workflow(task).and_then(|workflow| workflow.expected.by);
-        let deadline = by.map(|by| began.saturating_add(by));
+        let deadline = by.map(|by| began.saturating_add(by).saturating_add(self.tables.stood(id, began)));
         let Some((run, outcome, result)) = &task.ended else {
-            if task.cancelled.is_some() {
+            // What stands still does so because the operator said so.
+            if task.cancelled.is_some() || self.tables.is_paused(id) {
                 return;
             }
             if let (Some(at), Some(by)) = (deadline.filter(|at| self.is_past(*at, 0)), by) {
@@ -207,7 +208,7 @@ impl<'l> Look<'l> {
             let step = workflow.and_then(|workflow| workflow.steps.at(path));
             let timeout = step.filter(|step| matches!(step.act, Act::Agent { .. } | Act::Ask { .. }));
             let timeout = timeout.and_then(|step| step.timeout);
-            if let Some((at, what)) = self.stands_still(state, timeout) {
+            if let Some((at, what)) = self.stands_still(id, state, timeout) {
                 let next = self.go_on(Some(run.device));
                 let step = Some(path.clone());
                 let what = format!("step {path} {what} {} ago", show(self.ago(at)));
@@ -225,7 +226,12 @@ impl<'l> Look<'l> {
     }
 
     /// When a step should have gone on, where it should.
-    fn stands_still(&self, state: &StepState, timeout: Option<Millis>) -> Option<(Millis, &'static str)> {
+    fn stands_still(
+        &self,
+        id: &str,
+        state: &StepState,
+        timeout: Option<Millis>,
+    ) -> Option<(Millis, &'static str)> {
         let found = match &state.status {
             Status::Started => match (state.until, timeout) {
                 (Some(at), _) => (at, "was to go on"),
@@ -235,7 +241,9 @@ impl<'l> Look<'l> {
             Status::Failed { retry: Some(at), .. } => ((*at).max(state.began), "was to be tried again"),
             _ => return None,
         };
-        self.is_past(found.0, GRACE).then_some(found)
+        let (at, what) = found;
+        let at = at.saturating_add(self.tables.stood(id, state.started.time()));
+        self.is_past(at, GRACE).then_some((at, what))
     }
 
     /// Effects of which nobody knows what came, and those that wait for consent.
@@ -261,6 +269,8 @@ impl<'l> Look<'l> {
                         vec![format!("aios settle {id} --done"), format!("aios settle {id} --not-done")];
                     self.out.push(Finding { next, ..about(Kind::Unknown, at, what, device) });
                 }
+                // It stands still, and is looked at when it goes on.
+                Stand::Performing(_) | Stand::Waiting if self.tables.is_paused(&proposed.task) => {}
                 Stand::Performing(_) if self.is_past(at, GRACE) => {
                     let what = format!(
                         "{deed} was begun {} ago, and what came of it is not known",

@@ -30,8 +30,8 @@ impl Walker<'_> {
                 Walked::Failed(Stuck { step: path.to_owned(), failure: failure.clone() })
             }
             Some(Status::Failed { .. }) if self.closing => self.cancelled_effect(path),
-            Some(Status::Failed { retry: Some(at), .. }) if *at > now => {
-                self.due.push(*at);
+            Some(Status::Failed { retry: Some(at), .. }) if self.again(*at, path) > now => {
+                self.due.push(self.again(*at, path));
                 Walked::Busy
             }
             Some(Status::Failed { .. }) => {
@@ -66,6 +66,12 @@ impl Walker<'_> {
                 }
             }
         }
+    }
+
+    /// When a failed step is tried again that was to be at a moment.
+    fn again(&self, at: crate::span::Millis, path: &str) -> crate::span::Millis {
+        let failed = self.run.steps.get(path).and_then(|state| state.failed.last());
+        failed.map_or(at, |attempt| self.later(at, attempt.at))
     }
 
     fn cancelled_effect(&self, path: &str) -> Walked {
@@ -154,7 +160,7 @@ impl Walker<'_> {
         let now = self.kernel.now;
         let Some(timeout) = step.timeout else { return false };
         let began = self.run.steps.get(path).map_or(now, |state| state.started.time());
-        let at = began.saturating_add(timeout);
+        let at = self.later(began.saturating_add(timeout), began);
         if at > now {
             self.due.push(at);
         }

@@ -97,13 +97,13 @@ impl<'k> Keeper<'k> {
         let here = self.kernel.device;
         match effect.stand() {
             // Who began it knows whether it is under way, wherever such things happen meanwhile.
-            Stand::Performing(intent) if intent.device == here => {
+            Stand::Performing(intent) if intent.device == here && !self.kernel.tables.is_paused(self.id) => {
                 self.perform(key, intent.attempt, effect, proposed);
             }
             Stand::Unknown(attempt) if effect.intent.is_some_and(|intent| intent.device == here) => {
                 self.unknown(key, attempt, proposed);
             }
-            _ if self.kernel.home(proposed) != here => {}
+            _ if self.kernel.home(proposed) != here || self.kernel.tables.is_paused(self.id) => {}
             // Said here, it cannot cross with the act.
             Stand::Denied(note) if !effect.is_closed() => {
                 self.events.push(WorkEvent::EffectWithdrawn { key, note });

@@ -40,11 +40,12 @@ impl Walker<'_> {
             return self.cancelled(path);
         }
         match &state.status {
-            Status::Failed { retry: Some(at), .. } if *at <= now => {
-                self.begin(step, path, scope, state.attempts + 1)
-            }
             Status::Failed { retry, .. } => {
-                self.due.extend(*retry);
+                let failed = state.failed.last().map_or(state.began, |attempt| attempt.at);
+                match retry.map(|at| self.later(at, failed)) {
+                    Some(at) if at <= now => return self.begin(step, path, scope, state.attempts + 1),
+                    at => self.due.extend(at),
+                }
                 Walked::Busy
             }
             Status::Fired { late } => {
@@ -116,7 +117,8 @@ impl Walker<'_> {
     /// Carries on a step that has started.
     fn go_on(&mut self, step: &Step, path: &str, scope: &Value, state: &StepState) -> Walked {
         let now = self.kernel.now;
-        let deadline = step.timeout.map(|timeout| state.started.time().saturating_add(timeout));
+        let began = state.started.time();
+        let deadline = step.timeout.map(|timeout| self.later(began.saturating_add(timeout), began));
         if let Some(at) = deadline.filter(|at| *at > now) {
             self.due.push(at);
         }
@@ -191,6 +193,11 @@ impl Walker<'_> {
 
     fn wait(&mut self, wait: &Wait, path: &str, scope: &Value, state: &StepState) {
         let now = self.kernel.now;
+        let until = match wait {
+            // A moment comes when it comes.
+            Wait::Until(_) => state.until,
+            Wait::For(_) | Wait::Event { .. } => state.until.map(|at| self.later(at, state.started.time())),
+        };
         if let Wait::Event { name, filter, .. } = wait {
             self.listens.push(name.clone());
             for event in self.kernel.tables.outside_after(name, &state.started) {
@@ -201,13 +208,13 @@ impl Walker<'_> {
                     return self.finish(path, json!({"event": event, "late": false}), None);
                 }
             }
-            match state.until {
+            match until {
                 Some(at) if at <= now => self.finish(path, json!({"event": null, "late": true}), None),
                 at => self.due.extend(at),
             }
             return;
         }
-        match state.until {
+        match until {
             Some(at) if at <= now => {
                 let (task, run, step) = (self.id.to_owned(), self.run_id.to_owned(), path.to_owned());
                 self.events.push(WorkEvent::TimerFired { task, run, step, at, late: now - at });

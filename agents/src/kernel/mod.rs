@@ -321,10 +321,11 @@ impl Kernel {
             if task.is_none_or(|task| task.ended.is_some() || task.cancelled.is_some()) {
                 continue;
             }
+            let paused = self.tables.is_paused(&proposed.task);
             let content = proposed.content.clone();
             let (task, step) = (proposed.task.clone(), proposed.step.clone());
             match effect.stand() {
-                Stand::Waiting => {
+                Stand::Waiting if !paused => {
                     let digest = proposed.digest;
                     let why = effect.decided().map(|decided| decided.why.clone()).unwrap_or_default();
                     out.push(Need::Approval { key: *key, device, digest, task, step, content, why });
@@ -431,6 +432,11 @@ impl Kernel {
             }
             Aggregate::Budget(_) => None,
         };
+        if matches!(event, WorkEvent::TaskPaused { .. } | WorkEvent::TaskResumed { .. }) {
+            // What is part of it stands still and goes on with it.
+            let parts = self.tables.tasks().filter(|(_, it)| it.ended.is_none() && it.parent.is_some());
+            self.dirty.extend(parts.map(|(id, _)| id.to_owned()));
+        }
         let Some(task) = task else { return };
         if let Some((parent, _)) = self.tables.task(&task).and_then(|it| it.parent.as_ref()) {
             self.dirty.insert(parent.clone());

@@ -81,7 +81,9 @@ impl Kernel {
         let Some(task) = self.tables.task(id) else { return };
         let found = task.runs.get(&run_id);
         let over = found.is_some_and(|run| run.ended.is_some()) || (found.is_none() && task.ended.is_some());
-        let mine = task.device == Some(self.device) && !over;
+        // What stands still begins nothing; what is under way ends, and that is recorded.
+        let paused = self.tables.is_paused(id);
+        let mine = task.device == Some(self.device) && !over && !paused;
         if mine && found.is_none() {
             let started = WorkEvent::RunStarted { task: id.to_owned(), run: run_id };
             self.append(id, vec![started], out);
@@ -168,7 +170,8 @@ impl Kernel {
             self.tables.task(&work.task).and_then(|task| task.runs.get(&work.run)?.steps.get(&work.step));
         let retry = step.zip(state).and_then(|(step, state)| {
             let attempt = work.attempt.saturating_sub(state.forgiven);
-            step.retry.next(&failure, attempt, state.began, self.now, chance)
+            let began = state.began.saturating_add(self.tables.stood(&work.task, state.began));
+            step.retry.next(&failure, attempt, began, self.now, chance)
         });
         WorkEvent::StepFailed {
             task: work.task.clone(),
@@ -467,6 +470,11 @@ impl<'k> Walker<'k> {
         }
     }
 
+    /// A moment that was set at another: as much later as the task has stood still since.
+    pub fn later(&self, at: Millis, set: Millis) -> Millis {
+        at.saturating_add(self.kernel.tables.stood(self.id, set))
+    }
+
     /// Has the result of a step recorded.
     pub fn finish(&mut self, path: &str, result: Value, go: Option<String>) {
         let (task, run) = (self.id.to_owned(), self.run_id.to_owned());
@@ -491,7 +499,8 @@ impl<'k> Walker<'k> {
         let now = self.kernel.now;
         let Some(state) = self.run.steps.get(path) else { return self.give_up(path, failure) };
         let attempt = state.attempts.saturating_sub(state.forgiven);
-        let retry = step.retry.next(&failure, attempt, state.began, now, chance);
+        let began = self.later(state.began, state.began);
+        let retry = step.retry.next(&failure, attempt, began, now, chance);
         self.fail_at(path, state.attempts.max(1), failure, retry);
     }
 }

@@ -6,6 +6,7 @@ mod breaker;
 mod budget;
 mod effect;
 mod home;
+mod pause;
 mod task;
 
 use std::collections::{BTreeMap, BTreeSet};

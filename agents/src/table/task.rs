@@ -29,6 +29,8 @@ pub struct Task {
     pub made: Millis,
     /// Why the operator ended it.
     pub cancelled: Option<String>,
+    /// From when to when it stood still; the last may not be over.
+    pub pauses: Vec<(Millis, Option<Millis>)>,
     /// Its runs by id.
     pub runs: BTreeMap<String, Run>,
     /// The answers of the operator by step.
@@ -124,6 +126,12 @@ pub enum Status {
 }
 
 impl Task {
+    /// Whether the operator has it stand still. What is over or called off does not.
+    pub fn is_paused(&self) -> bool {
+        let stands = matches!(self.pauses.last(), Some((_, None)));
+        stands && self.ended.is_none() && self.cancelled.is_none()
+    }
+
     fn step(&mut self, run: &str, step: &str, order: &Order) -> Option<&mut StepState> {
         let run = self.runs.get_mut(run).filter(|run| run.device == order.0.2)?;
         Some(run.steps.entry(step.to_owned()).or_insert_with(|| StepState {
@@ -175,6 +183,15 @@ impl Fold for Task {
             }
             WorkEvent::TaskCancelled { note, .. } => {
                 self.cancelled.get_or_insert_with(|| note.clone());
+            }
+            WorkEvent::TaskPaused { .. } if !matches!(self.pauses.last(), Some((_, None))) => {
+                self.pauses.push((order.time(), None))
+            }
+            WorkEvent::TaskResumed { .. } => {
+                if let Some((from, until @ None)) = self.pauses.last_mut() {
+                    // Of two clocks one may be behind.
+                    *until = Some(order.time().max(*from));
+                }
             }
             WorkEvent::TaskRetried { run, step, .. } => self.retry(run, step, order),
             WorkEvent::RunStarted { run, .. } => {

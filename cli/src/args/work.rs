@@ -107,6 +107,16 @@ pub enum TaskCommand {
         /// The task's id (a prefix will do)
         id: String,
     },
+    /// Have a task stand still: nothing new is begun, timers stop, nothing is asked
+    Pause {
+        /// The task's id (a prefix will do)
+        id: String,
+    },
+    /// Have a task go on that stood still
+    Resume {
+        /// The task's id (a prefix will do)
+        id: String,
+    },
     /// End a task; what it did and can be taken back is
     Cancel {
         /// The task's id (a prefix will do)

@@ -22,15 +22,43 @@ pub fn list(_: &TasksArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliError> 
     Ok(Exit::Done)
 }
 
-/// Retries or cancels one.
+/// Decides about one.
 pub fn run(args: &TaskArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliError> {
     let mut office = Office::open(cx, ui)?;
-    let (TaskCommand::Retry { id } | TaskCommand::Cancel { id, .. }) = &args.command;
+    let (TaskCommand::Retry { id }
+    | TaskCommand::Pause { id }
+    | TaskCommand::Resume { id }
+    | TaskCommand::Cancel { id, .. }) = &args.command;
     let task = find(&office, id)?;
     match &args.command {
         TaskCommand::Cancel { note, .. } => {
             let event = WorkEvent::TaskCancelled { task: task.clone(), note: note.clone() };
             office = office.says(&format!("Cancel task {task}"), event)?;
+        }
+        TaskCommand::Pause { .. } => {
+            let found = office.kernel().tables().task(&task);
+            if found.is_none_or(|it| it.ended.is_some() || it.cancelled.is_some()) {
+                return Err(CliError::failed(format!("task {task} is over"), "`aios tasks` lists them"));
+            }
+            if found.is_some_and(|it| !it.is_paused()) {
+                let event = WorkEvent::TaskPaused { task: task.clone() };
+                office = office.says(&format!("Pause task {task}"), event)?;
+            }
+        }
+        TaskCommand::Resume { .. } => {
+            let tables = office.kernel().tables();
+            if !tables.task(&task).is_some_and(|it| it.is_paused()) {
+                let above = tables.task(&task).and_then(|it| it.parent.clone());
+                let hint = match above.filter(|_| tables.is_paused(&task)) {
+                    Some((parent, _)) => {
+                        format!("it stands still with what it is part of: `aios task resume {parent}`")
+                    }
+                    None => "`aios tasks` lists them".to_owned(),
+                };
+                return Err(CliError::failed(format!("task {task} is not paused"), hint));
+            }
+            let event = WorkEvent::TaskResumed { task: task.clone() };
+            office = office.says(&format!("Resume task {task}"), event)?;
         }
         TaskCommand::Retry { .. } => {
             let found = office.kernel().tables().task(&task);
@@ -64,6 +92,7 @@ pub fn stand(office: &Office, task: &str) -> (&'static str, Exit) {
         Some((_, Outcome::Done, _)) => ("done", Exit::Done),
         Some((_, Outcome::Failed, _)) => ("failed", Exit::Failed),
         Some((_, Outcome::Cancelled, _)) => ("cancelled", Exit::Done),
+        None if office.kernel().tables().is_paused(task) => ("paused", Exit::Unconfirmed),
         None if found.runs.values().any(|run| run.stuck.is_some()) => ("stuck", Exit::Failed),
         None => ("waits", Exit::Unconfirmed),
     }

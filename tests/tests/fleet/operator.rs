@@ -27,12 +27,37 @@ impl World {
         {
             return self.command(n, &again);
         }
+        if self.chance.one_in(12) {
+            return self.stops(n);
+        }
         let needs = self.shown(n);
         let Some(need) = self.chance.pick(&needs).cloned() else { return };
         if let Some(event) = self.decide(&need) {
             self.say(n, format!("operator: {event:?}").chars().take(160).collect());
             self.said.push(event.clone());
             self.command(n, &event);
+        }
+    }
+
+    /// The operator has a task stand still, or go on.
+    fn stops(&mut self, n: usize) {
+        let Some(kernel) = &self.devices[n].kernel else { return };
+        let open = kernel.tables().tasks().filter(|(_, task)| task.ended.is_none());
+        let open: Vec<(String, bool)> = open.map(|(id, task)| (id.to_owned(), task.is_paused())).collect();
+        let Some((task, paused)) = self.chance.pick(&open).cloned() else { return };
+        let event = if paused { WorkEvent::TaskResumed { task } } else { WorkEvent::TaskPaused { task } };
+        self.say(n, format!("operator: {event:?}"));
+        self.said.push(event.clone());
+        self.command(n, &event);
+    }
+
+    /// Nothing stands still any more.
+    pub fn resume_all(&mut self) {
+        let Some(kernel) = &self.devices[0].kernel else { return };
+        let paused = kernel.tables().tasks().filter(|(_, task)| task.is_paused());
+        let paused: Vec<String> = paused.map(|(id, _)| id.to_owned()).collect();
+        for task in paused {
+            self.command(0, &WorkEvent::TaskResumed { task });
         }
     }
 
