@@ -281,9 +281,8 @@ impl Document {
         let mut next = self.engine.clone();
         let heads = next.get_heads();
         let mut rested: HashSet<ChangeHash> = HashSet::new();
-        let mut on_others = |dep: &ChangeHash| !rested.insert(*dep) || self.has(dep) && !heads.contains(dep);
-        let forked =
-            changes.iter().flat_map(Change::deps).fold(false, |forked, dep| on_others(dep) || forked);
+        let on_others = |dep: &ChangeHash| !rested.insert(*dep) || self.has(dep) && !heads.contains(dep);
+        let forked = changes.iter().flat_map(Change::deps).any(on_others);
         guarded("apply changes", || next.apply_changes(changes))?
             .map_err(|error| DocumentError::Refused(error.to_string()))?;
         if !next.get_missing_deps(&[]).is_empty() {

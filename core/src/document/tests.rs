@@ -1078,6 +1078,18 @@ fn what_is_written_in_two_saves_or_by_three_stands_once_too() {
     let other = write(&mut document, &ranks, &start, "a\n- two\nz\n", 2);
     let other = write(&mut document, &ranks, &[other], "a\n- two\n- three\nz\n", 2);
     assert_eq!(document.read(&[one, other], &ranks.rank()).unwrap().text, "a\n- two\n- three\nz\n");
+    // What is taken out around the hidden one goes, wherever it stands.
+    for new in [
+        "a\n- two\n",
+        "a\n- two\n- th\n",
+        "z\n",
+        "a\n- two\n- threez\n",
+        "a\n- two\nnew\nz\n",
+        "a\n- t\n",
+        "\n",
+    ] {
+        write(&mut document.clone(), &ranks, &[one, other], new, 3);
+    }
 
     let mut document = md(&["It is blue today.\n"]);
     let start = [head(&document, "It is blue today.\n")];

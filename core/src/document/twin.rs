@@ -93,9 +93,19 @@ impl Body {
         let going = self.hidden.iter().filter(|hidden| changed(&hidden.by));
         let mut steps: Vec<Splice<'_>> = going.map(|hidden| (hidden.at.start, hidden.at.len(), "")).collect();
         for &(at, gone, text) in splices {
-            // Behind what is hidden there.
-            let hidden = self.hidden.iter().take_while(|hidden| hidden.behind <= at);
-            steps.push((at + hidden.map(|hidden| hidden.at.len()).sum::<usize>(), gone, text));
+            let within = self
+                .hidden
+                .iter()
+                .map(|hidden| hidden.behind)
+                .filter(|&behind| at < behind && behind < at + gone);
+            let mut from = at;
+            for to in within.chain([at + gone]) {
+                // Behind what is hidden there.
+                let hidden = self.hidden.iter().take_while(|hidden| hidden.behind <= from);
+                let hidden: usize = hidden.map(|hidden| hidden.at.len()).sum();
+                steps.push((from + hidden, to - from, if from == at { text } else { "" }));
+                from = to;
+            }
         }
         steps.sort_by_key(|step| std::cmp::Reverse(step.0));
         steps.into_iter().try_for_each(|(at, gone, text)| tx.splice_text(body, at, gone as isize, text))
@@ -199,8 +209,11 @@ impl<'a> Twins<'a> {
     }
 }
 
-/// The changes of each actor: the numbers of their operations, and which they are; `None` for a content.
-struct Makers(HashMap<ActorId, Vec<(RangeInclusive<u64>, Option<ChangeHash>)>>);
+/// A change by the numbers of its operations; no hash of a content.
+type Maker = (RangeInclusive<u64>, Option<ChangeHash>);
+
+/// The changes of each actor.
+struct Makers(HashMap<ActorId, Vec<Maker>>);
 
 impl Makers {
     fn of(document: &Document) -> Self {
