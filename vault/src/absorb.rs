@@ -364,10 +364,7 @@ impl Vault {
                 after.push(After::Same { doc: row.doc, saved: file });
             }
             None => {
-                let insisted = self
-                    .shown_to_user(&row.doc)?
-                    .iter()
-                    .any(|shown| shown.hash == content.hash && shown.by != By::Aios);
+                let insisted = self.shown_to_user(&row.doc)?.iter().any(|shown| shown.hash == content.hash);
                 let doc = row.doc;
                 if insisted {
                     self.insist(&doc, &content)?;
@@ -388,7 +385,7 @@ impl Vault {
     /// The user saved an older version unchanged: once may be an editor's habit, twice is meant.
     fn insist(&self, doc: &DocId, content: &Content) -> Result<(), Error> {
         self.db
-            .prepare_cached("UPDATE shown SET by = 2 WHERE doc = ? AND hash = ? AND by = 1")?
+            .prepare_cached("UPDATE shown SET by = 2 WHERE doc = ? AND hash = ?")?
             .execute(rusqlite::params![doc.as_bytes(), content.hash.as_bytes()])?;
         Ok(())
     }
