@@ -157,6 +157,9 @@ pub struct InitArgs {
     /// Take the folder's files out of the vault around it, on all its devices; that vault's history keeps them
     #[arg(long)]
     pub hand_over: bool,
+    /// Encrypt what is written for those who may read it, so that remotes and members that only carry cannot
+    #[arg(long)]
+    pub sealed: bool,
 }
 
 /// `aios status`

@@ -1,8 +1,10 @@
 //! Domain events: what happened in the company that is not a change to a file.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
-use crate::id::{ContentHash, DeviceId, RecordId};
+use crate::id::{ContentHash, DeviceId, EpochId, RecordId};
 use crate::item::Bytes;
 
 /// A root key that a vault names.
@@ -107,6 +109,14 @@ pub enum Event {
         /// That operator key.
         by: Option<DeviceId>,
     },
+    /// The key of an epoch of a sealed vault, for some who read it. The first makes the epoch.
+    #[serde(rename = "epoch.keys")]
+    EpochKeys {
+        /// The epoch.
+        epoch: EpochId,
+        /// Whom it is handed to, a device or a root key, and the key that only they can take.
+        keys: BTreeMap<DeviceId, Bytes>,
+    },
     /// The operator has dealt with a conflict.
     #[serde(rename = "conflict.settled")]
     ConflictSettled {
@@ -131,6 +141,21 @@ pub enum Event {
 }
 
 impl Event {
+    /// Whether whoever carries a sealed vault has to read it, to know who is a member.
+    pub fn is_clear(&self) -> bool {
+        match self {
+            Event::VaultCreated { .. }
+            | Event::RecoverySet { .. }
+            | Event::DeviceAdded { .. }
+            | Event::DeviceRenamed { .. }
+            | Event::DeviceRoles { .. }
+            | Event::DeviceRevoked { .. }
+            | Event::DeviceRotated { .. }
+            | Event::EpochKeys { .. } => true,
+            Event::ConflictSettled { .. } | Event::RulesAccepted { .. } | Event::Other(_) => false,
+        }
+    }
+
     /// Its type name, such as `device.added`.
     pub fn name(&self) -> String {
         match serde_json::to_value(self) {

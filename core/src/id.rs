@@ -109,6 +109,10 @@ id!(
     ContentHash, 32, "content hash"
 );
 id!(
+    /// An epoch of a sealed vault: a hash of its key.
+    EpochId, 32, "epoch id"
+);
+id!(
     /// A git object id (SHA-1).
     GitId, 20, "git object id"
 );

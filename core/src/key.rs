@@ -15,6 +15,13 @@ impl std::fmt::Debug for SecretKey {
     }
 }
 
+impl DeviceId {
+    /// The public key for X25519 (RFC 7748, 4.1); `None` where these bytes are no key.
+    pub(crate) fn montgomery(&self) -> Option<[u8; 32]> {
+        Some(VerifyingKey::from_bytes(&self.0).ok()?.to_montgomery().to_bytes())
+    }
+}
+
 /// A signature: 64 bytes.
 pub type Signature = [u8; 64];
 
@@ -32,6 +39,11 @@ impl SecretKey {
     /// The public half.
     pub fn public(&self) -> DeviceId {
         DeviceId(self.0.verifying_key().to_bytes())
+    }
+
+    /// The scalar of the key for X25519 (RFC 7748): of the same pair as the public key in its Montgomery form.
+    pub(crate) fn montgomery(&self) -> [u8; 32] {
+        self.0.to_scalar_bytes()
     }
 
     fn sign(&self, message: &[u8]) -> Signature {

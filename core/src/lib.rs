@@ -8,6 +8,7 @@ pub mod clock;
 pub mod commit;
 pub mod document;
 pub mod ends;
+pub mod epoch;
 pub mod event;
 pub mod fold;
 pub mod frontier;

@@ -9,10 +9,17 @@ use crate::id::DeviceId;
 pub const ADMINISTER: &str = "administer";
 /// The role whose holder's operator key may consent.
 pub const APPROVE: &str = "approve";
+/// The role whose holder stores and forwards what others write.
+pub const CARRY: &str = "carry";
 /// The role whose holder does what no other device has to.
 pub const COORDINATE: &str = "coordinate";
 /// The role whose holder may change documents.
 pub const WRITE: &str = "write";
+
+/// Whether these roles let a device read a sealed vault: any does but carrying.
+pub fn reads(roles: &[String]) -> bool {
+    roles.iter().any(|role| role != CARRY)
+}
 
 /// One member, or one that was.
 #[derive(Debug, Clone, PartialEq, Eq)]

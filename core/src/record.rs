@@ -2,13 +2,17 @@
 //!
 //! A record is kept and forwarded as the exact bytes its author wrote; this module reads and writes
 //! them but never re-encodes. See `docs/formats.md`, Record and Log.
+//!
+//! A record of a sealed vault has two forms, of which each follows from the other with the key of its epoch: *open*, as any
+//! record, and *closed*, with an empty body line and one payload, the encrypted body and payloads.
 
 use serde::{Deserialize, Serialize};
 
 use crate::clock::{Hlc, Stamp};
+use crate::epoch::EpochKey;
 use crate::frontier::Place;
-use crate::id::{ContentHash, DeviceId, GitId, RecordId, VaultId};
-use crate::item::Item;
+use crate::id::{ContentHash, DeviceId, EpochId, GitId, RecordId, VaultId};
+use crate::item::{Content, Item};
 use crate::key::{SecretKey, Signature, verify_record};
 
 /// The format version this code writes.
@@ -50,6 +54,9 @@ pub enum RecordError {
     /// The payloads do not have the sizes or hashes their items name.
     #[error("payload {1} of record {0} is not the one its item names")]
     Payload(Place, usize),
+    /// Its closed form is not the one its header names, or does not hold what its header names.
+    #[error("what record {0} holds encrypted is not what its header names")]
+    Closed(Place),
     /// The framing around header and body is broken.
     #[error("the log entry is malformed: {0}")]
     Frame(&'static str),
@@ -83,6 +90,23 @@ pub struct Header {
     pub len: u64,
     /// Hash of the body line.
     pub body: ContentHash,
+    /// Its closed form, in a sealed vault.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub closed: Option<Closed>,
+}
+
+/// What a header says of the closed form of its record.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Closed {
+    /// The epoch whose key it is encrypted with.
+    pub epoch: EpochId,
+    /// Its length in bytes.
+    pub size: u64,
+    /// Its hash.
+    pub hash: ContentHash,
+    /// The encrypted form of each blob that its items name, in their order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub apart: Vec<Content>,
 }
 
 impl Header {
@@ -133,6 +157,9 @@ pub struct Body {
     /// The operator's approval it rests on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub approved_by: Option<String>,
+    /// In a sealed vault: random, so that nobody finds out by its hash what a body says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub salt: Option<String>,
     /// What it does.
     pub items: Vec<Item>,
 }
@@ -157,23 +184,96 @@ pub struct Record {
 impl Record {
     /// Writes and signs a new record. `header.len` and `header.body` are filled in here.
     pub fn author(
+        header: Header,
+        body: &Body,
+        payloads: Vec<u8>,
+        key: &SecretKey,
+    ) -> Result<Record, RecordError> {
+        Self::author_in(header, body, payloads, None, key)
+    }
+
+    /// As [`Record::author`], in an epoch of a sealed vault: `apart` are the encrypted forms of the blobs that its items name. `body`
+    /// must have a salt. The record is open.
+    pub fn author_in(
         mut header: Header,
         body: &Body,
         payloads: Vec<u8>,
+        epoch: Option<(&EpochKey, Vec<Content>)>,
         key: &SecretKey,
     ) -> Result<Record, RecordError> {
         let place = header.place();
         let body_line = serde_json::to_vec(body).map_err(|e| RecordError::Body(place, e.to_string()))?;
         header.len = body_line.len() as u64;
         header.body = ContentHash::of(&body_line);
+        header.closed = epoch.map(|(epoch, apart)| {
+            let sealed = epoch.encrypt(&header.body, &held(&body_line, &payloads));
+            let (size, hash) = (sealed.len() as u64, ContentHash::of(&sealed));
+            Closed { epoch: epoch.id(), size, hash, apart }
+        });
         let header_line = serde_json::to_vec(&header).map_err(|e| RecordError::Header(e.to_string()))?;
         let id = RecordId(*blake3::hash(&header_line).as_bytes());
         let signature = key.sign_record(&id);
         Ok(Record { id, signature, header, header_line, body_line, payloads })
     }
 
-    /// Reads the body line.
+    /// Whether this is the closed form: what it says cannot be read.
+    pub fn is_closed(&self) -> bool {
+        self.header.closed.is_some() && self.body_line.is_empty()
+    }
+
+    /// The closed form of a record of a sealed vault, with the key of its epoch; any other stays as it is.
+    ///
+    /// # Errors
+    /// [`RecordError::Closed`] where it is not what the header names.
+    pub fn close(self, key: &EpochKey) -> Result<Record, RecordError> {
+        let Some(closed) = self.header.closed.as_ref().filter(|_| !self.is_closed()) else { return Ok(self) };
+        let sealed = key.encrypt(&self.header.body, &held(&self.body_line, &self.payloads));
+        match ContentHash::of(&sealed) == closed.hash {
+            true => Ok(Record { body_line: Vec::new(), payloads: sealed, ..self }),
+            false => Err(RecordError::Closed(self.header.place())),
+        }
+    }
+
+    /// The open form of a closed record, with the key of its epoch; any other stays as it is.
+    ///
+    /// # Errors
+    /// [`RecordError::Closed`] where it does not hold what the header names.
+    pub fn open(self, key: &EpochKey) -> Result<Record, RecordError> {
+        if !self.is_closed() {
+            return Ok(self);
+        }
+        let bad = RecordError::Closed(self.header.place());
+        let Some(mut body_line) = key.decrypt(&self.header.body, &self.payloads) else { return Err(bad) };
+        let len = usize::try_from(self.header.len).unwrap_or(usize::MAX);
+        if body_line.get(len) != Some(&b'\n') || ContentHash::of(&body_line[..len]) != self.header.body {
+            return Err(bad);
+        }
+        let payloads = body_line.split_off(len + 1);
+        body_line.truncate(len);
+        let record = Record { body_line, payloads, ..self };
+        record.check_payloads().map(|()| record)
+    }
+
+    /// Checks that the payloads are those that it names.
+    ///
+    /// # Errors
+    /// [`RecordError::Payload`], [`RecordError::Body`], [`RecordError::Closed`].
+    pub fn check_payloads(&self) -> Result<(), RecordError> {
+        match &self.header.closed {
+            Some(closed) if self.is_closed() => {
+                let whole = self.payloads.len() as u64 == closed.size
+                    && ContentHash::of(&self.payloads) == closed.hash;
+                whole.then_some(()).ok_or(RecordError::Closed(self.header.place()))
+            }
+            _ => self.payloads_of(&self.body()?).map(|_| ()),
+        }
+    }
+
+    /// Reads the body line; that of a closed record says nothing.
     pub fn body(&self) -> Result<Body, RecordError> {
+        if self.is_closed() {
+            return Ok(Body::default());
+        }
         serde_json::from_slice(&self.body_line)
             .map_err(|e| RecordError::Body(self.header.place(), e.to_string()))
     }
@@ -293,11 +393,17 @@ impl Record {
         if blake3::hash(&header_line).as_bytes() != id.as_bytes() {
             return Err(RecordError::Id(place));
         }
-        if body_line.len() as u64 != header.len || ContentHash::of(&body_line) != header.body {
+        let closed = header.closed.is_some() && body_line.is_empty();
+        if !closed && (body_line.len() as u64 != header.len || ContentHash::of(&body_line) != header.body) {
             return Err(RecordError::BodyHash(place));
         }
         Ok(Record { id, signature, header, header_line, body_line, payloads })
     }
+}
+
+/// What is encrypted of a record: the body line, a line end, the payloads.
+fn held(body_line: &[u8], payloads: &[u8]) -> Vec<u8> {
+    [body_line, b"\n", payloads].concat()
 }
 
 /// The frame line before a record in a log segment.
@@ -385,6 +491,7 @@ mod tests {
             actor: "operator".into(),
             len: 0,
             body: ContentHash([0; 32]),
+            closed: None,
         };
         let body = Body { message: "first".into(), ..Body::default() };
         Record::author(header, &body, vec![], &key).unwrap()

@@ -399,7 +399,7 @@ impl SyncError {
                     Some(*place)
                 }
                 RecordError::Signature(place) | RecordError::Payload(place, _) => Some(*place),
-                RecordError::Version { place, .. } => Some(*place),
+                RecordError::Closed(place) | RecordError::Version { place, .. } => Some(*place),
                 RecordError::Header(_) | RecordError::Frame(_) | RecordError::Incomplete => None,
             },
             _ => None,

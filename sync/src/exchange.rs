@@ -169,7 +169,7 @@ impl Chain {
                 _ => SyncError::Gap { peer: peer(), record: place, expected: seq + 1 },
             });
         }
-        record.body().and_then(|body| record.payloads_of(&body).map(|_| ())).map_err(entry)?;
+        record.check_payloads().map_err(entry)?;
         self.last.insert(place.device, (place.seq, record.id));
         Ok((Some(record), len))
     }

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use aios_core::frontier::{Frontier, Place};
-use aios_core::id::{DeviceId, VaultId};
+use aios_core::id::{DeviceId, EpochId, VaultId};
+use aios_core::item::Bytes;
 use aios_core::record::{MAX_BODY, MAX_FRAME, MAX_HEADER, MAX_PAYLOADS};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -134,6 +135,9 @@ pub struct Welcome {
     pub roles: Vec<String>,
     /// The vault's name.
     pub name: String,
+    /// Of a sealed vault, the keys of its epochs, each for the joiner alone; none for one that only carries.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub epochs: BTreeMap<EpochId, Bytes>,
 }
 
 macro_rules! bytes32 {

@@ -5,6 +5,7 @@
 
 use std::path::Path;
 
+use aios_core::epoch::EpochKey;
 use aios_core::id::{DeviceId, VaultId};
 use aios_vault::chance::now_ms;
 use aios_vault::create::machine_name;
@@ -115,6 +116,11 @@ async fn begin(
     let (root, made) = (dir.to_owned(), keys.clone());
     let make = move |welcomed: &node::Welcomed| {
         let storage = |e: Error| ReplicaError::Storage(said(&e));
+        // Before records come: they are open from the start.
+        for (epoch, key) in &welcomed.epochs {
+            let taken = EpochKey::take(epoch, key, &made.device);
+            taken.map_or(Ok(()), |key| made.keep_epoch(&key)).map_err(storage)?;
+        }
         drop(Vault::replicate(&root, welcomed.vault, &welcomed.vault_name, made).map_err(storage)?);
         Ok(Box::new(Site::find(&root).map_err(storage)?.handle()) as Box<dyn Replica>)
     };

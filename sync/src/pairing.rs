@@ -3,7 +3,10 @@
 //! Four frames, `Join`, `Challenge`, `Proof`, `Welcome`; both proofs are keyed BLAKE3 over one transcript that holds
 //! all that either side said, under keys derived from the secret for one side each. See `docs/formats.md`, Sync wire.
 
-use aios_core::id::{DeviceId, VaultId};
+use std::collections::BTreeMap;
+
+use aios_core::id::{DeviceId, EpochId, VaultId};
+use aios_core::item::Bytes;
 
 use crate::error::{Code, Peer, SyncError};
 use crate::frame::{Challenge, Frame, Join, Mac, Nonce, Proof, VERSION, Welcome};
@@ -89,6 +92,8 @@ pub struct Welcomed {
     pub inviter: DeviceId,
     /// The joiner's roles.
     pub roles: Vec<String>,
+    /// Of a sealed vault, the keys of its epochs, each for the joiner alone.
+    pub epochs: BTreeMap<EpochId, Bytes>,
 }
 
 /// The joining side.
@@ -162,7 +167,8 @@ impl Joiner {
                     return self.fail(SyncError::FalseInviter { peer: self.peer.clone() });
                 }
                 let (vault_name, roles) = (vault_name.clone(), roles.clone());
-                self.ended = Some(Ok(Welcomed { vault: *vault, vault_name, inviter: *inviter, roles }));
+                let (inviter, epochs) = (*inviter, welcome.epochs);
+                self.ended = Some(Ok(Welcomed { vault: *vault, vault_name, inviter, roles, epochs }));
             }
             (frame, _) => {
                 let what = format!("a {} frame out of turn in pairing", frame.name());
@@ -244,7 +250,8 @@ pub struct Reply(Answer);
 #[derive(Debug)]
 enum Answer {
     Found(Option<Offer>),
-    Admitted,
+    /// The keys of epochs that go to the joiner.
+    Admitted(BTreeMap<EpochId, Bytes>),
 }
 
 /// The inviting side.
@@ -395,18 +402,19 @@ impl Inviter {
                 return Err(SyncError::BadJoin { peer, code: Code::TicketUsed, what });
             }
             replica.admit(&join.device, &join.name, &offer.roles, join.operator.as_ref())?;
-            Ok(Reply(Answer::Admitted))
+            Ok(Reply(Answer::Admitted(replica.keys_for(&join.device)?)))
         }));
     }
 
-    fn admitted(&mut self) {
+    fn admitted(&mut self, epochs: BTreeMap<EpochId, Bytes>) {
         let (Some(mac), Some(join), Some(offer)) =
             (self.mac(Side::Inviter), self.join.take(), self.offer.take())
         else {
             let why = ReplicaError::Storage("a pairing ended out of turn".into());
             return self.fail(why.into());
         };
-        self.send(&Frame::Welcome(Welcome { mac, roles: offer.roles.clone(), name: offer.vault_name }));
+        let (roles, name) = (offer.roles.clone(), offer.vault_name);
+        self.send(&Frame::Welcome(Welcome { mac, roles, name, epochs }));
         let Join { device, name, ticket, .. } = join;
         self.ended = Some(Ok(Joined { device, name, roles: offer.roles, ticket }));
     }
@@ -451,7 +459,7 @@ impl Machine for Inviter {
         match answer {
             _ if self.ended.is_some() => {}
             Ok(Reply(Answer::Found(offer))) => self.found(offer),
-            Ok(Reply(Answer::Admitted)) => self.admitted(),
+            Ok(Reply(Answer::Admitted(epochs))) => self.admitted(epochs),
             Err(error) => self.fail(error),
         }
     }

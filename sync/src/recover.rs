@@ -68,8 +68,8 @@ pub async fn recover(
     let root = phrase.root_key();
     let remote = Remote::anywhere(NAME, from, kind)?;
     let late = || RemoteError::Late { name: from.to_owned(), seconds: total.as_secs() };
-    let search = Search::new(root.public());
-    let Found { vault, name: vault_name } =
+    let search = Search::new(root.clone());
+    let Found { vault, name: vault_name, epochs } =
         timeout(total, find(&remote, search)).await.map_err(|_| late())??;
     let layout = Layout::new(dir);
     let pending = Pending::recovery(&vault, dir)?;
@@ -78,6 +78,8 @@ pub async fn recover(
         Ok(_) => return Err(Error::AlreadyAVault(dir.to_owned()).into()),
         Err(Error::NotAVault(_)) => {
             let (made, called, folder) = (pending.keys(true)?, vault_name.clone(), dir.to_owned());
+            // Before records come: they are open from the start.
+            epochs.iter().try_for_each(|key| made.keep_epoch(key))?;
             blocking(move || Vault::replicate(&folder, vault, &called, made).map(drop)).await?;
         }
         Err(e) => return Err(e.into()),

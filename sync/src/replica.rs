@@ -5,8 +5,8 @@ use std::fmt;
 use std::net::SocketAddr;
 
 use aios_core::frontier::{Frontier, Place, View};
-use aios_core::id::{DeviceId, GitId, RecordId, VaultId};
-use aios_core::item::Content;
+use aios_core::id::{DeviceId, EpochId, GitId, RecordId, VaultId};
+use aios_core::item::{Bytes, Content};
 use aios_core::record::Record;
 use serde::{Deserialize, Serialize};
 
@@ -208,6 +208,11 @@ pub trait Replica: Send {
 
     /// Binds the offer to `joiner`, durably before it returns and once only, however many ask at once.
     fn redeem(&mut self, id: &TicketId, joiner: &DeviceId) -> Result<Redeemed, ReplicaError>;
+
+    /// The keys of the epochs of a sealed vault, handed to `device` alone; none where it may not read.
+    fn keys_for(&self, _device: &DeviceId) -> Result<BTreeMap<EpochId, Bytes>, ReplicaError> {
+        Ok(BTreeMap::new())
+    }
 
     /// Authors `device.added`, signed by the operator key on this device; durable when it returns. Does nothing when
     /// `device` is a member already.

@@ -9,7 +9,8 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use aios_core::frontier::{Frontier, Place};
-use aios_core::id::{DeviceId, GitId, RecordId, VaultId};
+use aios_core::id::{DeviceId, EpochId, GitId, RecordId, VaultId};
+use aios_core::item::Bytes;
 use aios_core::record::Record;
 use aios_vault::apart::{Given, Named};
 use aios_vault::chance::now_ms;
@@ -316,6 +317,11 @@ impl Replica for VaultReplica {
     fn redeem(&mut self, id: &TicketId, joiner: &DeviceId) -> Result<Redeemed, ReplicaError> {
         self.chosen = self.offered(id)?.and_then(|offer| offer.name);
         self.shared.offers.redeem(id, joiner).map_err(storage)
+    }
+
+    fn keys_for(&self, device: &DeviceId) -> Result<BTreeMap<EpochId, Bytes>, ReplicaError> {
+        let device = *device;
+        self.work(move |vault| vault.keys_for(&device))
     }
 
     fn admit(

@@ -289,6 +289,7 @@ fn made() -> Vec<Record> {
             actor: "operator".into(),
             len: 0,
             body: ContentHash([0; 32]),
+            closed: None,
         };
         let body = Body { message: "one".into(), items, ..Body::default() };
         out.push(Record::author(header, &body, payloads, &key).expect("a record"));

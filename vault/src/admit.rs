@@ -314,6 +314,7 @@ impl Vault {
         draft.push(Item::Event(event));
         self.transaction(|vault| {
             vault.author_records(draft)?;
+            vault.hand_keys_on()?;
             vault.refresh(&mut |_, _, _| {})
         })
     }

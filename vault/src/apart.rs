@@ -93,7 +93,7 @@ impl Vault {
                 None => Ok(Named::History(git_id(&oid))),
                 Some((hash, size)) => {
                     let hash = crate::db::id(hash, ContentHash::from_slice)?;
-                    Ok(Named::Blob(Content { hash, size, git: git_id(&oid) }))
+                    Ok(Named::Blob(self.outside(Content { hash, size, git: git_id(&oid) })?))
                 }
             })
             .collect()
@@ -107,7 +107,10 @@ impl Vault {
         let wanted = self.apart_wanted()?;
         let mut out = Vec::new();
         for named in wanted.iter().take(MOST_NAMED) {
-            let git = named.git();
+            let git = match named {
+                Named::Blob(content) => self.inside(content)?.unwrap_or(*content).git,
+                Named::History(tip) => *tip,
+            };
             let mut get = self.db.prepare_cached(
                 "SELECT r.device FROM apart a JOIN record r ON r.n = a.n WHERE a.git = ? ORDER BY r.n LIMIT 1",
             )?;
@@ -169,11 +172,13 @@ impl Vault {
             let named = match row.get::<_, i64>(1)? {
                 0 => {
                     let hash = crate::db::id(row.get(2)?, ContentHash::from_slice)?;
-                    Named::Blob(Content { hash, size: row.get::<_, i64>(3)? as u64, git })
+                    Named::Blob(self.outside(Content { hash, size: row.get::<_, i64>(3)? as u64, git })?)
                 }
                 _ => Named::History(git),
             };
-            if self.apart_here(&named)? {
+            // Histories of a sealed vault go from reader to reader alone.
+            let open = matches!(named, Named::History(_)) && self.is_sealed_vault()?;
+            if !open && self.apart_here(&named)? {
                 out.push(named);
             }
         }
@@ -199,7 +204,11 @@ impl Vault {
 
     /// Whether it is wholly here.
     pub fn apart_here(&self, named: &Named) -> Result<bool, Error> {
-        let id = oid(&named.git())?;
+        let inside = match named {
+            Named::Blob(content) => self.inside(content)?.map(|plain| plain.git),
+            Named::History(_) => None,
+        };
+        let id = oid(&inside.unwrap_or(named.git()))?;
         let here = self.repo.odb().map_err(git_error)?.exists(id);
         Ok(match named {
             Named::Blob(_) => here,
@@ -219,6 +228,11 @@ impl Vault {
     }
 
     fn give_blob(&mut self, content: &Content) -> Result<Option<Given>, Error> {
+        // In a sealed vault only the encrypted form is given; who asks for the other gets none.
+        if self.is_sealed_vault()? && self.inside(content)?.is_none() && self.is_veiled(content)? {
+            return Ok(None);
+        }
+        self.ensure_sealed(&content.git)?;
         if content.size > IN_MEMORY
             && let Some(file) = self.working_copy(content)?
         {
@@ -312,6 +326,18 @@ impl Vault {
             return corrupt("their hash is another");
         }
         std::io::Seek::rewind(&mut file).map_err(wrap)?;
+        if self.inside(content)?.is_some() {
+            let mut sealed = Vec::with_capacity(content.size as usize);
+            std::io::Read::read_to_end(&mut file, &mut sealed).map_err(wrap)?;
+            let Some((plain, bytes)) = self.unveiled(content, &sealed)? else {
+                return corrupt("this device has no key for them");
+            };
+            if ContentHash::of(&bytes) != plain.hash || GitId::blob(&bytes) != plain.git {
+                return corrupt("what they hold is not what the record names");
+            }
+            self.store_blob(plain.size, &mut bytes.as_slice())?;
+            std::io::Seek::rewind(&mut file).map_err(wrap)?;
+        }
         let stored = self.store_blob(content.size, &mut file)?;
         // The record's author chose both ids: a lie shows here, and would never be reported by those with the bytes.
         match git_id(&stored) == content.git {

@@ -8,7 +8,8 @@ use aios_core::item::Item;
 use aios_core::member::WRITE;
 use aios_core::record::{Body, Header, Record, VERSION};
 
-use crate::chance::now_ms;
+use crate::chance::{now_ms, random};
+use crate::epoch::MOST_BLOBS;
 use crate::error::{Error, Refusal};
 use crate::judge::deeds;
 use crate::vault::{RecordRow, Vault};
@@ -71,6 +72,7 @@ impl Vault {
         if writes && known && !self.authority.roles(&device, &self.view).iter().any(|role| role == WRITE) {
             return Err(Error::MayNot { what: "change files", role: WRITE });
         }
+        let key = self.writing_key(&draft.items)?;
         let tip = self.tip(&device)?;
         // The head is not that of the record's past where it takes in more.
         let onto = match draft.onto {
@@ -101,7 +103,7 @@ impl Vault {
             clock = clock.max(self.row(n)?.clock);
         }
         let (mut seq, mut prev) = tip.map_or((0, None), |(seq, id, _)| (seq, Some(id)));
-        let lengths = parts(&draft.items);
+        let lengths = parts(&draft.items, key.is_some());
         let edits = draft.items.iter().filter_map(|(item, _)| match item {
             Item::Edit { doc, epoch, .. } => Some((*doc, *epoch)),
             _ => None,
@@ -126,6 +128,7 @@ impl Vault {
                 actor: draft.actor.clone(),
                 len: 0,
                 body: ContentHash([0; 32]),
+                closed: None,
             };
             let body = Body {
                 message: draft.message.clone(),
@@ -133,10 +136,13 @@ impl Vault {
                 onto,
                 more: n + 1 < lengths.len(),
                 run: draft.run.clone(),
+                salt: key.as_ref().map(|_| salt()).transpose()?,
                 items: part,
                 ..Body::default()
             };
-            let record = Record::author(header, &body, payloads.concat(), &self.keys.device)?;
+            let epoch = key.as_ref().map(|key| Ok::<_, Error>((key, self.veils(key, &body.items)?)));
+            let record =
+                Record::author_in(header, &body, payloads.concat(), epoch.transpose()?, &self.keys.device)?;
             prev = Some(record.id);
             records.push(record);
         }
@@ -167,6 +173,7 @@ impl Vault {
             actor: "aios".into(),
             len: 0,
             body: ContentHash([0; 32]),
+            closed: None,
         };
         let body = Body {
             message: "Cancel what a crash cut short".into(),
@@ -219,16 +226,24 @@ impl Vault {
     }
 }
 
+/// What makes the hash of a body tell nothing of it.
+fn salt() -> Result<String, Error> {
+    Ok(data_encoding::BASE64.encode(&random()?[..16]))
+}
+
 /// How many items go into each record.
-fn parts(items: &[(Item, Vec<u8>)]) -> Vec<usize> {
+fn parts(items: &[(Item, Vec<u8>)], sealed: bool) -> Vec<usize> {
     let mut out = vec![0];
-    let mut bytes = 0;
-    for (_, payload) in items {
-        let full = bytes + payload.len() as u64 > PART_BYTES || out.last().is_some_and(|n| *n >= PART_ITEMS);
+    let (mut bytes, mut blobs) = (0, 0);
+    for (item, payload) in items {
+        let full = bytes + payload.len() as u64 > PART_BYTES
+            || out.last().is_some_and(|n| *n >= PART_ITEMS)
+            || blobs >= MOST_BLOBS;
         if full && out.last() != Some(&0) {
             out.push(0);
-            bytes = 0;
+            (bytes, blobs) = (0, 0);
         }
+        blobs += usize::from(sealed && item.detached().is_some());
         if let Some(n) = out.last_mut() {
             *n += 1;
         }

@@ -30,6 +30,8 @@ pub struct NewVault {
     pub device: Option<String>,
     /// The recovery phrase from which the root key follows; without one nobody has a way back who has lost all devices.
     pub phrase: Option<Phrase>,
+    /// Whether what is written is encrypted for those who may read it.
+    pub sealed: bool,
 }
 
 /// The branch of the repository at `root` that goes on as `main` when it becomes a vault, if it is another one.
@@ -71,6 +73,11 @@ impl Vault {
             return Err(Error::LostReplica(root.clone()));
         }
         let repo = git::open_or_init(root)?;
+        if new.sealed && repo.head().is_ok() {
+            return Err(Error::Usage(
+                "git history that is there already cannot be sealed: move `.git` away first, or make the vault without --sealed".into(),
+            ));
+        }
         take_main(&repo)?;
         std::fs::create_dir_all(&own).map_err(|e| Error::io("make", &own, e))?;
         let lock = Lock::take(&layout.lock(), PATIENCE)?;
@@ -114,8 +121,14 @@ impl Vault {
             device_name,
             operator: operator.public(),
             roles: MAKER_ROLES.map(str::to_owned).to_vec(),
-            root: root.map(|root| recovery::named(&vault, &root, place)),
+            root: root.as_ref().map(|root| recovery::named(&vault, root, place)),
         }));
+        if new.sealed {
+            // In a record of its own: whoever carries the vault has to read who made it.
+            draft.push(Item::Event(self.first_epoch(root.map(|root| root.public()).as_ref())?));
+            let begin = std::mem::replace(&mut draft, Draft::operator("Begin the vault"));
+            self.transaction(|vault| vault.author_records(begin).map(drop))?;
+        }
         let (rules, texts, mut scan) = self.rules_on_disk()?;
         for (path, text) in &texts {
             draft.push(self.acceptance(&draft, path, &aios_core::id::ContentHash::of(text.as_bytes()))?);

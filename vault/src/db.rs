@@ -86,6 +86,7 @@ pub fn open(path: &Path) -> Result<Connection, Error> {
         other => return Err(Error::Damaged(format!("it has tables of version {other}"))),
     }
     crate::flaw::prepare(&db)?;
+    crate::epoch::prepare(&db)?;
     Ok(db)
 }
 

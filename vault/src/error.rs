@@ -276,6 +276,20 @@ pub enum Error {
     /// A record of a newer program.
     #[error("record {0} needs a newer aios: upgrade needed")]
     Upgrade(Place),
+    /// This device may carry the vault and not read it.
+    #[error("this device only carries the vault: it can neither read nor change it")]
+    Carrier,
+    /// A record that is encrypted with a key that this device has not been handed yet.
+    #[error("record {0} is sealed, and this device has no key for it yet")]
+    Closed(Place),
+    /// A key that was here is not here any more.
+    #[error("the key that opens record {record} is not in {}", .folder.display())]
+    NoEpochKey {
+        /// The record.
+        record: Place,
+        /// Where the keys lie.
+        folder: PathBuf,
+    },
     /// What the user named does not exist.
     #[error("{what} `{name}` is not known here")]
     Unknown {
@@ -347,6 +361,8 @@ impl Error {
                 | Error::Revoked { .. }
                 | Error::NoMember
                 | Error::Upgrade(_)
+                | Error::Carrier
+                | Error::Closed(_)
                 | Error::Copied { .. }
                 | Error::MassDeletion { .. }
                 | Error::Emptied { .. }
@@ -365,6 +381,9 @@ impl Error {
             Error::InForce { path, .. } => format!("run `aios rebuild`; or accept another version: `aios accept {path}`"),
             Error::NewerFormat { .. } => "upgrade aios on this device".into(),
             Error::Upgrade(_) => "upgrade aios on this device; until then files stay as they are, and records still come and go".into(),
+            Error::Carrier => "work on a device that reads it; `aios devices role NAME laptop` there gives this one the right".into(),
+            Error::Closed(_) => "sync with a device that reads the vault: it hands the key on; until then files stay as they are".into(),
+            Error::NoEpochKey { .. } => "restore that folder from a backup, or join anew from another device".into(),
             Error::NoDataDir => "set AIOS_DATA_DIR to a folder that only you can read".into(),
             Error::Home { home, .. } => format!("name a folder of its own, such as {}", home.join("notes").display()),
             Error::KeysWithin { .. } => "name another folder, or set AIOS_DATA_DIR to one outside that only you can read".into(),

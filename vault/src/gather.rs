@@ -80,8 +80,7 @@ impl Vault {
                         break;
                     }
                     moved = true;
-                    let sound =
-                        next.verify_signature().and_then(|()| next.payloads_of(&next.body()?).map(|_| ()));
+                    let sound = next.verify_signature().and_then(|()| next.check_payloads());
                     if let Err(e) = sound {
                         out.refused.push((place, e.to_string()));
                         log.clear();

@@ -80,6 +80,7 @@ impl Vault {
         let keys = Keys::create(true)?;
         // What was begun under the old keys has begun (I10).
         Ledger::hand_on(&self.keys, &keys)?;
+        self.keys.hand_epochs(&keys)?;
         let (vault, device, roles) = (self.replica.vault, keys.device.public(), member.roles);
         let own = keys.operator()?.map(|key| key.public());
         let name = self.next_name(&old);

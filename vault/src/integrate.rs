@@ -1,6 +1,7 @@
 //! Taking records in: checking that they fit, and indexing what they say. Indexing is a function of the record and
 //! its past alone, so the order of arrival does not show (I1).
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use aios_core::clock::Hlc;
@@ -103,7 +104,10 @@ impl Vault {
         let place = header.place();
         let refuse = |why| Error::Refused { place, why };
         let malformed = |e: serde_json::Error| refuse(Refusal::Item(e.to_string()));
-        let body: RawBody<'_> = serde_json::from_slice(&record.body_line).map_err(malformed)?;
+        let body: RawBody<'_> = match record.is_closed() {
+            true => RawBody { more: false, abort: false, items: Vec::new() },
+            false => serde_json::from_slice(&record.body_line).map_err(malformed)?,
+        };
         let mut items = Vec::with_capacity(body.items.len());
         for raw in &body.items {
             let item: Item = serde_json::from_str(raw.get()).map_err(malformed)?;
@@ -124,6 +128,7 @@ impl Vault {
         let n = self.insert(record, spot, &fit, &view)?;
         self.insert_items(n, record, spot, &body, &items)?;
         self.note_newer(n, &items)?;
+        self.note_epochs(n, record, &items)?;
         if body.abort {
             for part in &open {
                 self.drop_part(*part)?;
@@ -427,12 +432,15 @@ impl Vault {
                 continue;
             }
             record.verify_signature()?;
-            record.payloads_of(&record.body()?)?;
+            record.check_payloads()?;
+            self.learn_keys(record)?;
             rest.push(record);
         }
+        // Once all keys are known: what they open may come before them.
+        let rest: Vec<_> = rest.into_iter().map(|record| self.opened(record)).collect();
         // One device after the other inside the log, but indexed in the order received.
         let mut failed = None;
-        let mut fitting: Vec<&Record> = Vec::new();
+        let mut fitting: Vec<Cow<'_, Record>> = Vec::new();
         let mut held: BTreeMap<DeviceId, u64> = BTreeMap::new();
         let mut reach = frontier.view();
         for record in rest {
@@ -440,7 +448,7 @@ impl Vault {
             let blocked = held.contains_key(&header.device);
             if header.clock.0 > horizon || blocked {
                 held.entry(header.device).or_insert(header.seq);
-                self.hold(record)?;
+                self.hold(&record)?;
                 done.held += 1;
                 continue;
             }
@@ -451,6 +459,7 @@ impl Vault {
             reach.add(header.place());
             fitting.push(record);
         }
+        let fitting: Vec<&Record> = fitting.iter().map(AsRef::as_ref).collect();
         done.new += self.take(&fitting, &mut failed)?;
         match failed {
             None => Ok(done),

@@ -1,12 +1,14 @@
-//! Keys and what else must not lie in the vault: device key, operator key, and the memory of the log's tip.
+//! Keys and what else must not lie in the vault: device key, operator key, keys of epochs, and the memory of the log's tip.
 //!
 //! They are kept per device under `AIOS_DATA_DIR` (default: the platform's own place), readable by the user alone.
 
+use std::collections::BTreeMap;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use aios_core::id::{DeviceId, RecordId};
+use aios_core::epoch::EpochKey;
+use aios_core::id::{DeviceId, EpochId, RecordId};
 use aios_core::key::SecretKey;
 use data_encoding::HEXLOWER;
 use serde::{Deserialize, Serialize};
@@ -18,6 +20,8 @@ use crate::place;
 
 /// Where the log's tip is remembered.
 const MEMORY: &str = "memory.json";
+/// Where the keys of epochs lie, a line each.
+const EPOCHS: &str = "epochs";
 /// From so many bytes on it is written anew.
 const MEMORY_MOST: u64 = 8 << 10;
 
@@ -151,6 +155,52 @@ impl Keys {
                 _ => Ok(()),
             },
         }
+    }
+
+    /// The keys of epochs that this device was handed.
+    ///
+    /// # Errors
+    /// What the disk answers. A line that is not whole is of a write that never ended.
+    pub(crate) fn epochs(&self) -> Result<BTreeMap<EpochId, EpochKey>, Error> {
+        let path = self.folder.join(EPOCHS);
+        let text = match std::fs::read(&path) {
+            Ok(text) => text,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(BTreeMap::new()),
+            Err(e) => return Err(Error::io("read", &path, e)),
+        };
+        let lines = text.split(|byte| *byte == b'\n').filter_map(|line| HEXLOWER.decode(line).ok());
+        let keys = lines.filter_map(|secret| Some(EpochKey::from_bytes(secret.try_into().ok()?)));
+        Ok(keys.map(|key| (key.id(), key)).collect())
+    }
+
+    /// Keeps the key of an epoch, durably.
+    ///
+    /// # Errors
+    /// What the disk answers.
+    pub fn keep_epoch(&self, key: &EpochKey) -> Result<(), Error> {
+        let path = self.folder.join(EPOCHS);
+        let wrap = |e| Error::io("write", &path, e);
+        let fresh = !path.exists();
+        let options = std::fs::OpenOptions::new().append(true).create(true).mode(0o600).clone();
+        let mut file = fault::point("keys.epoch").and_then(|()| options.open(&path)).map_err(wrap)?;
+        if fresh {
+            journal::created(&path, &file);
+        }
+        // It begins with a line end of its own: what a crash cut off stays a line by itself.
+        let line = format!("\n{}\n", HEXLOWER.encode(&key.to_bytes()));
+        durable::append(&mut file, line.as_bytes()).map_err(wrap)?;
+        durable::sync_file(&file).map_err(wrap)?;
+        Ok(durable::sync_dir(&self.folder)?)
+    }
+
+    /// Gives the keys of epochs to the device that goes on in the place of this one.
+    ///
+    /// # Errors
+    /// What the disk answers.
+    pub(crate) fn hand_epochs(&self, to: &Keys) -> Result<(), Error> {
+        let known = to.epochs()?;
+        let own = self.epochs()?;
+        own.into_iter().filter(|(id, _)| !known.contains_key(id)).try_for_each(|(_, key)| to.keep_epoch(&key))
     }
 
     /// What is remembered of the log: the last line that is whole. Anything unreadable counts as nothing: the cost is a new actor.

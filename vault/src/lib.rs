@@ -45,6 +45,7 @@ pub mod watch;
 pub mod work;
 
 mod db;
+mod epoch;
 mod file;
 mod flaw;
 mod folders;

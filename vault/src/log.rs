@@ -257,6 +257,27 @@ impl Log {
         Ok(Walked { end, torn: None })
     }
 
+    /// Writes the segments of a device's log anew, each record as `form` gives it. Each is the old one or the new one, whoever is
+    /// killed when.
+    pub fn rewrite(&mut self, device: &DeviceId, form: impl Fn(Record) -> Record) -> Result<(), Error> {
+        for (segment, _) in self.segments(device)? {
+            let path = self.path(device, segment);
+            let old = std::fs::read(&path).map_err(|e| Error::io("read", &path, e))?;
+            let (mut new, mut at) = (Vec::with_capacity(old.len()), 0);
+            while at < old.len() {
+                let (record, taken) = Record::read_entry(&old[at..])
+                    .map_err(|e| Error::Segment { path: path.clone(), at: at as u64, why: e.to_string() })?;
+                new.extend_from_slice(&form(record).entry(true));
+                at += taken;
+            }
+            self.open.remove(&(*device, segment));
+            if new != old {
+                durable::replace(&path, &new)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Makes durable what a device's log holds from `from` on: a process that was killed may have left it unsynced.
     pub fn sync(&self, device: &DeviceId, from: Option<Spot>) -> Result<(), Error> {
         for (segment, _) in self.segments(device)? {

@@ -140,7 +140,7 @@ pub(crate) fn whole(repo: &Repository, mut record: Record) -> Result<Record, Str
     use aios_core::item::Item;
     let body = record.body().map_err(|e| e.to_string())?;
     if !record.payloads.is_empty() {
-        return record.payloads_of(&body).map(|_| ()).map_err(|e| e.to_string()).map(|()| record);
+        return record.check_payloads().map_err(|e| e.to_string()).map(|()| record);
     }
     let mut payloads = Vec::new();
     for item in &body.items {

@@ -30,10 +30,10 @@ impl Vault {
         db::set_meta(&self.db, NEWER, serde_json::to_string(&known).unwrap_or_default().as_bytes())
     }
 
-    /// Whether this program understands all records of `view`.
+    /// Whether this program understands all records of `view`, and can read them.
     ///
     /// # Errors
-    /// [`Error::Upgrade`] with the first record that it does not.
+    /// [`Error::Upgrade`] with the first record that it does not; as [`Vault::check_open`].
     pub(crate) fn check_understood(&self, view: &View) -> Result<(), Error> {
         for n in remembered(&self.db)? {
             let place: Place = self.row(n)?.place;
@@ -41,15 +41,18 @@ impl Vault {
                 return Err(Error::Upgrade(place));
             }
         }
-        Ok(())
+        self.check_open(view)
     }
 
     /// Whether this device may write records and files.
     ///
     /// # Errors
-    /// [`Error::Revoked`], [`Error::NoMember`], [`Error::Upgrade`].
+    /// [`Error::Revoked`], [`Error::NoMember`], [`Error::Carrier`], [`Error::Closed`], [`Error::Upgrade`].
     pub fn check_writes(&self) -> Result<(), Error> {
         self.check_revoked()?;
+        if self.is_carrier()? {
+            return Err(Error::Carrier);
+        }
         self.check_understood(&self.view)
     }
 

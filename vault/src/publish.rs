@@ -192,7 +192,12 @@ impl Vault {
             chunks.clear();
             from = 1;
         }
-        unseen.extend(self.unseen_blobs(device, from, seq)?);
+        // What leaves a sealed vault is closed, and the mirror is what git carries elsewhere.
+        let sealed = self.is_sealed_vault()?;
+        unseen.extend(match sealed {
+            true => self.sealed_blobs(device, from, seq)?,
+            false => self.unseen_blobs(device, from, seq)?,
+        });
         let awaited = self.keep_awaited(device, &mut unseen)?;
         let mut wall = 0;
         while from <= seq {
@@ -205,8 +210,11 @@ impl Vault {
                 };
                 let row = self.row(n)?;
                 wall = row.wall;
-                let whole = self.lacks_payload(&row)?;
-                bytes.extend(self.log.record(device, row.spot)?.entry(whole));
+                let record = self.log.record(device, row.spot)?;
+                bytes.extend(match sealed {
+                    true => self.closed(record)?.entry(true),
+                    false => record.entry(self.lacks_payload(&row)?),
+                });
                 from += 1;
             }
             let oid = objects.write(ObjectType::Blob, &bytes)?;

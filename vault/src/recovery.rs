@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use aios_core::epoch::EpochKey;
 use aios_core::event::{Event, RootKey};
 use aios_core::frontier::Place;
 use aios_core::id::{DeviceId, VaultId};
@@ -12,6 +13,7 @@ use aios_core::key::{MemberStatement, RecoveryStatement, SecretKey, Statement};
 use aios_core::record::Record;
 
 use crate::create::{MAKER_ROLES, machine_name};
+use crate::epoch::EPOCH_KEYS;
 use crate::error::Error;
 use crate::mirror;
 use crate::vault::Vault;
@@ -23,24 +25,27 @@ pub struct Found {
     pub vault: VaultId,
     /// Its name.
     pub name: String,
+    /// The keys of the epochs of a sealed vault.
+    pub epochs: Vec<EpochKey>,
 }
 
 /// Looks through records that nobody proved for the vault that a root key belongs to. Only who has the phrase can sign
 /// that a vault is its own, so a lying place can hide a vault and never put another in its place.
 #[derive(Debug)]
 pub struct Search {
-    root: DeviceId,
+    root: SecretKey,
     vaults: BTreeSet<VaultId>,
     names: BTreeMap<VaultId, String>,
     rooted: BTreeSet<VaultId>,
     found: Option<VaultId>,
+    epochs: Vec<EpochKey>,
 }
 
 impl Search {
     /// For the vault of this root key.
-    pub fn new(root: DeviceId) -> Self {
+    pub fn new(root: SecretKey) -> Self {
         let (vaults, names, rooted) = (BTreeSet::new(), BTreeMap::new(), BTreeSet::new());
-        Search { root, vaults, names, rooted, found: None }
+        Search { root, vaults, names, rooted, found: None, epochs: Vec::new() }
     }
 
     /// Looks at a record.
@@ -51,7 +56,9 @@ impl Search {
         }
         self.vaults.insert(vault);
         // Few records hold one, and a large body takes long to read.
-        let text = |line: &[u8]| std::str::from_utf8(line).is_ok_and(|body| body.contains(r#""root":"#));
+        let text = |line: &[u8]| {
+            std::str::from_utf8(line).is_ok_and(|body| body.contains(r#""root":"#) || body.contains(EPOCH_KEYS))
+        };
         if place.seq > 1 && !text(&record.body_line) {
             return;
         }
@@ -65,6 +72,11 @@ impl Search {
                     root
                 }
                 Item::Event(Event::RecoverySet { root, .. }) => Some(root),
+                Item::Event(Event::EpochKeys { epoch, keys }) => {
+                    let handed = keys.get(&self.root.public());
+                    self.epochs.extend(handed.and_then(|key| EpochKey::take(&epoch, key, &self.root)));
+                    None
+                }
                 _ => None,
             };
             if let Some(root) = root {
@@ -72,7 +84,7 @@ impl Search {
                 let statement = RecoveryStatement { vault: &vault, root: &root.key, place };
                 let signed =
                     <[u8; 64]>::try_from(root.sig.0).is_ok_and(|sig| statement.verify(&root.key, &sig));
-                if root.key == self.root && signed {
+                if root.key == self.root.public() && signed {
                     self.found = Some(vault);
                 }
             }
@@ -101,7 +113,7 @@ impl Search {
         match self.found {
             Some(vault) => {
                 let name = self.names.get(&vault).cloned().unwrap_or_else(|| vault.short(8));
-                Ok(Found { vault, name })
+                Ok(Found { vault, name, epochs: self.epochs })
             }
             None if self.vaults.is_empty() => Err(Error::NoVaultThere),
             None if self.rooted.is_empty() => Err(Error::NoPhrase),

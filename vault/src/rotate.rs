@@ -66,6 +66,7 @@ impl Vault {
         keys.set_was(Some(&self.keys.was()?.unwrap_or(old)))?;
         // What was begun under the old keys has begun (I10).
         Ledger::hand_on(&self.keys, &keys)?;
+        self.keys.hand_epochs(&keys)?;
         for name in ["peers.json", "port"] {
             let from = self.keys.folder().join(name);
             if from.exists() {

@@ -72,6 +72,9 @@ impl Vault {
     /// As [`Vault::finish`], leaving git for later: no head is reported before that.
     pub fn show_on_disk(&mut self, absorbed: Absorbed, progress: Progress<'_>) -> Result<Round, Error> {
         let mut out = Round { absorbed, ..Round::default() };
+        // What came may be keys, or a reader that lacks them.
+        self.open_closed(progress)?;
+        self.transaction(Self::hand_keys_on)?;
         for _ in 0..TRIES {
             let settled = self.transaction(|vault| {
                 vault.refresh(progress)?;

@@ -1,4 +1,5 @@
-//! What a replica gives to others: records in causal order, as the bytes their authors wrote.
+//! What a replica gives to others: records in causal order, as the bytes their authors wrote; those of a sealed vault in their
+//! closed form.
 
 use aios_core::frontier::{Place, View};
 use aios_core::id::{DeviceId, RecordId};
@@ -48,6 +49,7 @@ impl Vault {
         }
         // A device whose list was cut short bounds the others: what follows in order might rest on the rest of it.
         let bound = self.bound(have, upto, &waiting)?;
+        let sealed = self.is_sealed_vault()?;
         let mut out = Vec::new();
         let mut size = 0;
         for (n, place, spot, len) in waiting {
@@ -55,7 +57,14 @@ impl Vault {
                 break;
             }
             size += len;
-            out.push(Entry { place, bytes: self.log.entry(&place.device, spot)? });
+            let bytes = match sealed {
+                true => {
+                    let record = self.log.record(&place.device, spot)?;
+                    self.closed(record)?.entry(true)
+                }
+                false => self.log.entry(&place.device, spot)?,
+            };
+            out.push(Entry { place, bytes });
         }
         Ok(out)
     }

@@ -102,6 +102,7 @@ impl Vault {
         let (mut pending, mut problems) = (Vec::new(), Vec::new());
         let paused = match self.check_writes() {
             Ok(()) => self.paused()?,
+            Err(Error::Carrier) => Some(Error::Carrier.to_string()),
             Err(e) => {
                 problems.push(Problem::of_all(&e));
                 Some(e.to_string())

@@ -40,7 +40,7 @@ pub(crate) fn sound(record: &Record, vault: &VaultId, device: &DeviceId) -> Resu
     }
     let whole = || -> Result<(), RecordError> {
         record.verify_signature()?;
-        record.payloads_of(&record.body()?).map(|_| ())
+        record.check_payloads()
     };
     whole().map_err(|e| e.to_string())
 }

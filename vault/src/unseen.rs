@@ -11,6 +11,7 @@ use git2::Oid;
 use crate::db;
 use crate::error::Error;
 use crate::git::{self, Objects};
+use crate::project::git_id;
 use crate::vault::{Vault, git_error};
 
 /// The folder of a mirror that they lie in.
@@ -84,6 +85,9 @@ impl Vault {
         let awaited = self.awaited()?;
         if awaited.is_empty() {
             return Ok(BTreeSet::new());
+        }
+        if self.is_sealed_vault()? {
+            awaited.iter().try_for_each(|(_, oid)| self.ensure_sealed(&git_id(oid)).map(drop))?;
         }
         let odb = self.repo.odb().map_err(git_error)?;
         Ok(awaited.into_iter().filter(|(_, oid)| odb.exists(*oid)).map(|(device, _)| device).collect())

@@ -1,13 +1,15 @@
 //! One replica of a vault, opened: the log, the database that projects it, the working files and git.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use aios_core::authority::Authority;
 use aios_core::clock::Hlc;
+use aios_core::epoch::EpochKey;
 use aios_core::frontier::{Frontier, Place, View};
-use aios_core::id::{DeviceId, RecordId, VaultId};
+use aios_core::id::{DeviceId, EpochId, RecordId, VaultId};
 use aios_core::key::SecretKey;
 use aios_core::member::Members;
 use aios_core::record::Author;
@@ -41,6 +43,8 @@ pub struct Vault {
     pub(crate) writer: Writer,
     /// Shared with the copy that a transaction falls back on.
     pub(crate) authority: Arc<Authority>,
+    /// The keys of epochs that this device holds.
+    pub(crate) epoch_keys: BTreeMap<EpochId, EpochKey>,
     pub(crate) actor: [u8; 16],
     pub(crate) recent: Recent,
     pub(crate) open: Open,
@@ -138,8 +142,15 @@ impl Vault {
             }
             None => db::open(&layout.database())?,
         };
+        if crate::epoch::is_opening(&db)? {
+            drop(db);
+            return Ok(crate::rebuild::run(layout, replica, lock, &mut |_, _, _| {})?.0);
+        }
         let keys = Keys::load(&replica.device)?;
         let mut vault = Self::assemble(layout.clone(), replica, keys, db, lock)?;
+        if vault.open_closed(&mut |_, _, _| {})? {
+            return Ok(vault);
+        }
         match (vault.outgrew()?, vault.lock.take()) {
             (true, Some(lock)) => {
                 let replica = layout.replica()?;
@@ -161,6 +172,14 @@ impl Vault {
         vault.catch_up()?;
         vault.ready()?;
         Ok(vault)
+    }
+
+    /// Makes the database again from the log, as [`crate::rebuild`] does, and goes on with that.
+    pub(crate) fn start_over(&mut self, progress: Progress<'_>) -> Result<(), Error> {
+        let Some(lock) = self.lock.take() else { return Ok(()) };
+        let (vault, _) = crate::rebuild::run(self.layout.clone(), self.layout.replica()?, lock, progress)?;
+        *self = vault;
+        Ok(())
     }
 
     /// Lets go of the lock, and keeps what was read for when it is taken again; `None` without a lock.
@@ -189,6 +208,7 @@ impl Vault {
         let repo = git::open_or_init(layout.root())?;
         git::doubt_packs(&repo);
         let writer = Writer::open(layout.root())?;
+        let epoch_keys = keys.epochs()?;
         let authority = Arc::new(crate::judge::read(&db, &replica.vault)?);
         let shown = match db::meta(&db, "shown")? {
             Some(bytes) => db::read_view(&bytes)?,
@@ -204,6 +224,7 @@ impl Vault {
             repo,
             writer,
             authority,
+            epoch_keys,
             actor: [0; 16],
             recent: Recent::default(),
             open: Open::default(),

@@ -129,9 +129,11 @@ impl Home {
         if report.received > 0 || taken {
             site.finish()?;
         }
-        let (view, head) = keeper.work(|vault| {
+        let sealed = keeper.work(|vault| vault.is_sealed_vault())?;
+        let (view, head) = keeper.work(move |vault| {
             let head = vault.finish(Default::default(), &mut |_, _, _| {})?.head;
-            let head = head.and_then(|head| GitId::from_slice(head.as_bytes()));
+            // What is encrypted gives no secret away.
+            let head = head.filter(|_| !sealed).and_then(|head| GitId::from_slice(head.as_bytes()));
             Ok((vault.view().clone(), head))
         })?;
         report.secrets = secret::check(site, remote, state, head, allow)?;

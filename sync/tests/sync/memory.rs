@@ -134,6 +134,7 @@ impl Memory {
             actor: "operator".into(),
             len: 0,
             body: ContentHash([0; 32]),
+            closed: None,
         };
         change(&mut header);
         Record::author(header, &Body { items, ..Body::default() }, payloads, &state.key).unwrap()

@@ -51,7 +51,7 @@ impl World {
         match self.replicas[n].commit(&AbsorbOptions::default(), &mut quiet()) {
             Ok(_) => {}
             // Nothing is taken in and nothing written; what counts is shown in the tables all the same.
-            Err(Error::Revoked { .. } | Error::NoMember) => {
+            Err(Error::Revoked { .. } | Error::NoMember | Error::Carrier | Error::Closed(_)) => {
                 self.replicas[n].finish(Absorbed::default(), &mut quiet()).unwrap();
             }
             Err(e) => panic!("{e}"),

@@ -26,6 +26,7 @@ mod page;
 mod random;
 mod recovery;
 mod rotate;
+mod sealed;
 
 /// Replicas of one vault.
 pub(crate) struct World {
@@ -83,7 +84,15 @@ impl World {
     }
 
     fn with_roles(dir: tempfile::TempDir, count: usize, roles: &[&str]) -> World {
-        World::with_phrase(dir, count, roles, None)
+        World::with_phrase(dir, count, roles, None, false)
+    }
+
+    /// `count` replicas of a sealed vault, with a phrase; all but the first with these roles.
+    pub fn sealed(count: usize, roles: &[&str], phrase: &Phrase) -> World {
+        let base = base();
+        keys::use_data_dir(&base.join(format!("aios-keys-{}", std::process::id())));
+        let dir = tempfile::Builder::new().prefix("aios-world-").tempdir_in(base).unwrap();
+        World::with_phrase(dir, count, roles, Some(phrase.clone()), true)
     }
 
     /// As [`World::of_equals`], with a recovery phrase.
@@ -91,13 +100,19 @@ impl World {
         let base = base();
         keys::use_data_dir(&base.join(format!("aios-keys-{}", std::process::id())));
         let dir = tempfile::Builder::new().prefix("aios-world-").tempdir_in(base).unwrap();
-        World::with_phrase(dir, count, &MAKER_ROLES, Some(phrase.clone()))
+        World::with_phrase(dir, count, &MAKER_ROLES, Some(phrase.clone()), false)
     }
 
-    fn with_phrase(dir: tempfile::TempDir, count: usize, roles: &[&str], phrase: Option<Phrase>) -> World {
+    fn with_phrase(
+        dir: tempfile::TempDir,
+        count: usize,
+        roles: &[&str],
+        phrase: Option<Phrase>,
+        sealed: bool,
+    ) -> World {
         let (mut first, absorbed) = Vault::create(
             &dir.path().join("d0"),
-            &NewVault { name: Some("w".into()), device: Some("d0".into()), phrase },
+            &NewVault { name: Some("w".into()), device: Some("d0".into()), phrase, sealed },
             &mut quiet(),
         )
         .unwrap();

@@ -181,6 +181,7 @@ fn first(root: Option<RootKey>, named: &SecretKey) -> Record {
         actor: "operator".into(),
         len: 0,
         body: ContentHash([0; 32]),
+        closed: None,
     };
     let body = Body { items: vec![Item::Event(event)], ..Body::default() };
     Record::author(header, &body, Vec::new(), &device).unwrap()
@@ -190,7 +191,7 @@ fn first(root: Option<RootKey>, named: &SecretKey) -> Record {
 fn a_lying_place_puts_no_other_vault_in_place_of_the_one_that_is_looked_for() {
     let (root, other) = (phrase(1).root_key(), phrase(2).root_key());
     let look = |records: &[Record]| {
-        let mut search = Search::new(root.public());
+        let mut search = Search::new(root.clone());
         records.iter().for_each(|record| search.look(record));
         search.end()
     };
