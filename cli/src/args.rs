@@ -327,6 +327,8 @@ pub enum Role {
     Phone,
     /// A headless device, without an operator key.
     Worker,
+    /// A device that stores and forwards what it may not change, nor read where the vault is sealed.
+    Carrier,
 }
 
 /// `aios pair`

@@ -219,6 +219,8 @@ impl Site {
         self.keeper().work(|vault| {
             let (absorbed, stopped) = match vault.absorb(&AbsorbOptions::default(), &mut |_, _, _| {}) {
                 Ok(absorbed) => (absorbed, None),
+                // It never takes anything in, and nobody waits for that.
+                Err(Error::Carrier) => (Absorbed::default(), None),
                 Err(e) if e.is_standing() => (Absorbed::default(), Some(e)),
                 Err(e) => return Err(e),
             };
@@ -247,6 +249,7 @@ impl Site {
             let (absorbed, mut warnings) = match absorbed {
                 Ok(Some(absorbed)) => (absorbed, Vec::new()),
                 Ok(None) => return Ok(Taken::Unclear),
+                Err(Error::Carrier) => (Absorbed::default(), Vec::new()),
                 Err(e) if e.is_standing() => (Absorbed::default(), vec![Problem::of_all(&e).to_string()]),
                 Err(e) => return Err(e),
             };

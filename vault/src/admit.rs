@@ -25,6 +25,8 @@ pub enum Purpose {
     Phone,
     /// A headless device that works with credentials of its own; without an operator key.
     Worker,
+    /// A device that stores and forwards, and changes nothing; of a sealed vault it reads nothing either.
+    Carrier,
 }
 
 impl Purpose {
@@ -34,6 +36,7 @@ impl Purpose {
             Purpose::Laptop => &MAKER_ROLES,
             Purpose::Phone => &["write", "carry", "approve"],
             Purpose::Worker => &["write", "carry", "credentials"],
+            Purpose::Carrier => &["carry"],
         };
         roles.iter().map(|role| (*role).to_owned()).collect()
     }

@@ -185,14 +185,23 @@ impl Vault {
         Ok(out)
     }
 
-    /// Takes up histories whose objects have come by another way, such as a fetch; gives their tips.
+    /// Takes up histories and encrypted blobs whose objects have come by another way, such as a fetch; gives the tips of the
+    /// histories.
     ///
     /// # Errors
     /// What git answers.
-    pub fn adopt_histories(&mut self) -> Result<Vec<GitId>, Error> {
+    pub fn adopt_fetched(&mut self) -> Result<Vec<GitId>, Error> {
         let mut out = Vec::new();
         for named in self.apart_wanted()? {
-            let Named::History(named) = named else { continue };
+            let named = match named {
+                Named::History(tip) => tip,
+                Named::Blob(content) => {
+                    if let Ok((ObjectType::Blob, sealed)) = git::read(&self.repo, oid(&content.git)?) {
+                        self.unveil(&content, &sealed)?;
+                    }
+                    continue;
+                }
+            };
             let tip = oid(&named)?;
             if self.unreachable(tip)?.is_none() {
                 self.keep_history(tip)?;
@@ -329,13 +338,7 @@ impl Vault {
         if self.inside(content)?.is_some() {
             let mut sealed = Vec::with_capacity(content.size as usize);
             std::io::Read::read_to_end(&mut file, &mut sealed).map_err(wrap)?;
-            let Some((plain, bytes)) = self.unveiled(content, &sealed)? else {
-                return corrupt("this device has no key for them");
-            };
-            if ContentHash::of(&bytes) != plain.hash || GitId::blob(&bytes) != plain.git {
-                return corrupt("what they hold is not what the record names");
-            }
-            self.store_blob(plain.size, &mut bytes.as_slice())?;
+            self.unveil(content, &sealed)?;
             std::io::Seek::rewind(&mut file).map_err(wrap)?;
         }
         let stored = self.store_blob(content.size, &mut file)?;
@@ -344,6 +347,18 @@ impl Vault {
             true => Ok(()),
             false => corrupt("the record names another git object for them"),
         }
+    }
+
+    /// Puts the blob that travels as `sealed` into git, durably.
+    fn unveil(&mut self, content: &Content, sealed: &[u8]) -> Result<(), Error> {
+        let corrupt = |why: &str| Err(Error::Corrupt { git: content.git, why: why.to_owned() });
+        let Some((plain, bytes)) = self.unveiled(content, sealed)? else {
+            return corrupt("this device has no key for them");
+        };
+        if ContentHash::of(&bytes) != plain.hash || GitId::blob(&bytes) != plain.git {
+            return corrupt("what they hold is not what the record names");
+        }
+        self.store_blob(plain.size, &mut bytes.as_slice()).map(drop)
     }
 
     fn take_history(&mut self, tip: &GitId, from: &Path) -> Result<(), Error> {

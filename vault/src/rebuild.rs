@@ -157,7 +157,7 @@ pub(crate) fn run(
     if vault.restore_index()? {
         out.mended.push("git index: made again".to_owned());
     }
-    for named in vault.adopt_histories()? {
+    for named in vault.adopt_fetched()? {
         out.mended.push(format!("{}{named}: made again", git::HISTORY_PREFIX));
     }
     vault.refill(&mut out)?;

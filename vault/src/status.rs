@@ -70,6 +70,10 @@ pub struct Status {
     pub held: u64,
     /// Why aios neither reads nor writes the working files, if it does not.
     pub paused: Option<String>,
+    /// Whether what leaves this device is encrypted for those who may read it.
+    pub sealed: bool,
+    /// How many records lie here that this device cannot read.
+    pub closed: u64,
     /// How many documents live.
     pub files: u64,
     /// What differs on disk from what was taken in.
@@ -102,13 +106,14 @@ impl Vault {
         let (mut pending, mut problems) = (Vec::new(), Vec::new());
         let paused = match self.check_writes() {
             Ok(()) => self.paused()?,
-            Err(Error::Carrier) => Some(Error::Carrier.to_string()),
+            // There is nothing to take in.
+            Err(Error::Carrier) => None,
             Err(e) => {
                 problems.push(Problem::of_all(&e));
                 Some(e.to_string())
             }
         };
-        if paused.is_none() {
+        if paused.is_none() && !self.is_carrier()? {
             self.look(&mut pending, &mut problems, progress)?;
             problems.extend(self.lagging()?);
         }
@@ -159,6 +164,8 @@ impl Vault {
             frontier: self.frontier()?,
             held,
             paused,
+            sealed: self.is_sealed_vault()?,
+            closed: self.closed_records()?,
             files: self.count("SELECT count(*) FROM doc")?,
             pending,
             conflicts,

@@ -27,6 +27,7 @@ impl Role {
             Role::Laptop => Purpose::Laptop,
             Role::Phone => Purpose::Phone,
             Role::Worker => Purpose::Worker,
+            Role::Carrier => Purpose::Carrier,
         }
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use aios_core::id::DeviceId;
 use aios_sync::control::{Answer, Client, Request};
+use aios_vault::Error;
 use aios_vault::keys::Keys;
 use aios_vault::layout::Layout;
 use aios_vault::survey::Problem;
@@ -45,13 +46,23 @@ pub fn run(_args: &StatusArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliErr
         status.device.roles.join(", "),
         report::count(status.files, "file")
     ))?;
-    ui.line(format!("head {}", status.head.as_deref().unwrap_or("not computed yet")))?;
+    let carries = matches!(vault.check_writes(), Err(Error::Carrier));
+    if carries {
+        ui.line(format!("carries {} that it cannot read", report::count(status.closed as usize, "record")))?;
+    } else {
+        ui.line(format!("head {}", status.head.as_deref().unwrap_or("not computed yet")))?;
+    }
+    if status.sealed && !carries {
+        ui.line("sealed: what leaves this device is encrypted for those who may read it")?;
+    }
     if let Some(why) = &status.paused {
         let text = ui.paint(Style::Yellow, format!("paused: {why}"));
         ui.line(text)?;
         if !status.device.revoked {
             ui.line("  finish or abort it with git and go back with `git switch main`")?;
         }
+    } else if carries {
+        // It takes nothing in.
     } else if status.pending.is_empty() {
         ui.line("nothing to take in")?;
     } else {

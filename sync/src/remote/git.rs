@@ -124,7 +124,7 @@ pub async fn take(site: &Site, remote: &Remote) -> Result<Vec<Skipped>, RemoteEr
         let shelf = Fetched::of(site.keeper(), &name, &mut skipped)?;
         let mut reader = Reader::new(&shelf, site.keeper(), site.vault(), BTreeSet::new());
         reader.pull()?;
-        site.keeper().work(|vault| vault.adopt_histories())?;
+        site.keeper().work(|vault| vault.adopt_fetched())?;
         skipped.extend(reader.all_skipped());
         Ok(skipped)
     });
@@ -168,7 +168,7 @@ fn look(
             hint: "use another repository for this one".into(),
         });
     }
-    keeper.work(|vault| vault.adopt_histories())?;
+    keeper.work(|vault| vault.adopt_fetched())?;
     site.finish()?;
     // Of a sealed vault only the log is there: `main` would tell what it says.
     let sealed = keeper.work(|vault| vault.is_sealed_vault())?;
