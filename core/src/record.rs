@@ -498,6 +498,35 @@ mod tests {
     }
 
     #[test]
+    fn each_form_of_a_record_of_a_sealed_vault_gives_the_other() {
+        let (key, epoch) = (SecretKey::from_bytes(&[3; 32]), EpochKey::from_bytes([5; 32]));
+        let body = Body { message: "first".into(), salt: Some("salt".into()), ..Body::default() };
+        let header = Header { len: 0, ..sample().header };
+        let open = Record::author_in(header, &body, vec![], Some((&epoch, vec![])), &key).unwrap();
+        assert!(!open.is_closed());
+        let closed = open.clone().close(&epoch).unwrap();
+        assert!(closed.is_closed() && closed.body().unwrap() == Body::default());
+        assert!(!closed.entry(true).windows(5).any(|window| window == b"first"));
+        let (read, _) = Record::read_entry(&closed.entry(true)).unwrap();
+        read.verify_signature().unwrap();
+        read.check_payloads().unwrap();
+        assert_eq!(read.clone().open(&epoch).unwrap(), open);
+        assert_eq!(read.clone().close(&epoch).unwrap(), read);
+        let other = EpochKey::from_bytes([6; 32]);
+        assert_eq!(read.clone().open(&other), Err(RecordError::Closed(read.header.place())));
+        assert_eq!(open.clone().close(&other), Err(RecordError::Closed(read.header.place())));
+        for at in 0..closed.payloads.len() {
+            let mut bent = closed.clone();
+            bent.payloads[at] ^= 1;
+            assert!(bent.check_payloads().is_err() && bent.open(&epoch).is_err(), "{at}");
+        }
+        // A record that is not of a sealed vault has one form.
+        let mut bare = sample();
+        bare.body_line.clear();
+        assert!(Record::read_entry(&bare.entry(true)).is_err());
+    }
+
+    #[test]
     fn an_entry_reads_back_and_every_flip_is_found() {
         let record = sample();
         let entry = record.entry(true);

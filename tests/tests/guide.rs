@@ -65,6 +65,11 @@ fn repair() {
 }
 
 #[test]
+fn sealed() {
+    check("docs/guide/sealed.md");
+}
+
+#[test]
 fn private() {
     check("docs/guide/private.md");
 }

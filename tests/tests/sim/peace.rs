@@ -157,6 +157,10 @@ impl World {
                 .at(n, "verify", |site| site.keeper().work(|vault| vault.verify(true, &mut |_, _, _| {})));
             match report {
                 Some(Ok(report)) if report.ok => {}
+                // The bytes of a blob or a history may be on a revoked device only.
+                Some(Ok(report))
+                    if !revoked.is_empty()
+                        && report.findings.iter().all(|finding| finding.what.contains("not here")) => {}
                 other => self.fail(format!("verify of d{n}: {other:?}")),
             }
         }

@@ -215,7 +215,9 @@ impl World {
         let count = [2, 2, 3, 3, 3, 4][chance.below(6)];
         let weather = Weather::new(&mut chance);
         let grain = [1, 1, 500][chance.below(3)];
-        let new = NewVault { name: Some("w".into()), device: Some("d0".into()), ..NewVault::default() };
+        let sealed = seed % 4 == 1;
+        let new =
+            NewVault { name: Some("w".into()), device: Some("d0".into()), sealed, ..NewVault::default() };
         let (mut first, absorbed) =
             Vault::create(&dir.path().join("d0"), &new, &mut quiet()).expect("a vault");
         first.finish(absorbed, &mut quiet()).expect("a round");

@@ -17,7 +17,10 @@ impl Vault {
         for named in self.apart_wanted()? {
             let id = oid(&named.git())?;
             match named {
-                Named::Blob(_) => self.missing_blob(id, report)?,
+                Named::Blob(content) => {
+                    let plain = self.inside(&content)?.unwrap_or(content);
+                    self.missing_blob(oid(&plain.git)?, report)?;
+                }
                 // One that is here and not named is told with the refs.
                 Named::History(_) if odb.exists(id) => {}
                 Named::History(_) => {
