@@ -153,3 +153,48 @@ fn remotes_of_a_sealed_vault_tell_nothing_and_the_phrase_brings_it_back() {
         agree(&[&laptop, &desk]);
     }
 }
+
+/// How many points lie between two at which it is killed.
+const STRIDE: usize = 83;
+
+#[test]
+fn a_carrier_that_is_killed_while_it_opens_what_it_has_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let (laptop, _, _) = sealed(dir.path());
+    let hub = Device::new(dir.path(), "hub");
+    pair(&laptop, &hub, "carrier", "hub");
+    laptop.json(&["devices", "role", "hub", "worker"]);
+    let stick = dir.path().join("stick");
+    std::fs::create_dir(&stick).unwrap();
+    laptop.json(&["remote", "add", "stick", &text(&stick)]);
+    laptop.json(&["sync", "--peer", "stick"]);
+    hub.json(&["remote", "add", "stick", &text(&stick)]);
+    // Each time from the same state, with the same keys.
+    let before = dir.path().join("before");
+    let copy = |from: &Path, to: &Path| {
+        _ = std::fs::remove_dir_all(to);
+        let done = Command::new("cp").arg("-a").arg(from).arg(to).status();
+        assert!(done.unwrap().success());
+    };
+    let keys = dir.path().join("keys").join("hub");
+    copy(&hub.root, &before);
+    copy(&keys, &dir.path().join("before-keys"));
+    let mut point = 1;
+    loop {
+        copy(&before, &hub.root);
+        copy(&dir.path().join("before-keys"), &keys);
+        let args = ["sync", "--peer", "stick"];
+        let killed = hub.run_under(&format!("*=crash@{point}"), &args);
+        let report = hub.json(&args);
+        assert_eq!(report["synced"], true, "killed at {point}: {report}");
+        assert_eq!(hub.read("offer.md"), format!("{SECRET}\n"), "killed at {point}");
+        assert_eq!(std::fs::read(hub.root.join("logo.png")).unwrap(), picture(), "killed at {point}");
+        assert_eq!(hub.json(&["status"])["closed"], 0, "killed at {point}");
+        if killed.status.success() {
+            assert!(point > 2 * STRIDE, "{point}");
+            agree(&[&laptop, &hub]);
+            return;
+        }
+        point += STRIDE;
+    }
+}

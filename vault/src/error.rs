@@ -381,7 +381,7 @@ impl Error {
             Error::InForce { path, .. } => format!("run `aios rebuild`; or accept another version: `aios accept {path}`"),
             Error::NewerFormat { .. } => "upgrade aios on this device".into(),
             Error::Upgrade(_) => "upgrade aios on this device; until then files stay as they are, and records still come and go".into(),
-            Error::Carrier => "work on a device that reads it; `aios devices role NAME laptop` there gives this one the right".into(),
+            Error::Carrier => "work on a device that reads it; `aios devices role NAME worker` there gives this one the right".into(),
             Error::Closed(_) => "sync with a device that reads the vault: it hands the key on; until then files stay as they are".into(),
             Error::NoEpochKey { .. } => "restore that folder from a backup, or join anew from another device".into(),
             Error::NoDataDir => "set AIOS_DATA_DIR to a folder that only you can read".into(),
