@@ -259,14 +259,7 @@ impl Record {
     /// # Errors
     /// [`RecordError::Payload`], [`RecordError::Body`], [`RecordError::Closed`].
     pub fn check_payloads(&self) -> Result<(), RecordError> {
-        match &self.header.closed {
-            Some(closed) if self.is_closed() => {
-                let whole = self.payloads.len() as u64 == closed.size
-                    && ContentHash::of(&self.payloads) == closed.hash;
-                whole.then_some(()).ok_or(RecordError::Closed(self.header.place()))
-            }
-            _ => self.payloads_of(&self.body()?).map(|_| ()),
-        }
+        self.payloads_of(&self.body()?).map(|_| ())
     }
 
     /// Reads the body line; that of a closed record says nothing.
@@ -286,10 +279,14 @@ impl Record {
         }
     }
 
-    /// Splits the payloads among the items of `body`, checking sizes and hashes.
+    /// Splits the payloads among the items of `body`, checking sizes and hashes; a closed record has one.
     pub fn payloads_of<'a>(&'a self, body: &Body) -> Result<Vec<Option<&'a [u8]>>, RecordError> {
         let place = self.header.place();
         let mut rest = self.payloads.as_slice();
+        if let Some(closed) = self.header.closed.as_ref().filter(|_| self.is_closed()) {
+            let whole = rest.len() as u64 == closed.size && ContentHash::of(rest) == closed.hash;
+            return whole.then_some(vec![Some(rest)]).ok_or(RecordError::Closed(place));
+        }
         let mut out = Vec::with_capacity(body.items.len());
         for (n, item) in body.items.iter().enumerate() {
             let Some((hash, size)) = item.payload() else {

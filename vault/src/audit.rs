@@ -125,7 +125,10 @@ impl Vault {
         if !wanted(&record.header.actor) {
             return Ok(None);
         }
-        let body = record.body()?;
+        let mut body = record.body()?;
+        if record.is_closed() {
+            body.message = "(sealed)".into();
+        }
         let mut items = Vec::new();
         for part in self.earlier_parts(row)? {
             let part = self.row(part)?;

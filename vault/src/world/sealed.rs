@@ -108,6 +108,12 @@ fn readers_agree_and_a_carrier_holds_nothing_to_read() {
     assert!(matches!(world.replicas[3].check_writes(), Err(Error::Carrier)));
     let report = world.replicas[3].verify(true, &mut quiet()).unwrap();
     assert!(report.ok, "{report:?}");
+    // It can be exported, for whoever has a key; and made again from git.
+    let out = world.dir.path().join("export");
+    world.replicas[3].export(&out, false, &mut quiet()).unwrap();
+    assert!(!holds(&world.root(3), SECRET.as_bytes()));
+    world.rebuild(3);
+    assert_eq!(world.replicas[3].view(), world.replicas[0].view());
     // What somebody puts into its folder stays there.
     write(&world, 3, "mine.md", "mine\n");
     let _ = world.replicas[3].commit(&Default::default(), &mut quiet());
