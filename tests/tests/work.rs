@@ -553,3 +553,26 @@ fn a_task_stands_still_and_goes_on() {
         office.ends(&["task", command, "first"], 1);
     }
 }
+
+/// The operator does not like the draft: it is made anew, the mail of before is wanted no more, and what happened is not done again.
+#[test]
+fn a_task_goes_back_to_a_step() {
+    let office = Office::new(&[("workflows/greet.md", GREET), ("agents/writer.md", WRITER)]);
+    office.ends(&["run", "greet", "--task", "first", "--input", "client=bram"], 3);
+    let before = office.asks("first").expect("it asks");
+    office.write(&[("agents/writer.md", &WRITER.replace("Dear", "Hello"))]);
+    office.ends(&["accept", "-q"], 0);
+    let daemon = office.up("");
+    office.ends(&["task", "retry", "first", "--from", "draft"], 3);
+    let now = office.asks("first").expect("it asks anew");
+    assert_ne!(before, now);
+    assert!(!office.aios(&["approve", &before], "").status.success());
+    office.ends(&["approve", &now], 0);
+    drop(daemon);
+    assert!(office.mails().iter().all(|mail| mail.contains("Hello Bram")), "{:?}", office.mails());
+    assert_eq!(office.sent_to("bram"), 1);
+    // It is over, and stays so.
+    let out = office.aios(&["task", "retry", "first", "--from", "draft"], "");
+    assert_eq!(out.status.code(), Some(1), "{}", said(&out));
+    assert!(said(&out).contains("is over"), "{}", said(&out));
+}

@@ -11,17 +11,20 @@ use crate::span;
 use crate::table::{Effect, Proposed, Stand, Status, Stuck};
 use crate::workflow::{Deed, Step};
 
+/// Why what was proposed is wanted no more when its run goes back.
+pub(super) const GONE_BACK: &str = "the run went back over its step";
+
 impl Walker<'_> {
     /// Carries on the effect of a step.
     pub fn effect(&mut self, step: &Step, deed: &Deed, path: &str, scope: &Value) -> Walked {
         let now = self.kernel.now;
         let (key, generation) = self.kernel.latest(self.id, path);
-        let state = self.run.steps.get(path);
+        let state = self.run.state(path);
         match state.map(|state| &state.status) {
             None if self.closing => self.cancelled_effect(path),
-            None => {
-                if let Err(failure) = self.propose(deed, 0, path, scope) {
-                    self.fail_at(path, 1, failure, None);
+            None | Some(Status::Rewound) => {
+                if let Err(failure) = self.come(deed, path, scope) {
+                    self.fail_at(path, self.run.attempts(path) + 1, failure, None);
                 }
                 Walked::Busy
             }
@@ -68,9 +71,48 @@ impl Walker<'_> {
         }
     }
 
+    /// Begins with the effect of a step, or again after the run has gone back over it: what happened has happened, and what did not is
+    /// asked anew where it is another than it was (I10, I11).
+    fn come(&mut self, deed: &Deed, path: &str, scope: &Value) -> Result<(), Failure> {
+        let (key, generation) = self.kernel.latest(self.id, path);
+        let attempts = self.run.attempts(path);
+        let found = self.kernel.tables.effect(&key).filter(|_| attempts > 0);
+        let Some((effect, proposed)) = found.and_then(|effect| Some((effect, effect.proposed.as_ref()?)))
+        else {
+            return self.propose(deed, generation, path, scope);
+        };
+        match effect.stand() {
+            Stand::Denied(_) if effect.is_closed() => return self.propose(deed, generation + 1, path, scope),
+            Stand::Done(_) if self.run.again.contains(&key) => {
+                return self.propose(deed, generation + 1, path, scope);
+            }
+            stand => {
+                let digest = content(deed, scope)?.digest(&key);
+                match stand {
+                    Stand::Done(_) => self.start(path, attempts + 1, digest),
+                    Stand::Undone | Stand::Failed(_) if digest == proposed.digest => {
+                        self.start(path, attempts + 1, digest);
+                    }
+                    // What is under way ends, and what will not happen is said to by its home.
+                    Stand::Performing(_) | Stand::Unknown(_) | Stand::Denied(_) => {
+                        self.elsewhere(path, proposed);
+                    }
+                    Stand::Proposed | Stand::Waiting | Stand::Allowed | Stand::Undone | Stand::Failed(_) => {
+                        self.withdraw(key);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn withdraw(&mut self, key: EffectKey) {
+        self.events.push(WorkEvent::EffectWithdrawn { key, note: GONE_BACK.to_owned() });
+    }
+
     /// When a failed step is tried again that was to be at a moment.
     fn again(&self, at: crate::span::Millis, path: &str) -> crate::span::Millis {
-        let failed = self.run.steps.get(path).and_then(|state| state.failed.last());
+        let failed = self.run.state(path).and_then(|state| state.failed.last());
         failed.map_or(at, |attempt| self.later(at, attempt.at))
     }
 
@@ -94,8 +136,8 @@ impl Walker<'_> {
     fn propose(&mut self, deed: &Deed, generation: u32, path: &str, scope: &Value) -> Result<(), Failure> {
         let key = EffectKey::of(&self.kernel.vault, self.id, path, generation);
         let content = content(deed, scope)?;
-        let attempts = self.run.steps.get(path).map_or(0, |state| state.attempts);
-        let started = self.run.steps.get(path).is_some_and(|state| state.status == Status::Started);
+        let attempts = self.run.attempts(path);
+        let started = self.run.state(path).is_some_and(|state| state.status == Status::Started);
         if !started {
             self.start(path, attempts + 1, content.digest(&key));
         }
@@ -121,7 +163,7 @@ impl Walker<'_> {
         effect: &Effect,
         proposed: &Proposed,
     ) -> Walked {
-        let state = self.run.steps.get(path);
+        let state = self.run.state(path);
         let attempts = state.map_or(1, |state| state.attempts.max(1));
         let last = effect.intent.map_or(0, |intent| intent.attempt);
         match effect.stand() {
@@ -159,7 +201,7 @@ impl Walker<'_> {
     fn is_over(&mut self, step: &Step, path: &str) -> bool {
         let now = self.kernel.now;
         let Some(timeout) = step.timeout else { return false };
-        let began = self.run.steps.get(path).map_or(now, |state| state.started.time());
+        let began = self.run.state(path).map_or(now, |state| state.started.time());
         let at = self.later(began.saturating_add(timeout), began);
         if at > now {
             self.due.push(at);

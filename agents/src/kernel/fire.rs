@@ -78,7 +78,8 @@ impl Kernel {
                 continue;
             }
             let after = moment(self.tables.fired(name).map_or(schedule.since, |at| at.max(schedule.since)));
-            let now = moment(self.now);
+            // By the clock as it is now: its record is never earlier than that, and one earlier than its instant is nothing.
+            let now = moment(self.wall);
             let last = schedule.cron.last(after, now, &schedule.zone).map(|at| millis(at.timestamp()));
             let next = schedule.cron.next(now, &schedule.zone).map(|at| millis(at.timestamp()));
             alarm = alarm.into_iter().chain(next).min();
@@ -107,7 +108,7 @@ impl Kernel {
                     input,
                     parent: None,
                     on: Some(self.device),
-                    trigger: Some(Fired::Cron { at, late: self.now.saturating_sub(at) }),
+                    trigger: Some(Fired::Cron { at, late: self.wall.saturating_sub(at) }),
                 },
             ));
         }

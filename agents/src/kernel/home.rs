@@ -31,12 +31,17 @@ impl Kernel {
         (key(after.unwrap_or(0)), after.unwrap_or(0))
     }
 
-    /// Whether what was proposed may be done: it is the first for its step, or the one before it will never happen.
-    fn follows(&self, proposed: &Proposed) -> bool {
+    /// Whether what was proposed may be done: it is the first for its step, or the one before it will never happen, or it happened and the
+    /// operator has it happen once more.
+    fn follows(&self, proposed: &Proposed, task: &Task) -> bool {
         let Some(before) = proposed.generation.checked_sub(1) else { return true };
         let before = EffectKey::of(&self.vault, &proposed.task, &proposed.step, before);
-        let effect = self.tables.effect(&before);
-        effect.is_some_and(|effect| matches!(effect.stand(), Stand::Denied(_)) && effect.is_closed())
+        let again = task.runs.get(&proposed.run).is_some_and(|run| run.again.contains(&before));
+        self.tables.effect(&before).is_some_and(|effect| match effect.stand() {
+            Stand::Denied(_) => effect.is_closed(),
+            Stand::Done(_) => again,
+            _ => false,
+        })
     }
 
     /// The device where what was proposed happens.
@@ -111,14 +116,14 @@ impl<'k> Keeper<'k> {
             stand => {
                 // Only what a step waits for is done.
                 let run = task.runs.get(&proposed.run).filter(|run| run.ended.is_none());
-                let Some(state) = run.and_then(|run| run.steps.get(&proposed.step)) else { return };
+                let Some(state) = run.and_then(|run| run.state(&proposed.step)) else { return };
                 if !matches!(state.status, Status::Started | Status::Fired { .. }) {
                     return;
                 }
                 let last = effect.intent.map_or(0, |intent| intent.attempt);
                 let lost = effect.settled.map_or(0, |(lost, _)| lost);
                 match stand {
-                    Stand::Proposed if self.kernel.follows(proposed) => self.decide(key, proposed),
+                    Stand::Proposed if self.kernel.follows(proposed, task) => self.decide(key, proposed),
                     Stand::Waiting => self.ask(key, effect, proposed),
                     Stand::Allowed if lost < state.attempts => self.intend(key, state.attempts, proposed),
                     Stand::Undone | Stand::Failed(_) if last < state.attempts => {

@@ -29,10 +29,10 @@ impl Walker<'_> {
             return self.effect(step, deed, path, scope);
         }
         let now = self.kernel.now;
-        let Some(state) = self.run.steps.get(path) else {
+        let Some(state) = self.run.state(path) else {
             return match self.closing {
                 true => self.cancelled(path),
-                false => self.begin(step, path, scope, 1),
+                false => self.begin(step, path, scope, self.run.attempts(path) + 1),
             };
         };
         if self.closing {
@@ -52,7 +52,9 @@ impl Walker<'_> {
                 self.finish(path, json!({"late": late}), None);
                 Walked::Busy
             }
-            Status::Started | Status::Finished { .. } => self.go_on(step, path, scope, state),
+            Status::Started | Status::Finished { .. } | Status::Rewound => {
+                self.go_on(step, path, scope, state)
+            }
         }
     }
 
@@ -151,8 +153,10 @@ impl Walker<'_> {
             }
             Act::Ask { question, choices } => {
                 let answers = self.task.answers.get(path).map(Vec::as_slice).unwrap_or_default();
+                let mut texts =
+                    answers.iter().filter(|answer| state.takes(answer)).map(|answer| &answer.text);
                 let sound = |answer: &&String| choices.is_empty() || choices.contains(answer);
-                match (answers.iter().find(sound), question.fill_text(scope)) {
+                match (texts.find(sound), question.fill_text(scope)) {
                     (Some(answer), _) => self.finish(path, json!({"answer": answer}), None),
                     (None, _) if late => {
                         self.give_up(path, Failure::new(Class::Permanent, "nobody answered in time"));
@@ -160,6 +164,7 @@ impl Walker<'_> {
                     (None, Ok(question)) => self.needs.push(Need::Question {
                         task: self.id.to_owned(),
                         step: path.to_owned(),
+                        attempt: state.attempts,
                         question,
                         choices: choices.clone(),
                     }),

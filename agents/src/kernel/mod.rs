@@ -11,6 +11,7 @@ mod home;
 mod leaf;
 mod need;
 mod replay;
+mod rewind;
 mod walk;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -32,6 +33,7 @@ pub use create::CreateError;
 pub use fire::{Saw, Schedule};
 pub use need::Need;
 pub use replay::{Compared, Difference, Replay, ReplayError};
+pub use rewind::RewindError;
 
 /// What happens to the kernel.
 #[derive(Debug, Clone, PartialEq)]
@@ -355,13 +357,21 @@ impl Kernel {
     }
 
     fn recorded(&mut self, stamp: Stamp, events: &[Event]) {
-        let work = self.take_in(stamp, events);
+        let counted = self.take_in(stamp, events);
         if stamp.2 != self.device {
             return;
         }
+        // It is not waited for any more, also where it turns out to count for nothing.
+        let work: Vec<WorkEvent> =
+            events.iter().filter_map(|event| WorkEvent::try_from(event).ok()).collect();
         let Some(place) = self.pending.iter().position(|(_, pending)| *pending == work) else { return };
         self.pending.remove(place);
-        for event in work {
+        if counted.len() < work.len() {
+            // The clock went back before it was written: what was due is due later.
+            self.wall = self.wall.min(stamp.clock().0);
+            self.alarm = Some(0);
+        }
+        for event in counted {
             match event {
                 WorkEvent::StepStarted { task, run, step, attempt, .. } => {
                     self.fresh.insert(Flight::Step(Work { task, run, step, attempt }));

@@ -79,6 +79,8 @@ pub enum Need {
         task: String,
         /// The step.
         step: String,
+        /// Which attempt at the step asks.
+        attempt: u32,
         /// The question.
         question: String,
         /// The answers there are; none: any text.

@@ -219,7 +219,7 @@ impl Comparison<'_> {
         // In the order in which they began.
         let mut missed: Vec<_> = run.steps.iter().filter(|(path, _)| !self.seen.contains(*path)).collect();
         // What takes back comes after a failure, and is no part of the way.
-        missed.retain(|(path, _)| !path.contains('!'));
+        missed.retain(|(path, state)| !path.contains('!') && state.status != Status::Rewound);
         missed.sort_by_key(|(_, state)| state.started);
         if let Some((path, _)) = missed.first() {
             self.difference = Some(Difference::Missed { step: (*path).clone() });

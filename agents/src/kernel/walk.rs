@@ -1,5 +1,7 @@
 //! Carrying on a run: its workflow is walked along its journal up to where it stands.
 
+use std::borrow::Cow;
+
 use serde_json::{Map, Value, json};
 
 use super::home::Keeper;
@@ -27,10 +29,10 @@ pub(super) enum Walked {
 /// An effect that happened and can be taken back.
 pub(super) struct Undo<'k> {
     order: Order,
-    path: String,
+    pub path: String,
     step: &'k Step,
-    deed: &'k Deed,
-    scope: Map<String, Value>,
+    pub deed: Cow<'k, Deed>,
+    pub scope: Map<String, Value>,
 }
 
 /// One walk along one run.
@@ -54,17 +56,17 @@ pub(super) struct Walker<'k> {
     pub needs: Vec<Need>,
     /// What compares it with the journal, where it is replayed.
     pub comparison: Option<Comparison<'k>>,
-    undo: Vec<Undo<'k>>,
+    pub undo: Vec<Undo<'k>>,
 }
 
 /// What a look at a task left to do.
 #[derive(Default)]
-struct Left {
+pub(super) struct Left {
     chance: u64,
-    events: Vec<WorkEvent>,
-    acts: Vec<Action>,
+    pub events: Vec<WorkEvent>,
+    pub acts: Vec<Action>,
     begun: Vec<Flight>,
-    stopped: Vec<Flight>,
+    pub stopped: Vec<Flight>,
     due: Vec<Millis>,
     listens: Vec<String>,
     needs: Vec<Need>,
@@ -89,9 +91,12 @@ impl Kernel {
             self.append(id, vec![started], out);
             return;
         }
-        let mut left = Left { chance: self.chance, ..Left::default() };
+        let mut left = self.nothing_left();
         if let Some(run) = found.filter(|_| mine) {
-            left = self.walk(id, task, &run_id, run);
+            left = match task.rewinds.get(&(run_id.clone(), run.turn)) {
+                Some(asked) => self.go_back(id, task, &run_id, run, asked),
+                None => self.walk(id, task, &run_id, run),
+            };
         }
         let keeper = Keeper::keep(self, id, task);
         left.needs.extend(keeper.needs);
@@ -105,6 +110,10 @@ impl Kernel {
             left.begun.extend(keeper.begun);
         }
         self.leave(id, left, out);
+    }
+
+    pub(super) fn nothing_left(&self) -> Left {
+        Left { chance: self.chance, ..Left::default() }
     }
 
     fn walk(&self, id: &str, task: &Task, run_id: &str, run: &Run) -> Left {
@@ -237,8 +246,24 @@ impl<'k> Walker<'k> {
         match self.steps(&workflow.steps, "", &self.scope()) {
             Walked::Busy => {}
             Walked::Done(result) => self.end(Outcome::Done, result),
-            Walked::Failed(stuck) if self.undo.is_empty() && !self.closing => self.stuck(stuck),
-            Walked::Failed(stuck) => self.take_back(&stuck),
+            Walked::Failed(stuck) => {
+                self.owe(workflow);
+                match self.undo.is_empty() && !self.closing {
+                    true => self.stuck(stuck),
+                    false => self.take_back(&stuck),
+                }
+            }
+        }
+    }
+
+    /// What happened before the run went back, and was not come to again, is taken back, too.
+    fn owe(&mut self, workflow: &'k Workflow) {
+        for (path, owed) in &self.run.owed {
+            let Some(step) = workflow.steps.at(path) else { continue };
+            if self.undo.iter().all(|undo| undo.path != *path) {
+                let (order, deed) = (owed.order, Cow::Owned(Deed::fixed(&owed.content)));
+                self.undo.push(Undo { order, path: path.clone(), step, deed, scope: Map::new() });
+            }
         }
     }
 
@@ -269,7 +294,7 @@ impl<'k> Walker<'k> {
     /// A failure that only the operator can do something about.
     fn stuck(&mut self, stuck: Stuck) {
         if self.run.stuck.as_ref() == Some(&stuck) {
-            let state = self.run.steps.get(&stuck.step);
+            let state = self.run.state(&stuck.step);
             let id = self.id;
             self.needs.push(Need::Dead {
                 task: id.to_owned(),
@@ -303,7 +328,7 @@ impl<'k> Walker<'k> {
         self.closing = false;
         for Undo { path, step, deed, scope, .. } in undo {
             let path = format!("{path}!undo");
-            match self.effect(step, deed, &path, &Value::Object(scope)) {
+            match self.effect(step, &deed, &path, &Value::Object(scope)) {
                 Walked::Busy => return,
                 Walked::Failed(stuck) => return self.stuck(stuck),
                 Walked::Done(_) => {}
@@ -359,7 +384,7 @@ impl<'k> Walker<'k> {
 
     /// Where a finished step leads.
     fn way(&self, step: &Step, path: &str) -> Target {
-        match self.run.steps.get(path).map(|state| &state.status) {
+        match self.run.state(path).map(|state| &state.status) {
             Some(Status::Finished { go: Some(name), .. }) if name.is_empty() => Target::End,
             Some(Status::Finished { go: Some(name), .. }) => Target::Step(name.clone()),
             _ => step.next.clone(),
@@ -369,9 +394,9 @@ impl<'k> Walker<'k> {
     fn step(&mut self, step: &'k Step, path: &str, scope: &Map<String, Value>) -> Walked {
         if let Some(comparison) = &mut self.comparison {
             let (key, _) = self.kernel.latest(self.id, path);
-            comparison.step(key, self.kernel, self.run.steps.get(path), step, path, scope);
+            comparison.step(key, self.kernel, self.run.state(path), step, path, scope);
         }
-        let status = self.run.steps.get(path).map(|state| &state.status);
+        let status = self.run.state(path).map(|state| &state.status);
         let over = matches!(status, Some(Status::Finished { .. } | Status::Failed { retry: None, .. }));
         let inner = match (&step.act, status) {
             (Act::Each { .. } | Act::Parallel(_), Some(_)) => {
@@ -390,7 +415,8 @@ impl<'k> Walker<'k> {
                     if let Some(Value::Object(results)) = scope.get_mut("steps") {
                         results.insert(step.name.clone(), result.clone());
                     }
-                    self.undo.push(Undo { order: *order, path: path.to_owned(), step, deed, scope });
+                    let (order, path, deed) = (*order, path.to_owned(), Cow::Borrowed(&**deed));
+                    self.undo.push(Undo { order, path, step, deed, scope });
                 }
                 Walked::Done(result.clone())
             }
@@ -422,15 +448,14 @@ impl<'k> Walker<'k> {
         let mut busy = 0;
         match &step.act {
             Act::Each { variable, at_once, steps, .. } => {
-                let items =
-                    self.run.steps.get(path).and_then(|state| state.items.as_deref()).unwrap_or_default();
+                let items = self.run.state(path).and_then(|state| state.items.as_deref()).unwrap_or_default();
                 for (place, item) in items.iter().enumerate() {
                     let prefix = format!("{path}[{place}]/");
                     // After a failure, what has begun comes to its end, and nothing new begins.
                     let begun = steps
                         .0
                         .first()
-                        .is_some_and(|first| self.run.steps.contains_key(&format!("{prefix}{}", first.name)));
+                        .is_some_and(|first| self.run.state(&format!("{prefix}{}", first.name)).is_some());
                     if !begun && (busy >= *at_once || failed.is_some()) {
                         break;
                     }
@@ -483,7 +508,7 @@ impl<'k> Walker<'k> {
 
     /// Has it recorded that a step failed for good.
     pub fn give_up(&mut self, path: &str, failure: Failure) {
-        let attempt = self.run.steps.get(path).map_or(1, |state| state.attempts.max(1));
+        let attempt = self.run.state(path).map_or(1, |state| state.attempts.max(1));
         self.fail_at(path, attempt, failure, None);
     }
 
@@ -497,7 +522,7 @@ impl<'k> Walker<'k> {
     pub fn fail(&mut self, step: &Step, path: &str, failure: Failure) {
         let chance = Kernel::random(&mut self.chance);
         let now = self.kernel.now;
-        let Some(state) = self.run.steps.get(path) else { return self.give_up(path, failure) };
+        let Some(state) = self.run.state(path) else { return self.give_up(path, failure) };
         let attempt = state.attempts.saturating_sub(state.forgiven);
         let began = self.later(state.began, state.began);
         let retry = step.retry.next(&failure, attempt, began, now, chance);

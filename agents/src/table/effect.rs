@@ -120,14 +120,19 @@ impl Effect {
         let last = self.intent.map_or(0, |intent| intent.attempt);
         match (&self.came, &self.intent) {
             (Some(Came::Done { result }), _) => return Stand::Done(result.clone()),
-            (Some(Came::Unknown), _) => {
-                return match self.settled {
-                    Some((attempt, true)) if attempt == last => Stand::Done(Value::Null),
-                    Some((attempt, false)) if attempt == last => Stand::Undone,
-                    _ => Stand::Unknown(last),
-                };
+            (Some(Came::Unknown), _) => match self.settled {
+                Some((attempt, true)) if attempt == last => return Stand::Done(Value::Null),
+                Some((attempt, false)) if attempt == last && self.withdrawn.is_none() => {
+                    return Stand::Undone;
+                }
+                // It did not happen, and nobody wants it any more.
+                Some((attempt, false)) if attempt == last => {}
+                _ => return Stand::Unknown(last),
+            },
+            (Some(Came::Failed { failure }), _) if self.withdrawn.is_none() => {
+                return Stand::Failed(failure.clone());
             }
-            (Some(Came::Failed { failure }), _) => return Stand::Failed(failure.clone()),
+            (Some(Came::Failed { .. }), _) => {}
             (None, Some(intent)) => return Stand::Performing(*intent),
             // It was done when the log was longer than it is.
             (None, None) if matches!(self.settled, Some((_, true))) => return Stand::Done(Value::Null),
@@ -169,6 +174,16 @@ impl Effect {
     /// Whether the device where it happens says that it will not: what anybody else says may cross with the act.
     pub fn is_closed(&self) -> bool {
         self.closed || self.decided().is_some_and(|decided| decided.verdict == Verdict::Deny)
+    }
+
+    /// Whether it is known that no attempt happened, or is under way.
+    fn has_not_happened(&self) -> bool {
+        let Some(intent) = &self.intent else { return true };
+        match &self.came {
+            Some(Came::Failed { .. }) => true,
+            Some(Came::Unknown) => self.settled == Some((intent.attempt, false)),
+            Some(Came::Done { .. }) | None => false,
+        }
     }
 
     /// The device where it happens, said at a place in the order.
@@ -226,7 +241,7 @@ impl Fold for Effect {
             WorkEvent::ApprovalDenied { note, .. } if self.intent.is_none() => {
                 self.denied.get_or_insert_with(|| note.clone());
             }
-            WorkEvent::EffectWithdrawn { note, .. } if self.intent.is_none() => {
+            WorkEvent::EffectWithdrawn { note, .. } if self.has_not_happened() => {
                 self.withdrawn.get_or_insert_with(|| note.clone());
                 let capability = self.proposed.as_ref().map(|proposed| proposed.content.capability.as_str());
                 self.closed |= capability.is_some_and(|it| self.home(it, order) == Some(order.0.2));

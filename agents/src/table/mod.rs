@@ -7,6 +7,7 @@ mod budget;
 mod effect;
 mod home;
 mod pause;
+mod rewind;
 mod task;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,7 +24,8 @@ pub use breaker::{Breaker, Passage};
 pub use budget::Budget;
 pub use effect::{Decided, Effect, Intent, Proposed, Stand};
 pub use home::Homes;
-pub use task::{Attempt, Run, Status, StepState, Stuck, Task};
+pub use rewind::{Owed, Rewind};
+pub use task::{Answer, Attempt, Run, Status, StepState, Stuck, Task};
 
 /// The place of an event in the total order: that of its record, then its place in the record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -1,12 +1,13 @@
 //! Tasks with their runs and steps.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use aios_core::id::{ContentHash, DeviceId};
 use serde_json::Value;
 
+use super::rewind::{Owed, Rewind};
 use super::{Fold, Order};
-use crate::event::{Fired, Outcome, WorkEvent};
+use crate::event::{EffectKey, Fired, Outcome, WorkEvent};
 use crate::failure::Failure;
 use crate::span::Millis;
 
@@ -34,7 +35,9 @@ pub struct Task {
     /// Its runs by id.
     pub runs: BTreeMap<String, Run>,
     /// The answers of the operator by step.
-    pub answers: BTreeMap<String, Vec<String>>,
+    pub answers: BTreeMap<String, Vec<Answer>>,
+    /// What runs were asked to go back to, by run and turn.
+    pub rewinds: BTreeMap<(String, u32), Rewind>,
     /// The run that ended first in the total order, and how: what stands. Other runs are alternatives.
     pub ended: Option<(String, Outcome, Value)>,
 }
@@ -48,10 +51,27 @@ pub struct Run {
     pub steps: BTreeMap<String, StepState>,
     /// Why it cannot go on by itself.
     pub stuck: Option<Stuck>,
+    /// How often it was asked to go back, and has, or could not.
+    pub turn: u32,
+    /// Effects that happened, and happen once more because the operator said so by name.
+    pub again: BTreeSet<EffectKey>,
+    /// What takes back effects that happened in steps that it has gone back over, by step.
+    pub owed: BTreeMap<String, Owed>,
     /// How it ended.
     pub ended: Option<Outcome>,
     /// When it became stuck, or ended.
     pub halted: Millis,
+}
+
+/// What the operator answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    /// Where in the order.
+    pub order: Order,
+    /// Which attempt at the step asked; 0 where that is not known.
+    pub attempt: u32,
+    /// The answer.
+    pub text: String,
 }
 
 /// An attempt that failed.
@@ -81,6 +101,8 @@ pub struct StepState {
     pub attempts: u32,
     /// Attempts before the operator last had it tried again.
     pub forgiven: u32,
+    /// Where in the order the run last went back over it, and the attempts before.
+    pub over: Option<(Order, u32)>,
     /// When the first of the attempts that count began.
     pub began: Millis,
     /// The place in the order where the last attempt began.
@@ -100,6 +122,8 @@ pub struct StepState {
 /// Where a step stands.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Status {
+    /// The run has gone back over it, and not come to it again.
+    Rewound,
     /// It was started.
     Started,
     /// Its time has come.
@@ -137,6 +161,7 @@ impl Task {
         Some(run.steps.entry(step.to_owned()).or_insert_with(|| StepState {
             attempts: 0,
             forgiven: 0,
+            over: None,
             began: order.time(),
             started: *order,
             input: None,
@@ -194,11 +219,28 @@ impl Fold for Task {
                 }
             }
             WorkEvent::TaskRetried { run, step, .. } => self.retry(run, step, order),
+            WorkEvent::TaskRewound { run, step, turn, again, .. } => {
+                let new = || Rewind { step: step.clone(), again: again.clone() };
+                self.rewinds.entry((run.clone(), *turn)).or_insert_with(new);
+            }
+            // The device that works on it knows what is under way: it alone goes back.
+            WorkEvent::RunRewound { run, turn, to, again, undo, .. } => {
+                let run = self.runs.get_mut(run).filter(|run| run.device == order.0.2);
+                let Some(run) = run.filter(|run| run.turn == *turn && run.ended.is_none()) else { return };
+                run.turn += 1;
+                if let Some(to) = to {
+                    run.again.extend(again);
+                    run.go_back(to, undo, order);
+                }
+            }
             WorkEvent::RunStarted { run, .. } => {
                 let new = || Run {
                     device: order.0.2,
                     steps: BTreeMap::new(),
                     stuck: None,
+                    turn: 0,
+                    again: BTreeSet::new(),
+                    owed: BTreeMap::new(),
                     ended: None,
                     halted: order.time(),
                 };
@@ -221,6 +263,7 @@ impl Fold for Task {
             WorkEvent::StepStarted { run, step, attempt, input, items, until, .. } => {
                 let Some(state) = self.step(run, step, order) else { return };
                 if *attempt > state.attempts && !matches!(state.status, Status::Finished { .. }) {
+                    state.come(order);
                     state.attempts = *attempt;
                     state.started = *order;
                     state.input = Some(*input);
@@ -232,12 +275,14 @@ impl Fold for Task {
             WorkEvent::StepFinished { run, step, result, go, .. } => {
                 let Some(state) = self.step(run, step, order) else { return };
                 if !matches!(state.status, Status::Finished { .. }) {
+                    state.come(order);
                     state.status = Status::Finished { result: result.clone(), go: go.clone(), order: *order };
                 }
             }
             WorkEvent::StepFailed { run, step, attempt, failure, retry, .. } => {
                 let Some(state) = self.step(run, step, order) else { return };
                 if *attempt >= state.attempts && !matches!(state.status, Status::Finished { .. }) {
+                    state.come(order);
                     state.attempts = *attempt;
                     state.status = Status::Failed { failure: failure.clone(), retry: *retry };
                     let attempt = Attempt { number: *attempt, at: order.time(), failure: failure.clone() };
@@ -250,8 +295,9 @@ impl Fold for Task {
                     state.status = Status::Fired { late: *late };
                 }
             }
-            WorkEvent::QuestionAnswered { step, answer, .. } => {
-                self.answers.entry(step.clone()).or_default().push(answer.clone());
+            WorkEvent::QuestionAnswered { step, answer, attempt, .. } => {
+                let answer = Answer { order: *order, attempt: *attempt, text: answer.clone() };
+                self.answers.entry(step.clone()).or_default().push(answer);
             }
             _ => {}
         }

@@ -7,6 +7,7 @@ mod trigger;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::event::Content;
 use crate::expression::{Expression, Template};
 use crate::failure::Retry;
 use crate::mistake::{At, Mistake, Mistakes};
@@ -145,6 +146,21 @@ pub struct Deed {
     pub tags: Vec<String>,
     /// The agent whose work it is, where it is one's.
     pub agent: Option<String>,
+}
+
+impl Deed {
+    /// One in which nothing is left to fill in.
+    pub fn fixed(content: &Content) -> Deed {
+        let Content { capability, target, args, amount, agent, tags } = content.clone();
+        Deed {
+            capability,
+            target: Template::Fixed(target.into()),
+            args: Template::Fixed(args),
+            amount: amount.map(|amount| Template::Fixed(amount.to_string().into())),
+            tags,
+            agent,
+        }
+    }
 }
 
 /// What is waited for.

@@ -102,10 +102,16 @@ pub struct TaskArgs {
 /// What to do with a task.
 #[derive(Debug, Subcommand)]
 pub enum TaskCommand {
-    /// Try the step again that failed for good
+    /// Try the step again that failed for good; with --from, go back to a step and do it and what follows anew
     Retry {
         /// The task's id (a prefix will do)
         id: String,
+        /// The step to go back to; what happened since is not done again, what waits for consent asks anew
+        #[arg(long, value_name = "STEP")]
+        from: Option<String>,
+        /// A step whose effect happened and is to happen once more; may be given more than once
+        #[arg(long, value_name = "STEP", requires = "from")]
+        again: Vec<String>,
     },
     /// Have a task stand still: nothing new is begun, timers stop, nothing is asked
     Pause {

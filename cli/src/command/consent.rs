@@ -67,18 +67,19 @@ pub fn answer(args: &AnswerArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliE
     let office = Office::open(cx, ui)?.carry_on()?;
     let task = find(&office, &args.id)?;
     let asked = office.kernel().inbox().into_iter().find_map(|need| match need {
-        Need::Question { task: asking, step, choices, .. } if *asking == task => {
-            Some((step.clone(), choices.clone()))
+        Need::Question { task: asking, step, choices, attempt, .. } if *asking == task => {
+            Some((step.clone(), choices.clone(), *attempt))
         }
         _ => None,
     });
-    let Some((step, choices)) = asked else {
+    let Some((step, choices, attempt)) = asked else {
         return Err(CliError::usage(format!("task {task} asks nothing")));
     };
     if !choices.is_empty() && !choices.contains(&args.answer) {
         return Err(CliError::usage(format!("the answer is one of {}", choices.join(", "))));
     }
-    let event = WorkEvent::QuestionAnswered { task: task.clone(), step, answer: args.answer.clone() };
+    let answer = args.answer.clone();
+    let event = WorkEvent::QuestionAnswered { task: task.clone(), step, answer, attempt };
     let office = office.says(&format!("Answer task {task}"), event)?;
     tell(ui, &office, Some(&task))
 }

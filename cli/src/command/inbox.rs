@@ -129,7 +129,7 @@ fn lines(ui: &Ui, office: &Office, need: &Need) -> Vec<String> {
             out.extend(next.iter().map(|command| format!("    {}", one_line(command))));
             out
         }
-        Need::Question { task, step, question, choices } => {
+        Need::Question { task, step, question, choices, .. } => {
             let choices = match choices.is_empty() {
                 true => String::new(),
                 false => format!(" ({})", one_line(&choices.join(", "))),

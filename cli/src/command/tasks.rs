@@ -1,6 +1,7 @@
 //! `aios tasks` and `aios task`
 
 use aios_agents::event::{Fired, Outcome, WorkEvent};
+use aios_agents::kernel::RewindError;
 use aios_agents::span;
 use serde_json::json;
 
@@ -25,7 +26,7 @@ pub fn list(_: &TasksArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliError> 
 /// Decides about one.
 pub fn run(args: &TaskArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliError> {
     let mut office = Office::open(cx, ui)?;
-    let (TaskCommand::Retry { id }
+    let (TaskCommand::Retry { id, .. }
     | TaskCommand::Pause { id }
     | TaskCommand::Resume { id }
     | TaskCommand::Cancel { id, .. }) = &args.command;
@@ -60,7 +61,15 @@ pub fn run(args: &TaskArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliError>
             let event = WorkEvent::TaskResumed { task: task.clone() };
             office = office.says(&format!("Resume task {task}"), event)?;
         }
-        TaskCommand::Retry { .. } => {
+        TaskCommand::Retry { from: Some(step), again, .. } => {
+            if office.kernel().tables().is_paused(&task) {
+                let hint = format!("`aios task resume {task}` has it go on");
+                return Err(CliError::failed(format!("task {task} stands still"), hint));
+            }
+            let event = office.kernel().rewind(&task, step, again).map_err(no_way_back)?;
+            office = office.says(&format!("Task {task} goes back to {step}"), event)?;
+        }
+        TaskCommand::Retry { from: None, .. } => {
             let found = office.kernel().tables().task(&task);
             let stuck = found.and_then(|it| {
                 it.runs.iter().find_map(|(run, it)| Some((run.clone(), it.stuck.clone()?.step)))
@@ -73,6 +82,28 @@ pub fn run(args: &TaskArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliError>
         }
     }
     tell(ui, &office, Some(&task))
+}
+
+/// Why a task does not go back, and what to do.
+fn no_way_back(why: RewindError) -> CliError {
+    let names = |names: &[String]| match names.is_empty() {
+        true => "there is none".to_owned(),
+        false => format!("there is {}", names.join(", ")),
+    };
+    let hint = match &why {
+        RewindError::NoTask(_) | RewindError::Over(_) => {
+            "`aios tasks` lists them; `aios run` starts another".to_owned()
+        }
+        RewindError::NoRun(_) => "`aios run` carries on what waits".to_owned(),
+        RewindError::NoWorkflow(_) => "`aios sync` may bring it".to_owned(),
+        RewindError::TakesBack(task) => {
+            format!("`aios task retry {task}` tries again what failed; `aios task cancel {task}` ends it")
+        }
+        RewindError::NotThere { steps, .. } => names(steps),
+        RewindError::NotDone { done, .. } => names(done),
+        RewindError::Undo { .. } => "`aios task cancel` ends the task and takes back what it can".to_owned(),
+    };
+    CliError::failed(why.to_string(), hint)
 }
 
 /// The task whose id begins like that.

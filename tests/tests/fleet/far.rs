@@ -1,6 +1,6 @@
 //! The other side: it counts every business act, whatever keys it is told.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use aios_agents::event::{Came, Content, EffectKey};
 use aios_agents::failure::{Class, Failure};
@@ -55,11 +55,15 @@ impl Far {
         self.acts.iter().any(|act| act.key == *key)
     }
 
-    /// Business acts that were done more than once.
-    pub fn doubled(&self) -> Vec<String> {
-        let mut counts: BTreeMap<String, Vec<usize>> = BTreeMap::new();
-        self.acts.iter().for_each(|act| counts.entry(business(&act.content)).or_default().push(act.device));
-        let twice = counts.into_iter().filter(|(_, by)| by.len() > 1);
-        twice.map(|(act, by)| format!("{act} by devices {by:?}")).collect()
+    /// Keys that were used more than once, and business acts that were done more than once; `again` are the effects of which the operator
+    /// said by name that they happen once more.
+    pub fn doubled(&self, again: &BTreeSet<EffectKey>) -> Vec<String> {
+        let mut counts: BTreeMap<String, Vec<&Act>> = BTreeMap::new();
+        self.acts.iter().for_each(|act| counts.entry(business(&act.content)).or_default().push(act));
+        let may = |acts: &[&Act]| 1 + acts.iter().filter(|act| again.contains(&act.key)).count();
+        let keys = |acts: &[&Act]| acts.iter().map(|act| act.key).collect::<BTreeSet<_>>().len();
+        let twice = counts.into_iter().filter(|(_, acts)| acts.len() > may(acts) || keys(acts) < acts.len());
+        let by = |acts: Vec<&Act>| acts.iter().map(|act| act.device).collect::<Vec<_>>();
+        twice.map(|(act, acts)| format!("{act} by devices {:?}", by(acts))).collect()
     }
 }

@@ -1,7 +1,7 @@
 //! The operator: looks at any device, at what it shows, and says something; now and then once more, elsewhere, or something that is void.
 
 use aios_agents::event::WorkEvent;
-use aios_agents::kernel::Need;
+use aios_agents::kernel::{Need, RewindError};
 use aios_core::id::ContentHash;
 use aios_core::key::SecretKey;
 
@@ -30,6 +30,9 @@ impl World {
         if self.chance.one_in(12) {
             return self.stops(n);
         }
+        if self.chance.one_in(6) {
+            return self.goes_back(n);
+        }
         let needs = self.shown(n);
         let Some(need) = self.chance.pick(&needs).cloned() else { return };
         if let Some(event) = self.decide(&need) {
@@ -46,6 +49,32 @@ impl World {
         let open: Vec<(String, bool)> = open.map(|(id, task)| (id.to_owned(), task.is_paused())).collect();
         let Some((task, paused)) = self.chance.pick(&open).cloned() else { return };
         let event = if paused { WorkEvent::TaskResumed { task } } else { WorkEvent::TaskPaused { task } };
+        self.say(n, format!("operator: {event:?}"));
+        self.said.push(event.clone());
+        self.command(n, &event);
+    }
+
+    /// The operator has a task go back to a step, now and then with what happened to happen once more.
+    fn goes_back(&mut self, n: usize) {
+        let Some(kernel) = &self.devices[n].kernel else { return };
+        let runs =
+            kernel.tables().tasks().flat_map(|(id, task)| task.runs.values().map(move |run| (id, run)));
+        let steps: Vec<(String, String)> = runs
+            .flat_map(|(id, run)| run.steps.keys().map(move |step| (id.to_owned(), step.clone())))
+            .collect();
+        let Some((task, step)) = self.chance.pick(&steps).cloned() else { return };
+        let mut again = Vec::new();
+        if self.chance.one_in(2)
+            && let Err(RewindError::NotDone { done, .. }) = kernel.rewind(&task, &step, &["nothing".into()])
+        {
+            again.extend(self.chance.pick(&done).cloned());
+        }
+        let Ok(event) = kernel.rewind(&task, &step, &again) else { return };
+        if let WorkEvent::TaskRewound { again, .. } = &event {
+            self.again.extend(again);
+        }
+        self.tally.rewound += 1;
+        self.tally.again += u64::from(!again.is_empty());
         self.say(n, format!("operator: {event:?}"));
         self.said.push(event.clone());
         self.command(n, &event);
@@ -93,9 +122,10 @@ impl World {
                     }
                 }
             }
-            Need::Question { task, step, .. } => {
+            Need::Question { task, step, attempt, .. } => {
                 let answer = if self.chance.one_in(5) { "stop" } else { "send" };
-                WorkEvent::QuestionAnswered { task: task.clone(), step: step.clone(), answer: answer.into() }
+                let (task, step, answer) = (task.clone(), step.clone(), answer.to_owned());
+                WorkEvent::QuestionAnswered { task, step, answer, attempt: *attempt }
             }
             Need::Missing { task, .. } if self.calm => cancel(task),
             Need::Missing { .. } | Need::Unfit { .. } | Need::Elsewhere { .. } => return None,

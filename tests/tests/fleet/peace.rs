@@ -134,7 +134,8 @@ impl World {
                 .filter_map(|key| tables.effect(key)?.proposed.as_ref())
                 .any(|it| tables.breaker(&it.content.capability).until().is_some());
             let visible = shown.contains(id) || waits || braked || open.iter().any(|other| child(&other));
-            assert!(visible, "task {id} waits for nothing that anybody sees: {task:#?}");
+            let effects: Vec<_> = tables.proposals(id).filter_map(|key| tables.effect(key)).collect();
+            assert!(visible, "task {id} waits for nothing that anybody sees: {task:#?} with {effects:#?}");
         }
     }
 
@@ -149,7 +150,7 @@ impl World {
         self.records.iter().rev().for_each(|record| anew.load(record.stamp, &record.events));
         assert!(one == anew.tables(), "made anew it is another table: {}", difference(one, anew.tables()));
 
-        let doubled = self.far.doubled();
+        let doubled = self.far.doubled(&self.again);
         assert!(doubled.is_empty(), "done twice: {doubled:#?}");
         let stand = |key: &EffectKey| one.effect(key).map(|effect| effect.stand());
         let asked: BTreeSet<EffectKey> = (self.all_needs().into_iter())

@@ -1,6 +1,8 @@
 //! Time, the network, and what happens to the devices.
 
-use aios_agents::event::WorkEvent;
+use std::collections::BTreeSet;
+
+use aios_agents::event::{EffectKey, WorkEvent};
 use aios_agents::money::Money;
 use aios_core::event::Event;
 use aios_tests::chance::Chance;
@@ -28,10 +30,12 @@ pub struct Tally {
     pub denied: u64,
     pub dead: u64,
     pub moved: u64,
+    pub rewound: u64,
+    pub again: u64,
 }
 
 impl Tally {
-    fn numbers(&mut self) -> [&mut u64; 12] {
+    fn numbers(&mut self) -> [&mut u64; 14] {
         [
             &mut self.records,
             &mut self.acts,
@@ -45,6 +49,8 @@ impl Tally {
             &mut self.denied,
             &mut self.dead,
             &mut self.moved,
+            &mut self.rewound,
+            &mut self.again,
         ]
     }
 
@@ -77,6 +83,8 @@ pub struct World {
     pub clients: Vec<String>,
     /// What the operator said, to say it again.
     pub said: Vec<WorkEvent>,
+    /// The effects that the operator has happen once more, by name.
+    pub again: BTreeSet<EffectKey>,
     tasks: usize,
 }
 
@@ -97,6 +105,7 @@ impl World {
             islands: vec![0; count],
             clients: Vec::new(),
             said: Vec::new(),
+            again: BTreeSet::new(),
             tasks: 0,
             chance,
         }

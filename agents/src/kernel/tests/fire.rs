@@ -81,6 +81,20 @@ fn an_instant_starts_one_task() {
     assert!(matches!(sim.kernel.inbox()[..], [Need::Approval { .. }]));
 }
 
+/// A record that is earlier than its instant is nothing: then the instant is still to come.
+#[test]
+fn a_clock_that_goes_back_before_it_is_recorded_puts_it_off() {
+    let mut sim = hourly();
+    let first = START.next_multiple_of(HOUR);
+    sim.give(Input::Tick { now: first });
+    drain(&mut sim);
+    assert_eq!(fired(&sim), []);
+    sim.now = first;
+    sim.give(Input::Tick { now: first });
+    drain(&mut sim);
+    assert_eq!(fired(&sim), [(first, 0)]);
+}
+
 #[test]
 fn what_was_slept_through_is_made_up_for_once() {
     let mut sim = hourly();

@@ -3,6 +3,7 @@ mod fire;
 mod health;
 mod pause;
 mod replay;
+mod rewind;
 mod sim;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -218,8 +218,8 @@ impl Sim {
                     WorkEvent::approve(key, digest, &VAULT, &operator())
                 }
                 Need::Approval { key, .. } => WorkEvent::ApprovalDenied { key, note: "not now".into() },
-                Need::Question { task, step, .. } => {
-                    WorkEvent::QuestionAnswered { task, step, answer: "send".into() }
+                Need::Question { task, step, attempt, .. } => {
+                    WorkEvent::QuestionAnswered { task, step, answer: "send".into(), attempt }
                 }
                 Need::Unknown { key, attempt, .. } => {
                     let happened = self.world.done.iter().any(|(other, _)| *other == key);

@@ -1,5 +1,9 @@
 //! Domain events of work. Each folds into one aggregate, a task, an effect or a budget, in the total order of records.
 
+mod content;
+
+use std::collections::BTreeMap;
+
 use aios_core::event::Event;
 use aios_core::id::{ContentHash, DeviceId, VaultId};
 use aios_core::item::Bytes;
@@ -12,95 +16,7 @@ use crate::money::Money;
 use crate::policy::Verdict;
 use crate::span::Millis;
 
-/// The key under which an effect happens at most once: BLAKE3 of vault, task, step path and generation (I10).
-///
-/// It follows from the work and never from the attempt, so every device that comes to the same step has the same key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct EffectKey(pub ContentHash);
-
-impl EffectKey {
-    /// The key of the effect at `step` (a path with loop items, such as `remind[3]/send`) of `task`.
-    pub fn of(vault: &VaultId, task: &str, step: &str, generation: u32) -> Self {
-        EffectKey(ContentHash::of(
-            format!("aios-effect-v1\n{vault}\n{task}\n{step}\n{generation}").as_bytes(),
-        ))
-    }
-}
-
-/// Exactly what an effect does: what consent is given to (I11).
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Content {
-    /// Such as `mail.send`.
-    pub capability: String,
-    /// To whom or what.
-    pub target: String,
-    /// All else that is sent.
-    pub args: Value,
-    /// The money it moves or costs.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub amount: Option<Money>,
-    /// The agent whose work it is.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub agent: Option<String>,
-    /// What policies may know it by.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub tags: Vec<String>,
-}
-
-impl Content {
-    /// The digest that consent is bound to: of the key and of all that is sent.
-    pub fn digest(&self, key: &EffectKey) -> ContentHash {
-        let amount = self.amount.map(|amount| amount.0.to_string()).unwrap_or_default();
-        // Each part is a JSON value on a line of its own, so none can be read as two.
-        let parts = [
-            Value::from(key.0.hex()),
-            Value::from(self.capability.as_str()),
-            Value::from(self.target.as_str()),
-            self.args.clone(),
-            Value::from(amount),
-        ];
-        let mut text = String::from("aios-consent-v1");
-        for part in &parts {
-            text.push('\n');
-            canonical(part, &mut text);
-        }
-        ContentHash::of(text.as_bytes())
-    }
-}
-
-/// The digest of a value, whatever the order of its keys.
-pub fn digest(value: &Value) -> ContentHash {
-    let mut text = String::from("aios-value-v1\n");
-    canonical(value, &mut text);
-    ContentHash::of(text.as_bytes())
-}
-
-/// Writes a value as JSON with sorted keys.
-fn canonical(value: &Value, out: &mut String) {
-    match value {
-        Value::Array(items) => {
-            out.push('[');
-            for (n, item) in items.iter().enumerate() {
-                out.push_str(if n > 0 { "," } else { "" });
-                canonical(item, out);
-            }
-            out.push(']');
-        }
-        Value::Object(map) => {
-            let sorted: std::collections::BTreeMap<&String, &Value> = map.iter().collect();
-            out.push('{');
-            for (n, (key, value)) in sorted.into_iter().enumerate() {
-                out.push_str(if n > 0 { "," } else { "" });
-                out.push_str(&Value::from(key.as_str()).to_string());
-                out.push(':');
-                canonical(value, out);
-            }
-            out.push('}');
-        }
-        plain => out.push_str(&plain.to_string()),
-    }
-}
+pub use content::{Content, EffectKey, digest};
 
 /// The digest of what is signed when the operator says what came of an attempt. It is that of no consent: those begin otherwise.
 fn settlement(key: &EffectKey, attempt: u32, happened: bool) -> ContentHash {
@@ -112,6 +28,10 @@ fn settlement(key: &EffectKey, attempt: u32, happened: bool) -> ContentHash {
 fn taking(capability: &str, to: &DeviceId, turn: u32) -> ContentHash {
     let name = Value::from(capability);
     ContentHash::of(format!("aios-home-v1\n{name}\n{to}\n{turn}").as_bytes())
+}
+
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 /// How a run ended.
@@ -231,6 +151,40 @@ pub enum WorkEvent {
         /// The step.
         step: String,
     },
+    /// The operator has a run go back to a step and do it and what follows anew.
+    #[serde(rename = "task.rewound")]
+    TaskRewound {
+        /// The task.
+        task: String,
+        /// The run.
+        run: String,
+        /// The step.
+        step: String,
+        /// How often the run was asked to go back before: said again later it is nothing.
+        turn: u32,
+        /// Effects that happened and are to happen once more, under the key of the next generation (I10).
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        again: Vec<EffectKey>,
+    },
+    /// A run has gone back.
+    #[serde(rename = "run.rewound")]
+    RunRewound {
+        /// The task.
+        task: String,
+        /// The run.
+        run: String,
+        /// Which time it was asked to, from 0.
+        turn: u32,
+        /// The step that it went back to; absent: it could not any more.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        to: Option<String>,
+        /// Effects that happened and happen once more.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        again: Vec<EffectKey>,
+        /// What takes back the effects that happened in the steps it went back over, by step: these may not come to be known again.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        undo: BTreeMap<String, Content>,
+    },
     /// A device began to do it.
     #[serde(rename = "run.started")]
     RunStarted {
@@ -338,6 +292,9 @@ pub enum WorkEvent {
         step: String,
         /// The answer.
         answer: String,
+        /// Which attempt at the step asked; 0 where that was not said.
+        #[serde(default, skip_serializing_if = "is_zero")]
+        attempt: u32,
     },
     /// A step wants to change the world.
     #[serde(rename = "effect.proposed")]
@@ -507,6 +464,8 @@ impl WorkEvent {
         use WorkEvent as E;
         match self {
             E::TaskRetried { run, .. }
+            | E::TaskRewound { run, .. }
+            | E::RunRewound { run, .. }
             | E::RunStarted { run, .. }
             | E::RunStuck { run, .. }
             | E::RunEnded { run, .. }
@@ -582,6 +541,8 @@ impl WorkEvent {
             | E::TaskPaused { task }
             | E::TaskResumed { task }
             | E::TaskRetried { task, .. }
+            | E::TaskRewound { task, .. }
+            | E::RunRewound { task, .. }
             | E::RunStarted { task, .. }
             | E::RunStuck { task, .. }
             | E::RunEnded { task, .. }
@@ -637,62 +598,4 @@ impl TryFrom<&Event> for WorkEvent {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::failure::Class;
-    use aios_core::item::Item;
-    use serde_json::json;
-
-    #[test]
-    fn work_events_are_items_of_records() {
-        let key = EffectKey(ContentHash::of(b"k"));
-        let failure = Failure { class: Class::RateLimited, what: "slow down".into(), wait: Some(5) };
-        for event in [
-            WorkEvent::RunEnded {
-                task: "t".into(),
-                run: "r1".into(),
-                outcome: Outcome::Done,
-                result: json!({"a": 1}),
-            },
-            WorkEvent::EffectEnded { key, attempt: 1, came: Came::Failed { failure } },
-            WorkEvent::EffectEnded { key, attempt: 1, came: Came::Unknown },
-            WorkEvent::BudgetSet { budget: "models".into(), limit: Money(5) },
-        ] {
-            let item = Item::Event(Event::try_from(&event).unwrap());
-            let text = serde_json::to_string(&item).unwrap();
-            let Item::Event(back) = serde_json::from_str(&text).unwrap() else { panic!("{text}") };
-            assert_eq!(WorkEvent::try_from(&back).unwrap(), event, "{text}");
-        }
-        assert!(WorkEvent::try_from(&Event::ConflictSettled { id: "x".into() }).is_err());
-    }
-
-    #[test]
-    fn a_key_follows_from_the_work() {
-        let vault = VaultId([1; 32]);
-        assert_eq!(EffectKey::of(&vault, "t", "a/b", 0), EffectKey::of(&vault, "t", "a/b", 0));
-        assert_ne!(EffectKey::of(&vault, "t", "a/b", 0), EffectKey::of(&vault, "t", "a/b", 1));
-    }
-
-    #[test]
-    fn consent_is_to_all_that_is_sent() {
-        let key = EffectKey(ContentHash::of(b"k"));
-        let content = Content {
-            capability: "mail.send".into(),
-            target: "bram".into(),
-            args: json!({"text": "hi"}),
-            amount: Some(Money(5)),
-            agent: None,
-            tags: vec![],
-        };
-        let digest = content.digest(&key);
-        for other in [
-            Content { capability: "mail.draft".into(), ..content.clone() },
-            Content { target: "sofie".into(), ..content.clone() },
-            Content { args: json!({"text": "ho"}), ..content.clone() },
-            Content { amount: None, ..content.clone() },
-        ] {
-            assert_ne!(other.digest(&key), digest, "{other:?}");
-        }
-        assert_ne!(content.digest(&EffectKey(ContentHash::of(b"l"))), digest);
-    }
-}
+mod tests;
