@@ -224,13 +224,11 @@ impl<'k> Keeper<'k> {
             Passage::HalfOpen => {
                 let intends = |event: &WorkEvent| matches!(event, WorkEvent::EffectIntended { capability: it, .. } if it == capability);
                 let pending = self.kernel.pending.iter().flat_map(|(_, events)| events).chain(&self.events);
-                let performs = |effect: &Effect| {
-                    let is_its =
-                        effect.proposed.as_ref().is_some_and(|it| it.content.capability == capability);
-                    is_its && matches!(effect.stand(), Stand::Performing(_))
+                let is_its = |effect: &Effect| {
+                    effect.proposed.as_ref().is_some_and(|it| it.content.capability == capability)
                 };
                 let under_way = pending.into_iter().any(intends)
-                    || self.kernel.tables.effects().any(|(_, effect)| performs(effect));
+                    || self.kernel.tables.under_way().any(|(_, effect)| is_its(effect));
                 self.braked |= under_way;
                 under_way
             }

@@ -4,7 +4,7 @@
 
 use aios_core::id::DeviceId;
 
-use super::{Order, Tables};
+use super::Tables;
 use crate::failure::{Class, Failure};
 use crate::span::Millis;
 
@@ -70,12 +70,9 @@ impl Tables {
     pub fn breaker(&self, capability: &str) -> Breaker {
         let home: Option<DeviceId> = self.homes.now(capability);
         let mut breaker = Breaker::default();
-        for (order, key) in self.ends.iter().rev() {
+        let ends = self.ends.get(capability).into_iter().flatten();
+        for (order, key) in ends.rev().filter(|(order, _)| home.is_none_or(|home| home == order.0.2)) {
             let Some(effect) = self.effect(key) else { continue };
-            let is_its = effect.proposed.as_ref().is_some_and(|it| it.content.capability == capability);
-            if !is_its || home.is_some_and(|home| home != order.0.2) {
-                continue;
-            }
             match effect.tried(order) {
                 Some(Some(failure)) if counts(failure.class) => {
                     breaker.failures += 1;
@@ -87,10 +84,5 @@ impl Tables {
             }
         }
         breaker
-    }
-
-    /// Takes in where in the order something came of an effect.
-    pub(super) fn end(&mut self, order: Order, key: crate::event::EffectKey) {
-        self.ends.insert(order, key);
     }
 }

@@ -161,6 +161,11 @@ impl Effect {
         self.tries.iter().find(|(other, _)| other == order).map(|(_, failure)| failure.as_ref())
     }
 
+    /// Where in the order something came of it.
+    pub fn tries(&self) -> impl Iterator<Item = Order> {
+        self.tries.iter().map(|(order, _)| *order)
+    }
+
     /// Whether what is proposed is decided to happen, with the consent that takes (I11).
     pub fn is_allowed(&self) -> bool {
         let consent = self.proposed.as_ref().is_some_and(|it| self.approvals.contains(&it.digest));

@@ -88,8 +88,10 @@ pub struct Tables {
     budgets: BTreeMap<String, Folded<Budget>>,
     /// The effects that were proposed for a task.
     proposals: BTreeMap<String, BTreeSet<EffectKey>>,
-    /// Where in the order something came of which effect.
-    ends: BTreeMap<Order, EffectKey>,
+    /// The effects that are under way: few, whatever there was before.
+    under_way: BTreeSet<EffectKey>,
+    /// By capability, where in the order something came of which effect.
+    ends: BTreeMap<String, BTreeMap<Order, EffectKey>>,
     /// Where effects happen.
     homes: Arc<Homes>,
     /// The last instant for which a schedule started each workflow.
@@ -127,15 +129,7 @@ impl Tables {
                     WorkEvent::EffectProposed { task, .. } => Some(task.clone()),
                     _ => None,
                 };
-                if matches!(event, WorkEvent::EffectEnded { .. }) {
-                    self.end(order, key);
-                }
-                let homes = &self.homes;
-                let new = || {
-                    let blank = Effect::at_homes(homes.clone());
-                    Folded { events: BTreeMap::new(), table: blank.clone(), blank }
-                };
-                self.effects.entry(key).or_insert_with(new).insert(order, event);
+                self.change(key, |effect| effect.insert(order, event));
                 if let Some(task) = task
                     && self.proposals.entry(task.clone()).or_default().insert(key)
                 {
@@ -161,8 +155,45 @@ impl Tables {
 
     /// Has what a device said of effects count where they happened there.
     fn moved(&mut self) {
-        for effect in self.effects.values_mut() {
-            effect.begin_with(|blank| blank.homes = self.homes.clone());
+        for key in self.effects.keys().copied().collect::<Vec<_>>() {
+            let homes = self.homes.clone();
+            self.change(key, |effect| effect.begin_with(|blank| blank.homes = homes));
+        }
+    }
+
+    /// Changes what is known of an effect, and what is listed of it.
+    fn change(&mut self, key: EffectKey, change: impl FnOnce(&mut Folded<Effect>)) {
+        let homes = &self.homes;
+        let new = || {
+            let blank = Effect::at_homes(homes.clone());
+            Folded { events: BTreeMap::new(), table: blank.clone(), blank }
+        };
+        let effect = self.effects.entry(key).or_insert_with(new);
+        let tries = |effect: &Effect| {
+            let capability = effect.proposed.as_ref()?.content.capability.clone();
+            Some((capability, effect.tries().collect::<Vec<Order>>()))
+        };
+        let before = tries(&effect.table);
+        change(effect);
+        let (after, performs) = (tries(&effect.table), matches!(effect.table.stand(), Stand::Performing(_)));
+        match performs {
+            true => self.under_way.insert(key),
+            false => self.under_way.remove(&key),
+        };
+        if before == after {
+            return;
+        }
+        if let Some((capability, orders)) = before
+            && let Some(listed) = self.ends.get_mut(&capability)
+        {
+            listed.retain(|order, _| !orders.contains(order));
+            if listed.is_empty() {
+                self.ends.remove(&capability);
+            }
+        }
+        if let Some((capability, orders)) = after.filter(|(_, orders)| !orders.is_empty()) {
+            let listed = self.ends.entry(capability).or_default();
+            listed.extend(orders.into_iter().map(|order| (order, key)));
         }
     }
 
@@ -180,10 +211,11 @@ impl Tables {
     /// another than it seemed.
     fn own(&mut self, task: &str, device: Option<DeviceId>) {
         let Some(device) = device else { return };
-        for key in self.proposals.get(task).into_iter().flatten() {
-            let Some(effect) = self.effects.get_mut(key) else { continue };
-            if effect.blank.owners.get(task) != Some(&device) {
-                effect.begin_with(|blank| _ = blank.owners.insert(task.to_owned(), device));
+        for key in self.proposals.get(task).cloned().unwrap_or_default() {
+            let known = self.effects.get(&key).and_then(|effect| effect.blank.owners.get(task));
+            if known != Some(&device) {
+                let owner = |blank: &mut Effect| _ = blank.owners.insert(task.to_owned(), device);
+                self.change(key, |effect| effect.begin_with(owner));
             }
         }
     }
@@ -216,6 +248,11 @@ impl Tables {
     /// All effects.
     pub fn effects(&self) -> impl Iterator<Item = (&EffectKey, &Effect)> {
         self.effects.iter().map(|(key, it)| (key, &it.table))
+    }
+
+    /// The effects that are under way.
+    pub fn under_way(&self) -> impl Iterator<Item = (&EffectKey, &Effect)> {
+        self.under_way.iter().filter_map(|key| Some((key, self.effect(key)?)))
     }
 
     /// A budget.

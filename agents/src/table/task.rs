@@ -75,7 +75,7 @@ pub struct Answer {
 }
 
 /// An attempt that failed.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Attempt {
     /// Which it was, from 1.
     pub number: u32,

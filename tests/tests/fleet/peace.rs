@@ -150,6 +150,12 @@ impl World {
         self.records.iter().rev().for_each(|record| anew.load(record.stamp, &record.events));
         assert!(one == anew.tables(), "made anew it is another table: {}", difference(one, anew.tables()));
 
+        let performing = one.effects().filter(|(_, it)| matches!(it.stand(), Stand::Performing(_)));
+        assert!(
+            performing.map(|(key, _)| key).eq(one.under_way().map(|(key, _)| key)),
+            "another is under way"
+        );
+
         let doubled = self.far.doubled(&self.again);
         assert!(doubled.is_empty(), "done twice: {doubled:#?}");
         let stand = |key: &EffectKey| one.effect(key).map(|effect| effect.stand());
