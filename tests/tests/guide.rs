@@ -90,6 +90,11 @@ fn health() {
 }
 
 #[test]
+fn dead_letters() {
+    check("docs/guide/dead-letters.md");
+}
+
+#[test]
 fn workflows() {
     check("docs/guide/workflows.md");
 }

@@ -576,3 +576,33 @@ fn a_task_goes_back_to_a_step() {
     assert_eq!(out.status.code(), Some(1), "{}", said(&out));
     assert!(said(&out).contains("is over"), "{}", said(&out));
 }
+
+/// What a dead letter says to do can be done, each of it as it is written there.
+#[test]
+fn the_commands_of_a_dead_letter_work() {
+    let office = Office::new(&[("workflows/greet.md", GREET), ("agents/writer.md", WRITER)]);
+    office.write(&[(
+        "agents/writer.md",
+        "---\ntype: agent\nruntime: template\n---\n{{ input.nobody.name }}\n",
+    )]);
+    office.ends(&["accept", "-q"], 0);
+    for task in ["first", "second"] {
+        office.ends(&["run", "greet", "--task", task, "--input", "client=bram"], 1);
+    }
+    let packet = office.json(&["task", "show", "first"]);
+    assert_eq!((&packet["state"], &packet["dead"]["step"]), (&"stuck".into(), &"draft".into()), "{packet}");
+    assert_eq!(packet["steps"][0]["failed"][0]["failure"]["class"], "permanent", "{packet}");
+    let inbox = office.json(&["inbox"]);
+    let dead = inbox.as_array().expect("a list").iter().find(|need| need["task"] == "first");
+    assert_eq!(dead.expect("a dead letter")["next"], packet["next"]);
+    let next: Vec<&str> =
+        packet["next"].as_array().expect("a list").iter().filter_map(Value::as_str).collect();
+    assert_eq!(next, ["aios task retry first", "aios task cancel first"]);
+    office.write(&[("agents/writer.md", WRITER)]);
+    office.ends(&["accept", "-q"], 0);
+    office.ends(&next[0].split(' ').skip(1).collect::<Vec<_>>(), 3);
+    assert!(office.asks("first").is_some());
+    let cancel = next[1].replace("first", "second");
+    office.ends(&cancel.split(' ').skip(1).collect::<Vec<_>>(), 0);
+    assert_eq!(office.json(&["task", "show", "second"])["state"], "cancelled");
+}

@@ -10,6 +10,7 @@ mod fire;
 mod home;
 mod leaf;
 mod need;
+mod packet;
 mod replay;
 mod rewind;
 mod walk;
@@ -32,6 +33,7 @@ use crate::workflow::Workflow;
 pub use create::CreateError;
 pub use fire::{Saw, Schedule};
 pub use need::Need;
+pub use packet::{Cost, Dead, Deed, Kin, Packet, Told};
 pub use replay::{Compared, Difference, Replay, ReplayError};
 pub use rewind::RewindError;
 
@@ -307,9 +309,18 @@ impl Kernel {
         })
     }
 
-    /// What effects of other devices need the operator for, whose word counts wherever it is given.
+    /// What work and effects of other devices need the operator for, whose word counts wherever it is given.
     pub fn needed_elsewhere(&self) -> Vec<Need> {
         let mut out = Vec::new();
+        for (id, task) in self.tables.tasks() {
+            let Some(device) = task.device.filter(|device| *device != self.device) else { continue };
+            let over = task.ended.is_some() || self.tables.is_paused(id);
+            let run = task.runs.iter().find(|(_, run)| run.device == device).filter(|_| !over);
+            if let Some((run_id, run, stuck)) = run.and_then(|(id, run)| Some((id, run, run.stuck.as_ref()?)))
+            {
+                out.push(self.dead(id, task, run_id, run, stuck));
+            }
+        }
         for (key, effect) in self.tables.effects() {
             let Some(proposed) = &effect.proposed else { continue };
             let device = match effect.intent {

@@ -3,9 +3,11 @@
 use aios_core::id::{ContentHash, DeviceId};
 use serde::Serialize;
 
+use super::Cost;
 use crate::event::{Content, EffectKey};
 use crate::failure::Failure;
 use crate::span::Millis;
+use crate::table::Attempt;
 
 /// One thing that needs the operator.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -53,6 +55,10 @@ pub enum Need {
         failure: Failure,
         /// How often it was tried.
         attempts: u32,
+        /// The attempts that failed.
+        failed: Vec<Attempt>,
+        /// What the task cost so far.
+        cost: Cost,
         /// Commands that go on from here.
         next: Vec<String>,
     },

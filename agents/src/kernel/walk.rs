@@ -294,21 +294,8 @@ impl<'k> Walker<'k> {
     /// A failure that only the operator can do something about.
     fn stuck(&mut self, stuck: Stuck) {
         if self.run.stuck.as_ref() == Some(&stuck) {
-            let state = self.run.state(&stuck.step);
-            let id = self.id;
-            self.needs.push(Need::Dead {
-                task: id.to_owned(),
-                run: self.run_id.to_owned(),
-                wanted: format!(
-                    "step `{}` of workflow `{}`",
-                    stuck.step,
-                    self.task.workflow.clone().unwrap_or_default()
-                ),
-                attempts: state.map_or(0, |state| state.attempts),
-                next: vec![format!("aios task retry {id}"), format!("aios task cancel {id}")],
-                step: stuck.step,
-                failure: stuck.failure,
-            });
+            let need = self.kernel.dead(self.id, self.task, self.run_id, self.run, &stuck);
+            self.needs.push(need);
             return;
         }
         self.events.push(WorkEvent::RunStuck {

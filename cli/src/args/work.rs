@@ -102,6 +102,11 @@ pub struct TaskArgs {
 /// What to do with a task.
 #[derive(Debug, Subcommand)]
 pub enum TaskCommand {
+    /// Say all that is known of a task: what was wanted, what happened, every attempt, what it cost, and how to go on
+    Show {
+        /// The task's id (a prefix will do)
+        id: String,
+    },
     /// Try the step again that failed for good; with --from, go back to a step and do it and what follows anew
     Retry {
         /// The task's id (a prefix will do)

@@ -5,12 +5,13 @@ use aios_core::id::DeviceId;
 use aios_vault::survey::Problem;
 
 use crate::args::InboxArgs;
-use crate::command::written;
+use crate::command::{packet, written};
 use crate::context::Context;
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::matter::{Matter, Own, matters};
 use crate::office::Office;
+use crate::report::count;
 use crate::ui::{Style, Ui, one_line};
 
 /// Lists what needs the operator; changes nothing.
@@ -120,11 +121,15 @@ fn lines(ui: &Ui, office: &Office, need: &Need) -> Vec<String> {
             format!("    where none has, look whether it happened; its id is {}", key.0.hex()),
             settle(&key.0.short(12)),
         ],
-        Need::Dead { task, step, wanted, failure, attempts, next, .. } => {
+        Need::Dead { task, step, wanted, failure, attempts, failed, cost, next, .. } => {
+            let since =
+                failed.first().map(|first| format!(", first at {}", aios_vault::audit::time(first.at)));
+            let tried = format!("tried {}{}", count(*attempts, "time"), since.unwrap_or_default());
             let mut out = vec![
                 format!("{} {}", ui.paint(Style::Red, "stuck"), place(task, step)),
-                format!("    wanted: {}; tried {attempts} times", one_line(wanted)),
+                format!("    wanted: {}", one_line(wanted)),
                 format!("    {}", one_line(&failure.to_string())),
+                format!("    {tried}; {}", packet::cost(cost)),
             ];
             out.extend(next.iter().map(|command| format!("    {}", one_line(command))));
             out

@@ -19,6 +19,7 @@ mod init;
 mod join;
 mod log;
 mod man;
+mod packet;
 mod pair;
 mod policy;
 mod rebuild;

@@ -5,6 +5,7 @@ use aios_agents::kernel::RewindError;
 use aios_agents::span;
 use serde_json::json;
 
+use super::packet;
 use crate::args::{TaskArgs, TaskCommand, TasksArgs};
 use crate::context::Context;
 use crate::error::CliError;
@@ -26,12 +27,14 @@ pub fn list(_: &TasksArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliError> 
 /// Decides about one.
 pub fn run(args: &TaskArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliError> {
     let mut office = Office::open(cx, ui)?;
-    let (TaskCommand::Retry { id, .. }
+    let (TaskCommand::Show { id }
+    | TaskCommand::Retry { id, .. }
     | TaskCommand::Pause { id }
     | TaskCommand::Resume { id }
     | TaskCommand::Cancel { id, .. }) = &args.command;
     let task = find(&office, id)?;
     match &args.command {
+        TaskCommand::Show { .. } => return packet::show(&mut office, &task, ui),
         TaskCommand::Cancel { note, .. } => {
             let event = WorkEvent::TaskCancelled { task: task.clone(), note: note.clone() };
             office = office.says(&format!("Cancel task {task}"), event)?;
@@ -130,7 +133,7 @@ pub fn stand(office: &Office, task: &str) -> (&'static str, Exit) {
 }
 
 /// What started a task.
-fn why(fired: &Fired) -> String {
+pub fn why(fired: &Fired) -> String {
     match fired {
         Fired::Cron { at, late } => {
             let late = match *late >= LATE {

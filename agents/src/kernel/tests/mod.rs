@@ -1,6 +1,7 @@
 mod breaker;
 mod fire;
 mod health;
+mod packet;
 mod pause;
 mod replay;
 mod rewind;

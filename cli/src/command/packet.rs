@@ -1,0 +1,94 @@
+//! `aios task show`
+
+use aios_agents::kernel::{Cost, Deed, Packet, Told};
+use aios_agents::table::Attempt;
+use aios_vault::audit::time;
+use serde_json::json;
+
+use crate::command::tasks::{stand, why};
+use crate::error::CliError;
+use crate::exit::Exit;
+use crate::office::Office;
+use crate::report::count;
+use crate::ui::{Style, Ui, one_line};
+
+/// Says all that is known of a task; changes nothing.
+pub fn show(office: &mut Office, task: &str, ui: &mut Ui) -> Result<Exit, CliError> {
+    office.look();
+    let Some(packet) = office.kernel().packet(task) else {
+        return Err(CliError::usage(format!("there is no task {task}")));
+    };
+    let (state, _) = stand(office, task);
+    let members = office.vault().members();
+    let device = packet.device.map(|device| members.name(&device));
+    if ui.json() {
+        let mut value = serde_json::to_value(&packet).unwrap_or_default();
+        value["state"] = state.into();
+        value["device"] = json!(device);
+        ui.value(&value)?;
+        return Ok(Exit::Done);
+    }
+    for line in lines(ui, &packet, state, device.as_deref()) {
+        ui.line(line)?;
+    }
+    Ok(Exit::Done)
+}
+
+fn lines(ui: &Ui, packet: &Packet, state: &str, device: Option<&str>) -> Vec<String> {
+    let style = match state {
+        "done" => Style::Green,
+        "failed" | "stuck" => Style::Red,
+        _ => Style::Yellow,
+    };
+    let title = packet.title.as_ref().map(|title| format!(", {}", one_line(title))).unwrap_or_default();
+    let (task, workflow) = (one_line(&packet.task), one_line(&packet.workflow));
+    let mut out = vec![format!("task {task} {workflow}{title}: {}", ui.paint(style, state))];
+    let mut say = |text: String| out.push(format!("    {}", one_line(&text)));
+    if let Some(dead) = &packet.dead {
+        say(format!("wanted: {}", dead.wanted));
+        say(format!("happened: {}", dead.failure));
+    }
+    let by = packet.trigger.as_ref().map(|fired| format!(", {}", why(fired))).unwrap_or_default();
+    let on = device.map(|device| format!(", on {device}")).unwrap_or_default();
+    say(format!("since {}{by}{on}", time(packet.made)));
+    say(format!("given {}", packet.input));
+    for kin in &packet.above {
+        say(format!("part of task {}, step {}", kin.task, kin.step));
+    }
+    for kin in &packet.below {
+        let workflow = kin.workflow.as_deref().unwrap_or_default();
+        say(format!("step {} started task {} {workflow}", kin.step, kin.task));
+    }
+    packet.steps.iter().for_each(|step| told(step, &mut say));
+    say(cost(&packet.cost));
+    if let Some((_, result)) = &packet.ended {
+        say(format!("gave {result}"));
+    }
+    packet.next.iter().for_each(|command| say(command.clone()));
+    out
+}
+
+fn told(step: &Told, say: &mut impl FnMut(String)) {
+    let attempts = if step.attempts > 1 { format!(", attempt {}", step.attempts) } else { String::new() };
+    say(format!("{} step {}: {}{attempts}", time(step.began), step.step, step.state.replace('-', " ")));
+    for Deed { key, content, state, why } in &step.effects {
+        let amount = content.amount.map(|amount| format!(", {amount}")).unwrap_or_default();
+        let why = why.as_ref().map(|why| format!("; {why}")).unwrap_or_default();
+        let state = state.replace('-', " ");
+        say(format!(
+            "{} {} to {}{amount}: {state}{why}",
+            key.0.short(12),
+            content.capability,
+            content.target
+        ));
+    }
+    for Attempt { number, at, failure } in &step.failed {
+        say(format!("attempt {number} failed at {}: {failure}", time(*at)));
+    }
+}
+
+/// What a task cost, in a line.
+pub fn cost(cost: &Cost) -> String {
+    let held = if cost.held.0 > 0 { format!(", {} held", cost.held) } else { String::new() };
+    format!("cost so far: {}, {}{held}", count(cost.effects, "effect"), cost.spent)
+}
