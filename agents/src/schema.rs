@@ -209,6 +209,17 @@ impl Schema {
         serde_json::from_str(text).unwrap_or(as_text)
     }
 
+    /// As [`Schema::pick`], with texts as the types that are asked for.
+    pub fn pick_typed(&self, value: &Value) -> Value {
+        let mut picked = self.pick(value);
+        for (name, value) in picked.as_object_mut().into_iter().flatten() {
+            if let Value::String(text) = value {
+                *value = self.typed(name, text);
+            }
+        }
+        picked
+    }
+
     /// All that is wrong with a value; `path` is its name.
     pub fn misfits(&self, path: &str, value: &Value) -> Vec<Misfit> {
         let mut out = Vec::new();

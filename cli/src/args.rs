@@ -112,6 +112,8 @@ pub enum Command {
     Run(RunArgs),
     /// List tasks
     Tasks(TasksArgs),
+    /// Say that something happened, which workflows start with or wait for
+    Emit(EmitArgs),
     /// Decide about a task
     Task(TaskArgs),
     /// Work out a task anew from its journal, and say where it differs; nothing is done

@@ -606,3 +606,22 @@ fn the_commands_of_a_dead_letter_work() {
     office.ends(&cancel.split(' ').skip(1).collect::<Vec<_>>(), 0);
     assert_eq!(office.json(&["task", "show", "second"])["state"], "cancelled");
 }
+
+/// An event that is told twice, beside the daemon and through it, starts one task.
+#[test]
+fn an_event_starts_one_task() {
+    let paid = "---\ntype: workflow\non: {event: bank.paid, where: event.amount > 10}\ninput: {type: object, required: [client], properties: {client: {type: string}}}\nsteps:\n  sub: {workflow: greet, input: {client: '{{ input.client }}'}}\n---\n";
+    let files = [("workflows/greet.md", GREET), ("workflows/paid.md", paid), ("agents/writer.md", WRITER)];
+    let office = Office::new(&files);
+    let told = ["emit", "bank.paid", "--id", "7", "--data", "client=bram", "--data", "amount:=12"];
+    let first = office.json(&told);
+    assert_eq!((&first["known"], &first["tasks"][0]["workflow"]), (&false.into(), &"paid".into()), "{first}");
+    let _daemon = office.up("");
+    let again = office.json(&told);
+    assert_eq!((&again["known"], &again["tasks"]), (&true.into(), &first["tasks"]));
+    let little = office.json(&["emit", "bank.paid", "--data", "client=sofie", "--data", "amount:=1"]);
+    assert_eq!(little["tasks"], serde_json::json!([]));
+    assert_eq!(office.aios(&["emit", "Bank paid"], "").status.code(), Some(2));
+    let tasks: Value = serde_json::from_str(&office.ends(&["tasks", "--json"], 3)).expect("a JSON value");
+    assert_eq!(tasks.as_array().expect("a list").len(), 2, "{tasks}");
+}

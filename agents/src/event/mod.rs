@@ -34,6 +34,10 @@ fn is_zero(number: &u32) -> bool {
     *number == 0
 }
 
+fn is_false(it: &bool) -> bool {
+    !it
+}
+
 /// How a run ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -82,6 +86,21 @@ pub enum Fired {
         /// Whether it was made then.
         made: bool,
     },
+    /// An event.
+    Event {
+        /// Its name.
+        name: String,
+        /// Its id: of one delivered twice there is one task.
+        id: String,
+        /// What it says.
+        data: Value,
+        /// Whether that came from outside.
+        #[serde(default, skip_serializing_if = "is_false")]
+        untrusted: bool,
+        /// How many events led to it, one after the other.
+        #[serde(default, skip_serializing_if = "is_zero")]
+        hops: u32,
+    },
 }
 
 /// The id of the task that a schedule starts at an instant: one, whichever device fires it, and whatever version of the workflow it knows.
@@ -94,6 +113,20 @@ pub fn cron_task(vault: &VaultId, workflow: &str, at: Millis) -> String {
 pub fn entity_task(vault: &VaultId, workflow: &str, doc: &str, record: Option<&str>) -> String {
     let change = record.unwrap_or("made");
     ContentHash::of(format!("aios-entity-v1\n{vault}\n{workflow}\n{doc}\n{change}").as_bytes()).short(32)
+}
+
+/// The id of the task that an event starts: one, however often it is delivered, and on however many devices (I10).
+pub fn event_task(vault: &VaultId, workflow: &str, name: &str, id: &str) -> String {
+    // As JSON neither can be read as a part of the other.
+    let (name, id) = (Value::from(name), Value::from(id));
+    ContentHash::of(format!("aios-event-v1\n{vault}\n{workflow}\n{name}\n{id}").as_bytes()).short(32)
+}
+
+/// Whether a text can name an event: words with points between them.
+pub fn is_event_name(text: &str) -> bool {
+    let inside = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"_-".contains(&byte);
+    let word = |part: &str| !part.is_empty() && part.bytes().all(inside);
+    text.len() <= 80 && text.split('.').all(word)
 }
 
 /// What happened to a piece of work.
@@ -296,6 +329,25 @@ pub enum WorkEvent {
         #[serde(default, skip_serializing_if = "is_zero")]
         attempt: u32,
     },
+    /// Something happened that workflows may start with or wait for. Of one that is told twice, by its id, the first counts.
+    #[serde(rename = "event.emitted")]
+    EventEmitted {
+        /// Its name, such as `bank.paid`; of a webhook its path.
+        name: String,
+        /// Which one it is.
+        id: String,
+        /// What it says.
+        data: Value,
+        /// Whether that came from outside: whatever rests on it asks.
+        #[serde(default, skip_serializing_if = "is_false")]
+        untrusted: bool,
+        /// The task and step that emitted it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        from: Option<(String, String)>,
+        /// How many events led to it, one after the other.
+        #[serde(default, skip_serializing_if = "is_zero")]
+        hops: u32,
+    },
     /// A step wants to change the world.
     #[serde(rename = "effect.proposed")]
     EffectProposed {
@@ -456,6 +508,8 @@ pub enum Aggregate<'e> {
     Homes,
     /// A budget.
     Budget(&'e str),
+    /// What happens outside the work, by name.
+    Outside(&'e str),
 }
 
 impl WorkEvent {
@@ -560,6 +614,7 @@ impl WorkEvent {
             | E::EffectEnded { key, .. }
             | E::EffectSettled { key, .. } => Aggregate::Effect(key),
             E::HomeMoved { .. } | E::HomeTaken { .. } => Aggregate::Homes,
+            E::EventEmitted { name, .. } => Aggregate::Outside(name),
             E::BudgetSet { budget, .. }
             | E::BudgetReserved { budget, .. }
             | E::BudgetSettled { budget, .. } => Aggregate::Budget(budget),

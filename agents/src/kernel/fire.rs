@@ -4,9 +4,9 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde_json::{Value, json};
 
-use super::{Action, DeviceId, Kernel, Need, Setting};
+use super::{Action, ContentHash, DeviceId, Kernel, Need, Setting};
 use crate::cron::Cron;
-use crate::event::{Fired, WorkEvent, cron_task, entity_task};
+use crate::event::{Fired, WorkEvent, cron_task, entity_task, event_task};
 use crate::span::Millis;
 use crate::workflow::{Act, Change, Trigger, Workflow};
 
@@ -119,6 +119,79 @@ impl Kernel {
         if let Some((first, _)) = made.first().cloned() {
             self.append(&first, made.into_iter().map(|(_, event)| event).collect(), out);
         }
+    }
+
+    /// Starts what events start that were heard of.
+    pub(super) fn hear(&mut self, out: &mut Vec<Action>) {
+        for (name, id) in std::mem::take(&mut self.heard) {
+            let made = self.started_by(&name, &id);
+            let about = format!("event {name} {id}");
+            if !made.is_empty() && !self.pending.iter().any(|(other, _)| *other == about) {
+                self.append(&about, made, out);
+            }
+        }
+    }
+
+    /// The tasks that an event starts here and that are not there yet.
+    fn started_by(&self, name: &str, id: &str) -> Vec<WorkEvent> {
+        let mut out = Vec::new();
+        let Some((order, emitted)) = self.tables.outside(name, id) else { return out };
+        let scope = json!({"event": emitted.data});
+        for (workflow, version) in &self.setting.current {
+            let Some(definition) = self.setting.versions.get(version) else { continue };
+            let starts = definition.triggers.iter().any(|trigger| match trigger {
+                Trigger::Event { name: it, filter } => {
+                    // An event for which the filter makes no sense is another's.
+                    it == name && filter.as_ref().is_none_or(|filter| filter.holds(&scope).unwrap_or(false))
+                }
+                Trigger::Webhook { path } => path == name,
+                _ => false,
+            });
+            let since = self.setting.since.get(workflow).copied().unwrap_or(0);
+            if !starts || order.time() <= since || self.setting.place(definition) != Some(self.device) {
+                continue;
+            }
+            let task = event_task(&self.vault, workflow, name, id);
+            if self.tables.task(&task).is_some() {
+                continue;
+            }
+            out.push(WorkEvent::TaskCreated {
+                task,
+                workflow: workflow.clone(),
+                version: *version,
+                input: definition.input.complete(definition.input.pick_typed(&emitted.data)),
+                parent: None,
+                on: Some(self.device),
+                trigger: Some(Fired::Event {
+                    name: name.to_owned(),
+                    id: id.to_owned(),
+                    data: emitted.data.clone(),
+                    untrusted: emitted.untrusted,
+                    hops: emitted.hops,
+                }),
+            });
+        }
+        out
+    }
+
+    /// Whether what a task works with came from outside: what it, or one that it is part of, was given, or what it started got.
+    pub(super) fn is_untrusted(&self, id: &str) -> bool {
+        let mut open = vec![id.to_owned()];
+        let mut is = self.tables.is_given_untrusted(id);
+        while let Some(task) = open.pop().filter(|_| !is) {
+            let Some(found) = self.tables.task(&task) else { continue };
+            is |= found.has_untrusted();
+            let steps = found.runs.values().flat_map(|run| run.steps.keys());
+            let children = steps.map(|step| self.child_of(&task, step));
+            open.extend(children.filter(|child| self.tables.task(child).is_some()));
+        }
+        is
+    }
+
+    /// The task that a step which is a workflow starts.
+    pub(super) fn child_of(&self, task: &str, step: &str) -> String {
+        let text = format!("aios-child-v1\n{}\n{task}\n{step}", self.vault);
+        ContentHash::of(text.as_bytes()).short(32)
     }
 
     /// When the first of the workflows came in force that entities start here; `None` for none.

@@ -146,7 +146,12 @@ impl<'k> Keeper<'k> {
         };
         let usage = |rule: &str, since: Since| self.usage(rule, since, &proposed.run);
         let decision = self.kernel.setting.policies.decide(&proposal, self.kernel.wall, &usage);
-        let (verdict, rule, why) = (decision.verdict, decision.rule, decision.why);
+        let (mut verdict, rule, mut why) = (decision.verdict, decision.rule, decision.why);
+        // Who writes from outside must not decide what goes out.
+        if verdict == Verdict::Allow && self.kernel.is_untrusted(self.id) {
+            verdict = Verdict::Ask;
+            why = "the task works with what came from outside, so nothing is allowed by itself".to_owned();
+        }
         let (digest, capability) = (proposed.digest, content.capability.clone());
         self.events.push(WorkEvent::EffectDecided { key, digest, capability, verdict, rule, why });
     }

@@ -13,6 +13,8 @@ use crate::workflow::{Act, Step, Target, Wait};
 
 /// How deep workflows may start each other.
 const MAX_NESTING: usize = 16;
+/// How many events may lead to each other.
+const MAX_HOPS: u32 = 16;
 /// The most items of an `each`.
 const MAX_ITEMS: usize = 10_000;
 
@@ -104,6 +106,12 @@ impl Walker<'_> {
             Act::Each { .. } => items = input.as_array().cloned(),
             _ => {}
         }
+        if let Act::Emit { .. } = &step.act
+            && self.kernel.tables.hops(self.id) > MAX_HOPS
+        {
+            let what = format!("more than {MAX_HOPS} events led to each other");
+            return Err(Failure::new(Class::Permanent, what));
+        }
         self.events.push(WorkEvent::StepStarted {
             task: self.id.to_owned(),
             run: self.run_id.to_owned(),
@@ -113,7 +121,24 @@ impl Walker<'_> {
             items,
             until,
         });
+        if let Act::Emit { name, .. } = &step.act {
+            self.emit(name, path, input);
+        }
         Ok(())
+    }
+
+    /// Has it recorded that something happened. However often a step comes here, it happened once.
+    fn emit(&mut self, name: &str, path: &str, data: Value) {
+        let id = format!("{}/{path}", self.id);
+        self.events.push(WorkEvent::EventEmitted {
+            name: name.to_owned(),
+            id: id.clone(),
+            data,
+            untrusted: self.kernel.is_untrusted(self.id),
+            from: Some((self.id.to_owned(), path.to_owned())),
+            hops: self.kernel.tables.hops(self.id),
+        });
+        self.finish(path, json!({"event": name, "id": id}), None);
     }
 
     /// Carries on a step that has started.
@@ -173,7 +198,7 @@ impl Walker<'_> {
             }
             Act::Wait(wait) => self.wait(wait, path, scope, state),
             Act::Workflow { workflow, input } => {
-                let child = self.child(path);
+                let child = self.kernel.child_of(self.id, path);
                 match self.kernel.tables.task(&child).filter(|child| child.workflow.is_some()) {
                     None => match self.start_child(workflow, &child, path, input, scope) {
                         Ok(created) => self.events.push(created),
@@ -191,7 +216,11 @@ impl Walker<'_> {
                     },
                 }
             }
-            Act::Choose { .. } | Act::Each { .. } | Act::Parallel(_) | Act::Effect { .. } => {}
+            Act::Choose { .. }
+            | Act::Emit { .. }
+            | Act::Each { .. }
+            | Act::Parallel(_)
+            | Act::Effect { .. } => {}
         }
         Walked::Busy
     }
@@ -207,10 +236,14 @@ impl Walker<'_> {
             self.listens.push(name.clone());
             for event in self.kernel.tables.outside_after(name, &state.started) {
                 let mut scope = scope.clone();
-                scope["event"] = event.clone();
+                scope["event"] = event.data.clone();
                 // An event for which the filter makes no sense is another's.
                 if filter.as_ref().is_none_or(|filter| filter.holds(&scope).unwrap_or(false)) {
-                    return self.finish(path, json!({"event": event, "late": false}), None);
+                    let mut result = json!({"event": event.data, "late": false});
+                    if event.untrusted {
+                        result["untrusted"] = true.into();
+                    }
+                    return self.finish(path, result, None);
                 }
             }
             match until {
@@ -226,12 +259,6 @@ impl Walker<'_> {
             }
             at => self.due.extend(at),
         }
-    }
-
-    /// The task that a step which is a workflow starts.
-    fn child(&self, path: &str) -> String {
-        let text = format!("aios-child-v1\n{}\n{}\n{path}", self.kernel.vault, self.id);
-        aios_core::id::ContentHash::of(text.as_bytes()).short(32)
     }
 
     fn start_child(
@@ -279,6 +306,7 @@ pub(super) fn goes_in(step: &Step, scope: &Value) -> Result<Value, Failure> {
     match &step.act {
         Act::Agent { input, .. } | Act::Workflow { input, .. } => Ok(input.fill(scope)?),
         Act::Ask { question, .. } => Ok(question.fill_text(scope)?.into()),
+        Act::Emit { data, .. } => Ok(data.fill(scope)?),
         Act::Each { items: list, .. } => {
             let Value::Array(found) = list.value(scope)? else {
                 return Err(Failure::new(Class::Permanent, format!("`{}` is no list", list.source())));

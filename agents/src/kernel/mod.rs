@@ -22,7 +22,7 @@ use aios_core::event::Event;
 use aios_core::id::{ContentHash, DeviceId, VaultId};
 use serde_json::Value;
 
-use crate::event::{Came, Content, EffectKey, Fired, WorkEvent, cron_task};
+use crate::event::{Came, Content, EffectKey, Fired, WorkEvent, cron_task, event_task};
 use crate::failure::Failure;
 use crate::health;
 use crate::policy::Policies;
@@ -194,7 +194,9 @@ pub struct Kernel {
     due: BTreeSet<(Millis, String)>,
     /// When a schedule is due; at once where that is not known yet, absent for never.
     alarm: Option<Millis>,
-    /// The tasks that wait for events from outside, by type.
+    /// The events that may start something here and were not looked at, by name and id.
+    heard: BTreeSet<(String, String)>,
+    /// The tasks that wait for events, by name.
     listening: BTreeMap<String, BTreeSet<String>>,
     /// What is to be recorded and has not come back.
     pending: Vec<(String, Vec<WorkEvent>)>,
@@ -227,6 +229,7 @@ impl Kernel {
             dirty: BTreeSet::new(),
             due: BTreeSet::new(),
             alarm: Some(0),
+            heard: BTreeSet::new(),
             listening: BTreeMap::new(),
             pending: Vec::new(),
             fresh: BTreeSet::new(),
@@ -418,6 +421,16 @@ impl Kernel {
                     }),
                     _,
                 ) if at > order.time() || task != cron_task(&self.vault, &workflow, at) => {}
+                // So does an event, else it would start it twice (I10).
+                (
+                    Ok(WorkEvent::TaskCreated {
+                        task,
+                        workflow,
+                        trigger: Some(Fired::Event { name, id, .. }),
+                        ..
+                    }),
+                    _,
+                ) if task != event_task(&self.vault, &workflow, &name, &id) => {}
                 (Ok(work), _) => {
                     self.tables.insert(order, work.clone());
                     self.catch_up(&work);
@@ -425,11 +438,6 @@ impl Kernel {
                     out.push(work);
                 }
                 (Err(_), Event::DeviceRotated { device, .. }) => self.tables.rotate(order, *device),
-                (Err(_), Event::Other(map)) => {
-                    let name = event.name();
-                    self.tables.insert_outside(order, &name, Value::Object(map.clone()));
-                    self.dirty.extend(self.listening.get(&name).into_iter().flatten().cloned());
-                }
                 (Err(_), _) => {}
             }
         }
@@ -452,6 +460,13 @@ impl Kernel {
                 None
             }
             Aggregate::Budget(_) => None,
+            Aggregate::Outside(name) => {
+                self.dirty.extend(self.listening.get(name).into_iter().flatten().cloned());
+                if let WorkEvent::EventEmitted { name, id, .. } = event {
+                    self.heard.insert((name.clone(), id.clone()));
+                }
+                None
+            }
         };
         if matches!(event, WorkEvent::TaskPaused { .. } | WorkEvent::TaskResumed { .. }) {
             // What is part of it stands still and goes on with it.
@@ -511,6 +526,7 @@ impl Kernel {
         if self.alarm.is_some_and(|at| at <= self.now) {
             self.fire(out);
         }
+        self.hear(out);
         for task in std::mem::take(&mut self.dirty) {
             // What is on its way to the log decides; then it is looked at again.
             match self.pending.iter().any(|(other, _)| *other == task) {
@@ -537,6 +553,7 @@ impl Kernel {
             self.fresh.insert(flight);
         }
         self.alarm = Some(0);
+        self.heard = self.tables.all_outside().map(|(name, id)| (name.to_owned(), id.to_owned())).collect();
     }
 
     /// A random number (splitmix64).

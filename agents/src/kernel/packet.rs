@@ -347,6 +347,7 @@ fn act(step: &Step) -> String {
         Act::Ask { .. } => "an answer of yours".to_owned(),
         Act::Wait(_) => "a wait".to_owned(),
         Act::Choose { .. } => "a choice".to_owned(),
+        Act::Emit { name, .. } => format!("event `{name}`"),
         Act::Each { .. } => "the same for each item".to_owned(),
         Act::Parallel(_) => "several things at once".to_owned(),
         Act::Workflow { workflow, .. } => format!("workflow `{workflow}`"),

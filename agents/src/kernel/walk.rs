@@ -209,6 +209,9 @@ fn trigger(fired: Option<&Fired>) -> Value {
         None => Value::Null,
         Some(Fired::Cron { at, late }) => json!({"by": "cron", "at": time(*at), "late": late}),
         Some(Fired::Entity { path, made }) => json!({"by": "entity", "path": path, "made": made}),
+        Some(Fired::Event { name, id, data, .. }) => {
+            json!({"by": "event", "event": name, "id": id, "data": data})
+        }
     }
 }
 

@@ -6,6 +6,7 @@ mod breaker;
 mod budget;
 mod effect;
 mod home;
+mod outside;
 mod pause;
 mod rewind;
 mod task;
@@ -13,17 +14,16 @@ mod task;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use aios_core::clock::Stamp;
-use aios_core::id::DeviceId;
-use serde_json::Value;
-
 use crate::event::{Aggregate, EffectKey, Fired, WorkEvent};
 use crate::span::Millis;
+use aios_core::clock::Stamp;
+use aios_core::id::DeviceId;
 
 pub use breaker::{Breaker, Passage};
 pub use budget::Budget;
 pub use effect::{Decided, Effect, Intent, Proposed, Stand};
 pub use home::Homes;
+pub use outside::Emitted;
 pub use rewind::{Owed, Rewind};
 pub use task::{Answer, Attempt, Run, Status, StepState, Stuck, Task};
 
@@ -96,8 +96,8 @@ pub struct Tables {
     homes: Arc<Homes>,
     /// The last instant for which a schedule started each workflow.
     fired: BTreeMap<String, Millis>,
-    /// Events from outside, by type.
-    outside: BTreeMap<String, BTreeMap<Order, Value>>,
+    /// Events that workflows start with or wait for, by name.
+    outside: BTreeMap<String, outside::Outside>,
 }
 
 impl Tables {
@@ -143,6 +143,7 @@ impl Tables {
                 }
             }
             Aggregate::Budget(name) => self.budgets.entry(name.to_owned()).or_default().insert(order, event),
+            Aggregate::Outside(_) => self.emit(order, event),
         }
     }
 
@@ -225,11 +226,6 @@ impl Tables {
         self.fired.get(workflow).copied()
     }
 
-    /// Takes in an event from outside, such as `mail.received`.
-    pub fn insert_outside(&mut self, order: Order, name: &str, event: Value) {
-        self.outside.entry(name.to_owned()).or_default().entry(order).or_insert(event);
-    }
-
     /// A task.
     pub fn task(&self, id: &str) -> Option<&Task> {
         self.tasks.get(id).map(|it| &it.table)
@@ -258,12 +254,6 @@ impl Tables {
     /// A budget.
     pub fn budget(&self, name: &str) -> Option<&Budget> {
         self.budgets.get(name).map(|it| &it.table)
-    }
-
-    /// The events of a type from outside that come after a place in the order.
-    pub fn outside_after(&self, name: &str, after: &Order) -> impl Iterator<Item = &Value> {
-        let later = (std::ops::Bound::Excluded(*after), std::ops::Bound::Unbounded);
-        self.outside.get(name).into_iter().flat_map(move |events| events.range(later).map(|(_, event)| event))
     }
 }
 

@@ -8,7 +8,7 @@ const DEEPEST: usize = 32;
 
 impl Tables {
     /// A task and those it is part of.
-    fn line(&self, id: &str) -> impl Iterator<Item = &Task> {
+    pub(super) fn line(&self, id: &str) -> impl Iterator<Item = &Task> {
         let above = |task: &&Task| self.task(&task.parent.as_ref()?.0);
         std::iter::successors(self.task(id), above).take(DEEPEST)
     }

@@ -79,6 +79,7 @@ fn shape(step: &Step) -> String {
         Act::Wait(Wait::Event { name: event, .. }) => {
             format!("([\"{}\"])", label(format!("{name}: wait for {event}")))
         }
+        Act::Emit { name: event, .. } => format!("[/\"{}\"/]", label(format!("{name}: emit {event}"))),
         Act::Wait(_) => format!("([\"{}\"])", label(format!("{name}: wait"))),
         Act::Choose { .. } => format!("{{\"{}\"}}", label(name.clone())),
         Act::Workflow { workflow, .. } => format!("[[\"{}\"]]", label(format!("{name}: {workflow}"))),

@@ -100,6 +100,13 @@ pub enum Act {
         /// The answers there are; none: any text.
         choices: Vec<String>,
     },
+    /// Something happened that others may start with or wait for.
+    Emit {
+        /// Its name.
+        name: String,
+        /// What it says.
+        data: Template,
+    },
     /// Time passes, or something happens.
     Wait(Wait),
     /// One of several ways is taken.

@@ -1,6 +1,7 @@
 //! Reading workflow files.
 
 use super::{Act, Deed, Expected, Known, Step, Steps, Target, Trigger, Wait, Workflow};
+use crate::event::is_event_name;
 use crate::expression::{Expression, Names, Template};
 use crate::failure::{Retry, read_span};
 use crate::mistake::{At, Mistakes, nearest};
@@ -13,10 +14,11 @@ const MAX_DEPTH: usize = 8;
 const MAX_STEPS: usize = 500;
 
 /// What a step can be, each with the keys that belong to it.
-const KINDS: [(&str, &[&str]); 8] = [
+const KINDS: [(&str, &[&str]); 9] = [
     ("agent", &["input"]),
     ("effect", &["target", "args", "amount", "tags", "agent", "compensate"]),
     ("ask", &["choices"]),
+    ("emit", &["data"]),
     ("wait", &[]),
     ("choose", &[]),
     ("each", &["as", "at_once", "steps"]),
@@ -186,6 +188,13 @@ impl Reader<'_> {
                     None => Vec::new(),
                 };
                 Some(Act::Ask { question: Template::read(main, names, self.out), choices })
+            }
+            "emit" => {
+                let name = main.text("emit", self.out)?;
+                if !is_event_name(&name) {
+                    self.out.hint(main.at, format!("`{name}` cannot name an event"), "such as `bank.paid`");
+                }
+                Some(Act::Emit { name, data: template("data", self.out) })
             }
             "wait" => self.wait(main, names).map(Act::Wait),
             "choose" => self.choose(main, names),

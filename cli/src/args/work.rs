@@ -87,6 +87,19 @@ pub struct RunArgs {
     pub task: Option<String>,
 }
 
+/// `aios emit`
+#[derive(Debug, ClapArgs)]
+pub struct EmitArgs {
+    /// What happened, such as bank.paid
+    pub name: String,
+    /// What it says, as KEY=TEXT or KEY:=JSON; may be given more than once
+    #[arg(long = "data", value_name = "KEY=VALUE")]
+    pub data: Vec<String>,
+    /// Which one it is: told again under the same id it is one [default: a new one]
+    #[arg(long, value_name = "ID")]
+    pub id: Option<String>,
+}
+
 /// `aios tasks`
 #[derive(Debug, ClapArgs)]
 pub struct TasksArgs {}

@@ -11,6 +11,7 @@ mod demo;
 mod devices;
 mod diff;
 mod doctor;
+mod emit;
 mod export;
 mod health;
 mod import;
@@ -76,6 +77,7 @@ pub fn run(command: &Command, cx: &Context, ui: &mut Ui) -> Result<Exit, CliErro
         Command::Remote(args) => remote::run(args, cx, ui),
         Command::Devices(args) => devices::run(args, cx, ui),
         Command::Run(args) => run::run(args, cx, ui),
+        Command::Emit(args) => emit::run(args, cx, ui),
         Command::Tasks(args) => tasks::list(args, cx, ui),
         Command::Task(args) => tasks::run(args, cx, ui),
         Command::Replay(args) => replay::run(args, cx, ui),

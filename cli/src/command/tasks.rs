@@ -142,6 +142,10 @@ pub fn why(fired: &Fired) -> String {
             };
             format!("due {}{late}", aios_vault::audit::time(*at))
         }
+        Fired::Event { name, untrusted, .. } => {
+            let outside = if *untrusted { " from outside" } else { "" };
+            format!("for the event {}{outside}", one_line(name))
+        }
         Fired::Entity { path, made: true } => format!("for the new {}", one_line(path)),
         Fired::Entity { path, made: false } => format!("for a change of {}", one_line(path)),
     }

@@ -74,6 +74,22 @@ steps:
   send: {effect: mail.send, target: 'thanks {{ input.client }}', args: {}, tags: [thanks], timeout: 4d}
 ---
 ";
+/// For what is paid, and tells of it.
+const RECEIPT: &str = "---
+type: workflow
+on: {event: bank.paid, where: event.client != 'client 1'}
+input: {type: object, properties: {client: {type: string}}}
+steps:
+  write: {effect: file.write, target: 'receipt {{ trigger.id }}', args: {}}
+  tell: {emit: books.changed, data: {client: '{{ input.client }}'}}
+---
+";
+const BOOKS: &str = "---
+type: workflow
+on: {event: books.changed}
+steps: {note: {effect: file.write, target: 'books {{ trigger.id }}', args: {}}}
+---
+";
 const POLICY: &str = "---
 type: policy
 rules:
@@ -123,7 +139,14 @@ impl Company {
     pub fn new(knows_keys: &[&str]) -> Company {
         let mut setting =
             Setting { operators: [operator().public()].into(), maker: Some(device(0)), ..Setting::default() };
-        for (name, text) in [("offer", OFFER), ("news", NEWS), ("chase", CHASE), ("thank", THANK)] {
+        for (name, text) in [
+            ("offer", OFFER),
+            ("news", NEWS),
+            ("chase", CHASE),
+            ("thank", THANK),
+            ("receipt", RECEIPT),
+            ("books", BOOKS),
+        ] {
             let version = ContentHash::of(text.as_bytes());
             let workflow =
                 Workflow::read(text, &Known::default()).unwrap_or_else(|e| panic!("{name}: {e:?}"));

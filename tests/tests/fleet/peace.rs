@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use aios_agents::event::{EffectKey, entity_task};
+use aios_agents::event::{EffectKey, Fired, WorkEvent, entity_task, event_task};
 use aios_agents::kernel::{Kernel, Need};
 use aios_agents::money::Money;
 use aios_agents::policy::Verdict;
@@ -196,6 +196,22 @@ impl World {
                 .any(|event| event.name() == "sim.invoice" && format!("{event:?}").contains(&said));
             let task = entity_task(&VAULT, "chase", &said, None);
             assert!(!recorded || one.task(&task).is_some(), "{client} has no task");
+        }
+        for paid in &self.paid {
+            let WorkEvent::EventEmitted { name, id, data, .. } = paid else { continue };
+            let wanted = data["client"] != "client 1";
+            let task = event_task(&VAULT, "receipt", name, id);
+            assert_eq!(one.task(&task).is_some(), wanted, "{id} of {data}");
+        }
+        for effect in one.effects().map(|(_, effect)| effect) {
+            let Some((task, decided)) = effect.proposed.as_ref().map(|it| &it.task).zip(effect.decided())
+            else {
+                continue;
+            };
+            let trigger = one.task(task).and_then(|task| task.trigger.as_ref());
+            if let Some(Fired::Event { untrusted: true, .. }) = trigger {
+                assert_ne!(decided.verdict, Verdict::Allow, "what came from outside is allowed: {effect:#?}");
+            }
         }
         if let Some(budget) = one.budget("models") {
             assert!(budget.used() <= Money(100), "a budget is passed: {budget:?}");

@@ -32,10 +32,11 @@ pub struct Tally {
     pub moved: u64,
     pub rewound: u64,
     pub again: u64,
+    pub told_twice: u64,
 }
 
 impl Tally {
-    fn numbers(&mut self) -> [&mut u64; 14] {
+    fn numbers(&mut self) -> [&mut u64; 15] {
         [
             &mut self.records,
             &mut self.acts,
@@ -51,6 +52,7 @@ impl Tally {
             &mut self.moved,
             &mut self.rewound,
             &mut self.again,
+            &mut self.told_twice,
         ]
     }
 
@@ -83,6 +85,8 @@ pub struct World {
     pub clients: Vec<String>,
     /// What the operator said, to say it again.
     pub said: Vec<WorkEvent>,
+    /// The payments that somebody was told of.
+    pub paid: Vec<WorkEvent>,
     /// The effects that the operator has happen once more, by name.
     pub again: BTreeSet<EffectKey>,
     tasks: usize,
@@ -105,6 +109,7 @@ impl World {
             islands: vec![0; count],
             clients: Vec::new(),
             said: Vec::new(),
+            paid: Vec::new(),
             again: BTreeSet::new(),
             tasks: 0,
             chance,
@@ -158,7 +163,7 @@ impl World {
             }
             11 => {
                 let Some(client) = self.chance.pick(&self.clients).cloned() else { return };
-                self.outside(n, json!({"type": "bank.paid", "client": client}));
+                self.pays(n, &client);
             }
             12 => self.operator(n),
             _ => self.budget(n),
@@ -175,6 +180,25 @@ impl World {
                 kernel.load(stamp, &events);
             }
         }
+    }
+
+    /// Somebody is told that a client paid; now and then once more, elsewhere.
+    fn pays(&mut self, n: usize, client: &str) {
+        if !self.devices[n].queue.is_empty() {
+            return;
+        }
+        let again = self.chance.pick(&self.paid).filter(|_| self.now.is_multiple_of(3)).cloned();
+        self.tally.told_twice += u64::from(again.is_some());
+        let event = again.unwrap_or_else(|| WorkEvent::EventEmitted {
+            name: "bank.paid".into(),
+            id: format!("payment {}", self.paid.len()),
+            data: json!({"client": client}),
+            untrusted: self.now.is_multiple_of(5),
+            from: None,
+            hops: 0,
+        });
+        self.paid.push(event.clone());
+        self.command(n, &event);
     }
 
     /// The role of the coordinator or the home of a connector goes to another device.

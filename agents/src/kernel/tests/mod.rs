@@ -1,4 +1,5 @@
 mod breaker;
+mod event;
 mod fire;
 mod health;
 mod packet;
@@ -482,8 +483,8 @@ fn a_clock_that_is_ahead_elsewhere_fires_no_timer() {
         sim.act(action);
     }
     let stamp = Stamp::new(Hlc(START + 80_000_000, 0), PHONE, 99);
-    let Value::Object(map) = json!({"type": "mail.received"}) else { panic!() };
-    sim.give(Input::Recorded { stamp, events: vec![Event::Other(map)] });
+    let event = Event::try_from(&event::emitted("mail.received", "1", json!({}))).unwrap();
+    sim.give(Input::Recorded { stamp, events: vec![event] });
     let now = sim.now;
     sim.give(Input::Tick { now });
     while let Some(action) = sim.queue.pop_front() {
@@ -528,9 +529,7 @@ fn an_event_from_outside_ends_a_wait() {
     }
     for n in [1, 5] {
         assert_eq!(sim.ended(), None);
-        let Value::Object(map) = json!({"type": "bank.paid", "n": n}) else { panic!() };
-        let input = sim.record(PHONE, vec![Event::Other(map)]);
-        sim.give(input);
+        sim.says(&event::emitted("bank.paid", &n.to_string(), json!({"n": n})));
         while let Some(action) = sim.queue.pop_front() {
             sim.act(action);
         }
