@@ -112,6 +112,8 @@ pub enum Command {
     Run(RunArgs),
     /// List tasks
     Tasks(TasksArgs),
+    /// Say what was spent, and how much of the caps is used
+    Cost(CostArgs),
     /// Say that something happened, which workflows start with or wait for
     Emit(EmitArgs),
     /// Decide about a task

@@ -90,6 +90,11 @@ fn health() {
 }
 
 #[test]
+fn costs() {
+    check("docs/guide/costs.md");
+}
+
+#[test]
 fn dead_letters() {
     check("docs/guide/dead-letters.md");
 }

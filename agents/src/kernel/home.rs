@@ -163,20 +163,7 @@ impl<'k> Keeper<'k> {
             Since::SameRun => effect.proposed.as_ref().is_some_and(|it| it.run == run),
             Since::At(start) => at >= start,
         };
-        let mut usage = Usage::default();
-        let mut charge = |effect: &Effect| {
-            let amount = effect.proposed.as_ref().and_then(|it| it.content.amount).unwrap_or_default();
-            usage.count += 1;
-            usage.money = usage.money.plus(amount);
-        };
-        for (_, effect) in tables.effects() {
-            if let Some(decided) = effect.charged()
-                && decided.rule.as_deref() == Some(rule)
-                && within(effect, decided.at)
-            {
-                charge(effect);
-            }
-        }
+        let mut usage = self.kernel.allowed_by(rule, &within);
         let pending = self.kernel.pending.iter().flat_map(|(_, events)| events).chain(&self.events);
         for event in pending {
             if let WorkEvent::EffectDecided { key, verdict: Verdict::Allow, rule: Some(by), .. } = event
@@ -184,7 +171,7 @@ impl<'k> Keeper<'k> {
                 && let Some(effect) = tables.effect(key).filter(|effect| effect.decided().is_none())
                 && within(effect, self.kernel.wall)
             {
-                charge(effect);
+                usage.add(effect.proposed.as_ref().and_then(|it| it.content.amount));
             }
         }
         usage

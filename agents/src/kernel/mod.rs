@@ -13,6 +13,7 @@ mod need;
 mod packet;
 mod replay;
 mod rewind;
+mod spend;
 mod walk;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -36,6 +37,7 @@ pub use need::Need;
 pub use packet::{Cost, Dead, Deed, Kin, Packet, Told};
 pub use replay::{Compared, Difference, Replay, ReplayError};
 pub use rewind::RewindError;
+pub use spend::{By, CapUse, Of};
 
 /// What happens to the kernel.
 #[derive(Debug, Clone, PartialEq)]

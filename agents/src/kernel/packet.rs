@@ -107,7 +107,7 @@ pub struct Cost {
     pub effects: u64,
     /// The money of these.
     pub spent: Money,
-    /// The money of effects that may happen.
+    /// The money of effects that may still happen, or of which nobody knows it.
     pub held: Money,
 }
 

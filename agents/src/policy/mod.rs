@@ -52,7 +52,8 @@ pub struct Proposal {
 }
 
 /// The time over which a cap counts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Per {
     /// A run.
     Run,
@@ -63,7 +64,8 @@ pub enum Per {
 }
 
 impl Per {
-    fn name(self) -> &'static str {
+    /// Its name.
+    pub fn name(self) -> &'static str {
         match self {
             Per::Run => "run",
             Per::Day => "day",
@@ -84,12 +86,20 @@ pub struct Cap {
 }
 
 /// What a rule allowed so far.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 pub struct Usage {
     /// So many effects.
     pub count: u64,
     /// So much money.
     pub money: Money,
+}
+
+impl Usage {
+    /// One effect more, with its amount.
+    pub fn add(&mut self, amount: Option<Money>) {
+        self.count += 1;
+        self.money = self.money.plus(amount.unwrap_or_default());
+    }
 }
 
 /// Which of a rule's effects count.
@@ -155,6 +165,20 @@ pub struct Passed {
     pub why: String,
 }
 
+impl Cap {
+    /// Which effects count at a time; none where that cannot be told.
+    fn since(&self, now: &Zoned) -> Option<Since> {
+        match self.per {
+            Per::Run => Some(Since::SameRun),
+            Per::Day => now.start_of_day().ok().map(|it| Since::At(millis(&it))),
+            Per::Month => {
+                let first = now.first_of_month().and_then(|it| it.start_of_day());
+                first.ok().map(|it| Since::At(millis(&it)))
+            }
+        }
+    }
+}
+
 impl Policy {
     /// Reads a policy file called `path`; `zones` has the time zones of the system.
     pub fn read(path: &str, text: &str, zones: &jiff::tz::TimeZoneDatabase) -> Result<Policy, Vec<Mistake>> {
@@ -176,10 +200,18 @@ impl Policies {
         out
     }
 
+    /// All caps, each with its rule and the effects that count now.
+    pub fn caps(&self, now: Millis) -> impl Iterator<Item = (&str, &Cap, Option<Since>)> {
+        let at = moment(now);
+        self.rules.iter().flat_map(move |rule| {
+            let now = at.to_zoned(rule.zone.clone());
+            rule.caps.iter().map(move |cap| (rule.id.as_str(), cap, cap.since(&now)))
+        })
+    }
+
     /// What is done with an effect at `now`; `usage` says what a rule allowed so far.
     pub fn decide(&self, proposal: &Proposal, now: Millis, usage: &dyn Fn(&str, Since) -> Usage) -> Decision {
-        let at =
-            Timestamp::from_millisecond(i64::try_from(now).unwrap_or(i64::MAX)).unwrap_or(Timestamp::MAX);
+        let at = moment(now);
         let mut passed = Vec::new();
         let mut decision = None;
         for rule in &self.rules {
@@ -253,15 +285,7 @@ impl Rule {
     ) -> (Verdict, Option<String>, String) {
         let rule = Some(self.id.clone());
         for cap in &self.caps {
-            let start = match cap.per {
-                Per::Run => Some(Since::SameRun),
-                Per::Day => now.start_of_day().ok().map(|it| Since::At(millis(&it))),
-                Per::Month => {
-                    let first = now.first_of_month().and_then(|it| it.start_of_day());
-                    first.ok().map(|it| Since::At(millis(&it)))
-                }
-            };
-            let used = start.map(|start| usage(&self.id, start));
+            let used = cap.since(now).map(|start| usage(&self.id, start));
             let money = used.map(|used| used.money.plus(proposal.amount.unwrap_or_default()));
             let count = used.map(|used| used.count.saturating_add(1));
             // Where the time is not known, the cap counts as reached.
@@ -278,6 +302,10 @@ impl Rule {
         }
         (self.verdict, rule, format!("the first rule that fits says {}", self.verdict.name()))
     }
+}
+
+fn moment(at: Millis) -> Timestamp {
+    Timestamp::from_millisecond(i64::try_from(at).unwrap_or(i64::MAX)).unwrap_or(Timestamp::MAX)
 }
 
 fn millis(at: &Zoned) -> Millis {

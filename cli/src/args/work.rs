@@ -87,6 +87,32 @@ pub struct RunArgs {
     pub task: Option<String>,
 }
 
+/// `aios cost`
+#[derive(Debug, ClapArgs)]
+pub struct CostArgs {
+    /// What it is told by
+    #[arg(long, value_enum, default_value_t = CostBy::Capability)]
+    pub by: CostBy,
+    /// From this time on: a date, a time, or an age such as 12h or 7d
+    #[arg(long, value_name = "TIME", default_value = "30d")]
+    pub since: String,
+}
+
+/// What spending is told by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum CostBy {
+    /// What was done, such as mail.send
+    Capability,
+    /// The workflow that did it
+    Workflow,
+    /// The agent whose work it was
+    Agent,
+    /// The device where it happened
+    Device,
+    /// The day, in UTC
+    Day,
+}
+
 /// `aios emit`
 #[derive(Debug, ClapArgs)]
 pub struct EmitArgs {

@@ -7,6 +7,7 @@ mod completions;
 mod conflicts;
 mod connector;
 mod consent;
+mod cost;
 mod demo;
 mod devices;
 mod diff;
@@ -77,6 +78,7 @@ pub fn run(command: &Command, cx: &Context, ui: &mut Ui) -> Result<Exit, CliErro
         Command::Remote(args) => remote::run(args, cx, ui),
         Command::Devices(args) => devices::run(args, cx, ui),
         Command::Run(args) => run::run(args, cx, ui),
+        Command::Cost(args) => cost::run(args, cx, ui),
         Command::Emit(args) => emit::run(args, cx, ui),
         Command::Tasks(args) => tasks::list(args, cx, ui),
         Command::Task(args) => tasks::run(args, cx, ui),

@@ -7,6 +7,7 @@ mod pause;
 mod replay;
 mod rewind;
 mod sim;
+mod spend;
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,0 +1,145 @@
+//! What was spent, by whom and for what, and how much of each cap is used.
+
+use std::collections::BTreeMap;
+
+use aios_core::id::DeviceId;
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::{Cost, Kernel};
+use crate::money::Money;
+use crate::policy::{Per, Since, Usage};
+use crate::span::Millis;
+use crate::table::{Effect, Stand};
+
+/// What spending is told by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum By {
+    /// What was done.
+    Capability,
+    /// The workflow that did it.
+    Workflow,
+    /// The agent whose work it was.
+    Agent,
+    /// The device where it happened.
+    Device,
+    /// The day on which it happened, in UTC.
+    Day,
+}
+
+/// Whose spending it is.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(untagged)]
+pub enum Of {
+    /// That of something that has a name; none: of what has no such thing.
+    Name(Option<String>),
+    /// That of a device.
+    Device(DeviceId),
+}
+
+/// How much of a cap is used.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct CapUse {
+    /// The rule.
+    pub rule: String,
+    /// The time over which it counts.
+    pub per: Per,
+    /// The most effects.
+    pub count: Option<u64>,
+    /// The most money.
+    pub money: Option<Money>,
+    /// What the rule allowed by itself in that time, happened or not yet.
+    pub used: Usage,
+}
+
+impl Kernel {
+    /// What was spent on effects since a moment, and what is held for those that may happen.
+    pub fn spend(&self, by: By, since: Millis) -> BTreeMap<Of, Cost> {
+        let mut out: BTreeMap<Of, Cost> = BTreeMap::new();
+        for (_, effect) in self.tables.effects() {
+            let Some(proposed) = &effect.proposed else { continue };
+            let amount = proposed.content.amount.unwrap_or_default();
+            let decided = effect.decided().map_or(0, |decided| decided.at);
+            let at = effect.intent.map_or(decided, |intent| intent.at);
+            let cost = match effect.stand() {
+                Stand::Done(_) => Cost { effects: 1, spent: amount, held: Money(0) },
+                Stand::Allowed | Stand::Performing(_) | Stand::Unknown(_) => {
+                    Cost { effects: 0, spent: Money(0), held: amount }
+                }
+                _ => continue,
+            };
+            if at < since {
+                continue;
+            }
+            let of = match by {
+                By::Capability => Of::Name(Some(proposed.content.capability.clone())),
+                By::Workflow => {
+                    Of::Name(self.tables.task(&proposed.task).and_then(|task| task.workflow.clone()))
+                }
+                By::Agent => Of::Name(proposed.content.agent.clone()),
+                By::Device => Of::Device(effect.intent.map_or(proposed.device, |intent| intent.device)),
+                By::Day => Of::Name(day(at)),
+            };
+            let sum = out.entry(of).or_default();
+            sum.effects += cost.effects;
+            sum.spent = sum.spent.plus(cost.spent);
+            sum.held = sum.held.plus(cost.held);
+        }
+        out
+    }
+
+    /// The caps of the policies in force, with what is used of those that count over a day or a month.
+    pub fn caps(&self, now: Millis) -> Vec<CapUse> {
+        let caps = self.setting.policies.caps(now);
+        let used = |(rule, cap, since): (&str, &crate::policy::Cap, Option<Since>)| CapUse {
+            rule: rule.to_owned(),
+            per: cap.per,
+            count: cap.count,
+            money: cap.money,
+            used: match since {
+                Some(Since::At(from)) => self.allowed_by(rule, &|_, at| at >= from),
+                // Each run has its own: what the most of them used.
+                _ => self.most_by_run(rule),
+            },
+        };
+        caps.map(used).collect()
+    }
+
+    /// What a rule allowed by itself, of the effects that `within` says, by when they were decided. That is put aside when it is decided,
+    /// and free again when it is known that it will not happen.
+    pub(super) fn allowed_by(&self, rule: &str, within: &dyn Fn(&Effect, Millis) -> bool) -> Usage {
+        let mut usage = Usage::default();
+        for (_, effect) in self.tables.effects() {
+            let decided = effect.charged().filter(|it| it.rule.as_deref() == Some(rule));
+            if decided.is_some_and(|it| within(effect, it.at)) && !self.is_given_up(effect) {
+                usage.add(effect.proposed.as_ref().and_then(|it| it.content.amount));
+            }
+        }
+        usage
+    }
+
+    fn most_by_run(&self, rule: &str) -> Usage {
+        let mut runs: BTreeMap<&str, Usage> = BTreeMap::new();
+        for (_, effect) in self.tables.effects() {
+            let Some(proposed) = &effect.proposed else { continue };
+            let is_its = effect.charged().is_some_and(|it| it.rule.as_deref() == Some(rule));
+            if is_its && !self.is_given_up(effect) {
+                runs.entry(&proposed.run).or_default().add(proposed.content.amount);
+            }
+        }
+        runs.into_values().max_by_key(|usage| (usage.count, usage.money)).unwrap_or_default()
+    }
+
+    /// Whether an effect that did not happen never will: nobody tries it again when its run is over.
+    fn is_given_up(&self, effect: &Effect) -> bool {
+        let Some(proposed) = &effect.proposed else { return false };
+        let run = self.tables.task(&proposed.task).and_then(|task| task.runs.get(&proposed.run));
+        let over = run.is_some_and(|run| run.ended.is_some());
+        over && matches!(effect.stand(), Stand::Failed(_) | Stand::Undone)
+    }
+}
+
+fn day(at: Millis) -> Option<String> {
+    let at = i64::try_from(at).ok().and_then(|at| Timestamp::from_millisecond(at).ok())?;
+    Some(at.strftime("%Y-%m-%d").to_string())
+}
