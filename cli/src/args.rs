@@ -114,6 +114,8 @@ pub enum Command {
     Tasks(TasksArgs),
     /// Say what was spent, and how much of the caps is used
     Cost(CostArgs),
+    /// Hooks: calls over HTTP that say that something happened
+    Hook(HookArgs),
     /// Say that something happened, which workflows start with or wait for
     Emit(EmitArgs),
     /// Decide about a task

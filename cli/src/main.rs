@@ -9,6 +9,7 @@ mod context;
 mod desk;
 mod error;
 mod exit;
+mod hook;
 mod matter;
 mod memory;
 mod moment;

@@ -2,7 +2,8 @@
 //!
 //! `AIOS_CRASH_ALL=1` takes every point in place of some.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
@@ -624,4 +625,87 @@ fn an_event_starts_one_task() {
     assert_eq!(office.aios(&["emit", "Bank paid"], "").status.code(), Some(2));
     let tasks: Value = serde_json::from_str(&office.ends(&["tasks", "--json"], 0)).expect("a JSON value");
     assert_eq!(tasks.as_array().expect("a list").len(), 2, "{tasks}");
+}
+
+/// Calls a hook, and gives the status and what it says.
+fn call(addr: &str, head: &str, body: &str) -> (u16, String) {
+    let mut stream = TcpStream::connect(addr).expect("it listens");
+    let length = body.len();
+    stream
+        .write_all(format!("{head} HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n{body}").as_bytes())
+        .expect("it reads");
+    let mut said = String::new();
+    stream.read_to_string(&mut said).expect("it answers");
+    let status = said.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status");
+    (status, said.split("\r\n\r\n").nth(1).unwrap_or_default().to_owned())
+}
+
+/// What is delivered twice is one task, through a daemon that is killed in between; what it brings asks, though the policy allows all.
+#[test]
+fn a_hook_starts_one_task_that_asks() {
+    let paid = "---\ntype: workflow\non: {webhook: /pay}\ninput: {type: object, properties: {client: {type: string}}}\nsteps:\n  send: {effect: mail.send, target: '{{ input.client }}@example.org', args: {text: thanks}}\n---\n";
+    let allow = "---\ntype: policy\nrules: [{name: all, verdict: allow}]\n---\n";
+    let office = Office::new(&[("workflows/paid.md", paid), ("policies/all.md", allow)]);
+    let hook = office.json(&["hook", "add", "/pay", "--listen", "127.0.0.1:0"]);
+    let token = hook["token"].as_str().expect("a token");
+    let up = || {
+        let mut child =
+            office.command(&["up", "--no-ui"], "").stdout(Stdio::piped()).spawn().expect("aios runs");
+        let mut lines = BufReader::new(child.stdout.take().expect("its output")).lines();
+        let addr = lines
+            .by_ref()
+            .map(|line| line.expect("text"))
+            .find_map(|line| line.strip_prefix("hooks http://").map(str::to_owned));
+        (Daemon { child, said: PathBuf::new() }, addr.expect("it listens for hooks"), lines)
+    };
+    let (daemon, addr, _lines) = up();
+    let mine = format!("POST /pay?token={token}");
+    let body = "{\"id\":\"evt 1\",\"client\":\"bram\"}";
+    assert_eq!(call(&addr, "POST /pay?token=00", body).0, 401);
+    assert_eq!(call(&addr, "POST /pay", body).0, 401);
+    assert_eq!(call(&addr, &mine, "client=bram").0, 400);
+    assert_eq!(call(&addr, &format!("GET /pay?token={token}"), "").0, 405);
+    assert_eq!(call(&addr, &mine, body), (202, "{\"id\":\"evt 1\"}".into()));
+    // What was answered so lasts, whatever becomes of the daemon.
+    drop(daemon);
+    let (_daemon, addr, _lines) = up();
+    assert_eq!(call(&addr, &mine, body).0, 202);
+    eventually("the task asks", || !office.json(&["inbox"]).as_array().expect("a list").is_empty());
+    let tasks: Value = serde_json::from_str(&office.ends(&["tasks", "--json"], 0)).expect("a JSON value");
+    assert_eq!(
+        (tasks.as_array().expect("a list").len(), &tasks[0]["trigger"]["untrusted"]),
+        (1, &true.into())
+    );
+    assert_eq!(office.sent_to("bram"), 0);
+    let task = tasks[0]["task"].as_str().expect("an id");
+    office.ends(&["approve", &office.asks(task).expect("it asks")], 0);
+    assert_eq!(office.sent_to("bram"), 1);
+    // Closed at once, also where the daemon goes on.
+    office.ends(&["hook", "remove", "/pay"], 0);
+    assert_eq!(call(&addr, &mine, body).0, 401);
+}
+
+/// Where an outbox cannot be written to, what it should do waits after five failures, and burns nothing; each process knows it.
+#[test]
+fn a_connector_that_fails_and_fails_is_left_alone() {
+    let many = "---\ntype: workflow\nsteps:\n  all:\n    each: 'range(1, 8) | list'\n    as: n\n    at_once: 8\n    steps:\n      send: {effect: mail.send, target: '{{ n }}@example.org', args: {text: hi}, retry: {attempts: 3, first: 10ms, most: 10ms}}\n---\n";
+    let allow = "---\ntype: policy\nrules: [{name: all, verdict: allow}]\n---\n";
+    let office = Office::new(&[("workflows/many.md", many), ("policies/all.md", allow)]);
+    std::fs::write(office.dir.path().join("company.outbox"), "in the way").expect("a file");
+    office.ends(&["run", "many", "--task", "first"], 3);
+    let health =
+        || -> Value { serde_json::from_str(&office.ends(&["health", "--json"], 4)).expect("a JSON value") };
+    let mail = |health: &Value| health["connectors"][0].clone();
+    let first = health();
+    assert_eq!((&mail(&first)["breaker"], &mail(&first)["failures"]), (&"open".into(), &7.into()), "{first}");
+    assert!(
+        first["findings"].as_array().expect("a list").iter().any(|it| it["finding"] == "open"),
+        "{first}"
+    );
+    let dead = office.json(&["inbox"]);
+    assert_eq!(dead, serde_json::json!([]), "attempts are left");
+    // The next process leaves it alone, too, though there is room now.
+    std::fs::remove_file(office.dir.path().join("company.outbox")).expect("the file");
+    office.ends(&["run"], 3);
+    assert_eq!((mail(&health()), office.mails().len()), (mail(&first), 0));
 }

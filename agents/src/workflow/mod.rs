@@ -16,7 +16,7 @@ use crate::schema::Schema;
 use crate::span::Millis;
 
 pub use graph::check_calls;
-pub use trigger::{Change, Trigger};
+pub use trigger::{Change, Trigger, is_hook_path};
 
 /// A workflow.
 #[derive(Debug, Clone, PartialEq)]

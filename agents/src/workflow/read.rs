@@ -1,6 +1,6 @@
 //! Reading workflow files.
 
-use super::{Act, Deed, Expected, Known, Step, Steps, Target, Trigger, Wait, Workflow};
+use super::{Act, Deed, Expected, Known, Step, Steps, Target, Trigger, Wait, Workflow, is_hook_path};
 use crate::event::is_event_name;
 use crate::expression::{Expression, Names, Template};
 use crate::failure::{Retry, read_span};
@@ -300,6 +300,9 @@ impl Reader<'_> {
             }
             (None, None, Some(event)) => {
                 let name = event.text("event", self.out)?;
+                if !is_event_name(&name) && !is_hook_path(&name) {
+                    self.out.hint(event.at, format!("`{name}` cannot name an event"), "such as `bank.paid`");
+                }
                 let mut inside = names.clone();
                 inside.roots.push("event".to_owned());
                 let filter =

@@ -217,3 +217,21 @@ fn workflows_that_start_each_other_are_found() {
     let found = super::super::check_calls(&map);
     assert_eq!(found.keys().collect::<Vec<_>>(), ["b", "c"]);
 }
+
+#[test]
+fn events_have_names() {
+    let text = "---\ntype: workflow\non: {event: Bank paid}\nsteps:\n  a: {emit: 'bank..paid'}\n  b: {wait: {event: /pay}}\n  c: {wait: {event: //..}}\n  d: {emit: bank.paid, data: {n: 1}}\n---\n";
+    let found: Vec<String> = Workflow::check(text, &Known::default())
+        .mistakes
+        .iter()
+        .map(|it| format!("{} {}", it.at, it.what))
+        .collect();
+    assert_eq!(
+        found,
+        [
+            "3:13 `Bank paid` cannot name an event",
+            "5:13 `bank..paid` cannot name an event",
+            "7:21 `//..` cannot name an event",
+        ]
+    );
+}

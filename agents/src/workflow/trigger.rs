@@ -2,6 +2,7 @@
 
 use super::Known;
 use crate::cron::Cron;
+use crate::event::is_event_name;
 use crate::expression::{Expression, Names};
 use crate::mistake::{Mistakes, nearest};
 use crate::node::Node;
@@ -105,16 +106,18 @@ impl Trigger {
             }
             Some(&"event") => {
                 node.only("an event trigger", &["event", "where"], out);
-                let name = node.get("event")?.text("event", out)?;
+                let at = node.get("event")?;
+                let name = at.text("event", out)?;
+                if !is_event_name(&name) && !is_hook_path(&name) {
+                    out.hint(at.at, format!("`{name}` cannot name an event"), "such as `bank.paid`");
+                }
                 Some(Trigger::Event { name, filter: filter(node, "event", out) })
             }
             Some(&"webhook") => {
                 node.only("a webhook trigger", &["webhook"], out);
                 let at = node.get("webhook")?;
                 let path = at.text("webhook", out)?;
-                let sound = path.len() > 1 && path.starts_with('/') && !path.contains("..");
-                let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/-_.".contains(&byte);
-                if !sound || !path.bytes().all(plain) {
+                if !is_hook_path(&path) {
                     out.add(
                         at.at,
                         "a webhook's path begins with `/` and has letters, digits, `-`, `_`, `.`, `/`",
@@ -129,6 +132,13 @@ impl Trigger {
             }
         }
     }
+}
+
+/// Whether a text can be the path of a webhook.
+pub fn is_hook_path(path: &str) -> bool {
+    let sound = path.len() > 1 && path.len() <= 80 && path.starts_with('/') && !path.contains("..");
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/-_.".contains(&byte);
+    sound && path.bytes().all(plain)
 }
 
 fn read_cron(node: &Node, known: &Known, out: &mut Mistakes) -> Option<Trigger> {

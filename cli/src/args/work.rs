@@ -113,6 +113,34 @@ pub enum CostBy {
     Day,
 }
 
+/// `aios hook`
+#[derive(Debug, ClapArgs)]
+pub struct HookArgs {
+    /// What to do with them
+    #[command(subcommand)]
+    pub command: HookCommand,
+}
+
+/// What to do with hooks.
+#[derive(Debug, Subcommand)]
+pub enum HookCommand {
+    /// Have `aios up` take calls, and print the token that they need, once
+    Add {
+        /// Its path, such as /stripe: also the name of the event
+        path: String,
+        /// Where all hooks are listened for [default: 127.0.0.1:8787]
+        #[arg(long, value_name = "IP:PORT")]
+        listen: Option<std::net::SocketAddr>,
+    },
+    /// Close one
+    Remove {
+        /// Its path
+        path: String,
+    },
+    /// List them
+    List,
+}
+
 /// `aios emit`
 #[derive(Debug, ClapArgs)]
 pub struct EmitArgs {

@@ -15,6 +15,7 @@ mod doctor;
 mod emit;
 mod export;
 mod health;
+mod hook;
 mod import;
 mod inbox;
 mod init;
@@ -79,6 +80,7 @@ pub fn run(command: &Command, cx: &Context, ui: &mut Ui) -> Result<Exit, CliErro
         Command::Devices(args) => devices::run(args, cx, ui),
         Command::Run(args) => run::run(args, cx, ui),
         Command::Cost(args) => cost::run(args, cx, ui),
+        Command::Hook(args) => hook::run(args, cx, ui),
         Command::Emit(args) => emit::run(args, cx, ui),
         Command::Tasks(args) => tasks::list(args, cx, ui),
         Command::Task(args) => tasks::run(args, cx, ui),

@@ -18,6 +18,7 @@ use crate::context::Context;
 use crate::desk::Clerk;
 use crate::error::CliError;
 use crate::exit::Exit;
+use crate::hook;
 use crate::service::{Service, Starter};
 use crate::ui::{Ui, complain};
 
@@ -35,7 +36,15 @@ pub fn run(args: &UpArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliError> {
     let settings = Settings { scope, on_progress: None, ..settings };
     let notice = Arc::new(|text: &str| complain("warning", text));
     let mut said = Ok(());
-    let ready = |addrs: &[SocketAddr]| said = ready(addrs, ui);
+    let (root, folder) = (site.keeper().root().to_owned(), site.folder().to_owned());
+    let ready = |addrs: &[SocketAddr]| {
+        // A daemon that cannot take calls goes on with all else.
+        let hooks = hook::listen(&root, &folder, scope == Scope::Loopback).unwrap_or_else(|e| {
+            ui.error(&e);
+            None
+        });
+        said = ready(addrs, hooks, ui);
+    };
     let profile = match args.profile {
         Profile::Phone => profile::Profile::BATTERY,
         Profile::Laptop | Profile::Worker => profile::Profile::PLUGGED,
@@ -105,12 +114,15 @@ pub fn run_worker(args: &WorkerArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, 
     run(&args, cx, ui)
 }
 
-fn ready(addrs: &[SocketAddr], ui: &mut Ui) -> Result<(), CliError> {
+fn ready(addrs: &[SocketAddr], hooks: Option<SocketAddr>, ui: &mut Ui) -> Result<(), CliError> {
     match ui.json() {
-        true => ui.value(&json!({"ready": true, "addrs": addrs}))?,
+        true => ui.value(&json!({"ready": true, "addrs": addrs, "hooks": hooks}))?,
         false => {
             let addrs: Vec<String> = addrs.iter().map(SocketAddr::to_string).collect();
             ui.line(format!("ready {}", addrs.join(" ")))?;
+            if let Some(hooks) = hooks {
+                ui.line(format!("hooks http://{hooks}"))?;
+            }
         }
     }
     ui.flush()
