@@ -98,6 +98,8 @@ pub enum Command {
     Recovery(RecoveryArgs),
     /// Take in, exchange with every reachable member and remote, write
     Sync(SyncArgs),
+    /// Get the bytes of files that this device leaves with the others
+    Fetch(FetchArgs),
     /// Keep the folder in sync while it runs, and answer the other devices
     Up(UpArgs),
     /// The same on a machine without a screen
@@ -362,6 +364,9 @@ pub struct JoinArgs {
     /// This device's name [default: the machine's]
     #[arg(long, value_name = "NAME")]
     pub device: Option<String>,
+    /// What this device is
+    #[command(flatten)]
+    pub profile: ProfileArgs,
 }
 
 /// `aios recover`
@@ -437,17 +442,64 @@ pub struct SyncArgs {
     /// How long to try: 90s, 15m
     #[arg(long, value_name = "AGE", default_value = "30s")]
     pub timeout: String,
+    /// What this device is
+    #[command(flatten)]
+    pub profile: ProfileArgs,
 }
 
-/// What the daemon does on a device.
+/// `aios fetch`
+#[derive(Debug, ClapArgs)]
+pub struct FetchArgs {
+    /// Files and folders
+    #[arg(required_unless_present = "all", value_hint = clap::ValueHint::AnyPath)]
+    pub paths: Vec<String>,
+    /// Everything in the vault
+    #[arg(long, conflicts_with = "paths")]
+    pub all: bool,
+    /// How long to try: 90s, 15m
+    #[arg(long, value_name = "AGE", default_value = "5m")]
+    pub timeout: String,
+}
+
+/// What a device is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Profile {
-    /// Everything.
+    /// It has everything.
     Laptop,
-    /// Looks and calls more seldom.
+    /// It looks and calls more seldom, and leaves pictures and other blobs with the other devices until `aios fetch`.
     Phone,
     /// Headless.
     Worker,
+}
+
+/// What this device is, which it remembers.
+#[derive(Debug, Clone, ClapArgs)]
+pub struct ProfileArgs {
+    /// What this device is, from now on [default: what it was told before, or else laptop]
+    #[arg(long, value_enum)]
+    pub profile: Option<Profile>,
+    /// With `--profile phone`: pictures and other blobs smaller than this come without being asked for, such as 200kB
+    #[arg(long, value_name = "SIZE", requires = "profile")]
+    pub blobs_below: Option<String>,
+}
+
+impl ProfileArgs {
+    /// What was said.
+    pub fn told(&self) -> Result<Option<aios_vault::profile::Profile>, crate::error::CliError> {
+        use aios_vault::profile::Profile as Told;
+        let below = self.blobs_below.as_deref().map(crate::size::bytes).transpose()?;
+        Ok(match (self.profile, below) {
+            (Some(Profile::Phone), below) => Some(Told::Phone { blobs_below: below.unwrap_or(0) }),
+            (_, Some(_)) => {
+                return Err(crate::error::CliError::usage(
+                    "--blobs-below is for --profile phone: others have everything",
+                ));
+            }
+            (Some(Profile::Laptop), None) => Some(Told::Laptop),
+            (Some(Profile::Worker), None) => Some(Told::Worker),
+            (None, None) => None,
+        })
+    }
 }
 
 /// `aios up`
@@ -462,9 +514,9 @@ pub struct UpArgs {
     /// Serve the dashboard at this address
     #[arg(long, value_name = "ADDR", conflicts_with = "no_ui", hide = true)]
     pub ui: Option<String>,
-    /// What to do on this device
-    #[arg(long, value_enum, default_value = "laptop")]
-    pub profile: Profile,
+    /// What this device is
+    #[command(flatten)]
+    pub profile: ProfileArgs,
     /// Keep off the network while this shell command ends with 0, or the file `.aios/pause` is there
     #[arg(long, value_name = "COMMAND")]
     pub pause_if: Option<String>,

@@ -18,6 +18,7 @@ mod phrase;
 mod post;
 mod report;
 mod service;
+mod size;
 mod ui;
 
 use std::process::ExitCode;

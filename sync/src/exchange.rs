@@ -443,7 +443,8 @@ impl Exchange {
             addrs.values_mut().for_each(|list| list.truncate(MOST_ADDRS));
             let (vault, me, frontier) = (replica.vault(), replica.device(), replica.frontier()?);
             addrs.insert(me, own);
-            let hello = Hello { v: VERSION, vault, device: me, frontier, live, addrs, app };
+            let lean = replica.is_lean()?;
+            let hello = Hello { v: VERSION, vault, device: me, frontier, live, addrs, app, lean };
             Ok(Answer::Opened(Box::new(hello), members.get(&device).cloned().unwrap_or_default()))
         });
     }
@@ -683,7 +684,7 @@ impl Exchange {
         }
         let (Some(mine), Some(theirs)) = (&self.mine, &self.theirs) else { return };
         if self.cursor.is_none() && self.chain.is_none() && self.sending == Step::Open && !self.met {
-            let frontier = theirs.frontier.clone();
+            let (frontier, lean) = (theirs.frontier.clone(), theirs.lean);
             let cursor = Cursor { have: frontier.view(), upto: mine.view() };
             let back = Cursor { have: mine.view(), upto: frontier.view() };
             self.outcome.progress.to_send = cursor.remaining();
@@ -693,7 +694,11 @@ impl Exchange {
             self.cursor = Some(cursor);
             let (peer, vault, last) = (self.peer.clone(), self.vault, mine.0.clone());
             self.chain = Some(Chain { peer: peer.clone(), vault, last, claimed: frontier.clone() });
-            self.later(move |replica| agree(replica, &peer, &frontier).map(|()| Answer::Met));
+            self.later(move |replica| {
+                agree(replica, &peer, &frontier)?;
+                replica.learn_lean(&peer.device(), lean)?;
+                Ok(Answer::Met)
+            });
         }
         if let Some(why) = &self.closing {
             // Whole batches that arrived are applied, so that even a bad line gets on.

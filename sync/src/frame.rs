@@ -63,6 +63,9 @@ pub struct Hello {
     /// Its program, for people.
     #[serde(default)]
     pub app: String,
+    /// Whether it leaves bytes that travel apart with the others until it is asked for them: nobody may count on it for them.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub lean: bool,
 }
 
 /// The answer to one batch.
@@ -430,6 +433,7 @@ mod tests {
                 live: true,
                 addrs: [(DeviceId([2; 32]), vec!["127.0.0.1:7".parse().unwrap()])].into(),
                 app: "aios".into(),
+                lean: true,
             })),
             Frame::Records(Piece::of(&[7; 5000], false)),
             Frame::Records(Piece::of(&[7; 5000], true)),

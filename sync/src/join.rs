@@ -10,6 +10,7 @@ use aios_core::id::{DeviceId, VaultId};
 use aios_vault::chance::now_ms;
 use aios_vault::create::machine_name;
 use aios_vault::layout::Layout;
+use aios_vault::profile::Profile;
 use aios_vault::survey::Problem;
 use aios_vault::{Error, Vault, admit};
 use serde::{Deserialize, Serialize};
@@ -52,7 +53,7 @@ pub struct JoinReport {
 }
 
 /// Makes the folder `dir` a replica of the ticket's vault and fetches all of it. What `dir` held before becomes part of
-/// the vault. `name` is what this device is to be called; the machine's name where absent.
+/// the vault. `name` is what this device is to be called; the machine's name where absent. `profile` is what it is to be.
 ///
 /// # Errors
 /// Of the ticket, the vault, and the network; what was done stays, and the same call goes on from there.
@@ -60,6 +61,7 @@ pub async fn join(
     text: &str,
     dir: &Path,
     name: Option<String>,
+    profile: Option<Profile>,
     settings: &Settings,
 ) -> Result<JoinReport, Trouble> {
     let ticket: Ticket = text.parse()?;
@@ -78,13 +80,19 @@ pub async fn join(
             let site = Site::find(dir)?;
             // What a join that was killed has written is known as such before anything newer comes.
             let written = site.clone();
-            blocking(move || written.finish()).await?;
+            blocking(move || {
+                written.finish()?;
+                written
+                    .keeper()
+                    .work(move |vault| profile.map_or(Ok(()), |profile| vault.set_profile(profile)))
+            })
+            .await?;
             let settings = Settings { port: site.port(), ..settings.clone() };
             let node = Node::start(site.key(), site.opener(), settings).await?;
             let report = exchange(&site, &node, &ticket).await?;
             (site, node, report)
         }
-        false => begin(&ticket, dir, name, &pending, settings).await?,
+        false => begin(&ticket, dir, (name, profile), &pending, settings).await?,
     };
     let mut done = complete(&site, &node, &ticket, report).await;
     if let (true, Ok(done)) = (unused, &mut done) {
@@ -104,7 +112,7 @@ pub async fn join(
 async fn begin(
     ticket: &Ticket,
     dir: &Path,
-    name: Option<String>,
+    (name, profile): (Option<String>, Option<Profile>),
     pending: &Pending,
     settings: &Settings,
 ) -> Result<(Site, Node, Report), Trouble> {
@@ -121,7 +129,11 @@ async fn begin(
             let taken = EpochKey::take(epoch, key, &made.device);
             taken.map_or(Ok(()), |key| made.keep_epoch(&key)).map_err(storage)?;
         }
-        drop(Vault::replicate(&root, welcomed.vault, &welcomed.vault_name, made).map_err(storage)?);
+        let mut vault =
+            Vault::replicate(&root, welcomed.vault, &welcomed.vault_name, made).map_err(storage)?;
+        // Before the first exchange: it fetches what this device is to have.
+        profile.map_or(Ok(()), |profile| vault.set_profile(profile)).map_err(storage)?;
+        drop(vault);
         Ok(Box::new(Site::find(&root).map_err(storage)?.handle()) as Box<dyn Replica>)
     };
     let name = name.unwrap_or_else(machine_name);

@@ -197,6 +197,16 @@ pub trait Replica: Send {
     /// Remembers where `device` listens. Replaces what was known. Not part of the log.
     fn learn_addrs(&mut self, device: &DeviceId, addrs: Vec<SocketAddr>) -> Result<(), ReplicaError>;
 
+    /// Whether this device leaves bytes that travel apart with the others until it is asked for them.
+    fn is_lean(&self) -> Result<bool, ReplicaError> {
+        Ok(false)
+    }
+
+    /// Remembers of `device` whether it does.
+    fn learn_lean(&mut self, _device: &DeviceId, _lean: bool) -> Result<(), ReplicaError> {
+        Ok(())
+    }
+
     /// `peer` says that it has durably applied `frontier` (I12).
     fn acknowledged(&mut self, peer: &DeviceId, frontier: &Frontier) -> Result<(), ReplicaError>;
 

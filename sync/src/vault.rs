@@ -301,6 +301,15 @@ impl Replica for VaultReplica {
         self.work(move |vault| vault.learn_addrs(&device, addrs))
     }
 
+    fn is_lean(&self) -> Result<bool, ReplicaError> {
+        self.work(|vault| Ok(vault.profile().is_lean()))
+    }
+
+    fn learn_lean(&mut self, device: &DeviceId, lean: bool) -> Result<(), ReplicaError> {
+        let device = *device;
+        self.work(move |vault| vault.learn_lean(&device, lean))
+    }
+
     fn acknowledged(&mut self, peer: &DeviceId, frontier: &Frontier) -> Result<(), ReplicaError> {
         let (peer, view) = (*peer, frontier.view());
         self.work(move |vault| vault.note_acknowledged(&peer, &view))

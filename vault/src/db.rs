@@ -87,6 +87,7 @@ pub fn open(path: &Path) -> Result<Connection, Error> {
     }
     crate::flaw::prepare(&db)?;
     crate::epoch::prepare(&db)?;
+    crate::away::prepare(&db)?;
     Ok(db)
 }
 

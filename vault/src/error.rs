@@ -58,6 +58,14 @@ pub enum Error {
         /// Why.
         why: String,
     },
+    /// `profile.json` is broken.
+    #[error("{path} cannot be read: {why}")]
+    Profile {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        why: String,
+    },
     /// The system has no place for per-user state.
     #[error("no folder for keys: the system names no home folder")]
     NoDataDir,
@@ -389,6 +397,7 @@ impl Error {
             Error::KeysWithin { .. } => "name another folder, or set AIOS_DATA_DIR to one outside that only you can read".into(),
             Error::NoKey { .. } => "keys never lie in the vault: use the machine that made this replica, or join again from another device".into(),
             Error::Replica { .. } => "run `aios rebuild`: git, and the keys on this machine, tell what it was".into(),
+            Error::Profile { .. } => "remove it, and say what this device is with `aios sync --profile phone`: without it all bytes are fetched".into(),
             Error::Database(_) | Error::Damaged(_) => "run `aios rebuild`: the database is made again from the log".into(),
             Error::Segment { .. } => "run `aios verify` to see all of it, then `aios rebuild`".into(),
             Error::MassDeletion { .. } => "if you meant it, run `aios commit --deletions`; else put the files back".into(),

@@ -63,7 +63,7 @@ impl Vault {
         self.folders(META)
     }
 
-    /// The folders in which git leaves the files alone because they are vaults.
+    /// The folders in which git leaves the files alone, and the files that it leaves alone, as it was told last.
     pub(crate) fn nested_left_out(&self) -> Result<BTreeSet<String>, Error> {
         self.folders(LEFT_OUT)
     }
@@ -81,13 +81,20 @@ impl Vault {
     /// A file of this vault may lie where another vault is by now, as one that was handed over and edited elsewhere meanwhile. Git knows it,
     /// so that ignoring does not help: `git commit -a` would carry that vault's bytes into this one.
     pub(crate) fn leave_nested_out(&mut self) -> Result<(), Error> {
-        let (nested, left_out) = (self.nested_folders()?, self.nested_left_out()?);
-        if nested == left_out {
+        let (now, left_out) = (self.left_out()?, self.nested_left_out()?);
+        if now == left_out {
             return Ok(());
         }
-        crate::git::leave_out(&self.repo, &nested, &left_out)?;
+        crate::git::leave_out(&self.repo, &now, &left_out)?;
         // After it: who is killed between does it again.
-        db::set_meta(&self.db, LEFT_OUT, &serde_json::to_vec(&nested).unwrap_or_default())
+        db::set_meta(&self.db, LEFT_OUT, &serde_json::to_vec(&now).unwrap_or_default())
+    }
+
+    /// Where git is to leave the work tree alone: vaults in this one, and files whose bytes are elsewhere until they are asked for.
+    pub(crate) fn left_out(&self) -> Result<BTreeSet<String>, Error> {
+        let mut out = self.nested_folders()?;
+        out.append(&mut self.away_paths()?);
+        Ok(out)
     }
 
     /// The documents of this vault in `folder`.

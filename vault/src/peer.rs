@@ -2,7 +2,7 @@
 //!
 //! Addresses cannot be made again from the log, so they lie beside the keys; the rest lies in the database, and a rebuild takes it over.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
@@ -27,7 +27,12 @@ pub struct Peer {
     pub acknowledged: Option<View>,
     /// Whether it may have been heard from before a rebuild that could not read what was known of it.
     pub forgotten: bool,
+    /// Whether it leaves the bytes of blobs with the others until it is asked for them: nobody counts on it for them (I12).
+    pub lean: bool,
 }
+
+/// Where it is remembered who is lean.
+const LEAN: &str = "lean peers";
 
 /// Where it is remembered that a rebuild could not read what was known of the others.
 const FORGOTTEN: &str = "peers forgotten";
@@ -85,6 +90,24 @@ impl Vault {
         Ok(())
     }
 
+    /// A member has said whether it is lean.
+    ///
+    /// # Errors
+    /// What the database answers.
+    pub fn learn_lean(&self, device: &DeviceId, lean: bool) -> Result<(), Error> {
+        let mut known = self.lean_peers()?;
+        let changed = if lean { known.insert(*device) } else { known.remove(device) };
+        match changed {
+            true => db::set_meta(&self.db, LEAN, &serde_json::to_vec(&known).unwrap_or_default()),
+            false => Ok(()),
+        }
+    }
+
+    fn lean_peers(&self) -> Result<BTreeSet<DeviceId>, Error> {
+        let known = db::meta(&self.db, LEAN)?;
+        Ok(known.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default())
+    }
+
     /// Takes over what an older database knew of the other members, or notes that it is not known.
     pub(crate) fn recall_peers(&self, known: Option<Remembered>) -> Result<(), Error> {
         let Some(known) = known else { return db::set_meta(&self.db, FORGOTTEN, b"1") };
@@ -129,6 +152,9 @@ impl Vault {
             peer.seen = row.get::<_, Option<i64>>(1)?.map(|ms| ms as u64);
             peer.acknowledged =
                 row.get::<_, Option<Vec<u8>>>(2)?.map(|bytes| db::read_view(&bytes)).transpose()?;
+        }
+        for device in self.lean_peers()? {
+            out.entry(device).or_default().lean = true;
         }
         if db::meta(&self.db, FORGOTTEN)?.is_some() {
             for device in self.members().0.keys() {

@@ -59,7 +59,7 @@ impl Vault {
         // Also where `main` is there already: a crash may have come between it and the index (I9).
         let old = ours.map(|ours| self.root_of(ours)).transpose()?;
         let updates = self.index_updates(old, point.root)?;
-        index.update(&updates, &self.nested_folders()?)?;
+        index.update(&updates, &self.left_out()?)?;
         db::set_meta(&self.db, "main", point.commit.as_bytes())
     }
 
@@ -102,7 +102,7 @@ impl Vault {
         if git::read_ref(&self.repo, git::MAIN)? == Some(point.commit) || kept == Some(point.commit) {
             return Ok(());
         }
-        // No ref names what is not whole here: `git gc` would stop at it.
+        // No ref names what is not whole here, but for what git knows to be elsewhere: `git gc` would stop at it.
         if self.apart_missing()? {
             return Ok(());
         }
@@ -119,7 +119,7 @@ impl Vault {
     pub(crate) fn update_index(&mut self, old: Option<Oid>, new: Oid) -> Result<(), Error> {
         let updates = self.index_updates(old, new)?;
         if !updates.is_empty() {
-            git::update_index(&self.repo, &updates, &self.nested_folders()?)?;
+            git::update_index(&self.repo, &updates, &self.left_out()?)?;
         }
         Ok(())
     }
@@ -274,34 +274,6 @@ impl Vault {
         Ok(false)
     }
 
-    /// Whether bytes that travel apart are named by the log and not here.
-    pub(crate) fn apart_missing(&self) -> Result<bool, Error> {
-        Ok(!self.missing_apart()?.is_empty())
-    }
-
-    /// The blobs and history tips that are named by the log and not here: git id, and hash and size of a blob.
-    pub(crate) fn missing_apart(&self) -> Result<Vec<Apart>, Error> {
-        let mut get = self.db.prepare_cached("SELECT DISTINCT a.git, a.kind, a.hash, a.size FROM apart a JOIN record r ON r.n = a.n WHERE r.held = 0")?;
-        let mut rows = get.query([])?;
-        let odb = self.repo.odb().map_err(git_error)?;
-        let mut out = Vec::new();
-        while let Some(row) = rows.next()? {
-            let oid = Oid::from_bytes(&row.get::<_, Vec<u8>>(0)?).map_err(git_error)?;
-            let blob = match row.get::<_, i64>(1)? {
-                0 => Some((row.get::<_, Vec<u8>>(2)?, row.get::<_, i64>(3)? as u64)),
-                _ => None,
-            };
-            let here = match blob {
-                Some(_) => odb.exists(oid),
-                None => odb.exists(oid) && self.keeps_history(oid)?,
-            };
-            if !here {
-                out.push((oid, blob));
-            }
-        }
-        Ok(out)
-    }
-
     /// Names a commit from before or beside aios, so that git keeps all it reaches.
     pub(crate) fn keep_history(&self, tip: Oid) -> Result<(), Error> {
         let name = history_ref(tip);
@@ -358,9 +330,6 @@ fn readable(found: Result<Option<Oid>, git::Error>) -> Result<Option<Oid>, git::
 pub(crate) fn history_ref(tip: Oid) -> String {
     format!("{}{tip}", git::HISTORY_PREFIX)
 }
-
-/// What travels apart: its git id, and hash and size if it is a blob.
-pub(crate) type Apart = (Oid, Option<(Vec<u8>, u64)>);
 
 /// A run of entries in the mirror.
 #[derive(Debug, Clone)]

@@ -105,6 +105,8 @@ impl Vault {
                 Err(_) => None,
             };
             let mut waits = None;
+            // Before a ref names a tree that is not whole on purpose.
+            vault.promise_absent()?;
             if let Some(point) = &point {
                 waits = vault.publish(point)?;
                 vault.keep_projected(point)?;

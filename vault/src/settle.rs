@@ -39,6 +39,7 @@ impl Vault {
         if self.paused()?.is_some() || self.check_writes().is_err() {
             return Ok(out);
         }
+        self.fetch_back()?;
         let dirty: Vec<DocId> = {
             let mut get = self.db.prepare_cached("SELECT doc FROM dirty")?;
             let rows = get.query_map([], |row| row.get::<_, Vec<u8>>(0))?;
@@ -61,6 +62,11 @@ impl Vault {
                         .iter()
                         .any(|row| row.path == placement.path && same(&placement, &row.hash, &row.found));
                     if settled && rows.len() == 1 {
+                        done.push(*doc);
+                        continue;
+                    }
+                    if rows.is_empty() && self.leaves(&placement)? {
+                        self.put_away(doc)?;
                         done.push(*doc);
                         continue;
                     }

@@ -4,15 +4,18 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use aios_core::frontier::Frontier;
 use aios_core::id::{DeviceId, VaultId};
+use aios_core::item::Kind;
 use aios_core::path;
 use serde::Serialize;
 
 use crate::absorb::PathChange;
 use crate::audit::time;
+use crate::away::Away;
 use crate::db;
 use crate::error::Error;
 use crate::flaw;
 use crate::git;
+use crate::index;
 use crate::judge::Held;
 use crate::place;
 use crate::survey::{Problem, Survey};
@@ -48,6 +51,8 @@ pub struct PeerStatus {
     pub last_seen: Option<String>,
     /// Whether what it has and when it was heard from is not known since a rebuild.
     pub forgotten: bool,
+    /// Whether it leaves the bytes of pictures and other blobs with the others until it is asked for them.
+    pub on_demand: bool,
 }
 
 /// Where things stand.
@@ -84,6 +89,10 @@ pub struct Status {
     pub waiting: Vec<String>,
     /// How many things need the operator: whoever knows of the work, too, counts them.
     pub inbox: u64,
+    /// The files that are in the vault and not in this folder, as nobody asked for their bytes: `aios fetch` does.
+    pub on_demand: Vec<Away>,
+    /// How many pictures and other blobs no other member keeps by itself.
+    pub only_here: u64,
     /// What the owner should look at.
     pub problems: Vec<Problem>,
     /// The other members.
@@ -151,6 +160,15 @@ impl Vault {
             .map(|(path, _, _)| path)
             .collect();
         let peers = self.peer_status()?;
+        let only_here = match peers.iter().any(|peer| !peer.on_demand) || peers.is_empty() {
+            true => 0,
+            false => {
+                let mut get = self.db.prepare_cached(
+                    "SELECT count(*) FROM doc WHERE kind = ? AND NOT EXISTS(SELECT 1 FROM away WHERE away.doc = doc.id)",
+                )?;
+                get.query_row([index::kind_number(Kind::Blob)], |row| row.get::<_, i64>(0))? as u64
+            }
+        };
         let synced = match peers.is_empty() {
             true => None,
             false => Some(pending.is_empty() && ahead == 0 && paused.is_none() && self.synced()?),
@@ -171,6 +189,8 @@ impl Vault {
             conflicts,
             waiting,
             inbox: 0,
+            on_demand: self.away()?,
+            only_here,
             problems,
             peers,
             synced,
@@ -293,6 +313,7 @@ impl Vault {
                 acknowledged: peer.acknowledged.is_some_and(|acked| acked.covers(&self.view)),
                 last_seen: peer.seen.map(time),
                 forgotten: peer.forgotten,
+                on_demand: peer.lean,
             });
         }
         Ok(out)

@@ -335,7 +335,7 @@ impl Vault {
         let Ok(index) = git::Index::read(&self.repo) else { return };
         let before = out.missing.len();
         let nested = self.nested_left_out().unwrap_or_default();
-        let ours = |at: &str| nested.iter().any(|folder| path::below(at, folder).is_some());
+        let ours = |at: &str| nested.iter().any(|left| left == at || path::below(at, left).is_some());
         out.missing.retain(|row| !index.skips(row.path.as_bytes()) || ours(&row.path));
         let left = before - out.missing.len();
         if left > 0 {

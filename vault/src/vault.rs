@@ -22,6 +22,7 @@ use crate::keys::Keys;
 use crate::layout::{Layout, Replica};
 use crate::log::{Log, Spot};
 use crate::open::Open;
+use crate::profile::Profile;
 use crate::recent::Recent;
 use crate::{db, git};
 
@@ -35,6 +36,7 @@ pub type Progress<'a> = &'a mut dyn FnMut(&str, u64, u64);
 pub struct Vault {
     pub(crate) layout: Layout,
     pub(crate) replica: Replica,
+    pub(crate) profile: Profile,
     pub(crate) keys: Keys,
     pub(crate) db: Connection,
     pub(crate) long: Long,
@@ -214,9 +216,11 @@ impl Vault {
             Some(bytes) => db::read_view(&bytes)?,
             None => View::new(),
         };
+        let profile = layout.profile()?.unwrap_or_default();
         let mut vault = Vault {
             log: Log::new(logs),
             layout,
+            profile,
             replica,
             keys,
             db,

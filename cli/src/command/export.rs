@@ -1,6 +1,7 @@
 //! `aios export`
 
 use crate::args::ExportArgs;
+use crate::command::fetch;
 use crate::context::Context;
 use crate::error::CliError;
 use crate::exit::Exit;
@@ -9,7 +10,8 @@ use crate::ui::Ui;
 
 /// Writes files, log and manifest to a folder.
 pub fn run(args: &ExportArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliError> {
-    let done = cx.open()?.export(&args.dir, args.automerge, &mut ui.progress())?;
+    let mut vault = fetch::everything(cx.open()?, cx, ui)?;
+    let done = vault.export(&args.dir, args.automerge, &mut ui.progress())?;
     if ui.json() {
         ui.value(&done)?;
     }

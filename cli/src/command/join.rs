@@ -20,7 +20,13 @@ pub fn run(args: &JoinArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliError>
     let dir = cx.replica_dir(&args.dir)?;
     let settings = settings(ui)?;
     let aside = if dir.join(".aios").exists() { None } else { kept_aside(&dir) };
-    let report = runtime()?.block_on(join(&args.ticket, &dir, args.device.clone(), &settings))?;
+    let report = runtime()?.block_on(join(
+        &args.ticket,
+        &dir,
+        args.device.clone(),
+        args.profile.told()?,
+        &settings,
+    ))?;
     show(&report, &dir, ui)?;
     report::problems(ui, &place::clouded(&dir));
     if let Some(kept) = aside {

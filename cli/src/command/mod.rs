@@ -14,6 +14,7 @@ mod diff;
 mod doctor;
 mod emit;
 mod export;
+mod fetch;
 mod health;
 mod hook;
 mod import;
@@ -73,6 +74,7 @@ pub fn run(command: &Command, cx: &Context, ui: &mut Ui) -> Result<Exit, CliErro
         Command::Recover(args) => recover::run(args, cx, ui),
         Command::Recovery(args) => recovery::run(args, cx, ui),
         Command::Sync(args) => sync::run(args, cx, ui),
+        Command::Fetch(args) => fetch::run(args, cx, ui),
         Command::Up(args) => up::run(args, cx, ui),
         Command::Worker(args) => up::run_worker(args, cx, ui),
         Command::Relay(args) => relay::run(args, cx, ui),

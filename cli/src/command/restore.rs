@@ -2,7 +2,7 @@
 
 use aios_vault::absorb::{AbsorbOptions, Absorbed};
 
-use super::undo;
+use super::{fetch, undo};
 use crate::args::RestoreArgs;
 use crate::context::Context;
 use crate::error::CliError;
@@ -25,12 +25,12 @@ pub fn run(args: &RestoreArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliErr
         }
         Err(e) => return Err(e.into()),
     };
-    let done = match vault.restore(&path, &at) {
-        Ok(done) => done,
+    let (mut vault, done) = fetch::with_bytes(vault, cx, ui, |vault, ui| match vault.restore(&path, &at) {
+        Ok(done) => Ok(done),
         Err(e) => {
             vault.finish(Absorbed::default(), &mut ui.progress())?;
-            return Err(e.into());
+            Err(e)
         }
-    };
+    })?;
     undo::finish(&mut vault, &done, standing, ui)
 }

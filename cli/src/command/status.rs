@@ -18,8 +18,11 @@ use crate::exit::Exit;
 use crate::matter::matters;
 use crate::office;
 use crate::report;
+use crate::size;
 use crate::ui::{Style, Ui, one_line};
 
+/// So many files on demand are named.
+const FEW: usize = 5;
 /// How long the daemon is waited for: it may be at work on the vault.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -81,8 +84,26 @@ pub fn run(_args: &StatusArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliErr
     if status.inbox > 0 {
         ui.line(format!("{} for you (`aios inbox`)", report::count(status.inbox, "thing")))?;
     }
+    if !status.on_demand.is_empty() {
+        let size = status.on_demand.iter().map(|away| away.size).sum();
+        let files = report::count(status.on_demand.len(), "file");
+        ui.line(format!("{files} on demand, {} (`aios fetch PATH`)", size::said(size)))?;
+        let most = if ui.verbose() > 0 { usize::MAX } else { FEW };
+        for away in status.on_demand.iter().take(most) {
+            ui.line(format!("  {}", one_line(&away.path)))?;
+        }
+        if let Some(more @ 1..) = status.on_demand.len().checked_sub(most) {
+            ui.line(format!("  and {more} more (`-v`)"))?;
+        }
+    }
+    if status.only_here > 0 {
+        let blobs = report::count(status.only_here, "picture or other blob");
+        ui.line(format!("{blobs} no other member keeps: they fetch them when asked"))?;
+    }
     for peer in &status.peers {
-        let how = if peer.acknowledged {
+        let how = if peer.acknowledged && peer.on_demand {
+            ui.paint(Style::Green, "has all records, and those pictures and other blobs that it asked for")
+        } else if peer.acknowledged {
             ui.paint(Style::Green, "has everything")
         } else if peer.forgotten {
             ui.paint(Style::Yellow, "what it has is not known since the rebuild")

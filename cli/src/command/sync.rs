@@ -69,12 +69,7 @@ pub(super) fn settings(ui: &Ui) -> Result<Settings, CliError> {
 
 /// Takes in, exchanges with every reachable member, writes.
 pub fn run(args: &SyncArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliError> {
-    let timeout = span(&args.timeout)?;
-    let site = Site::find(cx.dir())?;
-    let report = match Client::connect(site.folder()) {
-        Some(client) => by_daemon(client, args, timeout)?,
-        None => here(&site, args, timeout, ui)?,
-    };
+    let report = exchange(args, cx, ui)?;
     show(&report, ui)?;
     Ok(match report.peers.iter().all(|peer| peer.acknowledged) {
         true if report.problems.is_empty() => Exit::Done,
@@ -83,6 +78,20 @@ pub fn run(args: &SyncArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliError>
         }
         _ => Exit::Unconfirmed,
     })
+}
+
+/// Syncs, through the daemon where one runs.
+pub(super) fn exchange(args: &SyncArgs, cx: &Context, ui: &Ui) -> Result<SyncReport, CliError> {
+    let timeout = span(&args.timeout)?;
+    let told = args.profile.told()?;
+    let site = Site::find(cx.dir())?;
+    if let Some(profile) = told {
+        site.keeper().work(move |vault| vault.set_profile(profile))?;
+    }
+    match Client::connect(site.folder()) {
+        Some(client) => by_daemon(client, args, timeout),
+        None => here(&site, args, timeout, ui),
+    }
 }
 
 fn by_daemon(mut client: Client, args: &SyncArgs, timeout: Duration) -> Result<SyncReport, CliError> {

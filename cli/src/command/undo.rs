@@ -7,6 +7,7 @@ use aios_vault::undo::{Reversed, Undone};
 use serde_json::json;
 
 use crate::args::UndoArgs;
+use crate::command::fetch;
 use crate::context::Context;
 use crate::error::CliError;
 use crate::exit::Exit;
@@ -27,10 +28,10 @@ pub fn run(args: &UndoArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliError>
     };
     let absorbed = vault.absorb(&AbsorbOptions::default(), &mut ui.progress())?;
     let before = vault.finish(absorbed, &mut ui.progress())?;
-    let done = match (&revision, &args.run) {
-        (Some(revision), _) => vault.undo(revision)?,
-        (None, run) => vault.undo_run(run.as_deref().unwrap_or_default())?,
-    };
+    let (mut vault, done) = fetch::with_bytes(vault, cx, ui, |vault, _| match (&revision, &args.run) {
+        (Some(revision), _) => vault.undo(revision),
+        (None, run) => vault.undo_run(run.as_deref().unwrap_or_default()),
+    })?;
     finish(&mut vault, &done, before.absorbed.problems, ui)
 }
 

@@ -12,7 +12,7 @@ use aios_sync::site::Site;
 use aios_sync::work::Worker;
 use serde_json::json;
 
-use crate::args::{Profile, UpArgs, WorkerArgs};
+use crate::args::{Profile, ProfileArgs, UpArgs, WorkerArgs};
 use crate::command::sync::{runtime, settings};
 use crate::context::Context;
 use crate::desk::Clerk;
@@ -25,6 +25,11 @@ use crate::ui::{Ui, complain};
 /// Runs the daemon until it is told to end.
 pub fn run(args: &UpArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliError> {
     let site = Site::find(cx.dir())?;
+    let told = args.profile.told()?;
+    let device = site.keeper().work(move |vault| {
+        told.map_or(Ok(()), |profile| vault.set_profile(profile))?;
+        Ok(vault.profile())
+    })?;
     if args.install {
         return install(&site, args, ui);
     }
@@ -45,9 +50,9 @@ pub fn run(args: &UpArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliError> {
         });
         said = ready(addrs, hooks, ui);
     };
-    let profile = match args.profile {
-        Profile::Phone => profile::Profile::BATTERY,
-        Profile::Laptop | Profile::Worker => profile::Profile::PLUGGED,
+    let profile = match device.is_lean() {
+        true => profile::Profile::BATTERY,
+        false => profile::Profile::PLUGGED,
     };
     let pause = profile::Pause::new(site.keeper().root().join(".aios/pause"), args.pause_if.clone());
     runtime()?.block_on(daemon::run(
@@ -74,9 +79,6 @@ fn install(site: &Site, args: &UpArgs, ui: &mut Ui) -> Result<Exit, CliError> {
         said.ok_or_else(|| CliError::usage(format!("{} is no UTF-8, which a service needs", path.display())))
     };
     let mut command = vec![text(&program)?, "-C".into(), text(&root)?, "up".into()];
-    if args.profile == Profile::Phone {
-        command.extend(["--profile".into(), "phone".into()]);
-    }
     if let Some(pause) = &args.pause_if {
         command.extend(["--pause-if".into(), pause.clone()]);
     }
@@ -109,8 +111,8 @@ fn install(site: &Site, args: &UpArgs, ui: &mut Ui) -> Result<Exit, CliError> {
 /// Runs `aios worker`: the daemon without dashboard.
 pub fn run_worker(args: &WorkerArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliError> {
     let listen = args.listen.clone();
-    let args =
-        UpArgs { listen, no_ui: true, ui: None, profile: Profile::Worker, pause_if: None, install: false };
+    let profile = ProfileArgs { profile: Some(Profile::Worker), blobs_below: None };
+    let args = UpArgs { listen, no_ui: true, ui: None, profile, pause_if: None, install: false };
     run(&args, cx, ui)
 }
 

@@ -28,7 +28,16 @@ fn company() -> (Memory, Memory) {
 
 fn hello(of: &Memory, frontier: Frontier) -> Hello {
     let (vault, device) = (of.vault(), of.device());
-    Hello { v: 1, vault, device, frontier, live: false, addrs: Default::default(), app: "liar".into() }
+    Hello {
+        v: 1,
+        vault,
+        device,
+        frontier,
+        live: false,
+        addrs: Default::default(),
+        app: "liar".into(),
+        lean: false,
+    }
 }
 
 /// The frontier of `of` with these records on top.

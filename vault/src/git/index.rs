@@ -380,10 +380,9 @@ fn strip_length(body: &[u8], mut at: usize) -> Option<(usize, usize)> {
 
 /// Whether a path lies in one of these folders.
 fn lies_in(path: &[u8], folders: &BTreeSet<String>) -> bool {
-    let in_folder = |folder: &String| {
-        path.strip_prefix(folder.as_bytes()).is_some_and(|rest| rest.first() == Some(&b'/'))
-    };
-    folders.iter().any(in_folder)
+    let Ok(path) = std::str::from_utf8(path) else { return false };
+    let mut above = path.match_indices('/').map(|(at, _)| &path[..at]);
+    !folders.is_empty() && (folders.contains(path) || above.any(|folder| folders.contains(folder)))
 }
 
 /// Brings the index in line with a commit and the files on disk, so that `git status` is clean of the updated paths. An entry

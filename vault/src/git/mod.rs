@@ -10,6 +10,7 @@ mod durable;
 mod index;
 mod objects;
 mod pack;
+mod promise;
 mod refs;
 mod repack;
 mod repo;
@@ -22,6 +23,7 @@ pub(crate) use durable::simulated;
 pub use index::{Held, Index, Stat, Update, leave_out, update_index};
 pub use objects::{Bulk, Loose, Objects, commit, object_id, read};
 pub use pack::{Pack, PackWriter};
+pub use promise::{has_promised, promise};
 pub use refs::{
     AIOS_PREFIX, ASIDE_PREFIX, HISTORY_PREFIX, LOG_MESSAGE, LOG_PREFIX, MAIN, PROJECTED, State, busy,
     own_refs, read_ref, set_ref, state,

@@ -367,7 +367,7 @@ impl Vault {
         };
         let ours = db::meta(&self.db, "main")?.and_then(|bytes| Oid::from_bytes(&bytes).ok());
         let waits = self.projection_waits()?
-            || !apart.is_empty()
+            || self.apart_missing()?
             || matches!(self.lagging(), Ok(Some(_)))
             // That HEAD cannot be read is told above.
             || !matches!(self.paused(), Ok(None))
