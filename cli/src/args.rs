@@ -84,6 +84,8 @@ pub enum Command {
     Rebuild(RebuildArgs),
     /// Check environment, clock, watcher limits, git and index
     Doctor(DoctorArgs),
+    /// Make what is kept small: pack git's objects, shrink the database, drop what nobody needs; history stays
+    Gc(GcArgs),
     /// Write files, the log as JSON lines and a manifest to a folder
     Export(ExportArgs),
     /// Take in what `export` of this vault wrote
@@ -305,6 +307,17 @@ pub struct DoctorArgs {
     /// Rebuild what is derived
     #[arg(long)]
     pub fix: bool,
+}
+
+/// `aios gc`
+#[derive(Debug, ClapArgs)]
+pub struct GcArgs {
+    /// Say what there is to gain, and change nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Let go of what repairs took out of the way, and of the commits that a folder had before it joined (refs/aios/aside), too
+    #[arg(long)]
+    pub aside: bool,
 }
 
 /// `aios export`

@@ -17,6 +17,7 @@ pub mod error;
 pub mod export;
 pub mod fetched;
 pub mod gather;
+pub mod gc;
 pub mod git;
 pub mod incarnation;
 pub mod integrate;

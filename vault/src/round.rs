@@ -130,17 +130,25 @@ impl Vault {
     /// Packs git's objects when many lie loose.
     fn tidy(&mut self) -> Result<(), Error> {
         // What the last time had to leave counts for nothing, or each commit would try again.
-        let left =
-            db::meta(&self.db, LEFT)?.and_then(|bytes| bytes.try_into().ok()).map_or(0, u64::from_le_bytes);
-        match git::loose_at_least(&self.repo, LOOSE + left as usize)? {
+        match git::loose_at_least(&self.repo, LOOSE + self.left_loose()?)? {
             true => self.repack(),
             false => Ok(()),
         }
     }
 
+    /// How many loose objects the last packing had to leave.
+    pub(crate) fn left_loose(&self) -> Result<usize, Error> {
+        let left = db::meta(&self.db, LEFT)?.and_then(|bytes| bytes.try_into().ok());
+        Ok(left.map_or(0, u64::from_le_bytes) as usize)
+    }
+
     /// Packs git's objects now.
     pub fn repack(&mut self) -> Result<(), Error> {
-        let done = git::repack(&self.repo, &git::Limits::default())?;
+        self.repack_by(&git::Limits::default())
+    }
+
+    pub(crate) fn repack_by(&mut self, limits: &git::Limits) -> Result<(), Error> {
+        let done = git::repack(&self.repo, limits)?;
         db::set_meta(&self.db, LEFT, &(done.left as u64).to_le_bytes())?;
         self.repo = git::open_or_init(self.root())?;
         Ok(())

@@ -15,6 +15,7 @@ mod doctor;
 mod emit;
 mod export;
 mod fetch;
+mod gc;
 mod health;
 mod hook;
 mod import;
@@ -66,6 +67,7 @@ pub fn run(command: &Command, cx: &Context, ui: &mut Ui) -> Result<Exit, CliErro
         Command::Accept(args) => accept::run(args, cx, ui),
         Command::Verify(args) => verify::run(args, cx, ui),
         Command::Rebuild(args) => rebuild::run(args, cx, ui),
+        Command::Gc(args) => gc::run(args, cx, ui),
         Command::Doctor(args) => doctor::run(args, cx, ui),
         Command::Export(args) => export::run(args, cx, ui),
         Command::Import(args) => import::run(args, cx, ui),

@@ -17,6 +17,8 @@ pub struct Limits {
     pub replaced: Duration,
     /// With more packs than this, all but one that holds over half of the bytes become one.
     pub packs: usize,
+    /// Where all packs together have no more bytes than this, that one becomes one with the others too.
+    pub whole: u64,
     /// A loose file of more bytes than this stays loose: deltas would not help it and would hold it in memory.
     pub largest: u64,
 }
@@ -28,6 +30,7 @@ impl Default for Limits {
             unreached: Duration::from_secs(14 * 24 * 3600),
             replaced: Duration::from_secs(3600),
             packs: 20,
+            whole: 0,
             largest: 1 << 20,
         }
     }
@@ -152,9 +155,12 @@ pub fn repack(repo: &Repository, limits: &Limits) -> Result<Repacked, Error> {
     let mut merged = Vec::new();
     if kept.len() > limits.packs {
         let total: u64 = kept.iter().map(|pack| pack.bytes).sum();
-        let big = kept.partition_point(|pack| pack.bytes <= total / 2);
+        let big = match total <= limits.whole {
+            true => kept.len(),
+            false => kept.partition_point(|pack| pack.bytes <= total / 2),
+        };
         // One pack alone would become itself.
-        if big > 1 {
+        if big > 1 || (big == 1 && total <= limits.whole && !loose.is_empty()) {
             merged = kept.drain(..big).collect();
         }
     }
