@@ -14,6 +14,8 @@ pub struct Profile {
     pub scan: (Duration, Duration),
     /// How long a member that was not reached is left alone, at first and at most.
     pub retry: (Duration, Duration),
+    /// Git's objects are packed once it has been quiet for so long, and at least so long apart.
+    pub tidy: (Duration, Duration),
 }
 
 impl Profile {
@@ -21,11 +23,13 @@ impl Profile {
     pub const PLUGGED: Profile = Profile {
         scan: (Duration::from_secs(2), Duration::from_secs(30)),
         retry: (Duration::from_secs(2), Duration::from_secs(60)),
+        tidy: (Duration::from_secs(600), Duration::from_secs(3600)),
     };
     /// A device with a battery: what is saved and what comes is taken in as soon, but it looks and calls seldom.
     pub const BATTERY: Profile = Profile {
         scan: (Duration::from_secs(20), Duration::from_secs(600)),
         retry: (Duration::from_secs(5), Duration::from_secs(900)),
+        tidy: (Duration::from_secs(1800), Duration::from_secs(24 * 3600)),
     };
 }
 

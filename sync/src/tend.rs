@@ -166,6 +166,10 @@ impl Tend {
                 let done = finish(&site).await.map(|stand| stand.warnings);
                 self.upkeep.finished(told(done));
             }
+            Act::Tidy => {
+                let done = blocking(move || site.keeper().work(|vault| vault.gc_idle())).await;
+                self.upkeep.tidied(told(done).map(|_| ()));
+            }
             Act::Work => {
                 let worker = self.worker.clone();
                 let carried = told(blocking(move || site.carry_on(&worker)).await);

@@ -50,6 +50,8 @@ pub enum Act {
     Finish,
     /// Carry on work; answered by [`Upkeep::worked`].
     Work,
+    /// Pack what git keeps one by one; answered by [`Upkeep::tidied`].
+    Tidy,
     /// Ask who the members are, and whether to keep off the network; answered by [`Upkeep::met`].
     Meet,
     /// Tell connections and remotes that there is something they may lack.
@@ -123,6 +125,10 @@ pub struct Upkeep {
     seen: Seen,
     look: Option<Due>,
     git: Option<Due>,
+    /// When what was written since is to be packed.
+    tidy: Option<Time>,
+    /// Before this it is not packed again.
+    tidied: Time,
     /// When there is work to carry on.
     work: Time,
     scan: Time,
@@ -145,6 +151,8 @@ impl Upkeep {
             seen: Seen::default(),
             look: None,
             git: None,
+            tidy: None,
+            tidied: Time::ZERO,
             work: Time::ZERO,
             scan: profile.scan.0,
             called: BTreeSet::new(),
@@ -169,7 +177,7 @@ impl Upkeep {
     /// When [`Upkeep::tick`] is due next.
     pub fn wake(&self) -> Time {
         let due = [self.look, self.git].into_iter().flatten().map(|due| due.at);
-        due.chain([self.scan, self.call, self.work]).min().unwrap_or(self.scan)
+        due.chain(self.tidy).chain([self.scan, self.call, self.work]).min().unwrap_or(self.scan)
     }
 
     /// A watcher saw this.
@@ -220,6 +228,17 @@ impl Upkeep {
         if self.git.is_some_and(|due| due.at <= now) {
             self.git = None;
             self.todo.push_back(Act::Finish);
+        }
+        if self.tidy.is_some_and(|due| due <= now) {
+            self.tidy = None;
+            match self.paused {
+                // A phone that is to keep quiet is not to work its disk either.
+                true => self.tidy = Some(now + self.profile.tidy.0),
+                false => {
+                    self.tidied = now + self.profile.tidy.1;
+                    self.todo.push_back(Act::Tidy);
+                }
+            }
         }
         if self.work <= now {
             self.work = now + WORK;
@@ -279,6 +298,13 @@ impl Upkeep {
         match done {
             Ok(warnings) => self.warn(warnings),
             Err(error) => self.say(format!("git was not brought up to date: {error}")),
+        }
+    }
+
+    /// What came of [`Act::Tidy`].
+    pub fn tidied(&mut self, done: Result<(), String>) {
+        if let Err(error) = done {
+            self.say(format!("git's objects were not packed: {error}"));
         }
     }
 
@@ -378,6 +404,7 @@ impl Upkeep {
     fn publish(&mut self, now: Time) {
         self.todo.push_back(Act::Tell);
         self.git = Due::after(self.git, now, GIT.0, GIT.1);
+        self.tidy = Some((now + self.profile.tidy.0).max(self.tidied));
     }
 
     /// What stands is said once; a look at all tells what no longer stands.
@@ -391,5 +418,56 @@ impl Upkeep {
 
     fn say(&mut self, what: String) {
         self.todo.push_back(Act::Say(what));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn acts(upkeep: &mut Upkeep) -> Vec<Act> {
+        std::iter::from_fn(|| upkeep.act()).collect()
+    }
+
+    fn written(upkeep: &mut Upkeep, now: Time) {
+        let taken = Taken::Done { view: View::new(), warnings: Vec::new() };
+        upkeep.wrote(Ok(taken), now);
+        acts(upkeep);
+    }
+
+    /// When it packs, looked at once a minute until `end`.
+    fn tidies(upkeep: &mut Upkeep, from: u64, end: u64) -> Vec<u64> {
+        let minutes = (from..end).filter(|minute| {
+            upkeep.tick(Duration::from_secs(minute * 60));
+            acts(upkeep).contains(&Act::Tidy)
+        });
+        minutes.collect()
+    }
+
+    #[test]
+    fn it_packs_once_it_has_been_quiet_and_not_again_for_nothing() {
+        let mut upkeep = Upkeep::new(Profile::PLUGGED);
+        assert!(tidies(&mut upkeep, 0, 200).is_empty(), "nothing was written");
+        written(&mut upkeep, Duration::from_secs(200 * 60));
+        written(&mut upkeep, Duration::from_secs(205 * 60));
+        assert_eq!(tidies(&mut upkeep, 205, 400), [215]);
+        written(&mut upkeep, Duration::from_secs(400 * 60));
+        assert_eq!(tidies(&mut upkeep, 400, 412), [410]);
+        written(&mut upkeep, Duration::from_secs(412 * 60));
+        assert_eq!(tidies(&mut upkeep, 412, 600), [470], "an hour after the last time");
+    }
+
+    #[test]
+    fn it_packs_nothing_while_it_is_to_keep_quiet() {
+        let mut upkeep = Upkeep::new(Profile::BATTERY);
+        written(&mut upkeep, Time::ZERO);
+        let with = |_: &DeviceId| false;
+        let meet = |upkeep: &mut Upkeep, paused, now| {
+            upkeep.met(Ok(Company::default()), &Reach { paused, finds: false, with: &with }, now);
+        };
+        meet(&mut upkeep, true, Time::ZERO);
+        assert!(tidies(&mut upkeep, 0, 300).is_empty());
+        meet(&mut upkeep, false, Duration::from_secs(300 * 60));
+        assert_eq!(tidies(&mut upkeep, 300, 400).len(), 1);
     }
 }

@@ -803,6 +803,52 @@ impl Drop for Writer {
     }
 }
 
+/// Making a used vault small.
+struct Gc<'a>(&'a Prepared);
+
+impl Scene for Gc<'_> {
+    const TRIES_AGAIN: bool = false;
+    type Beside = ();
+
+    fn begin(&self, _: &Path) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn command(&self, folder: &Path, (): &()) -> (Side, Vec<String>) {
+        (Side::of(folder, "a"), strings(&["--json", "gc", "--aside"]))
+    }
+
+    fn check(&self, folder: &Path, (): ()) -> Outcome {
+        let a = Side::of(folder, "a");
+        let stand = a.stand()?;
+        let before = &self.0.before;
+        ensure!(
+            (&stand.head, &stand.state) == (&before.head, &before.state),
+            "the head or the state changed"
+        );
+        a.kept(&self.0.saved)?;
+        a.sound(before)?;
+        a.git(&["fsck", "--full", "--strict"]).map(|_| ())
+    }
+}
+
+#[test]
+fn gc_goes_on_from_any_point() {
+    let dir = folder();
+    let a = vault(dir.path(), "a", 6);
+    for n in 0..4 {
+        a.write("n0.md", format!("# Saved\n\n{n} times\n"));
+        a.ok(&["commit"]).expect("a commit");
+    }
+    a.git(&["update-ref", "refs/aios/aside/x", "HEAD~1"]).expect("a ref");
+    // What came in part of something that nobody wants any more.
+    fs::create_dir_all(a.root.join(".aios/partial")).expect("a folder");
+    a.write(&format!(".aios/partial/{}", "0".repeat(64)), "part");
+    let prepared = Prepared { saved: ids(&a.files()), before: a.stand().expect("status"), dir };
+    let passed = ["gc.checkpoint", "gc.aside", "disk.remove", "git.remove", "git.rename", "git.sync"];
+    each_point("gc", &Gc(&prepared), &prepared, &passed);
+}
+
 /// The lines of a text or a diff, each ended by its full stop: two that a merge joined are still two.
 fn words(text: &str) -> HashSet<&str> {
     text.lines().flat_map(|line| line.trim_start_matches(['+', '-', ' ']).split_inclusive('.')).collect()

@@ -151,9 +151,11 @@ impl Vault {
         let packed = |path: &Path| path.parent().is_some_and(|folder| folder.ends_with("pack"));
         let packs = || all.iter().filter(|(path, ..)| path.extension().is_some_and(|end| end == "pack"));
         let loose = all.iter().filter(|(path, ..)| !packed(path)).count();
-        let largest = packs().map(|(_, size, _)| *size).max().unwrap_or(0);
+        let mut sizes: Vec<u64> = packs().map(|(_, size, _)| *size).collect();
+        sizes.extend(all.iter().filter(|(path, ..)| !packed(path)).map(|(_, size, _)| *size));
+        let (sum, largest) = (sizes.iter().sum::<u64>(), sizes.iter().max().copied().unwrap_or(0));
         // One pack of all is worth its while once the rest is more than a tenth of the largest.
-        let whole = before - largest > largest / 10;
+        let whole = sum - largest > largest / 10;
         let what = format!("{loose} loose objects, {} packs", packs().count());
         if dry_run {
             return Ok(Room { part: Part::Git, before, after: None, what });

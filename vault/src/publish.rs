@@ -1,5 +1,6 @@
 //! Showing the projection in the repository: `main`, the index, and the mirror of the log.
 
+use std::collections::HashMap;
 use std::io::Read as _;
 
 use aios_core::fold;
@@ -21,6 +22,8 @@ use crate::vault::{RecordRow, Vault, git_error};
 const RUN: usize = 8;
 /// A blob up to this size becomes a git object of its own; a larger one a pack.
 const LOOSE: u64 = 32 << 20;
+/// A chunk of so many bytes is written at once and not held in memory.
+const AT_ONCE: usize = 1 << 20;
 /// A mirrored chunk grows no larger than this.
 const CHUNK: usize = 8 << 20;
 
@@ -199,7 +202,7 @@ impl Vault {
             false => self.unseen_blobs(device, from, seq)?,
         });
         let awaited = self.keep_awaited(device, &mut unseen)?;
-        let mut wall = 0;
+        let (mut wall, mut fresh) = (0, Fresh::default());
         while from <= seq {
             let mut bytes = Vec::new();
             let first = from;
@@ -217,10 +220,10 @@ impl Vault {
                 });
                 from += 1;
             }
-            let oid = objects.write(ObjectType::Blob, &bytes)?;
-            chunks.push(Chunk { first, last: from - 1, size: bytes.len(), oid });
+            chunks.push(fresh.add(first, from - 1, bytes, &mut objects)?);
         }
-        merge_runs(&mut chunks, &mut objects)?;
+        fresh.merge_runs(&mut chunks, &mut objects)?;
+        fresh.write(&chunks, &mut objects)?;
         let file = |name: String, oid| (name.into_bytes(), Some((0o100_644, oid)));
         let entries: Vec<git::Change> = chunks
             .iter()
@@ -372,26 +375,58 @@ pub(crate) fn chunks(
     Ok(out)
 }
 
-/// Joins runs of small chunks at the end, so that a log of n records has about log n chunks.
-fn merge_runs(chunks: &mut Vec<Chunk>, objects: &mut dyn Objects) -> Result<(), Error> {
-    while let Some(last) = chunks.last() {
-        let level = last.level();
-        let run = chunks.iter().rev().take_while(|chunk| chunk.level() <= level).count();
-        let at = chunks.len() - run.min(RUN);
-        let size: usize = chunks[at..].iter().map(|chunk| chunk.size).sum();
-        if run < RUN || size > CHUNK {
-            return Ok(());
+/// Chunks that are not in git yet: most become part of a longer one before a tree names them, and git would keep each for weeks.
+#[derive(Default)]
+struct Fresh(HashMap<Oid, Vec<u8>>);
+
+impl Fresh {
+    fn add(
+        &mut self,
+        first: u64,
+        last: u64,
+        bytes: Vec<u8>,
+        objects: &mut dyn Objects,
+    ) -> Result<Chunk, Error> {
+        let size = bytes.len();
+        if size >= AT_ONCE {
+            return Ok(Chunk { first, last, size, oid: objects.write(ObjectType::Blob, &bytes)? });
         }
-        let mut bytes = Vec::with_capacity(size);
-        for chunk in &chunks[at..] {
-            bytes.extend(objects.read(chunk.oid)?.1);
-        }
-        let oid = objects.write(ObjectType::Blob, &bytes)?;
-        let (first, last) = (chunks[at].first, chunks[chunks.len() - 1].last);
-        chunks.truncate(at);
-        chunks.push(Chunk { first, last, size: bytes.len(), oid });
+        let oid = git::object_id(ObjectType::Blob, &bytes)?;
+        self.0.insert(oid, bytes);
+        Ok(Chunk { first, last, size, oid })
     }
-    Ok(())
+
+    /// Joins runs of small chunks at the end, so that a log of n records has about log n chunks.
+    fn merge_runs(&mut self, chunks: &mut Vec<Chunk>, objects: &mut dyn Objects) -> Result<(), Error> {
+        while let Some(last) = chunks.last() {
+            let level = last.level();
+            let run = chunks.iter().rev().take_while(|chunk| chunk.level() <= level).count();
+            let at = chunks.len() - run.min(RUN);
+            let size: usize = chunks[at..].iter().map(|chunk| chunk.size).sum();
+            if run < RUN || size > CHUNK {
+                return Ok(());
+            }
+            let mut bytes = Vec::with_capacity(size);
+            for chunk in &chunks[at..] {
+                match self.0.get(&chunk.oid) {
+                    Some(part) => bytes.extend(part),
+                    None => bytes.extend(objects.read(chunk.oid)?.1),
+                }
+            }
+            let (first, last) = (chunks[at].first, chunks[chunks.len() - 1].last);
+            chunks.truncate(at);
+            chunks.push(self.add(first, last, bytes, objects)?);
+        }
+        Ok(())
+    }
+
+    /// Writes those that are to stay.
+    fn write(&self, chunks: &[Chunk], objects: &mut dyn Objects) -> Result<(), Error> {
+        for bytes in chunks.iter().filter_map(|chunk| self.0.get(&chunk.oid)) {
+            objects.write(ObjectType::Blob, bytes)?;
+        }
+        Ok(())
+    }
 }
 
 #[cfg(test)]
@@ -401,6 +436,36 @@ mod tests {
     use crate::author::Draft;
     use crate::mirror;
     use crate::world::{World, quiet};
+
+    #[test]
+    fn only_chunks_that_a_mirror_names_are_written() {
+        let mut world = World::new(1);
+        let blobs = |world: &World| {
+            let repo = git2::Repository::open(world.root(0)).unwrap();
+            let (odb, mut found) = (repo.odb().unwrap(), std::collections::BTreeSet::new());
+            odb.foreach(|id| {
+                let blob = odb.read_header(*id).is_ok_and(|(_, kind)| kind == git2::ObjectType::Blob);
+                _ = blob && found.insert(*id);
+                true
+            })
+            .unwrap();
+            found
+        };
+        let mut named = std::collections::BTreeSet::new();
+        for n in 0..20 {
+            std::fs::write(world.root(0).join("a.md"), format!("{n}\n")).unwrap();
+            world.commit(0);
+            let vault = &world.replicas[0];
+            let mut objects = crate::git::Loose::new(&vault.repo, false).unwrap();
+            let name = format!("{}{}", crate::git::LOG_PREFIX, vault.device());
+            let tip = crate::git::read_ref(&vault.repo, &name).unwrap().unwrap();
+            named
+                .extend(super::chunks(&vault.repo, &mut objects, tip).unwrap().iter().map(|chunk| chunk.oid));
+            named.insert(vault.repo.head().unwrap().peel_to_tree().unwrap().get_name("a.md").unwrap().id());
+        }
+        let others: Vec<_> = blobs(&world).difference(&named).copied().collect();
+        assert!(others.len() <= 1, "{others:?}");
+    }
 
     #[test]
     fn a_payload_that_no_tree_holds_stands_in_the_mirror() {

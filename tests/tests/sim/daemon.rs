@@ -64,6 +64,14 @@ impl World {
                 }
                 None => {}
             },
+            Act::Tidy => match self.at(n, "tidy", |site| site.keeper().work(|vault| vault.gc_idle())) {
+                Some(Ok(_)) => self.devices[n].upkeep.tidied(Ok(())),
+                Some(Err(e)) => {
+                    self.excused(n, "tidying", &e);
+                    self.devices[n].upkeep.tidied(Err(e.to_string()));
+                }
+                None => {}
+            },
             // There are no workflows.
             Act::Work => {
                 let carried = Carried { view: self.devices[n].upkeep.view().clone(), ..Carried::default() };
