@@ -5,6 +5,8 @@ use std::cell::RefCell;
 
 use aios_core::clock::Hlc;
 use aios_core::document::Document;
+use aios_core::epoch::EpochKey;
+use aios_core::event::Event;
 use aios_core::id::{ContentHash, DocId, RecordId, VaultId};
 use aios_core::item::{Base, Content, Epoch, Item, Kind, Mode};
 use aios_core::key::SecretKey;
@@ -90,7 +92,16 @@ pub fn record(data: &[u8]) {
     assert!(record.verify_signature().is_err(), "a signature of zeros");
     let Ok(body) = record.body() else { return };
     _ = record.payloads_of(&body);
+    let key = EpochKey::from_bytes([7; 32]);
+    _ = record.clone().close(&key);
+    if let (true, Ok(open)) = (record.is_closed(), record.clone().open(&key)) {
+        assert_eq!(open.close(&key).expect("what opens closes"), record);
+    }
     for item in &body.items {
+        if let Item::Event(Event::EpochKeys { epoch, keys }) = item {
+            let own = SecretKey::from_bytes(&[3; 32]);
+            _ = keys.values().map(|key| EpochKey::take(epoch, key, &own)).count();
+        }
         _ = (item.changes_tree(), item.needs_upgrade(), item.payload());
         let text = serde_json::to_string(item).expect("an item is JSON");
         let again: Item = serde_json::from_str(&text).expect("and reads");
@@ -275,7 +286,10 @@ fn made() -> Vec<Record> {
         (vec![create], text),
         (vec![Item::Move { doc: DOC, path: "b/c.md".into() }, Item::Seal], Vec::new()),
         (vec![Item::Delete { doc: DOC }], Vec::new()),
+        (vec![handed(&key)], Vec::new()),
+        (vec![Item::Delete { doc: DOC }], Vec::new()),
     ];
+    let (epoch, last) = (EpochKey::from_bytes([7; 32]), bodies.len() - 1);
     for (n, (items, payloads)) in bodies.into_iter().enumerate() {
         let header = Header {
             v: VERSION,
@@ -292,9 +306,18 @@ fn made() -> Vec<Record> {
             closed: None,
         };
         let body = Body { message: "one".into(), items, ..Body::default() };
-        out.push(Record::author(header, &body, payloads, &key).expect("a record"));
+        let sealed = (n == last).then(|| (&epoch, Vec::new()));
+        let record = Record::author_in(header, &body, payloads, sealed, &key).expect("a record");
+        out.push(record.close(&epoch).expect("its closed form, if it has one"));
     }
     out
+}
+
+/// The key of an epoch, handed to a device.
+fn handed(to: &SecretKey) -> Item {
+    let key = EpochKey::from_bytes([7; 32]);
+    let handed = key.hand(&to.public(), [9; 32]).expect("a key");
+    Item::Event(Event::EpochKeys { epoch: key.id(), keys: [(to.public(), handed)].into() })
 }
 
 fn records() -> Vec<Vec<u8>> {

@@ -46,6 +46,9 @@ pub fn run(args: &PairArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliError>
         },
     )?;
     let roles = args.role.purpose().roles();
+    if args.role == Role::Carrier && !site.keeper().work(|vault| vault.is_sealed_vault())? {
+        ui.note("the vault is not sealed: a device that carries it can read it");
+    }
     let answer = match Client::connect(site.folder()) {
         Some(mut client) => {
             let lifetime = lifetime.as_millis() as u64;
