@@ -1,6 +1,7 @@
 //! Domain events of work. Each folds into one aggregate, a task, an effect or a budget, in the total order of records.
 
 mod content;
+mod fired;
 
 use std::collections::BTreeMap;
 
@@ -17,6 +18,7 @@ use crate::policy::Verdict;
 use crate::span::Millis;
 
 pub use content::{Content, EffectKey, digest};
+pub use fired::{Fired, cron_task, entity_task, event_task, is_event_name};
 
 /// The digest of what is signed when the operator says what came of an attempt. It is that of no consent: those begin otherwise.
 fn settlement(key: &EffectKey, attempt: u32, happened: bool) -> ContentHash {
@@ -66,67 +68,6 @@ pub enum Came {
     },
     /// Nobody knows.
     Unknown,
-}
-
-/// What started a task without the operator.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "by", rename_all = "lowercase")]
-pub enum Fired {
-    /// A schedule.
-    Cron {
-        /// The instant.
-        at: Millis,
-        /// How much later it was noticed.
-        late: Millis,
-    },
-    /// An entity that was made or changed.
-    Entity {
-        /// Where it lay.
-        path: String,
-        /// Whether it was made then.
-        made: bool,
-    },
-    /// An event.
-    Event {
-        /// Its name.
-        name: String,
-        /// Its id: of one delivered twice there is one task.
-        id: String,
-        /// What it says.
-        data: Value,
-        /// Whether that came from outside.
-        #[serde(default, skip_serializing_if = "is_false")]
-        untrusted: bool,
-        /// How many events led to it, one after the other.
-        #[serde(default, skip_serializing_if = "is_zero")]
-        hops: u32,
-    },
-}
-
-/// The id of the task that a schedule starts at an instant: one, whichever device fires it, and whatever version of the workflow it knows.
-pub fn cron_task(vault: &VaultId, workflow: &str, at: Millis) -> String {
-    ContentHash::of(format!("aios-cron-v1\n{vault}\n{workflow}\n{at}").as_bytes()).short(32)
-}
-
-/// The id of the task that an entity starts: one when it is made, on however many devices at once, and one for each `record` that
-/// changes it.
-pub fn entity_task(vault: &VaultId, workflow: &str, doc: &str, record: Option<&str>) -> String {
-    let change = record.unwrap_or("made");
-    ContentHash::of(format!("aios-entity-v1\n{vault}\n{workflow}\n{doc}\n{change}").as_bytes()).short(32)
-}
-
-/// The id of the task that an event starts: one, however often it is delivered, and on however many devices (I10).
-pub fn event_task(vault: &VaultId, workflow: &str, name: &str, id: &str) -> String {
-    // As JSON neither can be read as a part of the other.
-    let (name, id) = (Value::from(name), Value::from(id));
-    ContentHash::of(format!("aios-event-v1\n{vault}\n{workflow}\n{name}\n{id}").as_bytes()).short(32)
-}
-
-/// Whether a text can name an event: words with points between them.
-pub fn is_event_name(text: &str) -> bool {
-    let inside = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"_-".contains(&byte);
-    let word = |part: &str| !part.is_empty() && part.bytes().all(inside);
-    text.len() <= 80 && text.split('.').all(word)
 }
 
 /// What happened to a piece of work.
