@@ -3,7 +3,7 @@
 //! The daemon owns the device's network, so what needs the network goes through it while it runs.
 
 use std::collections::BTreeSet;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -17,6 +17,9 @@ use crate::session::{SyncReport, Trouble};
 
 /// The longest path that a socket can have on every Unix, less some room.
 const LONGEST: usize = 96;
+
+/// How long a daemon has to say that it heard, whatever it is at work on.
+const HEARD: Duration = Duration::from_secs(10);
 
 /// What is asked of the daemon.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -51,6 +54,8 @@ pub enum Request {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "is", rename_all = "lowercase")]
 pub enum Answer {
+    /// The daemon is awake and at work on it; another answer follows.
+    Heard,
     /// The sync is over.
     Synced(SyncReport),
     /// Git has followed.
@@ -162,14 +167,14 @@ pub(crate) fn listen(folder: &Path) -> Result<(tokio::net::UnixListener, Door), 
     let place = Place::of(folder);
     if let Some(own) = &place.shelter {
         match std::fs::DirBuilder::new().mode(0o700).create(own) {
-            Err(e) if e.kind() != std::io::ErrorKind::AlreadyExists => return Err(Error::io("use", own, e)),
+            Err(e) if e.kind() != ErrorKind::AlreadyExists => return Err(Error::io("use", own, e)),
             _ => place.check()?,
         }
     }
     let path = &place.socket;
     let wrap = |e| Error::io("listen on", path, e);
     match std::fs::remove_file(path) {
-        Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(wrap(e)),
+        Err(e) if e.kind() != ErrorKind::NotFound => return Err(wrap(e)),
         _ => {}
     }
     let listener = tokio::net::UnixListener::bind(path).map_err(wrap)?;
@@ -192,15 +197,20 @@ impl Client {
         Some(Client { stream: BufReader::new(stream) })
     }
 
-    /// Asks for something. Answers are waited for `patience` at most each, where given.
+    /// Asks for something. Answers are waited for `patience` at most each, where given; one that stands still is not waited for.
     ///
     /// # Errors
     /// When the daemon is gone.
     pub fn ask(&mut self, request: &Request, patience: Option<Duration>) -> Result<(), Trouble> {
         let mut text = serde_json::to_vec(request).map_err(|e| gone(&e))?;
         text.push(b'\n');
+        let heard = patience.map_or(HEARD, |patience| patience.min(HEARD));
         let stream = self.stream.get_mut();
-        stream.set_read_timeout(patience).and_then(|()| stream.write_all(&text)).map_err(|e| gone(&e))
+        stream.set_read_timeout(Some(heard)).and_then(|()| stream.write_all(&text)).map_err(|e| gone(&e))?;
+        match self.answer()? {
+            Answer::Heard => self.stream.get_mut().set_read_timeout(patience).map_err(|e| gone(&e)),
+            _ => Err(gone(&"it is of another version")),
+        }
     }
 
     /// The next answer.
@@ -209,7 +219,11 @@ impl Client {
     /// What the daemon says failed, and when it is gone or silent for too long.
     pub fn answer(&mut self) -> Result<Answer, Trouble> {
         let mut line = String::new();
-        if self.stream.read_line(&mut line).map_err(|e| gone(&e))? == 0 {
+        let read = self.stream.read_line(&mut line).map_err(|e| match e.kind() {
+            ErrorKind::WouldBlock | ErrorKind::TimedOut => gone(&"it is there and says nothing"),
+            _ => gone(&e),
+        });
+        if read? == 0 {
             return Err(gone(&"it ended"));
         }
         match serde_json::from_str(&line).map_err(|e| gone(&e))? {

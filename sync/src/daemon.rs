@@ -194,6 +194,7 @@ impl Daemon {
         let (read, mut write) = stream.into_split();
         let mut lines = BufReader::new(read).lines();
         let Some(line) = lines.next_line().await? else { return Ok(()) };
+        say(&mut write, &Answer::Heard).await?;
         let answer = match serde_json::from_str::<Request>(&line) {
             Err(e) => Answer::Failed {
                 what: format!("the daemon does not understand this command: {e}"),
