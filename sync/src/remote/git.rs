@@ -171,33 +171,35 @@ fn look(
     keeper.work(|vault| vault.adopt_fetched())?;
     site.finish()?;
     // Of a sealed vault only the log is there: `main` would tell what it says.
-    let sealed = keeper.work(|vault| vault.is_sealed_vault())?;
-    let (theirs, before) = (refs.get(MAIN).copied().filter(|_| !sealed), state.main);
-    let (head, view) = keeper.work(move |vault| {
+    let closed = keeper.work(|vault| vault.is_sealed_vault())?;
+    let (theirs, before) = (refs.get(MAIN).copied().filter(|_| !closed), state.main);
+    let (head, view, sealed) = keeper.work(move |vault| {
         if let Some(theirs) = theirs {
             vault.absorb_pushed(&theirs, before.as_ref(), &mut |_, _, _| {})?;
         }
         let mut round = vault.finish(Default::default(), &mut |_, _, _| {})?;
-        if !sealed && vault.seal(&mut |_, _, _| {})? {
+        if !closed && vault.seal(&mut |_, _, _| {})? {
             round = vault.finish(Default::default(), &mut |_, _, _| {})?;
         }
-        let head = round.head.filter(|_| !sealed).and_then(|head| GitId::from_slice(head.as_bytes()));
-        Ok((head, vault.view().clone()))
+        let head = round.head.filter(|_| !closed).and_then(|head| GitId::from_slice(head.as_bytes()));
+        // All of one moment: something may come over another route at any time.
+        Ok((head, vault.view().clone(), closed || vault.is_sealed()?))
     })?;
     state.main = theirs.or(before);
     report.secrets = secret::check(site, remote, &mut state, head, allow)?;
     let proven = reader.prove(&view)?;
     report.skipped.extend(reader.all_skipped());
     state.proven = reader.proven();
-    let plan = plan(keeper, refs, head, &view, &proven, |device| reader.goes_beyond(device, &view))?;
-    Ok(Looked { plan, state, report })
+    let goes_beyond = |device: &DeviceId| reader.goes_beyond(device, &view);
+    let plan = plan(keeper, refs, (head, sealed), &view, &proven, goes_beyond)?;
+    Ok(Looked { plan, view, state, report })
 }
 
 /// What is to be pushed so that all that is here is there. `more` tells of whose log they have more than is here.
 fn plan(
     keeper: &Keeper,
     refs: &BTreeMap<String, GitId>,
-    head: Option<GitId>,
+    (head, sealed): (Option<GitId>, bool),
     view: &View,
     proven: &[Run],
     more: impl Fn(&DeviceId) -> bool,
@@ -210,7 +212,7 @@ fn plan(
             Some("the bytes of some files are not on this device yet, so `main` was not pushed".into());
         return Ok(out);
     }
-    if head.is_some() && !keeper.work(|vault| vault.is_sealed())? {
+    if !sealed {
         out.lacks = Some("several lines of work wait to be sealed by a device that may write".into());
         return Ok(out);
     }

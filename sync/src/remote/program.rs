@@ -208,8 +208,16 @@ impl Program {
         }
         let rejected: Vec<&str> = said.out.lines().filter(|line| line.starts_with('!')).collect();
         let why = |line: &&str| line.rsplit('\t').next().unwrap_or_default().to_owned();
-        let late =
-            ["stale info", "fetch first", "non-fast-forward", "cannot lock", "old value", "failed to update"];
+        let late = [
+            "stale info",
+            "fetch first",
+            "non-fast-forward",
+            "cannot lock",
+            "old value",
+            "failed to update",
+            // All that is said of each ref where another push holds the lock of one.
+            "atomic transaction failed",
+        ];
         let guarded = |line: &&&str| line.contains("[remote rejected]") && line.contains("non-fast-forward");
         if rejected.iter().any(|line| guarded(&line)) {
             return Err(RemoteError::Refused {
@@ -220,7 +228,10 @@ impl Program {
         }
         let is_late = |line: &&str| late.iter().any(|word| line.contains(word));
         match rejected.iter().find(|line| is_late(line)) {
-            Some(line) => Ok(Pushed::Late(why(line))),
+            Some(line) => {
+                let lock = said.err.lines().find_map(|line| line.trim().strip_prefix("remote: error: "));
+                Ok(Pushed::Late(lock.map_or_else(|| why(line), |lock| lock.trim().to_owned())))
+            }
             None => match rejected.iter().find(|line| line.contains("[remote rejected]")) {
                 Some(line) => Err(RemoteError::Refused {
                     what: format!("{} does not take it: {}", self.url, why(line)),
