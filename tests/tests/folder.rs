@@ -186,6 +186,37 @@ fn one_that_is_away_is_not_confirmed() {
 }
 
 #[test]
+fn status_says_what_a_remote_had_when_it_was_last_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let laptop = Device::first(dir.path(), &[("a.md", b"a\n")]);
+    assert_eq!(laptop.json(&["status"])["remotes"], serde_json::json!([]));
+    let usb = dir.path().join("usb");
+    fs::create_dir(&usb).unwrap();
+    laptop.json(&["remote", "add", "usb", usb.to_str().unwrap()]);
+    let remote = || laptop.json(&["status"])["remotes"][0].clone();
+    let text = || String::from_utf8_lossy(&laptop.run(&["status"]).stdout).into_owned();
+    let named = |key: &str| remote()[key].as_str().map(str::to_owned);
+    assert_eq!((named("name"), named("kind")), (Some("usb".into()), Some("folder".into())));
+    assert_eq!(named("url"), Some(fs::canonicalize(&usb).unwrap().to_str().unwrap().to_owned()));
+    assert_eq!((&remote()["acknowledged"], &remote()["last_seen"]), (&false.into(), &Value::Null));
+    assert!(text().contains("never reached"), "{}", text());
+    laptop.json(&["sync"]);
+    let seen = named("last_seen").unwrap();
+    assert_eq!(remote()["acknowledged"], true);
+    assert!(text().contains(&format!("has everything, last reached at {seen}")), "{}", text());
+    // What was taken in since is not there, whether or not it is.
+    laptop.write(&[("b.md", b"b\n")]);
+    laptop.json(&["commit"]);
+    assert_eq!(remote()["acknowledged"], false);
+    fs::rename(&usb, dir.path().join("away")).unwrap();
+    laptop.fails(&["sync"], 3);
+    assert_eq!((&remote()["acknowledged"], named("last_seen")), (&false.into(), Some(seen)));
+    fs::rename(dir.path().join("away"), &usb).unwrap();
+    laptop.json(&["sync"]);
+    assert_eq!(remote()["acknowledged"], true);
+}
+
+#[test]
 fn a_daemon_carries_when_it_starts() {
     let dir = tempfile::tempdir().unwrap();
     let (laptop, phone, _) = two(dir.path(), &[("a.md", b"a\n")]);

@@ -64,7 +64,10 @@ fn two_converge_through_a_bare_repository_alone() {
     let (laptop, phone, hub) = two(dir.path(), &[("a.md", b"# A\n\none\n\ntwo\n")]);
     laptop.write(&[("a.md", b"# A\n\none on the laptop\n\ntwo\n"), ("photo.bin", &blob)]);
     phone.write(&[("a.md", b"# A\n\none\n\ntwo on the phone\n"), ("b.md", b"new\n")]);
+    let known = |device: &Device| device.json(&["status"])["remotes"][0]["acknowledged"] == true;
+    assert!(!known(&laptop));
     carry(&laptop);
+    assert!(known(&laptop) && !known(&phone));
     let first = published(&hub, &laptop);
     let report = carry(&phone);
     assert!(report["received"].as_u64().unwrap() > 0 && report["sent"].as_u64().unwrap() > 0, "{report}");

@@ -5,10 +5,13 @@ use std::time::Duration;
 
 use aios_core::id::DeviceId;
 use aios_sync::control::{Answer, Client, Request};
+use aios_sync::remote::{self, Standing};
 use aios_vault::Error;
 use aios_vault::keys::Keys;
 use aios_vault::layout::Layout;
+use aios_vault::status::Status;
 use aios_vault::survey::Problem;
+use serde::Serialize;
 
 use crate::args::StatusArgs;
 use crate::command::written;
@@ -26,6 +29,14 @@ const FEW: usize = 5;
 /// How long the daemon is waited for: it may be at work on the vault.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// All that it shows.
+#[derive(Serialize)]
+struct Shown<'a> {
+    #[serde(flatten)]
+    status: &'a Status,
+    remotes: &'a [Standing],
+}
+
 /// Shows where things stand; changes nothing.
 pub fn run(_args: &StatusArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliError> {
     let online = online(cx);
@@ -37,9 +48,15 @@ pub fn run(_args: &StatusArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliErr
         status.problems.push(Problem::of_all(&e));
         Vec::new()
     });
+    let view = vault.view().clone();
+    let remotes = remote::standing(vault.root(), &view).unwrap_or_else(|e| {
+        let (problem, hint) = (e.to_string(), e.hint().unwrap_or_default());
+        status.problems.push(Problem { path: String::new(), problem, hint });
+        Vec::new()
+    });
     status.inbox = matters(&status, vault.conflicts()?, needs).len() as u64;
     if ui.json() {
-        ui.value(&status)?;
+        ui.value(&Shown { status: &status, remotes: &remotes })?;
         return Ok(Exit::Done);
     }
     let name = ui.paint(Style::Bold, one_line(&status.name));
@@ -117,6 +134,15 @@ pub fn run(_args: &StatusArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliErr
             (false, None) => "never heard from".to_owned(),
         };
         ui.line(format!("{} {how}, {seen}", one_line(&peer.name)))?;
+    }
+    for remote in &remotes {
+        let how = match remote.acknowledged {
+            true => ui.paint(Style::Green, "has everything"),
+            false => ui.paint(Style::Yellow, "lacks some, or was not asked"),
+        };
+        let seen = remote.last_seen.as_ref();
+        let seen = seen.map_or_else(|| "never reached".to_owned(), |at| format!("last reached at {at}"));
+        ui.line(format!("{} ({}) {how}, {seen}", one_line(&remote.name), one_line(&remote.url)))?;
     }
     match status.synced {
         Some(true) => ui.line(ui.paint(Style::Green, "synced"))?,

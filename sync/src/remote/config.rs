@@ -37,6 +37,19 @@ pub struct Remote {
 }
 
 impl Remote {
+    /// Where it is, without what may be a secret: a token can stand where a user's name does.
+    pub fn shown(&self) -> String {
+        let Some((scheme, rest)) =
+            self.url.split_once("://").filter(|(scheme, _)| scheme.starts_with("http"))
+        else {
+            return self.url.clone();
+        };
+        let rest = rest.split(['?', '#']).next().unwrap_or_default();
+        let (host, path) = rest.split_once('/').map_or((rest, None), |(host, path)| (host, Some(path)));
+        let host = host.rsplit_once('@').map_or(host, |(_, host)| host);
+        path.map_or_else(|| format!("{scheme}://{host}"), |path| format!("{scheme}://{host}/{path}"))
+    }
+
     /// A remote at `url`, for somebody who has no vault yet. What it is follows from `url` unless `kind` says so.
     ///
     /// # Errors
@@ -268,6 +281,20 @@ mod tests {
         }
         for folder in ["/media/x", "./a:b", "../x", "x", dir.path().to_str().unwrap()] {
             assert_eq!(kind_of(folder), Kind::Folder, "{folder}");
+        }
+    }
+
+    #[test]
+    fn what_may_be_a_secret_is_not_shown() {
+        for (url, shown) in [
+            ("https://ghp_abc@example.org/a/b.git", "https://example.org/a/b.git"),
+            ("https://example.org?token=abc", "https://example.org"),
+            ("ssh://git@example.org/a", "ssh://git@example.org/a"),
+            ("/media/a@b", "/media/a@b"),
+        ] {
+            let remote =
+                Remote { name: "x".into(), kind: Kind::Git, url: url.into(), allowed: BTreeSet::new() };
+            assert_eq!(remote.shown(), shown);
         }
     }
 

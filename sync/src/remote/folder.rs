@@ -146,7 +146,7 @@ impl Home {
         // What records name goes first: who has a record can have its bytes.
         self.give_apart(site, &listing, state)?;
         self.give_records(site, &view, &proven, state, report)?;
-        report.acknowledged = true;
+        report.holds = Some(view);
         state.save(keeper.root(), &remote.name)
     }
 

@@ -43,6 +43,8 @@ struct Plan {
 /// What one look at the fetched refs found.
 struct Looked {
     plan: Plan,
+    /// All that was here then.
+    view: View,
     state: State,
     report: RouteReport,
 }
@@ -89,11 +91,12 @@ pub async fn sync(
             return Err(RemoteError::Secrets(report.secrets.len()));
         }
         let Plan { pushes, records, lacks } = looked.plan;
+        let view = looked.view;
         if pushes.is_empty() {
             // Just read from there: all that is here is there (I12).
             state.main = refs.get(MAIN).copied();
             state.save(&root, &remote.name)?;
-            report.acknowledged = lacks.is_none();
+            report.holds = Some(view).filter(|_| lacks.is_none());
             return lacks.map_or(Ok(()), |why| Err(RemoteError::Incomplete(why)));
         }
         match git.push(&pushes).await? {

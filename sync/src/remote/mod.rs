@@ -11,10 +11,12 @@ pub mod routes;
 pub mod secret;
 pub mod state;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use aios_vault::Error;
+use aios_core::frontier::View;
+use aios_vault::chance::now_ms;
+use aios_vault::{Error, audit};
 use serde::{Deserialize, Serialize};
 use tokio::time::timeout;
 
@@ -23,6 +25,7 @@ pub use config::{Kind, Remote, Remotes};
 use crate::session::Trouble;
 use crate::site::Site;
 use secret::Finding;
+use state::State;
 
 /// What is wrong with a remote.
 #[derive(Debug, thiserror::Error)]
@@ -201,8 +204,8 @@ pub struct Skipped {
 pub struct RouteReport {
     /// Whether it was there.
     pub reached: bool,
-    /// Whether it holds all that is here now, read back from it (I12).
-    pub acknowledged: bool,
+    /// All that was here when it was found to hold all of it, read back from it (I12).
+    pub holds: Option<View>,
     /// Records written to it.
     pub sent: u64,
     /// Records taken in from it.
@@ -231,8 +234,66 @@ pub async fn take(site: &Site, remote: &Remote) -> Result<Vec<Skipped>, RemoteEr
     }
 }
 
+/// A remote, as status shows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Standing {
+    /// Its name.
+    pub name: String,
+    /// What it is.
+    pub kind: Kind,
+    /// Where it is, without what may be a secret.
+    pub url: String,
+    /// Whether it held all integrated records when it was last read (I12).
+    pub acknowledged: bool,
+    /// When it was last reached (RFC 3339).
+    pub last_seen: Option<String>,
+}
+
+/// How the remotes of a vault stand to all its integrated records, `view`.
+///
+/// # Errors
+/// [`RemoteError::Config`].
+pub fn standing(root: &Path, view: &View) -> Result<Vec<Standing>, RemoteError> {
+    let remotes = Remotes::load(root)?;
+    let standing = |remote: &Remote| {
+        let state = State::load(root, &remote.name, &remote.url);
+        Standing {
+            name: remote.name.clone(),
+            kind: remote.kind,
+            url: remote.shown(),
+            acknowledged: state.holds.is_some_and(|holds| holds.covers(view)),
+            last_seen: state.seen.map(audit::time),
+        }
+    };
+    Ok(remotes.all().iter().map(standing).collect())
+}
+
+/// Remembers how it went with a remote.
+fn remember(root: &Path, remote: &Remote, report: &RouteReport) {
+    if !report.reached {
+        return;
+    }
+    let mut state = State::load(root, &remote.name, &remote.url);
+    state.seen = Some(now_ms());
+    state.holds = report.holds.clone().or(state.holds);
+    if let Err(error) = state.save(root, &remote.name) {
+        // Status says less than it could.
+        tracing::warn!(%error, "not remembered");
+    }
+}
+
 /// Exchanges with one remote, in `total` time. `allow` lets what looks like a secret be published, now and later.
 pub async fn sync(site: &Site, remote: &Remote, allow: bool, total: Duration) -> RouteReport {
+    let report = exchange(site, remote, allow, total).await;
+    let (root, remote) = (site.keeper().root().to_owned(), remote.clone());
+    let remembered = tokio::task::spawn_blocking(move || {
+        remember(&root, &remote, &report);
+        report
+    });
+    remembered.await.unwrap_or_default()
+}
+
+async fn exchange(site: &Site, remote: &Remote, allow: bool, total: Duration) -> RouteReport {
     let mut report = RouteReport::default();
     let Ok(alone) = timeout(total, site.alone()).await else {
         report.error = Some(RemoteError::Late { name: remote.name.clone(), seconds: total.as_secs() });
@@ -262,6 +323,6 @@ pub async fn sync(site: &Site, remote: &Remote, allow: bool, total: Duration) ->
         },
     };
     report.error = done.err();
-    report.acknowledged &= report.error.is_none();
+    report.holds = report.holds.filter(|_| report.error.is_none());
     report
 }

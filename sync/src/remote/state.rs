@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use aios_core::frontier::View;
 use aios_core::id::GitId;
 use aios_vault::disk::durable;
 use aios_vault::layout::Layout;
@@ -22,6 +23,10 @@ pub struct State {
     pub scanned: Option<GitId>,
     /// Where `main` was there, when last seen.
     pub main: Option<GitId>,
+    /// When it was last reached, ms since the Unix epoch.
+    pub seen: Option<u64>,
+    /// What it held when all that was here was last read back from it (I12).
+    pub holds: Option<View>,
 }
 
 impl State {
