@@ -100,7 +100,7 @@ pub async fn run(
     let (live, came) = Live::new();
     let lasting = Settings { live: Some(live.clone()), ..settings.clone() };
     let server = Settings { on_served: Some(on_served(&site, notice.clone())), ..lasting.clone() };
-    let server = Node::on(net.clone(), site.absorbing_opener(), server);
+    let server = Node::on(net.clone(), site.absorbing_opener(notice.clone()), server);
     let dialer = Node::on(net.clone(), site.opener(), lasting);
     let daemon = Daemon {
         caller: Node::on(net, site.opener(), settings),
@@ -321,9 +321,10 @@ pub async fn pair(
     mut refused: impl FnMut(&str),
 ) -> Result<Answer, Trouble> {
     round(site).await?;
-    let served = on_served(site, Arc::new(|text: &str| tracing::error!("{text}")));
+    let notice: Notice = Arc::new(|text: &str| tracing::error!("{text}"));
+    let served = on_served(site, notice.clone());
     let settings = Settings { port: site.port(), on_served: Some(served), ..settings };
-    let node = Node::start(site.key(), site.absorbing_opener(), settings).await?;
+    let node = Node::start(site.key(), site.absorbing_opener(notice), settings).await?;
     site.keep_port(node.net().port())?;
     let listeners = Listeners::default();
     let told = listeners.add();

@@ -16,6 +16,7 @@ use aios_vault::survey::Problem;
 use aios_vault::watch::{Seen, Watcher};
 use aios_vault::{Error, Vault};
 
+use crate::daemon::Notice;
 use crate::error::Peer;
 use crate::keeper::Keeper;
 use crate::node::Open;
@@ -73,6 +74,10 @@ pub struct Company {
     pub others: Vec<(Peer, peer::Peer)>,
     /// Whether bytes are missing here that records name: whoever had them not may have them now.
     pub lacks: bool,
+    /// Whether what was held for its clock counts when it comes once more.
+    pub lets_in: bool,
+    /// Whether this device's clock was set back, which the others are to be told.
+    pub set_back: bool,
 }
 
 impl Company {
@@ -198,12 +203,13 @@ impl Site {
         Arc::new(move || Ok(Box::new(site.handle()) as Box<dyn Replica>))
     }
 
-    /// As [`Site::opener`], and takes in what changed on disk before each exchange.
-    pub fn absorbing_opener(&self) -> Open {
+    /// As [`Site::opener`], and takes in what changed on disk before each exchange. `notice` is told what a person should know.
+    pub fn absorbing_opener(&self, notice: Notice) -> Open {
         let site = self.clone();
         Arc::new(move || {
-            if let Err(e) = site.round() {
-                tracing::warn!(error = %e, "the working files were not taken in");
+            match site.round() {
+                Ok(stand) => stand.warnings.iter().for_each(|warning| notice(warning)),
+                Err(e) => tracing::warn!(error = %e, "the working files were not taken in"),
             }
             Ok(Box::new(site.handle()) as Box<dyn Replica>)
         })
@@ -320,7 +326,10 @@ impl Site {
                 (Peer::new(*device, &member.name), known.remove(device).unwrap_or_default())
             });
             let others = others.collect();
-            Ok(Company { view: vault.view().clone(), others, lacks: !vault.apart_wanted()?.is_empty() })
+            let view = vault.view().clone();
+            let lacks = !vault.apart_wanted()?.is_empty();
+            let (lets_in, set_back) = (vault.may_let_in()?, vault.set_back()?.is_some());
+            Ok(Company { view, others, lacks, lets_in, set_back })
         })
     }
 

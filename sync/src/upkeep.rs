@@ -34,6 +34,9 @@ const CALL: Duration = Duration::from_secs(2);
 /// How often those who are there are asked once more for bytes that nobody had.
 const ASK: Duration = Duration::from_secs(15);
 
+/// How seldom at most connections are begun anew for what was held.
+const HOUR: Duration = Duration::from_secs(60 * 60);
+
 /// How long the daemon has been at work.
 pub type Time = Duration;
 
@@ -89,7 +92,7 @@ pub struct Reach<'a> {
     pub with: &'a dyn Fn(&DeviceId) -> bool,
 }
 
-/// When a member is to be called again.
+/// When something is to be tried again.
 #[derive(Debug, Clone, Copy)]
 struct Retry {
     at: Time,
@@ -136,6 +139,8 @@ pub struct Upkeep {
     retries: BTreeMap<DeviceId, Retry>,
     call: Time,
     ask: Time,
+    /// When connections may be ended for what was held to come once more.
+    anew: Option<Retry>,
     warned: BTreeSet<String>,
     /// All integrated records, when last looked.
     view: View,
@@ -159,6 +164,7 @@ impl Upkeep {
             retries: BTreeMap::new(),
             call: Time::ZERO,
             ask: Time::ZERO,
+            anew: None,
             warned: BTreeSet::new(),
             view: View::new(),
         }
@@ -343,8 +349,21 @@ impl Upkeep {
             self.ask = now + ASK;
             self.todo.push_back(Act::Tell);
         }
+        if company.set_back {
+            self.look = Due::after(self.look, now, QUIET, PATIENCE);
+        }
+        // Over a connection that lasts nothing comes twice.
+        let anew = company.lets_in && self.anew.is_none_or(|anew| anew.at <= now);
+        if anew {
+            // Whoever has it may not be there for long.
+            let wait = self.anew.map_or(ASK, |anew| (anew.wait * 2).min(HOUR));
+            self.anew = Some(Retry { at: now + wait, wait });
+            self.retries.clear();
+        }
+        self.anew = self.anew.filter(|_| company.lets_in);
         // Who was revoked is served no more.
-        self.todo.push_back(Act::Keep(company.others.iter().map(|(peer, _)| peer.device()).collect()));
+        let kept = company.others.iter().map(|(peer, _)| peer.device()).filter(|_| !anew);
+        self.todo.push_back(Act::Keep(kept.collect()));
         for (peer, known) in company.others {
             let device = peer.device();
             let waits = self.retries.get(&device).is_some_and(|retry| retry.at > now);

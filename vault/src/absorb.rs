@@ -133,7 +133,7 @@ impl Vault {
             vault.absorb_survey(survey, options, &mut out)?;
             vault.refresh(progress)
         })?;
-        Ok(out)
+        Ok(self.told(out))
     }
 
     /// As [`Vault::absorb`], looking only at `paths`, where something is said to have been saved. `None`: something came or
@@ -144,15 +144,18 @@ impl Vault {
         progress: Progress<'_>,
     ) -> Result<Option<Absorbed>, Error> {
         let mut out = self.absorb_before(progress)?;
-        let Some(survey) = self.survey_at(paths)? else { return Ok(None) };
+        let Some(survey) = self.survey_at(paths)? else {
+            self.untold.extend(out.notes);
+            return Ok(None);
+        };
         if survey.is_empty() {
-            return Ok(Some(out));
+            return Ok(Some(self.told(out)));
         }
         self.transaction(|vault| {
             vault.absorb_survey(survey, &AbsorbOptions::default(), &mut out)?;
             vault.refresh(progress)
         })?;
-        Ok(Some(out))
+        Ok(Some(self.told(out)))
     }
 
     /// What comes before a look at files: the log is shown, and what was committed with git is in.
@@ -163,13 +166,23 @@ impl Vault {
             return Err(Error::Paused(why));
         }
         let note = |problem| Problem { path: String::new(), problem, hint: String::new() };
-        let mut out = Absorbed { notes: went_on.into_iter().map(note).collect(), ..Absorbed::default() };
+        // Whatever stops what follows, it is told some time.
+        self.untold.extend(went_on.map(note));
+        let mut out = Absorbed::default();
         if self.shown != self.view {
             // The log was ahead of the database: a crash between the two.
             self.transaction(|vault| vault.refresh(progress))?;
         }
+        let set_back = self.tell_set_back(progress)?;
+        self.untold.extend(set_back.map(note));
         self.absorb_commits(&mut out, progress)?;
         Ok(out)
+    }
+
+    /// Adds what was done before.
+    fn told(&mut self, mut out: Absorbed) -> Absorbed {
+        out.notes.splice(0..0, std::mem::take(&mut self.untold));
+        out
     }
 
     fn absorb_survey(

@@ -18,15 +18,12 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::absorb::AbsorbOptions;
-use crate::chance::now_ms;
+use crate::clock::Holding;
 use crate::db;
 use crate::error::{Error, Refusal};
 use crate::index::{act_number, kind_number, mode_number};
 use crate::log::{Logged, Spot};
 use crate::vault::Vault;
-
-/// A record further ahead of this device's clock than this is held.
-const FUTURE_MS: u64 = 24 * 60 * 60 * 1000;
 
 /// The parts of a body that indexing needs, items still raw.
 #[derive(Deserialize)]
@@ -422,7 +419,6 @@ impl Vault {
     pub fn integrate(&mut self, records: &[Record]) -> Result<Integrated, Error> {
         let mut done = Integrated::default();
         let frontier = self.frontier()?;
-        let horizon = now_ms() + FUTURE_MS;
         let mut rest = Vec::new();
         for record in records {
             let header = &record.header;
@@ -437,18 +433,17 @@ impl Vault {
             rest.push(record);
         }
         // Once all keys are known: what they open may come before them.
-        let rest: Vec<_> = rest.into_iter().map(|record| self.opened(record)).collect();
+        let opened: Vec<_> = rest.into_iter().map(|record| self.opened(record)).collect();
         // One device after the other inside the log, but indexed in the order received.
         let mut failed = None;
-        let mut fitting: Vec<Cow<'_, Record>> = Vec::new();
-        let mut held: BTreeMap<DeviceId, u64> = BTreeMap::new();
+        let rest: Vec<&Record> = opened.iter().map(AsRef::as_ref).collect();
+        let mut fitting: Vec<&Record> = Vec::new();
+        let mut holding = Holding::new(self, &rest)?;
         let mut reach = frontier.view();
         for record in rest {
             let header = &record.header;
-            let blocked = held.contains_key(&header.device);
-            if header.clock.0 > horizon || blocked {
-                held.entry(header.device).or_insert(header.seq);
-                self.hold(&record)?;
+            if holding.holds(self, record)? {
+                self.hold(record)?;
                 done.held += 1;
                 continue;
             }
@@ -459,8 +454,9 @@ impl Vault {
             reach.add(header.place());
             fitting.push(record);
         }
-        let fitting: Vec<&Record> = fitting.iter().map(AsRef::as_ref).collect();
-        done.new += self.take(&fitting, &mut failed)?;
+        let new = self.take(&fitting, &mut failed)?;
+        self.let_in(&fitting[..new as usize])?;
+        done.new += new;
         match failed {
             None => Ok(done),
             Some(e) => Err(e),
@@ -523,17 +519,6 @@ impl Vault {
             Some(row) if row.id == record.id => Ok(()),
             _ => Err(Error::Refused { place, why: Refusal::Fork }),
         }
-    }
-
-    fn hold(&self, record: &Record) -> Result<(), Error> {
-        let header = &record.header;
-        self.db.prepare_cached("INSERT OR IGNORE INTO held VALUES(?, ?, ?, ?)")?.execute(params![
-            record.id.as_bytes(),
-            header.device.as_bytes(),
-            header.seq as i64,
-            header.clock.0 as i64
-        ])?;
-        Ok(())
     }
 
     /// Takes in what the log holds beyond the database: after a crash, or when the database is new.

@@ -8,6 +8,7 @@ pub mod audit;
 pub mod author;
 pub mod away;
 pub mod chance;
+mod clock;
 pub mod conflict;
 pub mod create;
 pub mod disk;

@@ -131,12 +131,16 @@ impl Vault {
         problems.extend(place::clouded(self.root()));
         problems.extend(self.left_aside()?);
         problems.extend(self.not_come()?);
-        let ahead = self.count("SELECT count(*) FROM held")?;
-        if ahead > 0 {
+        let mut ahead = 0;
+        for (device, count) in self.early()? {
+            ahead += count;
+            let name = self.members().name(&device);
             problems.push(Problem {
                 path: String::new(),
-                problem: format!("{ahead} records are held: their clock is more than a day ahead of this device's"),
-                hint: "set the clock of the device that made them, and this one's; they count once their time has come".into(),
+                problem: format!(
+                    "{count} records of {name} are held: its clock was more than a day ahead of this device's when it wrote them"
+                ),
+                hint: format!("set the clock of {name}, or this device's, whichever is wrong; they count once both are right, or after `aios devices adopt {name}`"),
             });
         }
         let mut held = ahead;

@@ -54,6 +54,8 @@ pub struct Vault {
     pub(crate) readings: std::collections::HashMap<crate::text::Known, crate::text::Reading>,
     /// What a write displaced and was taken in, by name in `.aios/tmp`: let go of once that is committed.
     pub(crate) spent: Vec<String>,
+    /// What was done and nobody has been told of yet.
+    pub(crate) untold: Vec<crate::survey::Problem>,
     /// The last large comparison of two views: what is shown on disk is next asked for by the projection to git.
     pub(crate) compared: Option<(View, View, Vec<crate::show::Change>)>,
     /// All integrated records: those of the log that count.
@@ -235,6 +237,7 @@ impl Vault {
             compared: None,
             readings: std::collections::HashMap::new(),
             spent: Vec::new(),
+            untold: Vec::new(),
             view: View::new(),
             shown,
             lock: Some(lock),

@@ -13,6 +13,7 @@ use crate::context::Context;
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::phrase;
+use crate::report;
 use crate::ui::{Style, Ui};
 
 /// Lists the members, or changes one.
@@ -66,7 +67,12 @@ pub fn run(args: &DevicesArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliErr
         }
         Some(DevicesCommand::Adopt { name }) => {
             let device = vault.find_member(name)?;
+            let early = vault.adopt_early(&device)?;
             match vault.adopt_device(&device)? {
+                None if early > 0 => ui.note(format!(
+                    "{} of {name} from the time to come will count here, with the next sync that brings them",
+                    report::count(early, "record")
+                )),
                 Some(record) => ui.note(format!("what {name} wrote counts, by record {}", record.short(12))),
                 None => ui.note(format!("nothing that {name} wrote is held")),
             }
