@@ -110,8 +110,11 @@ impl Site {
     fn with(from: &Path, keeper: impl FnOnce(&Path) -> Result<Keeper, Error>) -> Result<Site, Error> {
         let layout = Layout::find(from)?;
         // The network is opened under the device's key: which device this is must be known before. What goes wrong here is told by
-        // whoever works on the vault next.
-        let said = Vault::open(layout.root()).and_then(|mut vault| vault.go_on()).unwrap_or_default();
+        // whoever works on the vault next; but that would be the daemon of another folder where this one is a copy of it.
+        let said = match Vault::open(layout.root()).and_then(|mut vault| vault.go_on()) {
+            Err(e @ Error::Elsewhere { .. }) => return Err(e),
+            said => said.unwrap_or_default(),
+        };
         let replica = layout.replica()?;
         let keys = Keys::load(&replica.device)?;
         let shared = Shared {

@@ -149,6 +149,16 @@ pub enum Error {
         name: String,
     },
     /// A vault without a root key.
+    /// A folder beside the one it is a copy of, of a device that may not let itself in anew.
+    #[error(
+        "this folder is a copy of device {name}, which lies in {}, and may not let itself in as a device of its own", .root.display()
+    )]
+    Elsewhere {
+        /// The device it is a copy of.
+        name: String,
+        /// Where that device lies.
+        root: PathBuf,
+    },
     #[error("the vault has no recovery phrase")]
     NoPhrase,
     /// A phrase that is not the vault's.
@@ -373,6 +383,7 @@ impl Error {
                 | Error::Closed(_)
                 | Error::Copied { .. }
                 | Error::MassDeletion { .. }
+                | Error::Elsewhere { .. }
                 | Error::Emptied { .. }
                 | Error::Root(_)
         )
@@ -412,6 +423,7 @@ impl Error {
             Error::NoPhrase => "the device that made the vault makes one, with `aios recovery new`; to come back without, join from another device".into(),
             Error::OtherPhrase => "every word may be right and the phrase of another vault, or an older one; compare it with what `aios init` or `aios recovery new` printed".into(),
             Error::NoVaultThere => "name what `aios remote add` was given on the other device: a folder that holds a folder `aios-…`, or a bare git repository".into(),
+            Error::Elsewhere { .. } => "work there, or take that folder away if this one is to be in its place; or take `.aios` and `.git` away here and join anew under another name, with `--device NAME`".into(),
             Error::NoOperator(_) => "do it on the device where the vault was made".into(),
             Error::MayNot { role, .. } => format!("do it on a device that has it: `aios devices` shows who has `{role}`"),
             Error::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => "free some space; nothing acknowledged is lost".into(),

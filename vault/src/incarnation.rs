@@ -1,6 +1,7 @@
 //! One folder, one device: records of one device must never part ways. A folder that was copied with the keys still in place, or
 //! restored from a backup, finds that its device has written records it does not hold, and goes on as a device of its own before
-//! it writes any. What the device wrote elsewhere comes with the next sync.
+//! it writes any. What the device wrote elsewhere comes with the next sync. A copy beside the folder it was made of is known by
+//! that alone (`seat.rs`).
 
 use aios_core::event::Event;
 use aios_core::frontier::Place;
@@ -23,6 +24,7 @@ impl Vault {
     pub(crate) fn recall(&mut self) -> Result<(), Error> {
         let tip = self.frontier()?.0.get(&self.replica.device).copied();
         let memory = self.keys.memory().filter(|memory| memory.tip == tip);
+        self.take_seat();
         let actor = memory.and_then(|memory| data_encoding::HEXLOWER.decode(memory.actor.as_bytes()).ok());
         if let Some(actor) = actor.and_then(|bytes| <[u8; 16]>::try_from(bytes).ok()) {
             self.actor = actor;
@@ -64,9 +66,10 @@ impl Vault {
     /// where something was.
     ///
     /// # Errors
-    /// [`Error::Copied`] where that operator key may not let devices in; [`Error::Revoked`].
+    /// [`Error::Copied`] and [`Error::Elsewhere`] where that operator key may not let devices in; [`Error::Revoked`].
     pub fn go_on(&mut self) -> Result<Option<String>, Error> {
-        if !self.is_left_behind()? {
+        let other = self.elsewhere()?;
+        if other.is_none() && !self.is_left_behind()? {
             return Ok(None);
         }
         self.check_writes()?;
@@ -75,7 +78,10 @@ impl Vault {
         let operator =
             self.operator()?.filter(|key| self.authority.may(&key.public(), ADMINISTER, &self.view));
         let (Some(member), Some(operator)) = (member, operator) else {
-            return Err(Error::Copied { name: old });
+            return Err(match other {
+                Some(root) => Error::Elsewhere { name: old, root },
+                None => Error::Copied { name: old },
+            });
         };
         let keys = Keys::create(true)?;
         // What was begun under the old keys has begun (I10).

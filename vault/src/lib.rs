@@ -39,6 +39,7 @@ pub mod resolve;
 pub mod rotate;
 pub mod round;
 pub mod seal;
+mod seat;
 pub mod status;
 pub mod survey;
 pub mod undo;

@@ -440,6 +440,13 @@ fn a_copy_that_may_not_let_itself_in_says_so() {
     let mut copied = Vault::open(&twin).unwrap();
     std::fs::write(twin.join("c.md"), "in the copy\n").unwrap();
     let refused = copied.commit(&AbsorbOptions::default(), &mut quiet()).unwrap_err();
+    assert!(matches!(refused, Error::Elsewhere { .. }), "{refused}");
+    assert!(refused.hint().is_some_and(|hint| hint.contains("join anew")));
+    // Where the first is gone it has still written what is not here.
+    let first = world.root(1);
+    world.replicas.truncate(1);
+    std::fs::remove_dir_all(first).unwrap();
+    let refused = copied.commit(&AbsorbOptions::default(), &mut quiet()).unwrap_err();
     assert!(matches!(refused, Error::Copied { .. }), "{refused}");
     assert!(refused.hint().is_some_and(|hint| hint.contains("join anew")));
     assert_eq!(std::fs::read_to_string(twin.join("c.md")).unwrap(), "in the copy\n");

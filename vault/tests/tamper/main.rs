@@ -93,6 +93,12 @@ impl Sample {
     fn copy(&self) -> PathBuf {
         let to = self.dir.path().join(format!("copy-{}", NEXT.fetch_add(1, Ordering::Relaxed)));
         copy_folder(&self.root(), &to);
+        // It stands for the replica itself: with a folder in the way, it is not remembered where that lies.
+        for device in std::fs::read_dir(keys::data_dir().unwrap().join("devices")).unwrap() {
+            let seat = device.unwrap().path().join("seat.json");
+            let _ = std::fs::remove_file(&seat);
+            let _ = std::fs::create_dir(&seat);
+        }
         to
     }
 }
