@@ -6,6 +6,7 @@ use aios_core::frontier::Place;
 use aios_core::id::{DeviceId, DocId, GitId};
 use aios_core::member::MemberError;
 use aios_core::record::RecordError;
+use rusqlite::ErrorCode;
 
 use crate::disk::LockError;
 use crate::{disk, git};
@@ -148,7 +149,6 @@ pub enum Error {
         /// The device it was.
         name: String,
     },
-    /// A vault without a root key.
     /// A folder beside the one it is a copy of, of a device that may not let itself in anew.
     #[error(
         "this folder is a copy of device {name}, which lies in {}, and may not let itself in as a device of its own", .root.display()
@@ -159,6 +159,7 @@ pub enum Error {
         /// Where that device lies.
         root: PathBuf,
     },
+    /// A vault without a root key.
     #[error("the vault has no recovery phrase")]
     NoPhrase,
     /// A phrase that is not the vault's.
@@ -382,8 +383,8 @@ impl Error {
                 | Error::Carrier
                 | Error::Closed(_)
                 | Error::Copied { .. }
-                | Error::MassDeletion { .. }
                 | Error::Elsewhere { .. }
+                | Error::MassDeletion { .. }
                 | Error::Emptied { .. }
                 | Error::Root(_)
         )
@@ -409,6 +410,9 @@ impl Error {
             Error::NoKey { .. } => "keys never lie in the vault: use the machine that made this replica, or join again from another device".into(),
             Error::Replica { .. } => "run `aios rebuild`: git, and the keys on this machine, tell what it was".into(),
             Error::Profile { .. } => "remove it, and say what this device is with `aios sync --profile phone`: without it all bytes are fetched".into(),
+            // SQLite says no more where there is no room for what it shares in memory.
+            Error::Database(e) if e.sqlite_error_code().is_some_and(|code| matches!(code, ErrorCode::DiskFull | ErrorCode::SystemIoFailure)) =>
+                "free some space if the disk is full, and look whether it fails if not; nothing acknowledged is lost".into(),
             Error::Database(_) | Error::Damaged(_) => "run `aios rebuild`: the database is made again from the log".into(),
             Error::Segment { .. } => "run `aios verify` to see all of it, then `aios rebuild`".into(),
             Error::MassDeletion { .. } => "if you meant it, run `aios commit --deletions`; else put the files back".into(),
@@ -419,11 +423,11 @@ impl Error {
             Error::Lock(LockError::Held { .. }) => "wait for it, or end it: `aios up` ends on Ctrl-C".into(),
             Error::Revoked { .. } | Error::NoMember => "copy what you need out of the folder; to come back, take `.aios` and `.git` away and join anew".into(),
             Error::Copied { .. } => "`aios sync` with a device that has what it wrote since; or take `.aios` and `.git` away and join anew under another name, with `--device NAME`".into(),
+            Error::Elsewhere { .. } => "work there, or take that folder away if this one is to be in its place; or take `.aios` and `.git` away here and join anew under another name, with `--device NAME`".into(),
             Error::Ledger { .. } => "restore the file from a backup; or look on the far side whether all that it says was done, and take the line out".into(),
             Error::NoPhrase => "the device that made the vault makes one, with `aios recovery new`; to come back without, join from another device".into(),
             Error::OtherPhrase => "every word may be right and the phrase of another vault, or an older one; compare it with what `aios init` or `aios recovery new` printed".into(),
             Error::NoVaultThere => "name what `aios remote add` was given on the other device: a folder that holds a folder `aios-…`, or a bare git repository".into(),
-            Error::Elsewhere { .. } => "work there, or take that folder away if this one is to be in its place; or take `.aios` and `.git` away here and join anew under another name, with `--device NAME`".into(),
             Error::NoOperator(_) => "do it on the device where the vault was made".into(),
             Error::MayNot { role, .. } => format!("do it on a device that has it: `aios devices` shows who has `{role}`"),
             Error::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => "free some space; nothing acknowledged is lost".into(),
