@@ -19,6 +19,10 @@ pub struct Device {
     /// The vault.
     pub root: PathBuf,
     keys: PathBuf,
+    /// The network namespace its programs run in, where it is another.
+    namespace: Option<String>,
+    /// What else its programs find in their environment; no value takes a setting away.
+    settings: Vec<(String, Option<String>)>,
 }
 
 /// A command that runs meanwhile. It is killed when dropped.
@@ -50,6 +54,11 @@ impl Running {
         report["ticket"].as_str().expect("a ticket").to_owned()
     }
 
+    /// The number of its process.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Waits for its end: exit code, and what it printed since.
     pub fn end(mut self) -> (i32, String) {
         let until = Instant::now() + PATIENCE;
@@ -79,16 +88,35 @@ impl Running {
 impl Device {
     /// A device below `dir`; nothing is made yet.
     pub fn new(dir: &Path, name: &str) -> Device {
-        Device { root: dir.join(name), keys: dir.join("keys").join(name) }
+        let (root, keys) = (dir.join(name), dir.join("keys").join(name));
+        Device { root, keys, namespace: None, settings: Vec::new() }
+    }
+
+    /// The same, with its programs in a network namespace.
+    #[must_use]
+    pub fn within(mut self, namespace: &str) -> Device {
+        self.namespace = Some(namespace.to_owned());
+        self
+    }
+
+    /// The same, with a setting in the environment of its programs, or without one.
+    #[must_use]
+    pub fn set(mut self, name: &str, value: Option<&str>) -> Device {
+        self.settings.push((name.to_owned(), value.map(str::to_owned)));
+        self
     }
 
     /// A new vault of what lies in its folder, and these files.
     pub fn first(dir: &Path, files: &[(&str, &[u8])]) -> Device {
         let device = Device::new(dir, "laptop");
-        device.write(files);
-        let root = device.root.to_string_lossy();
-        device.json(&["init", &root, "--name", "Acme", "--device", "laptop"]);
+        device.init(files);
         device
+    }
+
+    /// Makes its folder a new vault of what lies there, and these files.
+    pub fn init(&self, files: &[(&str, &[u8])]) {
+        self.write(files);
+        self.json(&["init", &self.root.to_string_lossy(), "--name", "Acme", "--device", "laptop"]);
     }
 
     /// A copy of its folder, with the same keys.
@@ -96,7 +124,13 @@ impl Device {
         let root = dir.join(name);
         let done = Command::new("cp").arg("-a").arg(&self.root).arg(&root).status().expect("cp runs");
         assert!(done.success());
-        Device { root, keys: self.keys.clone() }
+        self.at(root)
+    }
+
+    /// The same device in another folder.
+    pub fn at(&self, root: PathBuf) -> Device {
+        let (keys, namespace, settings) = (self.keys.clone(), self.namespace.clone(), self.settings.clone());
+        Device { root, keys, namespace, settings }
     }
 
     /// Writes files.
@@ -110,12 +144,25 @@ impl Device {
 
     /// A command of this device that is not run yet.
     pub fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(binary::aios());
+        let mut command = match &self.namespace {
+            None => Command::new(binary::aios()),
+            Some(namespace) => {
+                let mut command = Command::new("ip");
+                command.args(["netns", "exec", namespace]).arg(binary::aios());
+                command
+            }
+        };
         command
             .env("AIOS_NET", "loopback")
             .env("AIOS_DATA_DIR", &self.keys)
             .env("NO_COLOR", "1")
             .stdin(Stdio::null());
+        for (name, value) in &self.settings {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
         if !matches!(args.first(), Some(&("init" | "join" | "demo" | "recover"))) {
             command.arg("-C").arg(&self.root);
         }
@@ -158,9 +205,26 @@ impl Device {
 
     /// Starts the daemon and waits until it serves.
     pub fn up(&self) -> Running {
-        let mut running = self.start(&["up", "--no-ui"]);
+        self.up_with(&[])
+    }
+
+    /// The same, with further arguments.
+    pub fn up_with(&self, args: &[&str]) -> Running {
+        let mut running = self.start(&[&["up", "--no-ui"], args].concat());
         let line = running.line();
-        assert!(line.starts_with("ready 127.0.0.1:"), "{line}");
+        assert!(line.starts_with("ready "), "{line}");
+        running
+    }
+
+    /// Starts the daemon, which says what its owner should know into a file.
+    pub fn up_saying(&self, said: &Path) -> Running {
+        let said = fs::OpenOptions::new().create(true).append(true).open(said).expect("a file");
+        let mut child =
+            self.command(&["up", "--no-ui"]).stdout(Stdio::piped()).stderr(said).spawn().expect("aios runs");
+        let out = BufReader::new(child.stdout.take().expect("its output"));
+        let mut running = Running { child, out };
+        let line = running.line();
+        assert!(line.starts_with("ready "), "{line}");
         running
     }
 
