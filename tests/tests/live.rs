@@ -98,8 +98,28 @@ fn whole(text: &str) -> bool {
     line("first: ") && line("last: ") && text.ends_with('\n')
 }
 
+/// How an editor saves that is never caught in the middle, and how all of them do.
+const WHOLE: &[Save] = &[Save::Atomic];
+const ALL: &[Save] = &[Save::InPlace, Save::Atomic, Save::Halves];
+
 #[test]
 fn both_sides_save_lines_of_one_file_at_all_gaps() {
+    both_sides_save(ALL, WHOLE);
+}
+
+#[test]
+fn both_sides_save_lines_of_one_file_at_all_gaps_the_other_way_round() {
+    both_sides_save(WHOLE, ALL);
+}
+
+#[test]
+fn both_sides_save_lines_of_one_file_at_all_gaps_and_in_all_ways() {
+    both_sides_save(ALL, ALL);
+}
+
+/// Both save their own line of one file, so many times as `AIOS_LIVE_SAVES` says, each in these ways. Where one's saves are always
+/// whole, somebody reads there all the time.
+fn both_sides_save(on_laptop: &'static [Save], on_phone: &'static [Save]) {
     let rounds: u32 = std::env::var("AIOS_LIVE_SAVES").ok().and_then(|n| n.parse().ok()).unwrap_or(40);
     let dir = tempfile::tempdir().unwrap();
     let middle: String = (0..20).map(|n| format!("line {n} stays as it is\n")).collect();
@@ -110,17 +130,23 @@ fn both_sides_save_lines_of_one_file_at_all_gaps() {
     let (over, seen) = (AtomicBool::new(false), std::sync::Mutex::new(BTreeMap::<String, u32>::new()));
     let path = |device: &Device| device.root.join("a.md");
     std::thread::scope(|scope| {
-        // On the phone nobody saves in place: a reader there never sees anything but whole files.
-        scope.spawn(|| {
-            while !over.load(Ordering::Relaxed) {
-                let now = fs::read_to_string(path(&phone)).unwrap_or_else(|e| format!("<{e}>"));
-                if !whole(&now) {
-                    *seen.lock().unwrap().entry(now).or_default() += 1;
-                }
-                std::thread::sleep(Duration::from_micros(200));
+        for (device, ways) in [(&laptop, on_laptop), (&phone, on_phone)] {
+            // Where somebody saves in place, a reader may see that one at it.
+            if ways.len() > 1 {
+                continue;
             }
-        });
-        let writer = |device: Device, line: &'static str, styles: &'static [Save]| {
+            let (over, seen) = (&over, &seen);
+            scope.spawn(move || {
+                while !over.load(Ordering::Relaxed) {
+                    let now = fs::read_to_string(path(device)).unwrap_or_else(|e| format!("<{e}>"));
+                    if !whole(&now) {
+                        *seen.lock().unwrap().entry(now).or_default() += 1;
+                    }
+                    std::thread::sleep(Duration::from_micros(200));
+                }
+            });
+        }
+        let writer = |device: Device, line: &'static str, ways: &'static [Save]| {
             move || {
                 for n in 1..=rounds {
                     // An editor that reads the file again before each change, as most do when it changes under them.
@@ -131,14 +157,14 @@ fn both_sides_save_lines_of_one_file_at_all_gaps() {
                             |old| if old.starts_with(line) { format!("{line}{n}\n") } else { old.to_owned() },
                         )
                         .collect();
-                    save(&device.root.join("a.md"), &new, styles[n as usize % styles.len()]);
+                    save(&device.root.join("a.md"), &new, ways[n as usize % ways.len()]);
                     let gaps = [0, 5, 20, 50, 100, 200, 500];
                     std::thread::sleep(Duration::from_millis(gaps[n as usize % gaps.len()]));
                 }
             }
         };
-        let one = scope.spawn(writer(twin(&laptop), "first: ", &[Save::InPlace, Save::Atomic, Save::Halves]));
-        let two = scope.spawn(writer(twin(&phone), "last: ", &[Save::Atomic]));
+        let one = scope.spawn(writer(twin(&laptop), "first: ", on_laptop));
+        let two = scope.spawn(writer(twin(&phone), "last: ", on_phone));
         one.join().unwrap();
         two.join().unwrap();
         let until = Instant::now() + Duration::from_secs(30);
@@ -149,7 +175,7 @@ fn both_sides_save_lines_of_one_file_at_all_gaps() {
         }
         over.store(true, Ordering::Relaxed);
     });
-    assert_eq!(seen.into_inner().unwrap(), BTreeMap::new(), "seen on the phone and not whole");
+    assert_eq!(seen.into_inner().unwrap(), BTreeMap::new(), "seen and not whole");
     eventually("git has it all", || laptop.stand() == phone.stand());
     end(daemons);
     agree(&[&laptop, &phone]);
@@ -241,18 +267,30 @@ fn daemons_that_are_killed_or_stopped_while_both_sides_save_lose_nothing() {
 }
 
 #[test]
-fn who_was_away_has_all_soon_after_coming_back() {
+fn who_was_away_has_all_within_a_second_of_coming_back() {
     let dir = tempfile::tempdir().unwrap();
-    let (laptop, phone, mut daemons) = live(dir.path(), &[("a.md", b"one\n")]);
-    assert_eq!(daemons.pop().unwrap().terminate(), 0);
-    laptop.write(&[("a.md", b"one\ntwo\n")]);
-    phone.write(&[("a.md", b"zero\none\n")]);
-    let back = Instant::now();
-    daemons.push(phone.up());
-    eventually("both have both", || {
-        laptop.read("a.md") == "zero\none\ntwo\n" && phone.read("a.md") == "zero\none\ntwo\n"
-    });
-    println!("in sync {:?} after it began again", back.elapsed());
+    let (laptop, phone, mut daemons) = live(dir.path(), &[("a.md", b"0\n\nmiddle\n\n0\n")]);
+    let text = |first: u32, last: u32| format!("{first}\n\nmiddle\n\n{last}\n");
+    let mut fastest = Duration::MAX;
+    // Other tests keep the machine busy: one time of several tells what it takes.
+    for n in 1..=8 {
+        assert_eq!(daemons.pop().unwrap().terminate(), 0);
+        laptop.write(&[("a.md", text(n, n - 1).as_bytes())]);
+        phone.write(&[("a.md", text(n - 1, n).as_bytes())]);
+        let back = Instant::now();
+        daemons.push(phone.up());
+        let until = back + Duration::from_secs(60);
+        while [&laptop, &phone].iter().any(|device| device.read("a.md") != text(n, n)) {
+            assert!(Instant::now() < until, "never both: {} {}", laptop.read("a.md"), phone.read("a.md"));
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        fastest = fastest.min(back.elapsed());
+        if n > 1 && fastest < Duration::from_secs(1) {
+            break;
+        }
+    }
+    println!("in sync {fastest:?} after it began again");
+    assert!(fastest < Duration::from_secs(1), "{fastest:?}");
     eventually("git has it all", || laptop.stand() == phone.stand());
     end(daemons);
     agree(&[&laptop, &phone]);
