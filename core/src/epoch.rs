@@ -183,8 +183,7 @@ impl Epochs {
     /// Takes in that `author` said `event` at `stamp`.
     pub fn add(&mut self, author: &DeviceId, stamp: Stamp, event: &Event) {
         let Event::EpochKeys { epoch, keys } = event else { return };
-        let known =
-            self.0.entry(*epoch).or_insert_with(|| Epoch { since: stamp, holders: BTreeSet::new() });
+        let known = self.0.entry(*epoch).or_insert_with(|| Epoch { since: stamp, holders: BTreeSet::new() });
         known.since = known.since.min(stamp);
         known.holders.insert(*author);
         known.holders.extend(keys.keys());
@@ -255,7 +254,8 @@ mod tests {
         let short = |bytes: &[u8]| ContentHash::of(bytes).short(16);
         let blob = epoch.blob(&hash).encrypt(b"bytes", true);
         let handed = epoch.hand(&key(1).public(), [9; 32]).unwrap();
-        let found = [short(&epoch.encrypt(&hash, b"plain")), short(&blob), short(&handed.0), epoch.id().short(16)];
+        let found =
+            [short(&epoch.encrypt(&hash, b"plain")), short(&blob), short(&handed.0), epoch.id().short(16)];
         assert_eq!(found, ["c41c9e22279999d1", "f2020a954aacf0f0", "061f3ab970d717d0", "25197e334d00cd16"]);
     }
 
@@ -267,7 +267,11 @@ mod tests {
         let pieces = [cipher.encrypt(b"one", false), cipher.encrypt(b"two", true)];
         let read = |order: [usize; 2], last: [bool; 2]| {
             let mut cipher = epoch.blob(&hash);
-            order.iter().zip(last).map(|(n, last)| cipher.decrypt(&pieces[*n], last)).collect::<Option<Vec<_>>>()
+            order
+                .iter()
+                .zip(last)
+                .map(|(n, last)| cipher.decrypt(&pieces[*n], last))
+                .collect::<Option<Vec<_>>>()
         };
         assert_eq!(read([0, 1], [false, true]).unwrap().concat(), b"onetwo");
         assert_eq!(read([1, 0], [false, true]), None);

@@ -50,7 +50,8 @@ fn everything(folder: &Path) -> Vec<u8> {
         }
     }
     if folder.join(".git").exists() || folder.join("HEAD").exists() {
-        let all = git(folder, &["cat-file", "--batch-all-objects", "--batch-check=%(objectname) %(objecttype)"]);
+        let all =
+            git(folder, &["cat-file", "--batch-all-objects", "--batch-check=%(objectname) %(objecttype)"]);
         for line in String::from_utf8(all).unwrap().lines() {
             let (id, kind) = line.split_once(' ').unwrap();
             out.extend(git(folder, &["cat-file", kind, id]));

@@ -75,9 +75,7 @@ impl Vault {
     pub fn is_carrier(&self) -> Result<bool, Error> {
         let device = self.replica.device;
         let known = self.members().is_present(&device);
-        Ok(known
-            && !member::reads(self.authority.roles(&device, &self.view))
-            && self.is_sealed_vault()?)
+        Ok(known && !member::reads(self.authority.roles(&device, &self.view)) && self.is_sealed_vault()?)
     }
 
     /// How many records lie here that this device cannot read.
@@ -113,8 +111,7 @@ impl Vault {
             let mut note = self.db.prepare_cached("INSERT OR REPLACE INTO closed VALUES(?, ?, ?)")?;
             note.execute(params![n, closed.epoch.as_bytes(), bad])?;
             for content in &closed.apart {
-                let mut note =
-                    self.db.prepare_cached("INSERT OR IGNORE INTO apart VALUES(?, ?, 0, ?, ?)")?;
+                let mut note = self.db.prepare_cached("INSERT OR IGNORE INTO apart VALUES(?, ?, 0, ?, ?)")?;
                 let Content { hash, size, git } = content;
                 note.execute(params![git.as_bytes(), n, hash.as_bytes(), *size as i64])?;
             }
@@ -220,7 +217,8 @@ impl Vault {
         }
         let readers = self.readers();
         self.hand_keys_on()?;
-        if let Some(key) = self.named_epochs()?.due(&readers).current.and_then(|id| self.epoch_keys.get(&id)) {
+        if let Some(key) = self.named_epochs()?.due(&readers).current.and_then(|id| self.epoch_keys.get(&id))
+        {
             return Ok(Some(key.clone()));
         }
         let begun = self.new_epoch(&readers)?;
@@ -285,7 +283,10 @@ impl Vault {
         };
         match self.epoch_keys.get(&closed.epoch) {
             Some(key) => Ok(record.close(key)?),
-            None => Err(Error::NoEpochKey { record: record.header.place(), folder: self.keys.folder().to_owned() }),
+            None => Err(Error::NoEpochKey {
+                record: record.header.place(),
+                folder: self.keys.folder().to_owned(),
+            }),
         }
     }
 
@@ -356,7 +357,15 @@ impl Vault {
         type Row = (Vec<u8>, Vec<u8>, i64, Vec<u8>, Vec<u8>, Vec<u8>, i64);
         let row: Option<Row> = get
             .query_row([git.as_bytes()], |row| {
-                Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?, row.get(5)?, row.get(6)?))
+                Ok((
+                    row.get(0)?,
+                    row.get(1)?,
+                    row.get(2)?,
+                    row.get(3)?,
+                    row.get(4)?,
+                    row.get(5)?,
+                    row.get(6)?,
+                ))
             })
             .optional()?;
         let Some((git, hash, size, epoch, plain, plain_hash, plain_size)) = row else { return Ok(None) };
@@ -424,7 +433,11 @@ impl Vault {
     }
 
     /// Decrypts a blob whose encrypted form came into the file `from`; `None` where it is not one of a sealed vault.
-    pub(crate) fn unveiled(&self, closed: &Content, sealed: &[u8]) -> Result<Option<(Content, Vec<u8>)>, Error> {
+    pub(crate) fn unveiled(
+        &self,
+        closed: &Content,
+        sealed: &[u8],
+    ) -> Result<Option<(Content, Vec<u8>)>, Error> {
         let Some(veil) = self.veil("git", &closed.git)? else { return Ok(None) };
         let Some(key) = self.epoch_keys.get(&veil.epoch) else { return Ok(None) };
         let mut cipher = key.blob(&veil.plain.hash);
@@ -442,15 +455,19 @@ impl Vault {
 
     /// The encrypted forms of the blobs that records `from..=to` of a device name: what the mirror of its log keeps. Those that can be
     /// made here are.
-    pub(crate) fn sealed_blobs(&self, device: &DeviceId, from: u64, to: u64) -> Result<Vec<git2::Oid>, Error> {
+    pub(crate) fn sealed_blobs(
+        &self,
+        device: &DeviceId,
+        from: u64,
+        to: u64,
+    ) -> Result<Vec<git2::Oid>, Error> {
         let found: Vec<Vec<u8>> = {
             let mut get = self.db.prepare_cached(
                 "SELECT v.git FROM record r JOIN veil v ON v.n = r.n WHERE r.device = ?1 AND r.seq BETWEEN ?2 AND ?3
                  UNION SELECT a.git FROM record r JOIN closed c ON c.n = r.n JOIN apart a ON a.n = r.n
                  WHERE r.device = ?1 AND r.seq BETWEEN ?2 AND ?3",
             )?;
-            let rows =
-                get.query_map(params![device.as_bytes(), from as i64, to as i64], |row| row.get(0))?;
+            let rows = get.query_map(params![device.as_bytes(), from as i64, to as i64], |row| row.get(0))?;
             rows.collect::<Result<_, _>>()?
         };
         let mut out = Vec::new();

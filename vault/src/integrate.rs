@@ -1,7 +1,6 @@
 //! Taking records in: checking that they fit, and indexing what they say. Indexing is a function of the record and
 //! its past alone, so the order of arrival does not show (I1).
 
-use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use aios_core::clock::Hlc;

@@ -265,8 +265,11 @@ impl Log {
             let old = std::fs::read(&path).map_err(|e| Error::io("read", &path, e))?;
             let (mut new, mut at) = (Vec::with_capacity(old.len()), 0);
             while at < old.len() {
-                let (record, taken) = Record::read_entry(&old[at..])
-                    .map_err(|e| Error::Segment { path: path.clone(), at: at as u64, why: e.to_string() })?;
+                let (record, taken) = Record::read_entry(&old[at..]).map_err(|e| Error::Segment {
+                    path: path.clone(),
+                    at: at as u64,
+                    why: e.to_string(),
+                })?;
                 new.extend_from_slice(&form(record).entry(true));
                 at += taken;
             }

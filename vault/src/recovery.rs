@@ -57,7 +57,8 @@ impl Search {
         self.vaults.insert(vault);
         // Few records hold one, and a large body takes long to read.
         let text = |line: &[u8]| {
-            std::str::from_utf8(line).is_ok_and(|body| body.contains(r#""root":"#) || body.contains(EPOCH_KEYS))
+            std::str::from_utf8(line)
+                .is_ok_and(|body| body.contains(r#""root":"#) || body.contains(EPOCH_KEYS))
         };
         if place.seq > 1 && !text(&record.body_line) {
             return;

@@ -23,7 +23,12 @@ pub fn run(args: &InitArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliError>
         None => args.dir.clone(),
     };
     let phrase = recovery::new()?;
-    let new = NewVault { name: args.name.clone(), device: args.device.clone(), phrase: Some(phrase.clone()), sealed: args.sealed };
+    let new = NewVault {
+        name: args.name.clone(),
+        device: args.device.clone(),
+        phrase: Some(phrase.clone()),
+        sealed: args.sealed,
+    };
     let outer = around(&dir, args.hand_over)?;
     if args.hand_over && dir.join(".aios/replica.json").is_file() {
         return hand_over(&dir, outer, ui);

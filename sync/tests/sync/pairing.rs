@@ -204,7 +204,12 @@ fn an_inviter_without_the_secret_is_not_trusted() {
     };
     // It sends the joiner's own proof back.
     let mut wire = Vec::new();
-    let welcome = Welcome { mac: proof_of_joiner, roles: ticket.roles, name: "acme".into(), epochs: Default::default() };
+    let welcome = Welcome {
+        mac: proof_of_joiner,
+        roles: ticket.roles,
+        name: "acme".into(),
+        epochs: Default::default(),
+    };
     Frame::Welcome(welcome).write(&mut wire).unwrap();
     left.receive(&wire);
     assert!(matches!(left.result(), Some(Err(SyncError::FalseInviter { .. }))));

@@ -44,7 +44,12 @@ impl Pair {
         let roots = [dir.path().join("one"), dir.path().join("two")];
         std::fs::create_dir_all(&roots[0]).unwrap();
         std::fs::write(roots[0].join(PICTURE), [0, 1]).unwrap();
-        let new = NewVault { name: Some("w".into()), device: Some("one".into()), phrase: None, ..NewVault::default() };
+        let new = NewVault {
+            name: Some("w".into()),
+            device: Some("one".into()),
+            phrase: None,
+            ..NewVault::default()
+        };
         let (mut one, absorbed) = Vault::create(&roots[0], &new, &mut quiet()).unwrap();
         one.finish(absorbed, &mut quiet()).unwrap();
         let keys = Keys::create(false).unwrap();

@@ -60,7 +60,12 @@ impl Sample {
         std::fs::write(a.join("picture.bin"), [0u8, 1, 2, 3, 255, 254]).unwrap();
         let (mut one, absorbed) = Vault::create(
             &a,
-            &NewVault { name: Some("w".into()), device: Some("d0".into()), phrase: None, ..NewVault::default() },
+            &NewVault {
+                name: Some("w".into()),
+                device: Some("d0".into()),
+                phrase: None,
+                ..NewVault::default()
+            },
             &mut quiet(),
         )
         .unwrap();

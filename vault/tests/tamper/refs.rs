@@ -17,7 +17,8 @@ fn with_history() -> (tempfile::TempDir, PathBuf) {
     git(&root, &["init", "-q", "-b", "main"]);
     git(&root, &["add", "-A"]);
     git(&root, &["-c", "user.name=Ada", "-c", "user.email=a@b", "commit", "-qm", "Before"]);
-    let new = NewVault { name: Some("w".into()), device: Some("d0".into()), phrase: None, ..NewVault::default() };
+    let new =
+        NewVault { name: Some("w".into()), device: Some("d0".into()), phrase: None, ..NewVault::default() };
     let (mut vault, absorbed) = Vault::create(&root, &new, &mut quiet()).unwrap();
     vault.finish(absorbed, &mut quiet()).unwrap();
     std::fs::write(root.join("a.md"), "one\ntwo\n").unwrap();
