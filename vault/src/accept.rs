@@ -177,6 +177,7 @@ impl Vault {
     /// Puts the present versions in force.
     pub fn accept(&mut self, proposed: &[Proposed]) -> Result<Vec<Accepted>, Error> {
         self.go_on()?;
+        self.transaction(Self::settle_keys)?;
         let mut out = Vec::new();
         let mut draft = Draft::operator(format!("Accept {} files", proposed.len()));
         for proposal in proposed {

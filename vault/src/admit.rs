@@ -284,7 +284,7 @@ impl Vault {
     /// [`Error::NoOperator`]; [`Error::MayNot`].
     pub fn administrator(&self, what: &'static str) -> Result<SecretKey, Error> {
         let Some(key) = self.operator()? else { return Err(Error::NoOperator(what)) };
-        self.check_writes()?;
+        self.check_decides()?;
         match self.authority.may(&key.public(), ADMINISTER, &self.view) {
             true => Ok(key),
             false => Err(Error::MayNot { what, role: ADMINISTER }),

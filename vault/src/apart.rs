@@ -108,7 +108,7 @@ impl Vault {
         let mut out = Vec::new();
         for named in wanted.iter().take(MOST_NAMED) {
             let git = match named {
-                Named::Blob(content) => self.inside(content)?.unwrap_or(*content).git,
+                Named::Blob(content) => self.inside(content)?.first().unwrap_or(content).git,
                 Named::History(tip) => *tip,
             };
             let mut get = self.db.prepare_cached(
@@ -166,20 +166,27 @@ impl Vault {
     pub fn apart_held(&self) -> Result<Vec<Named>, Error> {
         let mut get = self.db.prepare_cached("SELECT git, kind, hash, size FROM apart ORDER BY git")?;
         let mut rows = get.query([])?;
-        let mut out = Vec::new();
+        let (mut out, mut seen) = (Vec::new(), HashSet::new());
         while let Some(row) = rows.next()? {
             let git = crate::db::id(row.get(0)?, GitId::from_slice)?;
-            let named = match row.get::<_, i64>(1)? {
+            let all = match row.get::<_, i64>(1)? {
                 0 => {
                     let hash = crate::db::id(row.get(2)?, ContentHash::from_slice)?;
-                    Named::Blob(self.outside(Content { hash, size: row.get::<_, i64>(3)? as u64, git })?)
+                    let plain = Content { hash, size: row.get::<_, i64>(3)? as u64, git };
+                    self.all_outside(plain)?.into_iter().map(Named::Blob).collect()
                 }
-                _ => Named::History(git),
+                // Histories of a sealed vault go from reader to reader alone.
+                _ if self.is_sealed_vault()? => Vec::new(),
+                _ => vec![Named::History(git)],
             };
-            // Histories of a sealed vault go from reader to reader alone.
-            let open = matches!(named, Named::History(_)) && self.is_sealed_vault()?;
-            if !open && self.apart_here(&named)? {
-                out.push(named);
+            for named in all {
+                let given = match &named {
+                    Named::Blob(content) => self.may_give(content)?,
+                    Named::History(_) => true,
+                };
+                if given && seen.insert(named.git()) && self.apart_here(&named)? {
+                    out.push(named);
+                }
             }
         }
         Ok(out)
@@ -196,8 +203,11 @@ impl Vault {
             let named = match named {
                 Named::History(tip) => tip,
                 Named::Blob(content) => {
-                    if let Ok((ObjectType::Blob, sealed)) = git::read(&self.repo, oid(&content.git)?) {
-                        self.unveil(&content, &sealed)?;
+                    // One that lies is missing, and nothing else is.
+                    if let Ok((ObjectType::Blob, sealed)) = git::read(&self.repo, oid(&content.git)?)
+                        && let Err(error) = self.unveil(&content, &sealed)
+                    {
+                        tracing::warn!(blob = %content.git, %error, "not opened");
                     }
                     continue;
                 }
@@ -213,12 +223,19 @@ impl Vault {
 
     /// Whether it is wholly here.
     pub fn apart_here(&self, named: &Named) -> Result<bool, Error> {
+        let id = oid(&named.git())?;
+        let odb = self.repo.odb().map_err(git_error)?;
         let inside = match named {
-            Named::Blob(content) => self.inside(content)?.map(|plain| plain.git),
-            Named::History(_) => None,
+            Named::Blob(content) => self.inside(content)?,
+            Named::History(_) => Vec::new(),
         };
-        let id = oid(&inside.unwrap_or(named.git()))?;
-        let here = self.repo.odb().map_err(git_error)?.exists(id);
+        let here = match inside.is_empty() {
+            true => odb.exists(id),
+            false => {
+                let here = |plain: &Content| Ok::<_, Error>(odb.exists(oid(&plain.git)?));
+                inside.iter().try_fold(true, |all, plain| Ok::<_, Error>(all && here(plain)?))?
+            }
+        };
         Ok(match named {
             Named::Blob(_) => here,
             Named::History(_) => here && self.keeps_history(id)?,
@@ -227,18 +244,16 @@ impl Vault {
 
     /// The bytes to send for it; `None` when it is not wholly here. For history this makes a pack.
     pub fn give(&mut self, named: &Named) -> Result<Option<Given>, Error> {
-        if !self.apart_here(named)? {
-            return Ok(None);
-        }
         match named {
             Named::Blob(content) => self.give_blob(content),
+            Named::History(_) if !self.apart_here(named)? => Ok(None),
             Named::History(tip) => self.pack_history(tip).map(Some),
         }
     }
 
     fn give_blob(&mut self, content: &Content) -> Result<Option<Given>, Error> {
         // In a sealed vault only the encrypted form is given; who asks for the other gets none.
-        if self.is_sealed_vault()? && self.inside(content)?.is_none() && self.is_veiled(content)? {
+        if !self.may_give(content)? {
             return Ok(None);
         }
         self.ensure_sealed(&content.git)?;
@@ -335,7 +350,7 @@ impl Vault {
             return corrupt("their hash is another");
         }
         std::io::Seek::rewind(&mut file).map_err(wrap)?;
-        if self.inside(content)?.is_some() {
+        if !self.inside(content)?.is_empty() {
             let mut sealed = Vec::with_capacity(content.size as usize);
             std::io::Read::read_to_end(&mut file, &mut sealed).map_err(wrap)?;
             self.unveil(content, &sealed)?;

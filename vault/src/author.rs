@@ -1,7 +1,8 @@
 //! Writing records of this device: signed, appended to its log, synced, then indexed.
 
-use aios_core::authority::Deed;
+use aios_core::authority::{Authority, Deed};
 use aios_core::clock::Hlc;
+use aios_core::event::Event;
 use aios_core::frontier::Place;
 use aios_core::id::{ContentHash, GitId, RecordId};
 use aios_core::item::Item;
@@ -9,7 +10,7 @@ use aios_core::member::WRITE;
 use aios_core::record::{Body, Header, Record, VERSION};
 
 use crate::chance::{now_ms, random};
-use crate::epoch::MOST_BLOBS;
+use crate::epoch::{MOST_BLOBS, is_clear};
 use crate::error::{Error, Refusal};
 use crate::judge::deeds;
 use crate::vault::{RecordRow, Vault};
@@ -61,11 +62,26 @@ impl Vault {
 
     /// Writes a transaction. When it returns, the records are durable and indexed; documents are not refreshed yet.
     pub(crate) fn author_records(&mut self, draft: Draft) -> Result<RecordId, Error> {
-        self.check_writes()?;
+        let clear = draft.items.iter().any(|(item, _)| is_clear(item));
+        match clear {
+            true => self.check_decides()?,
+            false => self.check_writes()?,
+        }
+        let begins = draft.items.iter().any(|(item, _)| matches!(item, Item::Event(Event::EpochKeys { .. })));
+        // What is told to everybody who carries the vault is that alone.
+        let told = clear && (begins || self.is_sealed_vault()?);
+        if told && !draft.items.iter().all(|(item, _)| is_clear(item)) {
+            return Err(Error::Usage(
+                "who is a member and what is in files are said in records of their own".into(),
+            ));
+        }
         if self.is_left_behind()? {
             return Err(Error::Copied { name: self.members().name(&self.replica.device) });
         }
-        let author = draft.author.unwrap_or_else(|| self.author());
+        let author = match told {
+            true => aios_core::record::Author::default(),
+            false => draft.author.unwrap_or_else(|| self.author()),
+        };
         let device = self.replica.device;
         let writes = draft.items.iter().any(|(item, _)| item.changes_tree());
         let known = self.members().0.contains_key(&device);
@@ -76,6 +92,7 @@ impl Vault {
         let tip = self.tip(&device)?;
         // The head is not that of the record's past where it takes in more.
         let onto = match draft.onto {
+            _ if told => None,
             None => {
                 self.projected_head()?.map(|oid| GitId::from_slice(oid.as_bytes()).unwrap_or(GitId([0; 20])))
             }
@@ -178,7 +195,7 @@ impl Vault {
         let body = Body {
             message: "Cancel what a crash cut short".into(),
             abort: true,
-            author: self.author(),
+            author: if self.is_sealed_vault()? { Default::default() } else { self.author() },
             ..Body::default()
         };
         let record = Record::author(header, &body, Vec::new(), &self.keys.device)?;
@@ -204,25 +221,31 @@ impl Vault {
 }
 
 impl Vault {
-    /// What is in the log must be indexable: an event that does not hold must not get there.
+    /// What is in the log must be indexable: what does not fit, an event that does not hold, or the word of a device that is no
+    /// member must not get there.
     fn try_deeds(&self, record: &Record) -> Result<(), Error> {
+        let (past, place) = (self.fit(record)?.past, record.header.place());
+        let admitted = |authority: &Authority| match authority.admits(place, &past) {
+            true => Ok(()),
+            false => Err(Error::NoMember),
+        };
         // Few records hold one, and a large body takes long to read.
         if !std::str::from_utf8(&record.body_line).is_ok_and(|body| body.contains(r#""t":"event""#)) {
-            return Ok(());
+            return admitted(&self.authority);
         }
         let items = record.body()?.items;
         if !items.iter().any(|item| matches!(item, Item::Event(event) if Deed::is(event))) {
-            return Ok(());
+            return admitted(&self.authority);
         }
-        let mut view = self.fit(record)?.past;
-        view.add(record.header.place());
+        let mut view = past.clone();
+        view.add(place);
         let mut authority = (*self.authority).clone();
         for deed in deeds(record, &view, &items) {
             let refused = |why| Error::Refused { place: deed.place, why: Refusal::Member(why) };
             authority.weigh(&deed).map_err(refused)?;
             authority.add(deed);
         }
-        Ok(())
+        admitted(&authority)
     }
 }
 

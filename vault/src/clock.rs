@@ -107,7 +107,7 @@ impl Vault {
             record.id.as_bytes(),
             header.device.as_bytes(),
             header.seq as i64,
-            header.wall as i64
+            i64::try_from(header.wall).unwrap_or(i64::MAX)
         ])?;
         Ok(())
     }

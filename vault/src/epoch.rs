@@ -4,19 +4,19 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
-use aios_core::epoch::{BlobCipher, EpochKey, Epochs, PIECE};
+use aios_core::epoch::{BlobCipher, EpochKey, Epochs, PIECE, TAG};
 use aios_core::event::Event;
 use aios_core::frontier::{Place, View};
 use aios_core::id::{ContentHash, DeviceId, EpochId, GitId};
 use aios_core::item::{Bytes, Content, Item};
 use aios_core::member;
 use aios_core::record::Record;
-use rusqlite::{Connection, OptionalExtension as _, params};
+use rusqlite::{Connection, params};
 
 use crate::author::Draft;
 use crate::chance::random;
 use crate::db;
-use crate::error::Error;
+use crate::error::{Error, Refusal};
 use crate::git;
 use crate::project::oid;
 use crate::vault::{Progress, Vault};
@@ -26,11 +26,14 @@ use crate::vault::{Progress, Vault};
 /// `epoch`: events about epochs. `closed`: records that are here in their closed form; `bad` where the key does not open it.
 /// `veil`: the encrypted form of a blob, by the git id of that, and the blob.
 const TABLES: &str = "
-CREATE TABLE IF NOT EXISTS epoch(n INTEGER NOT NULL, idx INTEGER NOT NULL, event TEXT NOT NULL, PRIMARY KEY(n, idx)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS epoch(n INTEGER NOT NULL, idx INTEGER NOT NULL, name BLOB NOT NULL, event TEXT NOT NULL, PRIMARY KEY(n, idx)) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS epoch_name ON epoch(name);
 CREATE TABLE IF NOT EXISTS closed(n INTEGER PRIMARY KEY, epoch BLOB NOT NULL, bad INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS veil(
-  git BLOB PRIMARY KEY, hash BLOB NOT NULL, size INTEGER NOT NULL, n INTEGER NOT NULL, epoch BLOB NOT NULL,
-  plain BLOB NOT NULL, plain_hash BLOB NOT NULL, plain_size INTEGER NOT NULL) WITHOUT ROWID;
+  git BLOB NOT NULL, hash BLOB NOT NULL, size INTEGER NOT NULL, n INTEGER NOT NULL, epoch BLOB NOT NULL,
+  plain BLOB NOT NULL, plain_hash BLOB NOT NULL, plain_size INTEGER NOT NULL,
+  PRIMARY KEY(git, plain)) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS closed_epoch ON closed(epoch) WHERE bad = 0;
 CREATE INDEX IF NOT EXISTS veil_plain ON veil(plain);
 CREATE INDEX IF NOT EXISTS veil_n ON veil(n);
 ";
@@ -65,7 +68,12 @@ impl Vault {
     /// # Errors
     /// What the database answers.
     pub fn is_sealed_vault(&self) -> Result<bool, Error> {
-        Ok(self.db.prepare_cached("SELECT 1 FROM epoch")?.exists([])?)
+        // From its first record on: nobody seals the vault of others later.
+        let Some(maker) = self.authority.made_by() else { return Ok(false) };
+        let mut get = self.db.prepare_cached(
+            "SELECT 1 FROM epoch e JOIN record r ON r.n = e.n WHERE r.device = ? AND r.seq = 1",
+        )?;
+        Ok(get.exists([maker.as_bytes()])?)
     }
 
     /// Whether this device only carries the vault: it is a member of a sealed vault that gave it no right to read.
@@ -94,20 +102,48 @@ impl Vault {
         Ok((self.named_epochs()?, self.epoch_keys.keys().copied().collect()))
     }
 
-    /// Remembers what a record says of epochs, and where it is closed.
-    pub(crate) fn note_epochs(&mut self, n: i64, record: &Record, items: &[Item]) -> Result<(), Error> {
+    /// Whether a closed record may be: by a device that reads, in an epoch that its past names. Whoever has no key can tell, too, so
+    /// that nobody is kept waiting for a key that is not.
+    pub(crate) fn check_epoch(&self, record: &Record, past: &View, view: &View) -> Result<(), Error> {
+        let Some(closed) = &record.header.closed else { return Ok(()) };
+        let place = record.header.place();
+        let refuse = |why: &str| Err(Error::Refused { place, why: Refusal::Item(why.to_owned()) });
+        if !member::reads(self.authority.roles(&place.device, view)) {
+            return refuse("it is sealed by a device that only carries");
+        }
+        let mut get = self.db.prepare_cached(
+            "SELECT r.device, r.seq FROM epoch e JOIN record r ON r.n = e.n WHERE e.name = ?",
+        )?;
+        let mut rows = get.query([closed.epoch.as_bytes()])?;
+        while let Some(row) = rows.next()? {
+            let device = db::id(row.get(0)?, DeviceId::from_slice)?;
+            if past.has(&Place { device, seq: row.get::<_, i64>(1)? as u64 }) {
+                return Ok(());
+            }
+        }
+        refuse("it is sealed in an epoch that nothing in its past names")
+    }
+
+    /// Remembers what a record says of epochs, and where it is closed; `bad`: its key opens it, and nobody may say what it holds.
+    pub(crate) fn note_epochs(
+        &mut self,
+        n: i64,
+        record: &Record,
+        items: &[Item],
+        bad: bool,
+    ) -> Result<(), Error> {
         for (index, item) in items.iter().enumerate() {
             if let Item::Event(event @ Event::EpochKeys { epoch, keys }) = item {
                 self.take_key(epoch, keys)?;
                 let text = serde_json::to_string(event).map_err(|e| Error::Damaged(e.to_string()))?;
-                let mut note = self.db.prepare_cached("INSERT OR REPLACE INTO epoch VALUES(?, ?, ?)")?;
-                note.execute(params![n, index as i64, text])?;
+                let mut note = self.db.prepare_cached("INSERT OR REPLACE INTO epoch VALUES(?, ?, ?, ?)")?;
+                note.execute(params![n, index as i64, epoch.as_bytes(), text])?;
             }
         }
         let Some(closed) = &record.header.closed else { return Ok(()) };
-        if record.is_closed() {
+        if record.is_closed() || bad {
             let key = self.epoch_keys.get(&closed.epoch);
-            let bad = key.is_some_and(|key| record.clone().open(key).is_err());
+            let bad = bad || key.is_some_and(|key| record.clone().open(key).is_err());
             let mut note = self.db.prepare_cached("INSERT OR REPLACE INTO closed VALUES(?, ?, ?)")?;
             note.execute(params![n, closed.epoch.as_bytes(), bad])?;
             for content in &closed.apart {
@@ -144,6 +180,9 @@ impl Vault {
             let event: Event = serde_json::from_str(&row.get::<_, String>(1)?)
                 .map_err(|e| Error::Damaged(format!("an event: {e}")))?;
             let said = self.row(row.get(0)?)?;
+            if !member::reads(self.authority.roles(&said.place.device, &said.view)) {
+                continue;
+            }
             let stamp = aios_core::clock::Stamp::new(said.clock, said.place.device, said.place.seq);
             out.add(&said.place.device, stamp, &event);
         }
@@ -173,7 +212,7 @@ impl Vault {
 
     /// Hands the keys that readers lack to them, as far as this device holds them.
     pub(crate) fn hand_keys_on(&mut self) -> Result<(), Error> {
-        if !self.is_sealed_vault()? || self.check_writes().is_err() {
+        if !self.is_sealed_vault()? || self.check_decides().is_err() {
             return Ok(());
         }
         let due = self.named_epochs()?.due(&self.readers());
@@ -200,7 +239,9 @@ impl Vault {
         Ok(out)
     }
 
-    fn say_keys(&mut self, events: Vec<Event>) -> Result<(), Error> {
+    fn say_keys(&mut self, mut events: Vec<Event>) -> Result<(), Error> {
+        // To a name that is no key nothing can be handed.
+        events.retain(|event| !matches!(event, Event::EpochKeys { keys, .. } if keys.is_empty()));
         if events.is_empty() {
             return Ok(());
         }
@@ -211,8 +252,7 @@ impl Vault {
 
     /// The key to write `items` with; `None` where they are written in the clear, as in a vault that is not sealed.
     pub(crate) fn writing_key(&mut self, items: &[(Item, Vec<u8>)]) -> Result<Option<EpochKey>, Error> {
-        let clear = |item: &Item| matches!(item, Item::Event(event) if event.is_clear());
-        if items.iter().any(|(item, _)| clear(item)) || !self.is_sealed_vault()? {
+        if items.iter().any(|(item, _)| is_clear(item)) || !self.is_sealed_vault()? {
             return Ok(None);
         }
         let readers = self.readers();
@@ -228,13 +268,19 @@ impl Vault {
         Ok(key)
     }
 
+    /// Says all that has to be said about keys, so that the next record is the one that its author means: what is signed names its
+    /// place.
+    pub(crate) fn settle_keys(&mut self) -> Result<(), Error> {
+        self.writing_key(&[]).map(drop)
+    }
+
     /// The encrypted forms of the blobs among `items`, in order.
     pub(crate) fn veils(&self, key: &EpochKey, items: &[Item]) -> Result<Vec<Content>, Error> {
         let mut out = Vec::new();
         for content in items.iter().filter_map(Item::detached) {
             let sealed = self.sealed_blob(key, &content)?;
             let Some(sealed) = sealed else {
-                return Err(Error::Damaged(format!("the bytes of {} are not here", content.git)));
+                return Err(Error::Apart(content.git));
             };
             out.push(sealed);
         }
@@ -273,6 +319,20 @@ impl Vault {
             // One that its own key does not open says nothing, on every device that reads.
             None | Some(Err(_)) => Cow::Borrowed(record),
             Some(Ok(open)) => Cow::Owned(open),
+        }
+    }
+
+    /// Whether a record that came may be kept as it is: one that came open must be what its closed form says.
+    pub(crate) fn check_form(&self, record: &Record) -> Result<(), Error> {
+        let Some(closed) = record.header.closed.as_ref().filter(|_| !record.is_closed()) else {
+            return Ok(());
+        };
+        match self.epoch_keys.get(&closed.epoch).map(|key| record.clone().close(key)) {
+            Some(Ok(_)) => Ok(()),
+            Some(Err(_)) | None => Err(Error::Refused {
+                place: record.header.place(),
+                why: Refusal::Item("it is of a sealed vault and came open".into()),
+            }),
         }
     }
 
@@ -317,6 +377,9 @@ impl Vault {
     /// # Errors
     /// What the disk answers; the next that opens the vault goes on.
     pub(crate) fn open_closed(&mut self, progress: Progress<'_>) -> Result<bool, Error> {
+        if self.epoch_keys.is_empty() {
+            return Ok(false);
+        }
         let ready: BTreeSet<DeviceId> = {
             let mut get = self.db.prepare_cached(
                 "SELECT DISTINCT r.device, c.epoch FROM closed c JOIN record r ON r.n = c.n WHERE c.bad = 0",
@@ -350,25 +413,14 @@ impl Vault {
         Ok(true)
     }
 
-    fn veil(&self, find: &str, git: &GitId) -> Result<Option<Veil>, Error> {
+    /// The blobs with this git id, `plain` or encrypted as `find` says, each with its other form. What a record says of them may be
+    /// a lie, so there may be several.
+    fn veils_of(&self, find: &str, git: &GitId) -> Result<Vec<Veil>, Error> {
         let mut get = self.db.prepare_cached(&format!(
-            "SELECT git, hash, size, epoch, plain, plain_hash, plain_size FROM veil WHERE {find} = ? LIMIT 1"
+            "SELECT git, hash, size, epoch, plain, plain_hash, plain_size FROM veil WHERE {find} = ? ORDER BY n"
         ))?;
-        type Row = (Vec<u8>, Vec<u8>, i64, Vec<u8>, Vec<u8>, Vec<u8>, i64);
-        let row: Option<Row> = get
-            .query_row([git.as_bytes()], |row| {
-                Ok((
-                    row.get(0)?,
-                    row.get(1)?,
-                    row.get(2)?,
-                    row.get(3)?,
-                    row.get(4)?,
-                    row.get(5)?,
-                    row.get(6)?,
-                ))
-            })
-            .optional()?;
-        let Some((git, hash, size, epoch, plain, plain_hash, plain_size)) = row else { return Ok(None) };
+        let mut rows = get.query([git.as_bytes()])?;
+        let mut out = Vec::new();
         let content = |git, hash, size: i64| {
             Ok::<_, Error>(Content {
                 hash: db::id(hash, ContentHash::from_slice)?,
@@ -376,26 +428,43 @@ impl Vault {
                 git: db::id(git, GitId::from_slice)?,
             })
         };
-        Ok(Some(Veil {
-            epoch: db::id(epoch, EpochId::from_slice)?,
-            closed: content(git, hash, size)?,
-            plain: content(plain, plain_hash, plain_size)?,
-        }))
+        while let Some(row) = rows.next()? {
+            out.push(Veil {
+                epoch: db::id(row.get(3)?, EpochId::from_slice)?,
+                closed: content(row.get(0)?, row.get(1)?, row.get(2)?)?,
+                plain: content(row.get(4)?, row.get(5)?, row.get(6)?)?,
+            });
+        }
+        Ok(out)
     }
 
     /// The form in which a blob travels.
     pub(crate) fn outside(&self, plain: Content) -> Result<Content, Error> {
-        Ok(self.veil("plain", &plain.git)?.map_or(plain, |veil| veil.closed))
+        Ok(self.veils_of("plain", &plain.git)?.first().map_or(plain, |veil| veil.closed))
     }
 
-    /// The blob that travels in this form.
-    pub(crate) fn inside(&self, closed: &Content) -> Result<Option<Content>, Error> {
-        Ok(self.veil("git", &closed.git)?.map(|veil| veil.plain))
+    /// All forms in which a blob travels: one for each epoch in which it was saved.
+    pub(crate) fn all_outside(&self, plain: Content) -> Result<Vec<Content>, Error> {
+        let veils = self.veils_of("plain", &plain.git)?;
+        match veils.is_empty() {
+            true => Ok(vec![plain]),
+            false => Ok(veils.into_iter().map(|veil| veil.closed).collect()),
+        }
     }
 
-    /// Whether a blob has an encrypted form.
-    pub(crate) fn is_veiled(&self, plain: &Content) -> Result<bool, Error> {
-        Ok(self.veil("plain", &plain.git)?.is_some())
+    /// The blobs that may travel in this form.
+    pub(crate) fn inside(&self, closed: &Content) -> Result<Vec<Content>, Error> {
+        Ok(self.veils_of("git", &closed.git)?.into_iter().map(|veil| veil.plain).collect())
+    }
+
+    /// Whether a blob may be given to whoever asks: in a sealed vault an encrypted one alone.
+    pub(crate) fn may_give(&self, content: &Content) -> Result<bool, Error> {
+        if !self.is_sealed_vault()? || !self.inside(content)?.is_empty() {
+            return Ok(true);
+        }
+        let mut get =
+            self.db.prepare_cached("SELECT 1 FROM apart a JOIN closed c ON c.n = a.n WHERE a.git = ?")?;
+        Ok(get.exists([content.git.as_bytes()])?)
     }
 
     /// Encrypts a blob that is here into git; `None` where its bytes are not here.
@@ -427,30 +496,33 @@ impl Vault {
         if self.repo.odb().map_err(crate::vault::git_error)?.exists(oid(closed)?) {
             return Ok(true);
         }
-        let Some(veil) = self.veil("git", closed)? else { return Ok(false) };
-        let Some(key) = self.epoch_keys.get(&veil.epoch) else { return Ok(false) };
-        Ok(self.sealed_blob(key, &veil.plain)? == Some(veil.closed))
+        for veil in self.veils_of("git", closed)? {
+            let Some(key) = self.epoch_keys.get(&veil.epoch) else { continue };
+            if self.sealed_blob(key, &veil.plain)? == Some(veil.closed) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
-    /// Decrypts a blob whose encrypted form came into the file `from`; `None` where it is not one of a sealed vault.
+    /// Decrypts the blob that travels as `sealed`; `None` where it is none that this device can open.
     pub(crate) fn unveiled(
         &self,
         closed: &Content,
         sealed: &[u8],
     ) -> Result<Option<(Content, Vec<u8>)>, Error> {
-        let Some(veil) = self.veil("git", &closed.git)? else { return Ok(None) };
-        let Some(key) = self.epoch_keys.get(&veil.epoch) else { return Ok(None) };
-        let mut cipher = key.blob(&veil.plain.hash);
-        let mut plain = Vec::with_capacity(sealed.len());
-        let pieces = sealed.chunks(PIECE + aios_core::epoch::TAG);
-        let last = pieces.len().saturating_sub(1);
-        for (n, piece) in pieces.enumerate() {
-            let Some(piece) = cipher.decrypt(piece, n == last) else {
-                return Err(Error::Corrupt { git: closed.git, why: "they do not decrypt".into() });
-            };
-            plain.extend(piece);
+        for veil in self.veils_of("git", &closed.git)? {
+            let Some(key) = self.epoch_keys.get(&veil.epoch) else { continue };
+            let mut cipher = key.blob(&veil.plain.hash);
+            let pieces = sealed.chunks(PIECE + TAG);
+            let last = pieces.len().saturating_sub(1);
+            let plain: Option<Vec<_>> =
+                pieces.enumerate().map(|(n, piece)| cipher.decrypt(piece, n == last)).collect();
+            if let Some(plain) = plain {
+                return Ok(Some((veil.plain, plain.concat())));
+            }
         }
-        Ok(Some((veil.plain, plain)))
+        Ok(None)
     }
 
     /// The encrypted forms of the blobs that records `from..=to` of a device name: what the mirror of its log keeps. Those that can be
@@ -490,4 +562,9 @@ fn handing(key: &EpochKey, to: impl IntoIterator<Item = DeviceId>) -> Result<Eve
         }
     }
     Ok(Event::EpochKeys { epoch: key.id(), keys })
+}
+
+/// Whether an item has to be read by whoever carries the vault.
+pub(crate) fn is_clear(item: &Item) -> bool {
+    matches!(item, Item::Event(event) if event.is_clear())
 }

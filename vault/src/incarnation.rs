@@ -72,7 +72,7 @@ impl Vault {
         if other.is_none() && !self.is_left_behind()? {
             return Ok(None);
         }
-        self.check_writes()?;
+        self.check_decides()?;
         let old = self.members().name(&self.replica.device);
         let member = self.members().0.get(&self.replica.device).cloned();
         let operator =

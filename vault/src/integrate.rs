@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use aios_core::authority::Deed;
 use aios_core::clock::Hlc;
 use aios_core::event::Event;
 use aios_core::frontier::{Place, View};
@@ -19,10 +20,14 @@ use serde_json::value::RawValue;
 use crate::absorb::AbsorbOptions;
 use crate::clock::Holding;
 use crate::db;
+use crate::epoch::is_clear;
 use crate::error::{Error, Refusal};
 use crate::index::{act_number, kind_number, mode_number};
 use crate::log::{Logged, Spot};
 use crate::vault::Vault;
+
+/// The end of the year 9999: no clock shows a later time, and none that follows it has to.
+const LATEST_MS: u64 = 253_402_300_799_999;
 
 /// The parts of a body that indexing needs, items still raw.
 #[derive(Deserialize)]
@@ -33,6 +38,18 @@ struct RawBody<'a> {
     abort: bool,
     #[serde(borrow)]
     items: Vec<&'a RawValue>,
+}
+
+/// What a record says.
+struct Said<'r> {
+    body: RawBody<'r>,
+    items: Vec<Item>,
+}
+
+impl Said<'_> {
+    fn nothing() -> Self {
+        Said { body: RawBody { more: false, abort: false, items: Vec::new() }, items: Vec::new() }
+    }
 }
 
 /// What checking a record found out about it.
@@ -88,7 +105,7 @@ impl Vault {
             clock = clock.max(Hlc(ms as u64, count));
             past = past.union(&db::read_view(&view)?);
         }
-        if header.clock <= clock {
+        if header.clock <= clock || header.clock.0.max(header.wall) > LATEST_MS {
             return refuse(Refusal::Clock);
         }
         Ok(Fit { past, parents })
@@ -98,33 +115,26 @@ impl Vault {
     pub(crate) fn index(&mut self, record: &Record, spot: Spot, fit: Fit) -> Result<(), Error> {
         let header = &record.header;
         let place = header.place();
-        let refuse = |why| Error::Refused { place, why };
-        let malformed = |e: serde_json::Error| refuse(Refusal::Item(e.to_string()));
-        let body: RawBody<'_> = match record.is_closed() {
-            true => RawBody { more: false, abort: false, items: Vec::new() },
-            false => serde_json::from_slice(&record.body_line).map_err(malformed)?,
-        };
-        let mut items = Vec::with_capacity(body.items.len());
-        for raw in &body.items {
-            let item: Item = serde_json::from_str(raw.get()).map_err(malformed)?;
-            sound(&self.replica.vault, &item).map_err(|why| refuse(Refusal::Item(why)))?;
-            items.push(item);
-        }
         let mut view = fit.past.clone();
         view.add(place);
-        // Authority first: the vault's first record brings its own member (I7).
-        let deeds = self.admit_record(record, &fit.past, &view, &items)?;
-        let ends_transaction = !body.more && !body.abort;
+        self.check_epoch(record, &fit.past, &view)?;
         let open = self.open_parts(&place.device)?;
-        if !open.is_empty() && !header.deps.is_empty() {
-            return Err(refuse(Refusal::Item(
-                "it takes in other records in the middle of a transaction".into(),
-            )));
-        }
+        let before = self.authority.clone();
+        let (said, deeds, bad) = match self.says(record, &fit, &view, &open) {
+            Ok((said, deeds)) => (said, deeds, false),
+            // What a key opens and nobody may say is nothing, on every device that reads it: who has no key carries it.
+            Err(Error::Refused { .. }) if record.header.closed.is_some() && !record.is_closed() => {
+                self.authority = before;
+                (Said::nothing(), self.admit_record(record, &fit.past, &view, &[])?, true)
+            }
+            Err(e) => return Err(e),
+        };
+        let Said { body, items } = said;
+        let ends_transaction = !body.more && !body.abort;
         let n = self.insert(record, spot, &fit, &view)?;
         self.insert_items(n, record, spot, &body, &items)?;
         self.note_newer(n, &items)?;
-        self.note_epochs(n, record, &items)?;
+        self.note_epochs(n, record, &items, bad)?;
         if body.abort {
             for part in &open {
                 self.drop_part(*part)?;
@@ -153,6 +163,37 @@ impl Vault {
         self.settle_conflicts(n, &items)?;
         self.judge(n, &deeds)?;
         self.integrate_indexed(n, place, &fit, view, !deeds.is_empty())
+    }
+
+    /// What a record says, and what of that is about members, if all of it may be said.
+    fn says<'r>(
+        &mut self,
+        record: &'r Record,
+        fit: &Fit,
+        view: &View,
+        open: &[i64],
+    ) -> Result<(Said<'r>, Vec<Deed>), Error> {
+        let refuse = |why: String| Error::Refused { place: record.header.place(), why: Refusal::Item(why) };
+        let malformed = |e: serde_json::Error| refuse(e.to_string());
+        let body: RawBody<'_> = match record.is_closed() {
+            true => Said::nothing().body,
+            false => serde_json::from_slice(&record.body_line).map_err(malformed)?,
+        };
+        let mut items = Vec::with_capacity(body.items.len());
+        for raw in &body.items {
+            let item: Item = serde_json::from_str(raw.get()).map_err(malformed)?;
+            sound(&self.replica.vault, &item).map_err(refuse)?;
+            if record.header.closed.is_some() && is_clear(&item) {
+                return Err(refuse("it seals what whoever carries the vault has to read".into()));
+            }
+            items.push(item);
+        }
+        // Authority first: the vault's first record brings its own member (I7).
+        let deeds = self.admit_record(record, &fit.past, view, &items)?;
+        if !open.is_empty() && !record.header.deps.is_empty() {
+            return Err(refuse("it takes in other records in the middle of a transaction".into()));
+        }
+        Ok((Said { body, items }, deeds))
     }
 
     /// Whether a record that was indexed counts, and what else does now.
@@ -428,6 +469,7 @@ impl Vault {
             }
             record.verify_signature()?;
             record.check_payloads()?;
+            self.check_form(record)?;
             self.learn_keys(record)?;
             rest.push(record);
         }

@@ -35,13 +35,30 @@ impl Vault {
     /// # Errors
     /// [`Error::Upgrade`] with the first record that it does not; as [`Vault::check_open`].
     pub(crate) fn check_understood(&self, view: &View) -> Result<(), Error> {
+        self.check_known(view)?;
+        self.check_open(view)
+    }
+
+    fn check_known(&self, view: &View) -> Result<(), Error> {
         for n in remembered(&self.db)? {
             let place: Place = self.row(n)?.place;
             if view.has(&place) {
                 return Err(Error::Upgrade(place));
             }
         }
-        self.check_open(view)
+        Ok(())
+    }
+
+    /// Whether this device may say who is a member and who holds which key: also where it cannot read all of a sealed vault.
+    ///
+    /// # Errors
+    /// [`Error::Revoked`], [`Error::NoMember`], [`Error::Carrier`], [`Error::Upgrade`].
+    pub(crate) fn check_decides(&self) -> Result<(), Error> {
+        self.check_revoked()?;
+        if self.is_carrier()? {
+            return Err(Error::Carrier);
+        }
+        self.check_known(&self.view)
     }
 
     /// Whether this device may write records and files.

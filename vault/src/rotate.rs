@@ -21,7 +21,7 @@ impl Vault {
     /// was kept here is gone.
     pub fn rotate(&mut self) -> Result<DeviceId, Error> {
         self.go_on()?;
-        self.check_writes()?;
+        self.check_decides()?;
         let old = self.replica.device;
         let Some(member) = self.members().0.get(&old).cloned() else {
             return Err(Error::Unknown { what: "device", name: old.short(8) });

@@ -75,6 +75,10 @@ impl Vault {
         // What came may be keys, or a reader that lacks them.
         self.open_closed(progress)?;
         self.transaction(Self::hand_keys_on)?;
+        if self.is_sealed_vault()? {
+            // Git may have dropped what no tree shows, and has its encrypted form still.
+            self.adopt_fetched()?;
+        }
         for _ in 0..TRIES {
             let settled = self.transaction(|vault| {
                 vault.refresh(progress)?;

@@ -18,7 +18,7 @@ impl Vault {
             let id = oid(&named.git())?;
             match named {
                 Named::Blob(content) => {
-                    let plain = self.inside(&content)?.unwrap_or(content);
+                    let plain = self.inside(&content)?.first().copied().unwrap_or(content);
                     self.missing_blob(oid(&plain.git)?, report)?;
                 }
                 // One that is here and not named is told with the refs.

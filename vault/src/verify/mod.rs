@@ -371,7 +371,8 @@ impl Vault {
             || matches!(self.lagging(), Ok(Some(_)))
             // That HEAD cannot be read is told above.
             || !matches!(self.paused(), Ok(None))
-            || self.check_understood(&self.view).is_err();
+            // A carrier that read the vault before moves nothing any more.
+            || self.check_writes().is_err();
         match (main, head) {
             (main, head) if main == head => {}
             (None, Some(head)) if !waits => {

@@ -188,6 +188,49 @@ fn first(root: Option<RootKey>, named: &SecretKey) -> Record {
 }
 
 #[test]
+fn a_device_that_was_not_let_in_writes_nothing_to_its_log() {
+    let mut world = world(1);
+    let vault = world.replicas[0].id();
+    let root = world.dir.path().join("d1");
+    let replica = Vault::replicate(&root, vault, "w", Keys::create(true).unwrap()).unwrap();
+    world.replicas.push(replica);
+    while world.deliver(0, 1, 1 << 20) > 0 {}
+    // The recovery stopped here, and its user went on.
+    write(&world, 1, "mine.md", "mine\n");
+    for _ in 0..2 {
+        let done = world.replicas[1].commit(&AbsorbOptions::default(), &mut quiet());
+        assert!(matches!(done, Err(Error::NoMember)), "{done:?}");
+        world.restart(1);
+    }
+    world.replicas[1].let_self_in(&phrase(1).root_key(), Some("d1")).unwrap();
+    world.sync();
+    assert_eq!(read(&world, 0, "mine.md").as_deref(), Some("mine\n"));
+}
+
+#[test]
+fn a_clock_that_nothing_can_follow_is_refused() {
+    let mut world = world(2);
+    let (vault, device) = (world.replicas[1].id(), world.replicas[1].device());
+    let row = world.replicas[1].row(world.replicas[1].heads().unwrap()[0]).unwrap();
+    let tip = world.replicas[1].tip(&device).unwrap();
+    for (clock, wall) in [(Hlc(u64::MAX, u32::MAX), 1), (Hlc(row.clock.0, row.clock.1 + 1), u64::MAX)] {
+        let deps = if row.place.device == device { Vec::new() } else { vec![row.id] };
+        let (seq, prev) = tip.map_or((1, None), |(seq, id, _)| (seq + 1, Some(id)));
+        let (actor, body, v) = ("operator".into(), ContentHash([0; 32]), VERSION);
+        let header =
+            Header { v, vault, device, seq, prev, deps, clock, wall, actor, len: 0, body, closed: None };
+        let key = &world.replicas[1].keys.device;
+        let record = Record::author(header, &Body::default(), Vec::new(), key).unwrap();
+        for _ in 0..2 {
+            let done = world.replicas[0].integrate(std::slice::from_ref(&record));
+            assert!(!matches!(done, Ok(done) if done.new > 0), "{done:?}");
+            world.restart(0);
+            save(&mut world, 0, "b.md", &format!("{clock:?} {wall}\n"));
+        }
+    }
+}
+
+#[test]
 fn a_lying_place_puts_no_other_vault_in_place_of_the_one_that_is_looked_for() {
     let (root, other) = (phrase(1).root_key(), phrase(2).root_key());
     let look = |records: &[Record]| {

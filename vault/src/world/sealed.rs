@@ -1,8 +1,12 @@
 //! A sealed vault: readers agree as in any other, and whoever only carries holds nothing that it could read.
 
+use aios_core::clock::Hlc;
+use aios_core::epoch::EpochKey;
 use aios_core::frontier::View;
+use aios_core::id::ContentHash;
+use aios_core::item::Item;
 use aios_core::member;
-use aios_core::record::Record;
+use aios_core::record::{Body, Header, Record, VERSION};
 
 use super::members::{id, revoke, save, write};
 use super::recovery::phrase;
@@ -275,6 +279,150 @@ fn a_rebuild_from_git_opens_its_mirror() {
     assert_eq!(read(&world, 1, "logo.png"), picture());
     let report = world.replicas[1].verify(true, &mut quiet()).unwrap();
     assert!(report.ok, "{report:?}");
+}
+
+/// A record that a device signs and no honest program would write.
+fn forged(world: &World, n: usize, items: Vec<Item>, epoch: &EpochKey) -> Record {
+    let vault = &world.replicas[n];
+    let device = vault.device();
+    let tip = vault.tip(&device).unwrap();
+    let (mut deps, mut clock) = (Vec::new(), Hlc::default());
+    for head in vault.heads().unwrap() {
+        let row = vault.row(head).unwrap();
+        clock = clock.max(row.clock);
+        if row.place.device != device {
+            deps.push(row.id);
+        }
+    }
+    let header = Header {
+        v: VERSION,
+        vault: vault.id(),
+        device,
+        seq: tip.map_or(0, |(seq, ..)| seq) + 1,
+        prev: tip.map(|(_, id, _)| id),
+        deps,
+        clock: clock.next(crate::chance::now_ms()),
+        wall: crate::chance::now_ms(),
+        actor: "operator".into(),
+        len: 0,
+        body: ContentHash([0; 32]),
+        closed: None,
+    };
+    let body = Body { salt: Some("salt".into()), items, ..Body::default() };
+    Record::author_in(header, &body, Vec::new(), Some((epoch, Vec::new())), &vault.keys.device).unwrap()
+}
+
+fn some_key(world: &World, n: usize) -> EpochKey {
+    world.replicas[n].epoch_keys.values().next().cloned().unwrap()
+}
+
+#[test]
+fn nobody_is_kept_waiting_for_a_key_that_is_not() {
+    let mut world = world();
+    let unknown = EpochKey::from_bytes([9; 32]);
+    for (n, key) in [(1, unknown.clone()), (3, some_key(&world, 0))] {
+        let record = forged(&world, n, vec![Item::Seal], &key).close(&key).unwrap();
+        for to in [0, 2] {
+            let refused = world.replicas[to].integrate(std::slice::from_ref(&record));
+            assert!(matches!(refused, Err(Error::Refused { .. })), "{n} {to}: {refused:?}");
+            world.replicas[to].check_writes().unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_record_comes_closed_or_is_what_its_closed_form_says() {
+    let mut world = world();
+    let key = some_key(&world, 1);
+    let mut record = forged(&world, 1, vec![Item::Seal], &key);
+    assert!(!record.is_closed());
+    world.replicas[0].check_form(&record).unwrap();
+    // The same body, and a closed form that says something else.
+    let (mut header, body) = (record.header.clone(), record.body().unwrap());
+    header.closed = None;
+    let other = EpochKey::from_bytes([9; 32]);
+    record = Record::author_in(
+        header,
+        &body,
+        Vec::new(),
+        Some((&other, Vec::new())),
+        &world.replicas[1].keys.device,
+    )
+    .unwrap();
+    let refused = world.replicas[0].integrate(std::slice::from_ref(&record));
+    assert!(matches!(refused, Err(Error::Refused { .. })), "{refused:?}");
+}
+
+#[test]
+fn what_may_not_be_said_is_nothing_to_readers_and_to_who_reads_it_later() {
+    let mut world = world();
+    let key = some_key(&world, 1);
+    let alien = Item::Move { doc: aios_core::id::DocId([7; 32]), path: "../out.md".into() };
+    let record = forged(&world, 1, vec![alien], &key).close(&key).unwrap();
+    for to in [0, 2, 3] {
+        world.replicas[to].integrate(std::slice::from_ref(&record)).unwrap();
+        world.commit_if_member(to);
+    }
+    save(&mut world, 0, "after.md", "goes on\n");
+    // The device itself has gone wrong; the others go on without it.
+    for (from, to) in [(0, 2), (0, 3)] {
+        while world.deliver(from, to, 1 << 20) > 0 {}
+        world.commit_if_member(to);
+    }
+    assert_eq!(read(&world, 2, "after.md"), b"goes on\n");
+    let carrier = id(&world, 3);
+    world.replicas[0].change_roles(&carrier, &MAKER_ROLES.map(str::to_owned)).unwrap();
+    for _ in 0..2 {
+        for (from, to) in [(0, 3), (3, 0), (0, 2), (3, 2)] {
+            while world.deliver(from, to, 1 << 20) > 0 {}
+            world.commit_if_member(to);
+        }
+    }
+    pass_blobs(&mut world);
+    for n in [0, 2, 3] {
+        world.commit_if_member(n);
+    }
+    assert_eq!(read(&world, 3, "after.md"), b"goes on\n");
+    let all = heads(&mut world, &[0, 2, 3]);
+    assert!(all.iter().all(|one| *one == all[0]), "{all:?}");
+    for n in [0, 2, 3] {
+        world.restart(n);
+        world.rebuild(n);
+        let report = world.replicas[n].verify(true, &mut quiet()).unwrap();
+        assert!(report.ok, "{n}: {report:?}");
+    }
+}
+
+#[test]
+fn readers_that_each_lack_the_others_key_hand_them_on() {
+    let mut world = World::sealed(2, &MAKER_ROLES, &phrase(1));
+    save(&mut world, 0, "a.md", "one\n");
+    world.everywhere();
+    // Each goes on under another key and writes in an epoch that only the other's old key was handed.
+    for n in 0..2 {
+        world.replicas[n].rotate().unwrap();
+        save(&mut world, n, &format!("of {n}.md"), "written\n");
+    }
+    world.everywhere();
+    for n in 0..2 {
+        assert_eq!(world.replicas[n].closed_records().unwrap(), 0, "{n}");
+        assert_eq!(read(&world, n, &format!("of {}.md", 1 - n)), b"written\n");
+    }
+    let all = heads(&mut world, &[0, 1]);
+    assert_eq!(all[0], all[1]);
+}
+
+#[test]
+fn a_policy_that_is_accepted_after_a_revocation_is_in_force() {
+    let mut world = world();
+    write(&world, 0, ".aiosignore", "*.tmp\n");
+    revoke(&mut world, 0, 2);
+    let proposed = world.replicas[0].proposed(&[]).unwrap();
+    assert_eq!(proposed.len(), 1);
+    world.replicas[0].accept(&proposed).unwrap();
+    assert!(world.replicas[0].proposed(&[]).unwrap().is_empty());
+    world.everywhere();
+    assert!(world.replicas[1].proposed(&[]).unwrap().is_empty());
 }
 
 #[test]
