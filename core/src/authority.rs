@@ -43,17 +43,11 @@ pub struct Deed {
 impl Deed {
     /// Whether an event is one of these.
     pub fn is(event: &Event) -> bool {
-        matches!(
-            event,
-            Event::VaultCreated { .. }
-                | Event::RecoverySet { .. }
-                | Event::DeviceAdded { .. }
-                | Event::DeviceRenamed { .. }
-                | Event::DeviceRoles { .. }
-                | Event::DeviceRevoked { .. }
-                | Event::DeviceRotated { .. }
-                | Event::RulesAccepted { .. }
-        )
+        match event {
+            Event::RulesAccepted { .. } => true,
+            Event::EpochKeys { .. } => false,
+            event => event.is_clear(),
+        }
     }
 
     pub(crate) fn order(&self) -> (Stamp, u32) {

@@ -10,10 +10,11 @@ use aios_core::member::WRITE;
 use aios_core::record::{Body, Header, Record, VERSION};
 
 use crate::chance::{now_ms, random};
-use crate::epoch::{MOST_BLOBS, is_clear};
+use crate::epoch::is_clear;
 use crate::error::{Error, Refusal};
 use crate::judge::deeds;
 use crate::vault::{RecordRow, Vault};
+use crate::veil::MOST_BLOBS;
 
 /// A record above this many bytes of payload goes on in another, so that no reader needs much memory.
 const PART_BYTES: u64 = 8 << 20;

@@ -87,6 +87,8 @@ pub fn open(path: &Path) -> Result<Connection, Error> {
     }
     crate::flaw::prepare(&db)?;
     crate::epoch::prepare(&db)?;
+    crate::closed::prepare(&db)?;
+    crate::veil::prepare(&db)?;
     crate::away::prepare(&db)?;
     Ok(db)
 }

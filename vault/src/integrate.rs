@@ -134,7 +134,9 @@ impl Vault {
         let n = self.insert(record, spot, &fit, &view)?;
         self.insert_items(n, record, spot, &body, &items)?;
         self.note_newer(n, &items)?;
-        self.note_epochs(n, record, &items, bad)?;
+        self.note_epochs(n, &items)?;
+        self.note_closed(n, record, bad)?;
+        self.note_veils(n, record, &items)?;
         if body.abort {
             for part in &open {
                 self.drop_part(*part)?;

@@ -49,6 +49,7 @@ pub mod verify;
 pub mod watch;
 pub mod work;
 
+mod closed;
 mod db;
 mod epoch;
 mod file;
@@ -71,6 +72,7 @@ pub mod share;
 mod show;
 mod tape;
 mod text;
+mod veil;
 mod withheld;
 #[cfg(test)]
 mod world;

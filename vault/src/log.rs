@@ -257,28 +257,33 @@ impl Log {
         Ok(Walked { end, torn: None })
     }
 
-    /// Writes the segments of a device's log anew, each record as `form` gives it. Each is the old one or the new one, whoever is
-    /// killed when.
-    pub fn rewrite(&mut self, device: &DeviceId, form: impl Fn(Record) -> Record) -> Result<(), Error> {
-        for (segment, _) in self.segments(device)? {
-            let path = self.path(device, segment);
-            let old = std::fs::read(&path).map_err(|e| Error::io("read", &path, e))?;
-            let (mut new, mut at) = (Vec::with_capacity(old.len()), 0);
-            while at < old.len() {
-                let (record, taken) = Record::read_entry(&old[at..]).map_err(|e| Error::Segment {
-                    path: path.clone(),
-                    at: at as u64,
-                    why: e.to_string(),
-                })?;
-                new.extend_from_slice(&form(record).entry(true));
-                at += taken;
-            }
-            self.open.remove(&(*device, segment));
-            if new != old {
-                durable::replace(&path, &new)?;
-            }
+    /// All records of a segment, in order.
+    pub fn records_of(&self, device: &DeviceId, segment: u64) -> Result<Vec<Record>, Error> {
+        let path = self.path(device, segment);
+        let bytes = std::fs::read(&path).map_err(|e| Error::io("read", &path, e))?;
+        let (mut out, mut at) = (Vec::new(), 0);
+        while at < bytes.len() {
+            let (record, taken) = Record::read_entry(&bytes[at..]).map_err(|e| Error::Segment {
+                path: path.clone(),
+                at: at as u64,
+                why: e.to_string(),
+            })?;
+            out.push(record);
+            at += taken;
         }
-        Ok(())
+        Ok(out)
+    }
+
+    /// Writes a segment anew with these records, durably: it is the old one or the new one, whoever is killed when.
+    pub fn rewrite<'r>(
+        &mut self,
+        device: &DeviceId,
+        segment: u64,
+        records: impl Iterator<Item = &'r Record>,
+    ) -> Result<(), Error> {
+        let bytes: Vec<u8> = records.flat_map(|record| record.entry(true)).collect();
+        self.open.remove(&(*device, segment));
+        Ok(durable::replace(&self.path(device, segment), &bytes)?)
     }
 
     /// Makes durable what a device's log holds from `from` on: a process that was killed may have left it unsynced.

@@ -4,7 +4,7 @@ use aios_core::clock::Hlc;
 use aios_core::epoch::EpochKey;
 use aios_core::frontier::View;
 use aios_core::id::ContentHash;
-use aios_core::item::Item;
+use aios_core::item::{Content, Item};
 use aios_core::member;
 use aios_core::record::{Body, Header, Record, VERSION};
 
@@ -282,7 +282,7 @@ fn a_rebuild_from_git_opens_its_mirror() {
 }
 
 /// A record that a device signs and no honest program would write.
-fn forged(world: &World, n: usize, items: Vec<Item>, epoch: &EpochKey) -> Record {
+fn forged(world: &World, n: usize, items: Vec<Item>, apart: Vec<Content>, epoch: &EpochKey) -> Record {
     let vault = &world.replicas[n];
     let device = vault.device();
     let tip = vault.tip(&device).unwrap();
@@ -309,7 +309,7 @@ fn forged(world: &World, n: usize, items: Vec<Item>, epoch: &EpochKey) -> Record
         closed: None,
     };
     let body = Body { salt: Some("salt".into()), items, ..Body::default() };
-    Record::author_in(header, &body, Vec::new(), Some((epoch, Vec::new())), &vault.keys.device).unwrap()
+    Record::author_in(header, &body, Vec::new(), Some((epoch, apart)), &vault.keys.device).unwrap()
 }
 
 fn some_key(world: &World, n: usize) -> EpochKey {
@@ -321,7 +321,7 @@ fn nobody_is_kept_waiting_for_a_key_that_is_not() {
     let mut world = world();
     let unknown = EpochKey::from_bytes([9; 32]);
     for (n, key) in [(1, unknown.clone()), (3, some_key(&world, 0))] {
-        let record = forged(&world, n, vec![Item::Seal], &key).close(&key).unwrap();
+        let record = forged(&world, n, vec![Item::Seal], vec![], &key).close(&key).unwrap();
         for to in [0, 2] {
             let refused = world.replicas[to].integrate(std::slice::from_ref(&record));
             assert!(matches!(refused, Err(Error::Refused { .. })), "{n} {to}: {refused:?}");
@@ -334,7 +334,7 @@ fn nobody_is_kept_waiting_for_a_key_that_is_not() {
 fn a_record_comes_closed_or_is_what_its_closed_form_says() {
     let mut world = world();
     let key = some_key(&world, 1);
-    let mut record = forged(&world, 1, vec![Item::Seal], &key);
+    let mut record = forged(&world, 1, vec![Item::Seal], vec![], &key);
     assert!(!record.is_closed());
     world.replicas[0].check_form(&record).unwrap();
     // The same body, and a closed form that says something else.
@@ -358,11 +358,13 @@ fn what_may_not_be_said_is_nothing_to_readers_and_to_who_reads_it_later() {
     let mut world = world();
     let key = some_key(&world, 1);
     let alien = Item::Move { doc: aios_core::id::DocId([7; 32]), path: "../out.md".into() };
-    let record = forged(&world, 1, vec![alien], &key).close(&key).unwrap();
+    let record = forged(&world, 1, vec![alien], vec![Content::of(b"nowhere")], &key).close(&key).unwrap();
     for to in [0, 2, 3] {
         world.replicas[to].integrate(std::slice::from_ref(&record)).unwrap();
         world.commit_if_member(to);
     }
+    // Nor are bytes awaited that it says there are: git would wait for them for good.
+    assert!(world.replicas[0].apart_wanted().unwrap().is_empty());
     save(&mut world, 0, "after.md", "goes on\n");
     // The device itself has gone wrong; the others go on without it.
     for (from, to) in [(0, 2), (0, 3)] {
