@@ -2,8 +2,10 @@
 //!
 //! No I/O: files come in as text, events as values with their place in the total order; actions go out.
 
+pub mod alike;
 pub mod connector;
 pub mod cron;
+pub mod draft;
 pub mod event;
 pub mod expression;
 pub mod failure;

@@ -1,14 +1,14 @@
 //! Domain events of work. Each folds into one aggregate, a task, an effect or a budget, in the total order of records.
 
+mod consent;
 mod content;
 mod fired;
 
 use std::collections::BTreeMap;
 
 use aios_core::event::Event;
-use aios_core::id::{ContentHash, DeviceId, VaultId};
+use aios_core::id::{ContentHash, DeviceId};
 use aios_core::item::Bytes;
-use aios_core::key::{self, SecretKey};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -19,18 +19,6 @@ use crate::span::Millis;
 
 pub use content::{Content, EffectKey, digest};
 pub use fired::{Fired, cron_task, entity_task, event_task, is_event_name};
-
-/// The digest of what is signed when the operator says what came of an attempt. It is that of no consent: those begin otherwise.
-fn settlement(key: &EffectKey, attempt: u32, happened: bool) -> ContentHash {
-    let key = key.0.hex();
-    ContentHash::of(format!("aios-settle-v1\n{key}\n{attempt}\n{happened}").as_bytes())
-}
-
-/// The digest of what is signed when the operator has a device do what another did.
-fn taking(capability: &str, to: &DeviceId, turn: u32) -> ContentHash {
-    let name = Value::from(capability);
-    ContentHash::of(format!("aios-home-v1\n{name}\n{to}\n{turn}").as_bytes())
-}
 
 fn is_zero(number: &u32) -> bool {
     *number == 0
@@ -333,6 +321,26 @@ pub enum WorkEvent {
         /// Its signature.
         sig: Bytes,
     },
+    /// The operator consents to something else than what was proposed: that is void, and this takes its place (I11).
+    #[serde(rename = "approval.edited")]
+    ApprovalEdited {
+        /// The key of what is consented to: that of the next generation.
+        key: EffectKey,
+        /// The effect whose place it takes.
+        of: EffectKey,
+        /// The task.
+        task: String,
+        /// Path of the step, with loop items.
+        step: String,
+        /// The generation of what is consented to.
+        generation: u32,
+        /// What is consented to.
+        content: Content,
+        /// The operator key that signed.
+        by: DeviceId,
+        /// Its signature, of the consent digest.
+        sig: Bytes,
+    },
     /// The operator refuses.
     #[serde(rename = "approval.denied")]
     ApprovalDenied {
@@ -473,60 +481,6 @@ impl WorkEvent {
         }
     }
 
-    /// Consent to what has this digest, signed with the operator key.
-    pub fn approve(key: EffectKey, digest: ContentHash, vault: &VaultId, operator: &SecretKey) -> WorkEvent {
-        let sig = Bytes(operator.sign_consent(vault, &digest).to_vec());
-        WorkEvent::ApprovalGranted { key, digest, by: operator.public(), sig }
-    }
-
-    /// What came of an attempt of which nobody knew that, signed with the operator key.
-    pub fn settle(
-        key: EffectKey,
-        attempt: u32,
-        happened: bool,
-        vault: &VaultId,
-        operator: &SecretKey,
-    ) -> WorkEvent {
-        let digest = settlement(&key, attempt, happened);
-        let sig = Bytes(operator.sign_consent(vault, &digest).to_vec());
-        WorkEvent::EffectSettled { key, attempt, happened, by: operator.public(), sig }
-    }
-
-    /// The operator's word that effects of a capability happen on a device from now on, signed.
-    pub fn take(
-        capability: &str,
-        to: DeviceId,
-        turn: u32,
-        vault: &VaultId,
-        operator: &SecretKey,
-    ) -> WorkEvent {
-        let digest = taking(capability, &to, turn);
-        let sig = Bytes(operator.sign_consent(vault, &digest).to_vec());
-        WorkEvent::HomeTaken { capability: capability.to_owned(), to, turn, by: operator.public(), sig }
-    }
-
-    /// Whether it is the operator's word alone that makes it count (I11).
-    pub fn is_operators(&self) -> bool {
-        use WorkEvent as E;
-        matches!(self, E::ApprovalGranted { .. } | E::EffectSettled { .. } | E::HomeTaken { .. })
-    }
-
-    /// The operator key whose word it is, if it is an operator's and truly signed with that key.
-    pub fn signer(&self, vault: &VaultId) -> Option<&DeviceId> {
-        let (digest, by, sig) = match self {
-            WorkEvent::ApprovalGranted { digest, by, sig, .. } => (*digest, by, sig),
-            WorkEvent::EffectSettled { key, attempt, happened, by, sig } => {
-                (settlement(key, *attempt, *happened), by, sig)
-            }
-            WorkEvent::HomeTaken { capability, to, turn, by, sig } => {
-                (taking(capability, to, *turn), by, sig)
-            }
-            _ => return None,
-        };
-        let sig = sig.0.as_slice().try_into().ok()?;
-        key::verify_consent(by, vault, &digest, sig).then_some(by)
-    }
-
     /// The aggregate it is part of.
     pub fn aggregate(&self) -> Aggregate<'_> {
         use WorkEvent as E;
@@ -549,6 +503,7 @@ impl WorkEvent {
             E::EffectProposed { key, .. }
             | E::EffectDecided { key, .. }
             | E::ApprovalGranted { key, .. }
+            | E::ApprovalEdited { key, .. }
             | E::ApprovalDenied { key, .. }
             | E::EffectWithdrawn { key, .. }
             | E::EffectIntended { key, .. }

@@ -1,5 +1,6 @@
 //! The effects of steps: proposed, and waited for. What happens to them in between happens at their [home](super::home).
 
+use aios_core::id::ContentHash;
 use serde_json::Value;
 
 use super::Need;
@@ -45,7 +46,7 @@ impl Walker<'_> {
                     // The operator has it tried again that was denied: that is asked anew, under another key.
                     Some(_) if denied => self.propose(deed, generation + 1, path, scope),
                     Some(proposed) => {
-                        self.start(path, attempts + 1, proposed.digest);
+                        self.start(path, attempts + 1, goes_in(deed, scope, &key, proposed));
                         Ok(())
                     }
                     // It failed before it came to a proposal.
@@ -59,7 +60,10 @@ impl Walker<'_> {
             Some(Status::Started | Status::Fired { .. }) => {
                 let found = self.kernel.tables.effect(&key);
                 match found.and_then(|effect| Some((effect, effect.proposed.as_ref()?))) {
-                    Some((effect, proposed)) => self.stand(step, key, path, effect, proposed),
+                    Some((effect, proposed)) => {
+                        let input = goes_in(deed, scope, &key, proposed);
+                        self.stand(step, key, path, effect, proposed, input)
+                    }
                     None => {
                         if let Err(failure) = self.propose(deed, 0, path, scope) {
                             self.give_up(path, failure);
@@ -121,7 +125,7 @@ impl Walker<'_> {
         Walked::Failed(Stuck { step: path.to_owned(), failure: Failure::new(Class::Denied, note) })
     }
 
-    fn start(&mut self, path: &str, attempt: u32, input: aios_core::id::ContentHash) {
+    fn start(&mut self, path: &str, attempt: u32, input: ContentHash) {
         self.events.push(WorkEvent::StepStarted {
             task: self.id.to_owned(),
             run: self.run_id.to_owned(),
@@ -154,6 +158,19 @@ impl Walker<'_> {
         Ok(())
     }
 
+    /// Proposes what the operator consented to in place of what the step did: of the step it is the same attempt.
+    fn replace(&mut self, content: Content, proposed: &Proposed, path: &str) {
+        let generation = proposed.generation + 1;
+        self.events.push(WorkEvent::EffectProposed {
+            key: EffectKey::of(&self.kernel.vault, self.id, path, generation),
+            task: self.id.to_owned(),
+            run: self.run_id.to_owned(),
+            step: path.to_owned(),
+            generation,
+            content,
+        });
+    }
+
     /// Does what is next for the step where the effect stands.
     fn stand(
         &mut self,
@@ -162,6 +179,7 @@ impl Walker<'_> {
         path: &str,
         effect: &Effect,
         proposed: &Proposed,
+        input: ContentHash,
     ) -> Walked {
         let state = self.run.state(path);
         let attempts = state.map_or(1, |state| state.attempts.max(1));
@@ -178,18 +196,19 @@ impl Walker<'_> {
             // The log lost the attempt of which the operator says that it did not happen.
             Stand::Allowed if effect.settled.is_some_and(|(lost, _)| lost >= attempts) => {
                 let lost = effect.settled.map_or(0, |(lost, _)| lost);
-                self.start(path, lost + 1, proposed.digest);
+                self.start(path, lost + 1, input);
             }
             // It may be happening while this is said, and then it has happened.
             Stand::Denied(_) if !effect.is_closed() => self.elsewhere(path, proposed),
             Stand::Denied(_) if self.closing => return self.cancelled_effect(path),
-            Stand::Denied(note) => self.give_up(path, Failure::new(Class::Denied, note)),
+            Stand::Denied(note) => match effect.replacement() {
+                Some(content) => self.replace(content.clone(), proposed, path),
+                None => self.give_up(path, Failure::new(Class::Denied, note)),
+            },
             Stand::Done(result) => self.finish(path, result, None),
             // The operator says that nothing happened: it is done after all, under the same key.
             Stand::Undone | Stand::Failed(_) if self.closing => return self.cancelled_effect(path),
-            Stand::Undone if last >= attempts => {
-                self.start(path, attempts + 1, proposed.digest);
-            }
+            Stand::Undone if last >= attempts => self.start(path, attempts + 1, input),
             Stand::Failed(failure) if last >= attempts => self.fail(step, path, failure),
             Stand::Unknown(_) => {}
             _ => self.elsewhere(path, proposed),
@@ -219,6 +238,11 @@ impl Walker<'_> {
         let (task, step) = (self.id.to_owned(), path.to_owned());
         self.needs.push(Need::Elsewhere { task, step, capability, device, gone });
     }
+}
+
+/// The digest of what goes into a step whose effect was proposed: of what the step would do, also where the operator changed that.
+fn goes_in(deed: &Deed, scope: &Value, key: &EffectKey, proposed: &Proposed) -> ContentHash {
+    content(deed, scope).map_or(proposed.digest, |content| content.digest(key))
 }
 
 /// What a deed does, filled in.

@@ -31,6 +31,20 @@ impl Kernel {
         (key(after.unwrap_or(0)), after.unwrap_or(0))
     }
 
+    /// The keys of all that was proposed for a step of a task, the last first.
+    pub(super) fn keys(&self, task: &str, step: &str) -> Vec<EffectKey> {
+        let (_, last) = self.latest(task, step);
+        (0..=last).rev().map(|generation| EffectKey::of(&self.vault, task, step, generation)).collect()
+    }
+
+    /// Whether the operator refused what they changed to this: the two words crossed, and a denial beats consent (I11).
+    fn is_refused(&self, proposed: &Proposed) -> Option<String> {
+        let before = proposed.generation.checked_sub(1)?;
+        let before = EffectKey::of(&self.vault, &proposed.task, &proposed.step, before);
+        let before = self.tables.effect(&before)?;
+        before.denied.clone().filter(|_| before.edited.as_ref() == Some(&proposed.content))
+    }
+
     /// Whether what was proposed may be done: it is the first for its step, or the one before it will never happen, or it happened and the
     /// operator has it happen once more.
     fn follows(&self, proposed: &Proposed, task: &Task) -> bool {
@@ -122,7 +136,12 @@ impl<'k> Keeper<'k> {
                 }
                 let last = effect.intent.map_or(0, |intent| intent.attempt);
                 let lost = effect.settled.map_or(0, |(lost, _)| lost);
+                let refused = self.kernel.is_refused(proposed);
                 match stand {
+                    Stand::Proposed | Stand::Waiting | Stand::Allowed if refused.is_some() => {
+                        let note = refused.unwrap_or_default();
+                        self.events.push(WorkEvent::EffectWithdrawn { key, note });
+                    }
                     Stand::Proposed if self.kernel.follows(proposed, task) => self.decide(key, proposed),
                     Stand::Waiting => self.ask(key, effect, proposed),
                     Stand::Allowed if lost < state.attempts => self.intend(key, state.attempts, proposed),

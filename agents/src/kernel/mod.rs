@@ -8,6 +8,7 @@ mod create;
 mod effect;
 mod fire;
 mod home;
+mod intake;
 mod leaf;
 mod need;
 mod packet;
@@ -23,12 +24,12 @@ use aios_core::event::Event;
 use aios_core::id::{ContentHash, DeviceId, VaultId};
 use serde_json::Value;
 
-use crate::event::{Came, Content, EffectKey, Fired, WorkEvent, cron_task, event_task};
+use crate::event::{Came, Content, EffectKey, WorkEvent};
 use crate::failure::Failure;
 use crate::health;
 use crate::policy::Policies;
 use crate::span::Millis;
-use crate::table::{Order, Stand, Tables};
+use crate::table::Tables;
 use crate::workflow::Workflow;
 
 pub use create::CreateError;
@@ -268,29 +269,6 @@ impl Kernel {
         !self.lost.is_empty()
     }
 
-    /// Finds out whether an event tells of something that only the ledger knew.
-    fn catch_up(&mut self, event: &WorkEvent) {
-        let crate::event::Aggregate::Effect(key) = event.aggregate() else { return };
-        if self.lost.is_empty() {
-            return;
-        }
-        let Some(effect) = self.tables.effect(key) else { return };
-        self.lost.retain(|(lost, attempt), _| lost != key || !effect.is_known(*attempt));
-        if self.lost.is_empty() {
-            self.dirty.extend(self.held_up.iter().cloned());
-            self.held_up.clear();
-        }
-    }
-
-    /// What needs the operator, most urgent first.
-    pub fn inbox(&self) -> Vec<&Need> {
-        let mut out: Vec<&Need> = self.lost.values().chain(self.needs.values().flatten()).collect();
-        // What another device does by itself needs nobody.
-        out.retain(|need| !matches!(need, Need::Elsewhere { gone: false, .. }));
-        out.sort_by_key(|need| need.rank());
-        out
-    }
-
     /// What failed silently.
     pub fn health(&self, place: &health::Place) -> Vec<health::Finding> {
         health::health(&self.tables, &self.setting, place)
@@ -306,58 +284,6 @@ impl Kernel {
         self.setting.connectors.keys().map(String::as_str)
     }
 
-    /// The capability that a task waits for, and the device that has it.
-    pub fn elsewhere(&self, task: &str) -> Option<(&str, DeviceId)> {
-        self.needs.get(task)?.iter().find_map(|need| match need {
-            Need::Elsewhere { capability, device, .. } => Some((capability.as_str(), *device)),
-            _ => None,
-        })
-    }
-
-    /// What work and effects of other devices need the operator for, whose word counts wherever it is given.
-    pub fn needed_elsewhere(&self) -> Vec<Need> {
-        let mut out = Vec::new();
-        for (id, task) in self.tables.tasks() {
-            let Some(device) = task.device.filter(|device| *device != self.device) else { continue };
-            let over = task.ended.is_some() || self.tables.is_paused(id);
-            let run = task.runs.iter().find(|(_, run)| run.device == device).filter(|_| !over);
-            if let Some((run_id, run, stuck)) = run.and_then(|(id, run)| Some((id, run, run.stuck.as_ref()?)))
-            {
-                out.push(self.dead(id, task, run_id, run, stuck));
-            }
-        }
-        for (key, effect) in self.tables.effects() {
-            let Some(proposed) = &effect.proposed else { continue };
-            let device = match effect.intent {
-                Some(intent) => intent.device,
-                None => self.home(proposed),
-            };
-            let task = self.tables.task(&proposed.task);
-            if device == self.device {
-                continue;
-            }
-            if task.is_none_or(|task| task.ended.is_some() || task.cancelled.is_some()) {
-                continue;
-            }
-            let paused = self.tables.is_paused(&proposed.task);
-            let content = proposed.content.clone();
-            let (task, step) = (proposed.task.clone(), proposed.step.clone());
-            match effect.stand() {
-                Stand::Waiting if !paused => {
-                    let digest = proposed.digest;
-                    let why = effect.decided().map(|decided| decided.why.clone()).unwrap_or_default();
-                    out.push(Need::Approval { key: *key, device, digest, task, step, content, why });
-                }
-                Stand::Unknown(attempt) => {
-                    let check = String::new();
-                    out.push(Need::Unknown { key: *key, attempt, device, check, task, step, content });
-                }
-                _ => {}
-            }
-        }
-        out
-    }
-
     /// Takes in what happened and says what is to be done.
     pub fn handle(&mut self, input: Input) -> Vec<Action> {
         let mut out = Vec::new();
@@ -370,116 +296,6 @@ impl Kernel {
         }
         self.advance(&mut out);
         out
-    }
-
-    fn recorded(&mut self, stamp: Stamp, events: &[Event]) {
-        let counted = self.take_in(stamp, events);
-        if stamp.2 != self.device {
-            return;
-        }
-        // It is not waited for any more, also where it turns out to count for nothing.
-        let work: Vec<WorkEvent> =
-            events.iter().filter_map(|event| WorkEvent::try_from(event).ok()).collect();
-        let Some(place) = self.pending.iter().position(|(_, pending)| *pending == work) else { return };
-        self.pending.remove(place);
-        if counted.len() < work.len() {
-            // The clock went back before it was written: what was due is due later.
-            self.wall = self.wall.min(stamp.clock().0);
-            self.alarm = Some(0);
-        }
-        for event in counted {
-            match event {
-                WorkEvent::StepStarted { task, run, step, attempt, .. } => {
-                    self.fresh.insert(Flight::Step(Work { task, run, step, attempt }));
-                }
-                WorkEvent::EffectIntended { key, attempt, .. } => {
-                    self.fresh.insert(Flight::Effect(key, attempt));
-                }
-                _ => {}
-            }
-        }
-    }
-
-    /// Folds a record and marks what it touches.
-    fn take_in(&mut self, stamp: Stamp, events: &[Event]) -> Vec<WorkEvent> {
-        let mut out = Vec::new();
-        for (place, event) in events.iter().enumerate() {
-            let order = Order(stamp, u32::try_from(place).unwrap_or(u32::MAX));
-            match (WorkEvent::try_from(event), event) {
-                // The word of somebody who may not give it, or that is not signed, is none (I11).
-                (Ok(work), _)
-                    if work.is_operators()
-                        && !work
-                            .signer(&self.vault)
-                            .is_some_and(|by| self.setting.operators.contains(by)) => {}
-                // Everybody proposes in his own run, under the key that follows from the work.
-                (Ok(WorkEvent::EffectProposed { key, task, run, step, generation, .. }), _)
-                    if run != run_id(&self.vault, &task, &stamp.2)
-                        || key != EffectKey::of(&self.vault, &task, &step, generation) => {}
-                // A schedule starts what its id says, at a time that has come, else it would be silent from then on.
-                (
-                    Ok(WorkEvent::TaskCreated {
-                        task, workflow, trigger: Some(Fired::Cron { at, .. }), ..
-                    }),
-                    _,
-                ) if at > order.time() || task != cron_task(&self.vault, &workflow, at) => {}
-                // So does an event, else it would start it twice (I10).
-                (
-                    Ok(WorkEvent::TaskCreated {
-                        task,
-                        workflow,
-                        trigger: Some(Fired::Event { name, id, .. }),
-                        ..
-                    }),
-                    _,
-                ) if task != event_task(&self.vault, &workflow, &name, &id) => {}
-                (Ok(work), _) => {
-                    self.tables.insert(order, work.clone());
-                    self.catch_up(&work);
-                    self.touch(&work);
-                    out.push(work);
-                }
-                (Err(_), Event::DeviceRotated { device, .. }) => self.tables.rotate(order, *device),
-                (Err(_), _) => {}
-            }
-        }
-        out
-    }
-
-    fn touch(&mut self, event: &WorkEvent) {
-        use crate::event::Aggregate;
-        if matches!(event, WorkEvent::EffectEnded { .. }) {
-            self.dirty.append(&mut self.braked);
-        }
-        let task = match event.aggregate() {
-            Aggregate::Task(task) => Some(task.to_owned()),
-            Aggregate::Effect(key) => self.proposed_for(key),
-            // All that waits for another device may wait for this one now.
-            Aggregate::Homes => {
-                self.dirty.extend(
-                    self.tables.tasks().filter(|(_, it)| it.ended.is_none()).map(|(id, _)| id.to_owned()),
-                );
-                None
-            }
-            Aggregate::Budget(_) => None,
-            Aggregate::Outside(name) => {
-                self.dirty.extend(self.listening.get(name).into_iter().flatten().cloned());
-                if let WorkEvent::EventEmitted { name, id, .. } = event {
-                    self.heard.insert((name.clone(), id.clone()));
-                }
-                None
-            }
-        };
-        if matches!(event, WorkEvent::TaskPaused { .. } | WorkEvent::TaskResumed { .. }) {
-            // What is part of it stands still and goes on with it.
-            let parts = self.tables.tasks().filter(|(_, it)| it.ended.is_none() && it.parent.is_some());
-            self.dirty.extend(parts.map(|(id, _)| id.to_owned()));
-        }
-        let Some(task) = task else { return };
-        if let Some((parent, _)) = self.tables.task(&task).and_then(|it| it.parent.as_ref()) {
-            self.dirty.insert(parent.clone());
-        }
-        self.dirty.insert(task);
     }
 
     fn worked(&mut self, work: Work, came: Result<Value, Failure>, out: &mut Vec<Action>) {

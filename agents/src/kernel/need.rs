@@ -3,11 +3,11 @@
 use aios_core::id::{ContentHash, DeviceId};
 use serde::Serialize;
 
-use super::Cost;
+use super::{Cost, Kernel};
 use crate::event::{Content, EffectKey};
 use crate::failure::Failure;
 use crate::span::Millis;
-use crate::table::Attempt;
+use crate::table::{Attempt, Stand};
 
 /// One thing that needs the operator.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -132,4 +132,90 @@ impl Need {
             Need::Unfit { .. } | Need::Missing { .. } | Need::Elsewhere { .. } => 4,
         }
     }
+}
+
+impl Kernel {
+    /// What needs the operator, most urgent first.
+    pub fn inbox(&self) -> Vec<&Need> {
+        let mut out: Vec<&Need> = self.lost.values().chain(self.needs.values().flatten()).collect();
+        // What another device does by itself needs nobody.
+        out.retain(|need| !matches!(need, Need::Elsewhere { gone: false, .. }));
+        out.sort_by_key(|need| need.rank());
+        out
+    }
+
+    /// The capability that a task waits for, and the device that has it.
+    pub fn elsewhere(&self, task: &str) -> Option<(&str, DeviceId)> {
+        self.needs.get(task)?.iter().find_map(|need| match need {
+            Need::Elsewhere { capability, device, .. } => Some((capability.as_str(), *device)),
+            _ => None,
+        })
+    }
+
+    /// What work and effects of other devices need the operator for, whose word counts wherever it is given.
+    pub fn needed_elsewhere(&self) -> Vec<Need> {
+        let mut out = Vec::new();
+        for (id, task) in self.tables.tasks() {
+            let Some(device) = task.device.filter(|device| *device != self.device) else { continue };
+            let over = task.ended.is_some() || self.tables.is_paused(id);
+            let run = task.runs.iter().find(|(_, run)| run.device == device).filter(|_| !over);
+            if let Some((run_id, run, stuck)) = run.and_then(|(id, run)| Some((id, run, run.stuck.as_ref()?)))
+            {
+                out.push(self.dead(id, task, run_id, run, stuck));
+            }
+        }
+        for (key, effect) in self.tables.effects() {
+            let Some(proposed) = &effect.proposed else { continue };
+            let device = match effect.intent {
+                Some(intent) => intent.device,
+                None => self.home(proposed),
+            };
+            let task = self.tables.task(&proposed.task);
+            if device == self.device {
+                continue;
+            }
+            if task.is_none_or(|task| task.ended.is_some() || task.cancelled.is_some()) {
+                continue;
+            }
+            let paused = self.tables.is_paused(&proposed.task);
+            let content = proposed.content.clone();
+            let (task, step) = (proposed.task.clone(), proposed.step.clone());
+            match effect.stand() {
+                Stand::Waiting if !paused => {
+                    let digest = proposed.digest;
+                    let why = effect.decided().map(|decided| decided.why.clone()).unwrap_or_default();
+                    out.push(Need::Approval { key: *key, device, digest, task, step, content, why });
+                }
+                Stand::Unknown(attempt) => {
+                    let check = String::new();
+                    out.push(Need::Unknown { key: *key, attempt, device, check, task, step, content });
+                }
+                _ => {}
+            }
+        }
+        out
+    }
+
+    /// What else asks for consent to the same at the same step of the same workflow, with the effect itself.
+    pub fn like(&self, key: &EffectKey) -> Vec<EffectKey> {
+        let kind = |key: &EffectKey| {
+            let proposed = self.tables.effect(key)?.proposed.as_ref()?;
+            let workflow = self.tables.task(&proposed.task)?.workflow.clone();
+            Some((proposed.content.capability.clone(), workflow, place(&proposed.step)))
+        };
+        let Some(wanted) = kind(key) else { return Vec::new() };
+        let elsewhere = self.needed_elsewhere();
+        let needs = self.inbox().into_iter().chain(&elsewhere);
+        let asking = needs.filter_map(|need| match need {
+            Need::Approval { key, .. } => Some(*key),
+            _ => None,
+        });
+        asking.filter(|other| kind(other).as_ref() == Some(&wanted)).collect()
+    }
+}
+
+/// The place of a step in its workflow: its path without which item it is of, and how often the run came there.
+pub(super) fn place(path: &str) -> String {
+    let bare = |name: &str| name.split(['[', '#']).next().unwrap_or_default().to_owned();
+    path.split('/').map(bare).collect::<Vec<_>>().join("/")
 }

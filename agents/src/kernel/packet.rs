@@ -181,18 +181,20 @@ impl Kernel {
         run.steps.iter().map(told).collect()
     }
 
+    /// An effect with what was decided of it.
+    pub fn deed(&self, key: &EffectKey) -> Option<Deed> {
+        let effect = self.tables.effect(key)?;
+        let content = effect.proposed.as_ref()?.content.clone();
+        let why = effect.decided().map(|decided| decided.why.clone());
+        Some(Deed { key: *key, content, state: state(effect), why })
+    }
+
     fn deeds(&self, id: &str, path: &str) -> Vec<Deed> {
         let keys = self.tables.proposals(id);
         let found = keys.filter_map(|key| {
-            let effect = self.tables.effect(key)?;
-            let proposed = effect.proposed.as_ref().filter(|it| it.task == id && it.step == path)?;
-            let deed = Deed {
-                key: *key,
-                content: proposed.content.clone(),
-                state: state(effect),
-                why: effect.decided().map(|decided| decided.why.clone()),
-            };
-            Some((proposed.generation, deed))
+            let proposed = self.tables.effect(key)?.proposed.as_ref();
+            let proposed = proposed.filter(|it| it.task == id && it.step == path)?;
+            Some((proposed.generation, self.deed(key)?))
         });
         let mut out: Vec<(u32, Deed)> = found.collect();
         out.sort_by_key(|(generation, _)| *generation);

@@ -170,7 +170,7 @@ impl Comparison<'_> {
     /// Compares a step with its journal entry.
     pub fn step(
         &mut self,
-        key: EffectKey,
+        keys: &[EffectKey],
         kernel: &Kernel,
         state: Option<&StepState>,
         step: &Step,
@@ -189,7 +189,7 @@ impl Comparison<'_> {
         let mut again = false;
         let scope = Value::Object(scope.clone());
         self.difference = match &step.act {
-            Act::Effect { deed, .. } => effect(key, kernel, state, path, content(deed, &scope)),
+            Act::Effect { deed, .. } => effect(keys, kernel, state, path, content(deed, &scope)),
             Act::Choose { .. } => way(state, path, chosen(step, &scope)),
             _ => match (goes_in(step, &scope), state.input) {
                 // It failed before anything went in, and does again.
@@ -233,8 +233,9 @@ impl Comparison<'_> {
     }
 }
 
+/// `keys` are those of all that was proposed for the step: the operator may have changed that since it went in.
 fn effect(
-    key: EffectKey,
+    keys: &[EffectKey],
     kernel: &Kernel,
     state: &StepState,
     path: &str,
@@ -243,8 +244,8 @@ fn effect(
     match (now, state.input) {
         (_, None) => None,
         (Err(failure), Some(_)) => Some(Difference::Failed { step: path.to_owned(), failure }),
-        (Ok(now), Some(input)) => (now.digest(&key) != input).then(|| {
-            let effect = kernel.tables.effect(&key);
+        (Ok(now), Some(input)) => keys.iter().all(|key| now.digest(key) != input).then(|| {
+            let effect = keys.first().and_then(|key| kernel.tables.effect(key));
             let recorded =
                 effect.and_then(|effect| Some(Box::new(effect.proposed.as_ref()?.content.clone())));
             Difference::Effect { step: path.to_owned(), recorded, now: Box::new(now) }

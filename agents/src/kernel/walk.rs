@@ -383,8 +383,8 @@ impl<'k> Walker<'k> {
 
     fn step(&mut self, step: &'k Step, path: &str, scope: &Map<String, Value>) -> Walked {
         if let Some(comparison) = &mut self.comparison {
-            let (key, _) = self.kernel.latest(self.id, path);
-            comparison.step(key, self.kernel, self.run.state(path), step, path, scope);
+            let keys = self.kernel.keys(self.id, path);
+            comparison.step(&keys, self.kernel, self.run.state(path), step, path, scope);
         }
         let status = self.run.state(path).map(|state| &state.status);
         let over = matches!(status, Some(Status::Finished { .. } | Status::Failed { retry: None, .. }));

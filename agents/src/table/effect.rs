@@ -12,6 +12,9 @@ use crate::failure::Failure;
 use crate::policy::Verdict;
 use crate::span::Millis;
 
+/// Why what was proposed is void when the operator consented to something else in its place.
+const EDITED: &str = "the operator changed what is sent";
+
 /// What a step proposed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Proposed {
@@ -70,6 +73,8 @@ pub struct Effect {
     decisions: BTreeMap<ContentHash, Decided>,
     /// What the operator consented to.
     approvals: BTreeSet<ContentHash>,
+    /// What the operator consented to in its place: it is void.
+    pub edited: Option<Content>,
     /// Why the operator refused.
     pub denied: Option<String>,
     /// Why nobody wants it any more.
@@ -138,8 +143,10 @@ impl Effect {
             (None, None) if matches!(self.settled, Some((_, true))) => return Stand::Done(Value::Null),
             (None, None) => {}
         }
-        if let Some(note) = self.denied.as_ref().or(self.withdrawn.as_ref()) {
-            return Stand::Denied(note.clone());
+        let edited = self.edited.as_ref().map(|_| EDITED);
+        let note = self.denied.as_deref().or(edited).or(self.withdrawn.as_deref());
+        if let Some(note) = note {
+            return Stand::Denied(note.to_owned());
         }
         match self.decided() {
             None => Stand::Proposed,
@@ -149,6 +156,11 @@ impl Effect {
                 Verdict::Allow | Verdict::Ask => Stand::Allowed,
             },
         }
+    }
+
+    /// What the operator consented to in its place, unless they refused it, too: a denial beats that.
+    pub fn replacement(&self) -> Option<&Content> {
+        self.edited.as_ref().filter(|_| self.denied.is_none())
     }
 
     /// What a policy decided of what is proposed.
@@ -243,6 +255,24 @@ impl Fold for Effect {
             }
             // Consent to something else than what is proposed is none (I11).
             WorkEvent::ApprovalGranted { digest, .. } => _ = self.approvals.insert(*digest),
+            WorkEvent::ApprovalEdited { key, generation, content, .. } => {
+                self.approvals.insert(content.digest(key));
+                // It is heard of by what it takes the place of, too.
+                let voids = self.proposed.as_ref().is_some_and(|it| {
+                    it.generation.checked_add(1) == Some(*generation)
+                        && it.content.capability == content.capability
+                });
+                let open = self.intent.is_none() && self.withdrawn.is_none() && self.edited.is_none();
+                if voids && open {
+                    // What policies know it by is the step's to say.
+                    let own = self.proposed.as_ref().map(|it| &it.content);
+                    self.edited = own.map(|own| Content {
+                        agent: own.agent.clone(),
+                        tags: own.tags.clone(),
+                        ..content.clone()
+                    });
+                }
+            }
             WorkEvent::ApprovalDenied { note, .. } if self.intent.is_none() => {
                 self.denied.get_or_insert_with(|| note.clone());
             }

@@ -129,6 +129,12 @@ impl Tables {
                     WorkEvent::EffectProposed { task, .. } => Some(task.clone()),
                     _ => None,
                 };
+                // What is changed by the operator is void.
+                if let WorkEvent::ApprovalEdited { of, .. } = &event
+                    && *of != key
+                {
+                    self.change(*of, |effect| effect.insert(order, event.clone()));
+                }
                 self.change(key, |effect| effect.insert(order, event));
                 if let Some(task) = task
                     && self.proposals.entry(task.clone()).or_default().insert(key)

@@ -72,11 +72,19 @@ impl Device {
         for event in events {
             match event.name().as_str() {
                 "sim.rule" => _ = self.rules.insert(stamp, record),
-                "approval.granted" => {
+                "approval.granted" | "approval.edited" => {
                     let Ok(granted) = WorkEvent::try_from(event) else { continue };
-                    let by = granted.signer(&VAULT) == Some(&company::operator().public());
-                    if let (true, WorkEvent::ApprovalGranted { key, digest, .. }) = (by, granted) {
-                        self.granted.insert((key, digest));
+                    if granted.signer(&VAULT) != Some(&company::operator().public()) {
+                        continue;
+                    }
+                    match granted {
+                        WorkEvent::ApprovalGranted { key, digest, .. } => {
+                            self.granted.insert((key, digest));
+                        }
+                        WorkEvent::ApprovalEdited { key, content, .. } => {
+                            self.granted.insert((key, content.digest(&key)));
+                        }
+                        _ => {}
                     }
                 }
                 _ => {}

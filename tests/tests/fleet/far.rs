@@ -22,9 +22,14 @@ pub struct Far {
     pub refusals: BTreeMap<String, u32>,
 }
 
-/// What is the same to the one who gets it.
+/// The mark of what the operator changed.
+pub const CHANGED: &str = "changed";
+
+/// What is the same to the one who gets it, in whichever words.
 pub fn business(content: &Content) -> String {
-    format!("{} to {}: {}", content.capability, content.target, content.args)
+    let mut args = content.args.clone();
+    args.as_object_mut().map(|args| args.remove(CHANGED));
+    format!("{} to {}: {args}", content.capability, content.target)
 }
 
 impl Far {

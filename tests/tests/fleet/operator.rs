@@ -1,11 +1,12 @@
 //! The operator: looks at any device, at what it shows, and says something; now and then once more, elsewhere, or something that is void.
 
-use aios_agents::event::WorkEvent;
+use aios_agents::event::{Content, EffectKey, WorkEvent};
 use aios_agents::kernel::{Need, RewindError};
 use aios_core::id::ContentHash;
 use aios_core::key::SecretKey;
 
 use crate::company::{VAULT, operator};
+use crate::far::CHANGED;
 use crate::world::World;
 
 impl World {
@@ -90,12 +91,23 @@ impl World {
         }
     }
 
+    /// The operator has something else sent than was proposed; now and then under another's name.
+    fn changes(&mut self, key: &EffectKey, task: &str, step: &str, content: &Content) -> WorkEvent {
+        let mut content = content.clone();
+        content.args[CHANGED] = self.chance.below(3).into();
+        let of = |generation| EffectKey::of(&VAULT, task, step, generation) == *key;
+        let generation = (0..100).find(|generation| of(*generation)).expect("the key of a generation");
+        let by = if self.chance.one_in(8) { SecretKey::from_bytes(&[6; 32]) } else { operator() };
+        self.tally.changed += 1;
+        WorkEvent::edit(task, step, generation, content, &VAULT, &by)
+    }
+
     /// What the operator says to it.
     pub fn decide(&mut self, need: &Need) -> Option<WorkEvent> {
         let cancel = |task: &str| WorkEvent::TaskCancelled { task: task.to_owned(), note: "enough".into() };
         Some(match need {
-            Need::Approval { key, digest, task, .. } => {
-                match self.chance.below(if self.calm { 8 } else { 12 }) {
+            Need::Approval { key, digest, task, step, content, .. } => {
+                match self.chance.below(if self.calm { 8 } else { 14 }) {
                     0 => {
                         self.tally.denied += 1;
                         WorkEvent::ApprovalDenied { key: *key, note: "no".into() }
@@ -104,6 +116,7 @@ impl World {
                     10 => WorkEvent::approve(*key, ContentHash::of(b"other"), &VAULT, &operator()),
                     11 => WorkEvent::approve(*key, *digest, &VAULT, &SecretKey::from_bytes(&[6; 32])),
                     9 => cancel(task),
+                    12 | 13 => self.changes(key, task, step, content),
                     _ => WorkEvent::approve(*key, *digest, &VAULT, &operator()),
                 }
             }

@@ -11,7 +11,7 @@ use aios_agents::table::{Stand, Status, Tables, Task};
 use serde_json::{Value, json};
 
 use crate::company::{self, NEWSLETTERS, VAULT};
-use crate::far::business;
+use crate::far::{Act, CHANGED, business};
 use crate::world::World;
 
 const DAY: u64 = 24 * 3_600_000;
@@ -156,6 +156,8 @@ impl World {
             "another is under way"
         );
 
+        let is_changed = |act: &&Act| act.content.args.get(CHANGED).is_some();
+        let changed = self.far.acts.iter().filter(is_changed).count() as u64;
         let doubled = self.far.doubled(&self.again);
         assert!(doubled.is_empty(), "done twice: {doubled:#?}");
         let stand = |key: &EffectKey| one.effect(key).map(|effect| effect.stand());
@@ -216,6 +218,7 @@ impl World {
         if let Some(budget) = one.budget("models") {
             assert!(budget.used() <= Money(100), "a budget is passed: {budget:?}");
         }
+        self.tally.sent_changed += changed;
     }
 }
 

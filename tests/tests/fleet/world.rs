@@ -33,10 +33,12 @@ pub struct Tally {
     pub rewound: u64,
     pub again: u64,
     pub told_twice: u64,
+    pub changed: u64,
+    pub sent_changed: u64,
 }
 
 impl Tally {
-    fn numbers(&mut self) -> [&mut u64; 15] {
+    fn numbers(&mut self) -> [&mut u64; 17] {
         [
             &mut self.records,
             &mut self.acts,
@@ -53,6 +55,8 @@ impl Tally {
             &mut self.rewound,
             &mut self.again,
             &mut self.told_twice,
+            &mut self.changed,
+            &mut self.sent_changed,
         ]
     }
 

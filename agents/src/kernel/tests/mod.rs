@@ -1,4 +1,5 @@
 mod breaker;
+mod edit;
 mod event;
 mod fire;
 mod health;
@@ -20,7 +21,7 @@ use super::*;
 use crate::event::{Content, Outcome};
 use crate::failure::Class;
 use crate::policy::Verdict;
-use crate::table::Effect;
+use crate::table::{Effect, Order, Stand};
 
 const INVOICES: &str = "---
 type: workflow

@@ -1,0 +1,100 @@
+//! What counts by the operator's word alone, and the signature that makes it theirs (I11).
+
+use aios_core::id::{ContentHash, DeviceId, VaultId};
+use aios_core::item::Bytes;
+use aios_core::key::{self, SecretKey};
+use serde_json::Value;
+
+use super::{Content, EffectKey, WorkEvent};
+
+/// The digest of what is signed when the operator says what came of an attempt. It is that of no consent: those begin otherwise.
+fn settlement(key: &EffectKey, attempt: u32, happened: bool) -> ContentHash {
+    let key = key.0.hex();
+    ContentHash::of(format!("aios-settle-v1\n{key}\n{attempt}\n{happened}").as_bytes())
+}
+
+/// The digest of what is signed when the operator has a device do what another did.
+fn taking(capability: &str, to: &DeviceId, turn: u32) -> ContentHash {
+    let name = Value::from(capability);
+    ContentHash::of(format!("aios-home-v1\n{name}\n{to}\n{turn}").as_bytes())
+}
+
+impl WorkEvent {
+    /// Consent to what has this digest, signed with the operator key.
+    pub fn approve(key: EffectKey, digest: ContentHash, vault: &VaultId, operator: &SecretKey) -> WorkEvent {
+        let sig = Bytes(operator.sign_consent(vault, &digest).to_vec());
+        WorkEvent::ApprovalGranted { key, digest, by: operator.public(), sig }
+    }
+
+    /// Consent to `content` in place of what a step proposed as the `generation` before, signed with the operator key.
+    pub fn edit(
+        task: &str,
+        step: &str,
+        generation: u32,
+        content: Content,
+        vault: &VaultId,
+        operator: &SecretKey,
+    ) -> WorkEvent {
+        let of = EffectKey::of(vault, task, step, generation);
+        let generation = generation.saturating_add(1);
+        let key = EffectKey::of(vault, task, step, generation);
+        let sig = Bytes(operator.sign_consent(vault, &content.digest(&key)).to_vec());
+        let (task, step, by) = (task.to_owned(), step.to_owned(), operator.public());
+        WorkEvent::ApprovalEdited { key, of, task, step, generation, content, by, sig }
+    }
+
+    /// What came of an attempt of which nobody knew that, signed with the operator key.
+    pub fn settle(
+        key: EffectKey,
+        attempt: u32,
+        happened: bool,
+        vault: &VaultId,
+        operator: &SecretKey,
+    ) -> WorkEvent {
+        let digest = settlement(&key, attempt, happened);
+        let sig = Bytes(operator.sign_consent(vault, &digest).to_vec());
+        WorkEvent::EffectSettled { key, attempt, happened, by: operator.public(), sig }
+    }
+
+    /// The operator's word that effects of a capability happen on a device from now on, signed.
+    pub fn take(
+        capability: &str,
+        to: DeviceId,
+        turn: u32,
+        vault: &VaultId,
+        operator: &SecretKey,
+    ) -> WorkEvent {
+        let digest = taking(capability, &to, turn);
+        let sig = Bytes(operator.sign_consent(vault, &digest).to_vec());
+        WorkEvent::HomeTaken { capability: capability.to_owned(), to, turn, by: operator.public(), sig }
+    }
+
+    /// Whether it is the operator's word alone that makes it count (I11).
+    pub fn is_operators(&self) -> bool {
+        use WorkEvent as E;
+        matches!(
+            self,
+            E::ApprovalGranted { .. }
+                | E::ApprovalEdited { .. }
+                | E::EffectSettled { .. }
+                | E::HomeTaken { .. }
+        )
+    }
+
+    /// The operator key whose word it is, if it is an operator's and truly signed with that key.
+    pub fn signer(&self, vault: &VaultId) -> Option<&DeviceId> {
+        let (digest, by, sig) = match self {
+            WorkEvent::ApprovalGranted { digest, by, sig, .. } => (*digest, by, sig),
+            WorkEvent::ApprovalEdited { key, content, by, sig, .. } => (content.digest(key), by, sig),
+            WorkEvent::EffectSettled { key, attempt, happened, by, sig } => {
+                (settlement(key, *attempt, *happened), by, sig)
+            }
+            WorkEvent::HomeTaken { capability, to, turn, by, sig } => {
+                (taking(capability, to, *turn), by, sig)
+            }
+            _ => return None,
+        };
+        let sig = sig.0.as_slice().try_into().ok()?;
+        key::verify_consent(by, vault, &digest, sig).then_some(by)
+    }
+}
