@@ -130,8 +130,10 @@ pub enum Command {
     Inbox(InboxArgs),
     /// Say what failed silently: late, stuck, without any outcome, or not heard of
     Health(HealthArgs),
-    /// Consent to an effect
+    /// Consent to effects, as they are or as you change them
     Approve(ApproveArgs),
+    /// Show exactly the bytes that an effect sends, and what consent to it is bound to
+    Preview(PreviewArgs),
     /// Refuse an effect
     Deny(DenyArgs),
     /// Say whether an effect happened of which nobody knows that

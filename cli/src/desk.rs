@@ -30,7 +30,7 @@ use serde_json::{Value, json};
 
 use crate::command::written::stem;
 use crate::memory;
-use crate::post::Post;
+use crate::post::{self, Post};
 
 /// What does mails where no connector says so.
 const MAIL: &str = "mail.send";
@@ -213,9 +213,23 @@ impl Desk {
     ///
     /// # Errors
     /// What the vault answers.
-    pub fn says(&mut self, vault: &mut Vault, message: &str, event: WorkEvent) -> Result<(), Error> {
+    pub fn says(&mut self, vault: &mut Vault, message: &str, events: &[WorkEvent]) -> Result<(), Error> {
         self.go_on(vault)?;
-        self.record(vault, Draft::operator(message), &[event])
+        self.record(vault, Draft::operator(message), events)
+    }
+
+    /// The bytes that go out for an effect.
+    ///
+    /// # Errors
+    /// Why nothing would go out.
+    pub fn preview(&self, key: EffectKey, content: &Content) -> Result<String, Failure> {
+        match self.ways.get(&content.capability) {
+            Some(Kind::Outbox | Kind::Maildir) => post::mail(key, content),
+            None => {
+                let what = format!("no connector can `{}`", content.capability);
+                Err(Failure::new(Class::LostContext, what))
+            }
+        }
     }
 
     fn record(&mut self, vault: &mut Vault, mut draft: Draft, work: &[WorkEvent]) -> Result<(), Error> {

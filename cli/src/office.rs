@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use aios_agents::event::WorkEvent;
+use aios_agents::event::{Content, EffectKey, WorkEvent};
+use aios_agents::failure::Failure;
 use aios_agents::kernel::{CreateError, Kernel, Need, Replay};
 use aios_core::id::{ContentHash, DeviceId};
 use aios_sync::control::{Answer, Client, Request};
@@ -66,6 +67,11 @@ impl Office {
         self.desk.look();
     }
 
+    /// The bytes that go out for an effect, or why nothing would.
+    pub fn preview(&self, key: EffectKey, content: &Content) -> Result<String, Failure> {
+        self.desk.preview(key, content)
+    }
+
     /// Replays a task against its journal; changes nothing.
     pub fn replay(&mut self, task: &str, version: Option<&ContentHash>) -> Result<Replay, CliError> {
         let replayed = self.desk.replay(&mut self.vault, task, version)?;
@@ -103,8 +109,8 @@ impl Office {
     }
 
     /// Has it recorded what the operator says, and carries on all work.
-    pub fn says(mut self, message: &str, event: WorkEvent) -> Result<Office, CliError> {
-        self.desk.says(&mut self.vault, message, event)?;
+    pub fn says(mut self, message: &str, events: &[WorkEvent]) -> Result<Office, CliError> {
+        self.desk.says(&mut self.vault, message, events)?;
         self.carry_on()
     }
 

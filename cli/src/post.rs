@@ -43,7 +43,7 @@ impl Post {
 
     /// Sends a mail.
     pub fn send(&self, kind: Kind, key: EffectKey, content: &Content) -> Came {
-        let mail = match write(key, content) {
+        let mail = match mail(key, content) {
             Ok(mail) => mail,
             Err(failure) => return Came::Failed { failure },
         };
@@ -95,8 +95,8 @@ fn make(path: &Path) -> io::Result<()> {
     }
 }
 
-/// A mail as RFC 5322 has it.
-fn write(key: EffectKey, content: &Content) -> Result<String, Failure> {
+/// A mail as RFC 5322 has it: exactly what goes out, whichever way.
+pub fn mail(key: EffectKey, content: &Content) -> Result<String, Failure> {
     let head = |name: &str, text: &str| match text.contains(['\n', '\r']) || text.is_empty() {
         true => Err(Failure::new(Class::Permanent, format!("`{name}` must be one line"))),
         false => Ok(format!("{name}: {text}\r\n")),

@@ -100,6 +100,11 @@ fn dead_letters() {
 }
 
 #[test]
+fn consent() {
+    check("docs/guide/consent.md");
+}
+
+#[test]
 fn workflows() {
     check("docs/guide/workflows.md");
 }

@@ -229,9 +229,36 @@ pub struct HealthArgs {
 
 /// `aios approve`
 #[derive(Debug, ClapArgs)]
+#[command(group = clap::ArgGroup::new("which").required(true))]
 pub struct ApproveArgs {
+    /// The effects' ids (a prefix will do); of several it shows what differs, and asks
+    #[arg(value_name = "ID", group = "which")]
+    pub ids: Vec<String>,
+    /// Change what is sent in $VISUAL or $EDITOR, and consent to that
+    #[arg(long)]
+    pub edit: bool,
+    /// Consent to what stands in this file in place of what was proposed; `aios preview --draft` writes such a text
+    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath, conflicts_with = "edit")]
+    pub with: Option<PathBuf>,
+    /// All that ask for the same at the same step of the same workflow: shows what differs, and asks
+    #[arg(long, value_name = "ID", group = "which", conflicts_with_all = ["edit", "with"])]
+    pub all_like: Option<String>,
+    /// Do not ask whether the several are meant
+    #[arg(long)]
+    pub yes: bool,
+}
+
+/// `aios preview`
+#[derive(Debug, ClapArgs)]
+pub struct PreviewArgs {
     /// The effect's id (a prefix will do)
     pub id: String,
+    /// Write the bytes as they are, and nothing else
+    #[arg(long)]
+    pub bytes: bool,
+    /// Write it as a text to change, for `aios approve --with`
+    #[arg(long, conflicts_with = "bytes")]
+    pub draft: bool,
 }
 
 /// `aios deny`

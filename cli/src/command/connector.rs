@@ -31,7 +31,7 @@ fn home(capability: &str, cx: &Context, ui: &mut Ui) -> Result<Exit, CliError> {
         let Some(operator) = office.vault().operator()? else { return Err(no_operator("do it")) };
         let event =
             WorkEvent::take(capability, here, homes.turn(capability), &office.vault().id(), &operator);
-        let office = office.says(&format!("{capability} happens here"), event)?;
+        let office = office.says(&format!("{capability} happens here"), &[event])?;
         if let Some(name) = before.map(|device| office.vault().members().name(&device)) {
             let what = format!("{} may go on with it until it hears of this", one_line(&name));
             ui.warn(

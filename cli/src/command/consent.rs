@@ -1,9 +1,10 @@
-//! `aios approve`, `aios deny`, `aios settle` and `aios answer`
+//! `aios deny`, `aios settle` and `aios answer`
 
-use aios_agents::event::WorkEvent;
+use aios_agents::event::{Content, EffectKey, WorkEvent};
 use aios_agents::kernel::Need;
+use aios_core::id::ContentHash;
 
-use crate::args::{AnswerArgs, ApproveArgs, DenyArgs, SettleArgs};
+use crate::args::{AnswerArgs, DenyArgs, SettleArgs};
 use crate::command::tasks::{find, tell};
 use crate::context::Context;
 use crate::error::CliError;
@@ -11,27 +12,15 @@ use crate::exit::Exit;
 use crate::office::Office;
 use crate::ui::{Ui, one_line};
 
-/// Consents to an effect.
-pub fn approve(args: &ApproveArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliError> {
-    let office = Office::open(cx, ui)?.carry_on()?;
-    let (key, digest, task, what) = waiting(&office, &args.id)?;
-    let Some(operator) = office.vault().operator()? else {
-        return Err(no_operator("approve"));
-    };
-    let event = WorkEvent::approve(key, digest, &office.vault().id(), &operator);
-    let office = office.says(&format!("Approve {what}"), event)?;
-    ui.line(format!("approved {what}"))?;
-    tell(ui, &office, Some(&task))
-}
-
 /// Refuses an effect.
 pub fn deny(args: &DenyArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliError> {
     let office = Office::open(cx, ui)?.carry_on()?;
-    let (key, _, task, what) = waiting(&office, &args.id)?;
-    let office =
-        office.says(&format!("Deny {what}"), WorkEvent::ApprovalDenied { key, note: args.note.clone() })?;
-    ui.line(format!("denied {what}"))?;
-    tell(ui, &office, Some(&task))?;
+    let waiting = Waiting::find(&office, &args.id)?;
+    let (key, what) = (waiting.key, waiting.what());
+    let office = office
+        .says(&format!("Deny {what}"), &[WorkEvent::ApprovalDenied { key, note: args.note.clone() }])?;
+    ui.line(one_line(&format!("denied {what}")))?;
+    tell(ui, &office, &[&waiting.task])?;
     Ok(Exit::Done)
 }
 
@@ -54,11 +43,11 @@ pub fn settle(args: &SettleArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliE
     };
     let event = WorkEvent::settle(key, attempt, args.done, &office.vault().id(), &operator);
     let verb = if args.done { "was done" } else { "was not done" };
-    let office = office.says(&format!("{what} {verb}"), event)?;
+    let office = office.says(&format!("{what} {verb}"), &[event])?;
     ui.line(one_line(&format!("settled: {what} {verb}")))?;
     match task {
-        Some(task) => tell(ui, &office, Some(&task)),
-        None => tell(ui, &office, None),
+        Some(task) => tell(ui, &office, &[&task]),
+        None => tell(ui, &office, &[]),
     }
 }
 
@@ -80,21 +69,47 @@ pub fn answer(args: &AnswerArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliE
     }
     let answer = args.answer.clone();
     let event = WorkEvent::QuestionAnswered { task: task.clone(), step, answer, attempt };
-    let office = office.says(&format!("Answer task {task}"), event)?;
-    tell(ui, &office, Some(&task))
+    let office = office.says(&format!("Answer task {task}"), &[event])?;
+    tell(ui, &office, &[&task])
 }
 
-type Waiting = (aios_agents::event::EffectKey, aios_core::id::ContentHash, String, String);
+/// An effect that asks for consent.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Waiting {
+    /// The effect.
+    pub key: EffectKey,
+    /// What consent is bound to.
+    pub digest: ContentHash,
+    /// The task.
+    pub task: String,
+    /// The step.
+    pub step: String,
+    /// What it will do.
+    pub content: Content,
+}
 
-/// The effect that asks for consent and whose id begins like that.
-fn waiting(office: &Office, prefix: &str) -> Result<Waiting, CliError> {
-    let mut found = office.needs().into_iter().filter_map(|need| match need {
-        Need::Approval { key, digest, task, content, .. } if key.0.hex().starts_with(prefix) => {
-            Some((key, digest, task, format!("{} to {}", content.capability, content.target)))
-        }
-        _ => None,
-    });
-    one(prefix, found.next(), found.next())
+impl Waiting {
+    /// The one whose id begins like that.
+    pub fn find(office: &Office, prefix: &str) -> Result<Waiting, CliError> {
+        let mut found = Waiting::all(office).into_iter().filter(|it| it.key.0.hex().starts_with(prefix));
+        one(prefix, found.next(), found.next())
+    }
+
+    /// All of them.
+    pub fn all(office: &Office) -> Vec<Waiting> {
+        let waiting = |need| match need {
+            Need::Approval { key, digest, task, step, content, .. } => {
+                Some(Waiting { key, digest, task, step, content })
+            }
+            _ => None,
+        };
+        office.needs().into_iter().filter_map(waiting).collect()
+    }
+
+    /// What it is, in some words.
+    pub fn what(&self) -> String {
+        format!("{} to {}", self.content.capability, self.content.target)
+    }
 }
 
 /// That a device without operator key cannot do that.
@@ -103,7 +118,7 @@ pub fn no_operator(act: &str) -> CliError {
 }
 
 /// The one effect that was found.
-fn one<T>(prefix: &str, first: Option<T>, second: Option<T>) -> Result<T, CliError> {
+pub fn one<T>(prefix: &str, first: Option<T>, second: Option<T>) -> Result<T, CliError> {
     match (first, second) {
         (Some(found), None) => Ok(found),
         (Some(_), Some(_)) => Err(CliError::usage(format!("several effects begin with `{prefix}`"))),

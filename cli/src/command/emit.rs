@@ -48,7 +48,7 @@ pub fn run(args: &EmitArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliError>
     let known = office.kernel().tables().outside(&name, &id).is_some();
     let office = match known {
         true => office.carry_on()?,
-        false => office.says(&format!("Event {name}"), event)?,
+        false => office.says(&format!("Event {name}"), &[event])?,
     };
     let started =
         |fired: &Fired| matches!(fired, Fired::Event { name: it, id: by, .. } if *it == name && *by == id);

@@ -1,6 +1,7 @@
 //! The commands, one file each: `run` does it, says what it did to `ui`, and gives the exit code.
 
 mod accept;
+mod approve;
 mod blame;
 mod commit;
 mod completions;
@@ -27,6 +28,7 @@ mod man;
 mod packet;
 mod pair;
 mod policy;
+mod preview;
 mod rebuild;
 mod recover;
 mod recovery;
@@ -91,7 +93,8 @@ pub fn run(command: &Command, cx: &Context, ui: &mut Ui) -> Result<Exit, CliErro
         Command::Replay(args) => replay::run(args, cx, ui),
         Command::Inbox(args) => inbox::run(args, cx, ui),
         Command::Health(args) => health::run(args, cx, ui),
-        Command::Approve(args) => consent::approve(args, cx, ui),
+        Command::Approve(args) => approve::run(args, cx, ui),
+        Command::Preview(args) => preview::run(args, cx, ui),
         Command::Deny(args) => consent::deny(args, cx, ui),
         Command::Settle(args) => consent::settle(args, cx, ui),
         Command::Answer(args) => consent::answer(args, cx, ui),

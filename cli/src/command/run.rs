@@ -15,7 +15,7 @@ use crate::ui::Ui;
 pub fn run(args: &RunArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliError> {
     let office = Office::open(cx, ui)?;
     let Some(workflow) = &args.workflow else {
-        return tell(ui, &office.carry_on()?, None);
+        return tell(ui, &office.carry_on()?, &[]);
     };
     let mut input = Map::new();
     for pair in &args.inputs {
@@ -54,5 +54,5 @@ pub fn run(args: &RunArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliError> 
         ui.value(&json!({"task": task, "state": state}))?;
         return Ok(exit);
     }
-    tell(ui, &office, Some(&task))
+    tell(ui, &office, &[&task])
 }

@@ -20,7 +20,7 @@ const LATE: u64 = 60_000;
 pub fn list(_: &TasksArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliError> {
     let mut office = Office::open(cx, ui)?;
     office.look();
-    tell(ui, &office, None)?;
+    tell(ui, &office, &[])?;
     Ok(Exit::Done)
 }
 
@@ -37,7 +37,7 @@ pub fn run(args: &TaskArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliError>
         TaskCommand::Show { .. } => return packet::show(&mut office, &task, ui),
         TaskCommand::Cancel { note, .. } => {
             let event = WorkEvent::TaskCancelled { task: task.clone(), note: note.clone() };
-            office = office.says(&format!("Cancel task {task}"), event)?;
+            office = office.says(&format!("Cancel task {task}"), &[event])?;
         }
         TaskCommand::Pause { .. } => {
             let found = office.kernel().tables().task(&task);
@@ -46,7 +46,7 @@ pub fn run(args: &TaskArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliError>
             }
             if found.is_some_and(|it| !it.is_paused()) {
                 let event = WorkEvent::TaskPaused { task: task.clone() };
-                office = office.says(&format!("Pause task {task}"), event)?;
+                office = office.says(&format!("Pause task {task}"), &[event])?;
             }
         }
         TaskCommand::Resume { .. } => {
@@ -62,7 +62,7 @@ pub fn run(args: &TaskArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliError>
                 return Err(CliError::failed(format!("task {task} is not paused"), hint));
             }
             let event = WorkEvent::TaskResumed { task: task.clone() };
-            office = office.says(&format!("Resume task {task}"), event)?;
+            office = office.says(&format!("Resume task {task}"), &[event])?;
         }
         TaskCommand::Retry { from: Some(step), again, .. } => {
             if office.kernel().tables().is_paused(&task) {
@@ -70,7 +70,7 @@ pub fn run(args: &TaskArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliError>
                 return Err(CliError::failed(format!("task {task} stands still"), hint));
             }
             let event = office.kernel().rewind(&task, step, again).map_err(no_way_back)?;
-            office = office.says(&format!("Task {task} goes back to {step}"), event)?;
+            office = office.says(&format!("Task {task} goes back to {step}"), &[event])?;
         }
         TaskCommand::Retry { from: None, .. } => {
             let found = office.kernel().tables().task(&task);
@@ -81,10 +81,10 @@ pub fn run(args: &TaskArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliError>
                 return Err(CliError::failed(format!("task {task} is not stuck"), "`aios tasks` lists them"));
             };
             let event = WorkEvent::TaskRetried { task: task.clone(), run, step };
-            office = office.says(&format!("Retry task {task}"), event)?;
+            office = office.says(&format!("Retry task {task}"), &[event])?;
         }
     }
-    tell(ui, &office, Some(&task))
+    tell(ui, &office, &[&task])
 }
 
 /// Why a task does not go back, and what to do.
@@ -151,12 +151,12 @@ pub fn why(fired: &Fired) -> String {
     }
 }
 
-/// Tells where one task stands, or all.
-pub fn tell(ui: &mut Ui, office: &Office, only: Option<&str>) -> Result<Exit, CliError> {
+/// Tells where tasks stand; none named: all.
+pub fn tell(ui: &mut Ui, office: &Office, only: &[&str]) -> Result<Exit, CliError> {
     let mut worst = Exit::Done;
     let mut rows = Vec::new();
     for (id, task) in office.kernel().tables().tasks() {
-        if only.is_some_and(|only| only != id) {
+        if !only.is_empty() && !only.contains(&id) {
             continue;
         }
         let (state, exit) = stand(office, id);

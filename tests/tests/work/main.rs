@@ -2,6 +2,7 @@
 //!
 //! `AIOS_CRASH_ALL=1` takes every point in place of some.
 
+mod consent;
 mod office;
 mod turns;
 
