@@ -136,6 +136,10 @@ pub enum Command {
     Preview(PreviewArgs),
     /// Refuse an effect
     Deny(DenyArgs),
+    /// Let an agent do something without asking each time: so often, until then
+    Delegate(DelegateArgs),
+    /// List what is delegated, and how much of it is used
+    Delegations(DelegationsArgs),
     /// Say whether an effect happened of which nobody knows that
     Settle(SettleArgs),
     /// Answer a question of a workflow
@@ -249,7 +253,7 @@ pub struct RestoreArgs {
 pub struct UndoArgs {
     /// The record or commit [default: HEAD]
     pub rev: Option<String>,
-    /// All records of this run
+    /// All changes of files by this run, or by the run of this task
     #[arg(long, value_name = "RUN", conflicts_with = "rev")]
     pub run: Option<String>,
 }

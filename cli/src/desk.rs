@@ -413,9 +413,11 @@ fn trouble(need: &Need) -> Option<String> {
         }
         Need::Unfit { workflow, what } => format!("workflow {workflow} does not start: {what}"),
         Need::Missing { task, what } => format!("task {task} waits: {what}"),
-        Need::Lost { .. } | Need::Approval { .. } | Need::Question { .. } | Need::Elsewhere { .. } => {
-            return None;
-        }
+        Need::Lost { .. }
+        | Need::Approval { .. }
+        | Need::Question { .. }
+        | Need::Elsewhere { .. }
+        | Need::Later { .. } => return None,
     };
     Some(format!("{what}; see `aios inbox`"))
 }
@@ -465,7 +467,10 @@ fn setting(
     }
     let began =
         happened.iter().flat_map(|(_, events)| events).filter_map(|event| match WorkEvent::try_from(event) {
-            Ok(WorkEvent::TaskCreated { workflow, version, .. }) => Some((workflow, version)),
+            Ok(
+                WorkEvent::TaskCreated { workflow, version, .. }
+                | WorkEvent::RunMigrated { workflow, to: Some(version), .. },
+            ) => Some((workflow, version)),
             _ => None,
         });
     for (workflow, version) in began {

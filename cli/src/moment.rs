@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use jiff::Timestamp;
-use jiff::civil::{Date, DateTime};
+use jiff::civil::{Date, DateTime, Time, Weekday};
 use jiff::tz::TimeZone;
+use jiff::{Timestamp, Zoned};
 
 use crate::error::CliError;
 
@@ -26,6 +26,55 @@ pub fn past(text: &str) -> Result<u64, CliError> {
             hint: Some("write a date such as 2026-01-31, a time such as 2026-01-31T12:00, or an age such as 90m, 12h or 7d".into()),
         }),
     }
+}
+
+/// A moment to come, ms since the Unix epoch: an instant (RFC 3339), a local date and time, the end of a local date or of the next day
+/// of that name, or a length of time from now.
+pub fn until(text: &str) -> Result<u64, CliError> {
+    until_from(text, &Zoned::now())
+}
+
+fn until_from(text: &str, now: &Zoned) -> Result<u64, CliError> {
+    let zone = now.time_zone();
+    let end_of = |date: Date| {
+        let next = date.tomorrow().ok()?.to_datetime(Time::midnight());
+        next.to_zoned(zone.clone()).map(|at| at.timestamp()).ok()
+    };
+    let named = |day: Weekday| {
+        let days = now.weekday().until(day);
+        end_of(now.date().checked_add(jiff::Span::new().days(i64::from(days))).ok()?)
+    };
+    let found = text
+        .parse::<Timestamp>()
+        .ok()
+        .or_else(|| {
+            text.parse::<DateTime>()
+                .ok()
+                .filter(|_| text.contains(':'))
+                .and_then(|at| at.to_zoned(zone.clone()).map(|at| at.timestamp()).ok())
+        })
+        .or_else(|| text.parse::<Date>().ok().and_then(end_of))
+        .or_else(|| weekday(text).and_then(named))
+        .or_else(|| age(text).ok().and_then(|age| now.timestamp().checked_add(age).ok()));
+    let hint = "write friday, 2026-12-31, 2026-12-31T12:00, or a length such as 12h or 7d";
+    match found {
+        Some(at) if at > now.timestamp() => Ok(u64::try_from(at.as_millisecond()).unwrap_or(0)),
+        Some(_) => Err(CliError::Usage { what: format!("`{text}` is over"), hint: Some(hint.into()) }),
+        None => Err(CliError::Usage { what: format!("`{text}` is no time"), hint: Some(hint.into()) }),
+    }
+}
+
+fn weekday(text: &str) -> Option<Weekday> {
+    Some(match text.to_lowercase().as_str() {
+        "monday" | "mon" => Weekday::Monday,
+        "tuesday" | "tue" => Weekday::Tuesday,
+        "wednesday" | "wed" => Weekday::Wednesday,
+        "thursday" | "thu" => Weekday::Thursday,
+        "friday" | "fri" => Weekday::Friday,
+        "saturday" | "sat" => Weekday::Saturday,
+        "sunday" | "sun" => Weekday::Sunday,
+        _ => return None,
+    })
 }
 
 /// A length of time: a number with `s`, `m`, `h` or `d`.
@@ -61,6 +110,29 @@ pub fn span(text: &str) -> Result<Duration, CliError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn moments_to_come() {
+        let now: Zoned = "2026-11-23T10:00:00+01:00[Europe/Amsterdam]".parse().unwrap();
+        let until = |text: &str| {
+            let at = until_from(text, &now).ok()?;
+            Some(Timestamp::from_millisecond(i64::try_from(at).ok()?).ok()?.to_string())
+        };
+        for (text, at) in [
+            ("friday", "2026-11-27T23:00:00Z"),
+            ("Monday", "2026-11-23T23:00:00Z"),
+            ("sun", "2026-11-29T23:00:00Z"),
+            ("2026-11-23", "2026-11-23T23:00:00Z"),
+            ("2026-12-31T12:00", "2026-12-31T11:00:00Z"),
+            ("2026-12-31T12:00:00Z", "2026-12-31T12:00:00Z"),
+            ("3d", "2026-11-26T09:00:00Z"),
+        ] {
+            assert_eq!(until(text).as_deref(), Some(at), "{text}");
+        }
+        for text in ["2026-11-22", "2026-11-23T09:00", "someday", ""] {
+            assert_eq!(until(text), None, "{text}");
+        }
+    }
 
     #[test]
     fn ages_and_times() {

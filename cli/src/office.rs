@@ -47,6 +47,11 @@ impl Office {
         &self.vault
     }
 
+    /// The vault, without the desk.
+    pub fn into_vault(self) -> Vault {
+        self.vault
+    }
+
     /// The vault, to ask it more.
     pub fn vault_mut(&mut self) -> &mut Vault {
         &mut self.vault

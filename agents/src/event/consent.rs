@@ -6,6 +6,8 @@ use aios_core::key::{self, SecretKey};
 use serde_json::Value;
 
 use super::{Content, EffectKey, WorkEvent};
+use crate::money::Money;
+use crate::span::Millis;
 
 /// The digest of what is signed when the operator says what came of an attempt. It is that of no consent: those begin otherwise.
 fn settlement(key: &EffectKey, attempt: u32, happened: bool) -> ContentHash {
@@ -19,7 +21,59 @@ fn taking(capability: &str, to: &DeviceId, turn: u32) -> ContentHash {
     ContentHash::of(format!("aios-home-v1\n{name}\n{to}\n{turn}").as_bytes())
 }
 
+/// What a delegation lets do, in the words that are signed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Terms {
+    /// What.
+    pub capability: String,
+    /// To whom or what, with `*` for anything.
+    pub target: String,
+    /// The agent whose work it has to be.
+    pub agent: String,
+    /// How often.
+    pub count: u64,
+    /// The most money.
+    pub money: Option<Money>,
+    /// Until when.
+    pub until: Millis,
+}
+
+/// The digest of what is signed when the operator delegates. Each part that is a text is a JSON string on a line of its own.
+fn delegating(terms: &Terms, nonce: &str) -> ContentHash {
+    let Terms { capability, target, agent, count, money, until } = terms;
+    let money = money.map(|money| money.0.to_string()).unwrap_or_default();
+    let texts = [capability, target, agent, nonce].map(Value::from);
+    let [capability, target, agent, nonce] = &texts;
+    ContentHash::of(
+        format!("aios-delegate-v1\n{capability}\n{target}\n{agent}\n{count}\n{money}\n{until}\n{nonce}")
+            .as_bytes(),
+    )
+}
+
+/// The digest of what is signed when the operator takes a delegation back.
+fn revoking(id: &str) -> ContentHash {
+    ContentHash::of(format!("aios-revoke-delegation-v1\n{}", Value::from(id)).as_bytes())
+}
+
+/// So many hex digits of the digest are the id of a delegation.
+const ID: usize = 32;
+
 impl WorkEvent {
+    /// A delegation, signed with the operator key.
+    pub fn delegate(terms: Terms, nonce: String, vault: &VaultId, operator: &SecretKey) -> WorkEvent {
+        let digest = delegating(&terms, &nonce);
+        let (id, by) = (digest.short(ID), operator.public());
+        let sig = Bytes(operator.sign_consent(vault, &digest).to_vec());
+        let Terms { capability, target, agent, count, money, until } = terms;
+        WorkEvent::DelegationIssued { id, capability, target, agent, count, money, until, nonce, by, sig }
+    }
+
+    /// The end of a delegation, signed with the operator key.
+    pub fn undelegate(id: &str, vault: &VaultId, operator: &SecretKey) -> WorkEvent {
+        let sig = Bytes(operator.sign_consent(vault, &revoking(id)).to_vec());
+        WorkEvent::DelegationRevoked { id: id.to_owned(), by: operator.public(), sig }
+    }
+
     /// Consent to what has this digest, signed with the operator key.
     pub fn approve(key: EffectKey, digest: ContentHash, vault: &VaultId, operator: &SecretKey) -> WorkEvent {
         let sig = Bytes(operator.sign_consent(vault, &digest).to_vec());
@@ -78,6 +132,8 @@ impl WorkEvent {
                 | E::ApprovalEdited { .. }
                 | E::EffectSettled { .. }
                 | E::HomeTaken { .. }
+                | E::DelegationIssued { .. }
+                | E::DelegationRevoked { .. }
         )
     }
 
@@ -89,6 +145,28 @@ impl WorkEvent {
             WorkEvent::EffectSettled { key, attempt, happened, by, sig } => {
                 (settlement(key, *attempt, *happened), by, sig)
             }
+            WorkEvent::DelegationIssued {
+                id,
+                capability,
+                target,
+                agent,
+                count,
+                money,
+                until,
+                nonce,
+                by,
+                sig,
+            } => {
+                let (capability, target, agent) = (capability.clone(), target.clone(), agent.clone());
+                let terms = Terms { capability, target, agent, count: *count, money: *money, until: *until };
+                let digest = delegating(&terms, nonce);
+                // Under another id it could be used once more.
+                if *id != digest.short(ID) {
+                    return None;
+                }
+                (digest, by, sig)
+            }
+            WorkEvent::DelegationRevoked { id, by, sig } => (revoking(id), by, sig),
             WorkEvent::HomeTaken { capability, to, turn, by, sig } => {
                 (taking(capability, to, *turn), by, sig)
             }

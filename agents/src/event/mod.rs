@@ -1,5 +1,6 @@
 //! Domain events of work. Each folds into one aggregate, a task, an effect or a budget, in the total order of records.
 
+mod aggregate;
 mod consent;
 mod content;
 mod fired;
@@ -17,6 +18,8 @@ use crate::money::Money;
 use crate::policy::Verdict;
 use crate::span::Millis;
 
+pub use aggregate::Aggregate;
+pub use consent::Terms;
 pub use content::{Content, EffectKey, digest};
 pub use fired::{Fired, cron_task, entity_task, event_task, is_event_name};
 
@@ -146,6 +149,36 @@ pub enum WorkEvent {
         /// What takes back the effects that happened in the steps it went back over, by step: these may not come to be known again.
         #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
         undo: BTreeMap<String, Content>,
+    },
+    /// The operator has a run go on with another version of its workflow.
+    #[serde(rename = "task.migrated")]
+    TaskMigrated {
+        /// The task.
+        task: String,
+        /// The run.
+        run: String,
+        /// The version.
+        to: ContentHash,
+        /// How often the run was asked to before: said again later it is nothing.
+        turn: u32,
+    },
+    /// A run goes on with another version, or does not.
+    #[serde(rename = "run.migrated")]
+    RunMigrated {
+        /// The task.
+        task: String,
+        /// The run.
+        run: String,
+        /// Which time it was asked to, from 0.
+        turn: u32,
+        /// The workflow.
+        workflow: String,
+        /// The version; absent: it stays with the one it had.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        to: Option<ContentHash>,
+        /// Why it stays.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        why: Option<String>,
     },
     /// A device began to do it.
     #[serde(rename = "run.started")]
@@ -309,6 +342,22 @@ pub enum WorkEvent {
         /// Why.
         why: String,
     },
+    /// The time has come to ask the operator louder.
+    #[serde(rename = "effect.escalated")]
+    EffectEscalated {
+        /// The effect's key.
+        key: EffectKey,
+        /// Digest of what is asked about.
+        digest: ContentHash,
+        /// What is needed for it: where that happens time is looked at.
+        capability: String,
+        /// Which time it is, from 0.
+        stage: u32,
+        /// When that was to be.
+        at: Millis,
+        /// What is asked.
+        ask: String,
+    },
     /// The operator consents to exactly this (I11).
     #[serde(rename = "approval.granted")]
     ApprovalGranted {
@@ -416,6 +465,41 @@ pub enum WorkEvent {
         /// Its signature.
         sig: Bytes,
     },
+    /// The operator lets an agent do something without asking each time.
+    #[serde(rename = "delegation.issued")]
+    DelegationIssued {
+        /// Its id, which follows from all else.
+        id: String,
+        /// What.
+        capability: String,
+        /// To whom or what, with `*` for anything.
+        target: String,
+        /// The agent whose work it has to be.
+        agent: String,
+        /// How often.
+        count: u64,
+        /// The most money.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        money: Option<Money>,
+        /// Until when.
+        until: Millis,
+        /// What tells it from another with the same words.
+        nonce: String,
+        /// The operator key that signed (I11).
+        by: DeviceId,
+        /// Its signature.
+        sig: Bytes,
+    },
+    /// The operator takes that back.
+    #[serde(rename = "delegation.revoked")]
+    DelegationRevoked {
+        /// Its id.
+        id: String,
+        /// The operator key that signed.
+        by: DeviceId,
+        /// Its signature.
+        sig: Bytes,
+    },
     /// A budget has this limit from here on.
     #[serde(rename = "budget.set")]
     BudgetSet {
@@ -446,21 +530,6 @@ pub enum WorkEvent {
     },
 }
 
-/// The aggregate that an event is part of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Aggregate<'e> {
-    /// A task with its runs and steps.
-    Task(&'e str),
-    /// An effect with its approvals.
-    Effect(&'e EffectKey),
-    /// Where effects happen.
-    Homes,
-    /// A budget.
-    Budget(&'e str),
-    /// What happens outside the work, by name.
-    Outside(&'e str),
-}
-
 impl WorkEvent {
     /// The run it is part of, where it is part of one.
     pub fn run(&self) -> Option<&str> {
@@ -469,6 +538,8 @@ impl WorkEvent {
             E::TaskRetried { run, .. }
             | E::TaskRewound { run, .. }
             | E::RunRewound { run, .. }
+            | E::TaskMigrated { run, .. }
+            | E::RunMigrated { run, .. }
             | E::RunStarted { run, .. }
             | E::RunStuck { run, .. }
             | E::RunEnded { run, .. }
@@ -478,42 +549,6 @@ impl WorkEvent {
             | E::TimerFired { run, .. }
             | E::EffectProposed { run, .. } => Some(run),
             _ => None,
-        }
-    }
-
-    /// The aggregate it is part of.
-    pub fn aggregate(&self) -> Aggregate<'_> {
-        use WorkEvent as E;
-        match self {
-            E::TaskCreated { task, .. }
-            | E::TaskCancelled { task, .. }
-            | E::TaskPaused { task }
-            | E::TaskResumed { task }
-            | E::TaskRetried { task, .. }
-            | E::TaskRewound { task, .. }
-            | E::RunRewound { task, .. }
-            | E::RunStarted { task, .. }
-            | E::RunStuck { task, .. }
-            | E::RunEnded { task, .. }
-            | E::StepStarted { task, .. }
-            | E::StepFinished { task, .. }
-            | E::StepFailed { task, .. }
-            | E::TimerFired { task, .. }
-            | E::QuestionAnswered { task, .. } => Aggregate::Task(task),
-            E::EffectProposed { key, .. }
-            | E::EffectDecided { key, .. }
-            | E::ApprovalGranted { key, .. }
-            | E::ApprovalEdited { key, .. }
-            | E::ApprovalDenied { key, .. }
-            | E::EffectWithdrawn { key, .. }
-            | E::EffectIntended { key, .. }
-            | E::EffectEnded { key, .. }
-            | E::EffectSettled { key, .. } => Aggregate::Effect(key),
-            E::HomeMoved { .. } | E::HomeTaken { .. } => Aggregate::Homes,
-            E::EventEmitted { name, .. } => Aggregate::Outside(name),
-            E::BudgetSet { budget, .. }
-            | E::BudgetReserved { budget, .. }
-            | E::BudgetSettled { budget, .. } => Aggregate::Budget(budget),
         }
     }
 }

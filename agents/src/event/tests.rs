@@ -2,7 +2,6 @@ use super::*;
 use crate::failure::Class;
 use aios_core::id::VaultId;
 use aios_core::item::Item;
-use aios_core::key::SecretKey;
 use serde_json::json;
 
 #[test]

@@ -45,6 +45,11 @@ impl Walker<'_> {
                 let proposed = match effect.and_then(|effect| effect.proposed.as_ref()) {
                     // The operator has it tried again that was denied: that is asked anew, under another key.
                     Some(_) if denied => self.propose(deed, generation + 1, path, scope),
+                    // Its workflow is another by now: what it did not do it does not do any more.
+                    Some(proposed) if self.is_another(deed, scope, &key, proposed) => {
+                        self.withdraw(key);
+                        return Walked::Busy;
+                    }
                     Some(proposed) => {
                         self.start(path, attempts + 1, goes_in(deed, scope, &key, proposed));
                         Ok(())
@@ -108,6 +113,15 @@ impl Walker<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Whether a step would do something else than was proposed, which the operator did not change.
+    fn is_another(&self, deed: &Deed, scope: &Value, key: &EffectKey, proposed: &Proposed) -> bool {
+        let before = proposed.generation.checked_sub(1);
+        let before = before.map(|it| EffectKey::of(&self.kernel.vault, self.id, &proposed.step, it));
+        let before = before.and_then(|key| self.kernel.tables.effect(&key));
+        let changed = before.is_some_and(|effect| effect.edited.as_ref() == Some(&proposed.content));
+        !changed && goes_in(deed, scope, key, proposed) != proposed.digest
     }
 
     fn withdraw(&mut self, key: EffectKey) {

@@ -1,8 +1,9 @@
 //! Where effects happen: decided, consented to, intended, performed, once for each key (I10, I11), whichever device works on the task.
 
+use super::need::place;
 use super::{Action, DeviceId, Flight, Kernel, Need};
 use crate::event::{Came, EffectKey, WorkEvent};
-use crate::policy::{Proposal, Since, Usage, Verdict};
+use crate::policy::{Louder, Proposal, Since, Usage, Verdict};
 use crate::span::Millis;
 use crate::table::{Effect, Passage, Proposed, Stand, Status, Task};
 
@@ -144,9 +145,11 @@ impl<'k> Keeper<'k> {
                     }
                     Stand::Proposed if self.kernel.follows(proposed, task) => self.decide(key, proposed),
                     Stand::Waiting => self.ask(key, effect, proposed),
-                    Stand::Allowed if lost < state.attempts => self.intend(key, state.attempts, proposed),
+                    Stand::Allowed if lost < state.attempts => {
+                        self.intend(key, state.attempts, effect, proposed);
+                    }
                     Stand::Undone | Stand::Failed(_) if last < state.attempts => {
-                        self.intend(key, state.attempts, proposed);
+                        self.intend(key, state.attempts, effect, proposed);
                     }
                     _ => {}
                 }
@@ -162,10 +165,30 @@ impl<'k> Keeper<'k> {
             amount: content.amount,
             agent: content.agent.clone(),
             tags: content.tags.clone(),
+            workflow: self
+                .kernel
+                .tables
+                .task(self.id)
+                .and_then(|task| task.workflow.clone())
+                .unwrap_or_default(),
+            step: place(&proposed.step),
         };
         let usage = |rule: &str, since: Since| self.usage(rule, since, &proposed.run);
         let decision = self.kernel.setting.policies.decide(&proposal, self.kernel.wall, &usage);
-        let (mut verdict, rule, mut why) = (decision.verdict, decision.rule, decision.why);
+        if let Some(until) = decision.until {
+            let (task, step) = (self.id.to_owned(), proposed.step.clone());
+            self.needs.push(Need::Later { task, step, until, why: decision.why });
+            // A clock that went back does not have it looked at over and over.
+            return self.due.push(until.max(self.kernel.now.saturating_add(1000)));
+        }
+        let (mut verdict, mut rule, mut why) = (decision.verdict, decision.rule, decision.why);
+        // Nobody knows what a file denies that cannot be read, and what is delegated is no way around that.
+        if verdict == Verdict::Ask && self.kernel.setting.policies.broken().is_empty() {
+            let used = |rule: &str| self.usage(rule, Since::At(0), &proposed.run);
+            if let Some((by, reason)) = self.kernel.delegated(content, self.kernel.wall, &used) {
+                (verdict, rule, why) = (Verdict::Allow, Some(by), reason);
+            }
+        }
         // Who writes from outside must not decide what goes out.
         if verdict == Verdict::Allow && self.kernel.is_untrusted(self.id) {
             verdict = Verdict::Ask;
@@ -190,27 +213,51 @@ impl<'k> Keeper<'k> {
                 && let Some(effect) = tables.effect(key).filter(|effect| effect.decided().is_none())
                 && within(effect, self.kernel.wall)
             {
-                usage.add(effect.proposed.as_ref().and_then(|it| it.content.amount));
+                let amount = effect.proposed.as_ref().and_then(|it| it.content.amount);
+                usage.add(amount, self.kernel.wall);
             }
         }
         usage
     }
 
+    /// Asks the operator, louder by and by.
     fn ask(&mut self, key: EffectKey, effect: &Effect, proposed: &Proposed) {
-        self.needs.push(Need::Approval {
-            key,
-            device: self.kernel.device,
-            digest: proposed.digest,
-            task: self.id.to_owned(),
-            step: proposed.step.clone(),
-            content: proposed.content.clone(),
-            why: effect.decided().map(|decided| decided.why.clone()).unwrap_or_default(),
-        });
+        self.needs.push(Need::approval(key, self.kernel.device, effect, proposed));
+        let Some(decided) = effect.decided() else { return };
+        let stages = decided.rule.as_deref().map(|rule| self.kernel.setting.policies.escalation(rule));
+        let stages = stages.unwrap_or_default().iter().enumerate().skip(effect.escalated().len());
+        for (number, stage) in stages {
+            // What stands still asks nobody.
+            let stood = self.kernel.tables.stood(self.id, decided.at);
+            let at = decided.at.saturating_add(stage.after).saturating_add(stood);
+            if at > self.kernel.now {
+                return self.due.push(at);
+            }
+            let (digest, capability) = (proposed.digest, proposed.content.capability.clone());
+            match &stage.louder {
+                Louder::Ask(ask) => self.events.push(WorkEvent::EffectEscalated {
+                    key,
+                    digest,
+                    capability,
+                    stage: u32::try_from(number).unwrap_or(u32::MAX),
+                    at,
+                    ask: ask.clone(),
+                }),
+                Louder::Deny(note) => {
+                    return self.events.push(WorkEvent::EffectWithdrawn { key, note: note.clone() });
+                }
+            }
+        }
     }
 
-    fn intend(&mut self, key: EffectKey, attempt: u32, proposed: &Proposed) {
+    fn intend(&mut self, key: EffectKey, attempt: u32, effect: &Effect, proposed: &Proposed) {
         if self.waits() {
             return;
+        }
+        let rule = effect.decided().and_then(|decided| decided.rule.as_deref());
+        if self.kernel.is_void(rule, self.kernel.wall) {
+            let note = "the delegation that allowed it holds no more".to_owned();
+            return self.events.push(WorkEvent::EffectWithdrawn { key, note });
         }
         let (digest, capability) = (proposed.digest, proposed.content.capability.clone());
         if self.kernel.setting.connectors.contains_key(&capability) {

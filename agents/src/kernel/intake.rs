@@ -105,6 +105,13 @@ impl Kernel {
                 );
                 None
             }
+            // What it allowed and has not happened may be void now.
+            Aggregate::Delegation(_) => {
+                self.dirty.extend(
+                    self.tables.tasks().filter(|(_, it)| it.ended.is_none()).map(|(id, _)| id.to_owned()),
+                );
+                None
+            }
             Aggregate::Budget(_) => None,
             Aggregate::Outside(name) => {
                 self.dirty.extend(self.listening.get(name).into_iter().flatten().cloned());

@@ -5,11 +5,15 @@
 //! known has crashed; an effect like that is unknown, and is done again only where the other side knows its key (I10).
 
 mod create;
+mod delegation;
 mod effect;
 mod fire;
+mod habit;
 mod home;
 mod intake;
+mod latency;
 mod leaf;
+mod migrate;
 mod need;
 mod packet;
 mod replay;
@@ -33,9 +37,13 @@ use crate::table::Tables;
 use crate::workflow::Workflow;
 
 pub use create::CreateError;
+pub use delegation::{Delegated, Standing};
 pub use fire::{Saw, Schedule};
+pub use habit::Habit;
+pub use latency::Latency;
+pub use migrate::MigrateError;
 pub use need::Need;
-pub use packet::{Cost, Dead, Deed, Kin, Packet, Told};
+pub use packet::{Cost, Dead, Deed, Kin, Lasting, Packet, Told};
 pub use replay::{Compared, Difference, Replay, ReplayError};
 pub use rewind::RewindError;
 pub use spend::{By, CapUse, Of};

@@ -7,7 +7,7 @@ use super::{Cost, Kernel};
 use crate::event::{Content, EffectKey};
 use crate::failure::Failure;
 use crate::span::Millis;
-use crate::table::{Attempt, Stand};
+use crate::table::{Attempt, Effect, Proposed, Stand};
 
 /// One thing that needs the operator.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -78,6 +78,11 @@ pub enum Need {
         content: Content,
         /// Why it asks.
         why: String,
+        /// Since when.
+        since: Millis,
+        /// What is asked now that nobody has answered for a while.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        louder: Option<String>,
     },
     /// A workflow asks.
     Question {
@@ -105,6 +110,17 @@ pub enum Need {
         /// Whether that device is a member no more: then it waits for the operator.
         gone: bool,
     },
+    /// An effect waits for its time, and goes on by itself.
+    Later {
+        /// The task.
+        task: String,
+        /// The step.
+        step: String,
+        /// When it goes on.
+        until: Millis,
+        /// Why it waits.
+        why: String,
+    },
     /// A workflow cannot start by itself.
     Unfit {
         /// The workflow.
@@ -122,14 +138,30 @@ pub enum Need {
 }
 
 impl Need {
+    /// That an effect asks for consent, which happens on `device`.
+    pub(super) fn approval(key: EffectKey, device: DeviceId, effect: &Effect, proposed: &Proposed) -> Need {
+        let decided = effect.decided();
+        Need::Approval {
+            key,
+            device,
+            digest: proposed.digest,
+            task: proposed.task.clone(),
+            step: proposed.step.clone(),
+            content: proposed.content.clone(),
+            why: decided.map(|decided| decided.why.clone()).unwrap_or_default(),
+            since: decided.map_or(0, |decided| decided.at),
+            louder: effect.escalated().last().cloned(),
+        }
+    }
+
     /// How urgent it is; less is more.
     pub fn rank(&self) -> u8 {
         match self {
             Need::Lost { .. } | Need::Unknown { .. } => 0,
-            Need::Dead { .. } => 1,
+            Need::Dead { .. } | Need::Approval { louder: Some(_), .. } => 1,
             Need::Approval { .. } => 2,
             Need::Question { .. } => 3,
-            Need::Unfit { .. } | Need::Missing { .. } | Need::Elsewhere { .. } => 4,
+            Need::Unfit { .. } | Need::Missing { .. } | Need::Elsewhere { .. } | Need::Later { .. } => 4,
         }
     }
 }
@@ -138,8 +170,8 @@ impl Kernel {
     /// What needs the operator, most urgent first.
     pub fn inbox(&self) -> Vec<&Need> {
         let mut out: Vec<&Need> = self.lost.values().chain(self.needs.values().flatten()).collect();
-        // What another device does by itself needs nobody.
-        out.retain(|need| !matches!(need, Need::Elsewhere { gone: false, .. }));
+        // What another device does by itself, or time brings, needs nobody.
+        out.retain(|need| !matches!(need, Need::Elsewhere { gone: false, .. } | Need::Later { .. }));
         out.sort_by_key(|need| need.rank());
         out
     }
@@ -148,6 +180,14 @@ impl Kernel {
     pub fn elsewhere(&self, task: &str) -> Option<(&str, DeviceId)> {
         self.needs.get(task)?.iter().find_map(|need| match need {
             Need::Elsewhere { capability, device, .. } => Some((capability.as_str(), *device)),
+            _ => None,
+        })
+    }
+
+    /// When an effect of a task goes on that waits for its time, and why it waits.
+    pub fn later(&self, task: &str) -> Option<(Millis, &str)> {
+        self.needs.get(task)?.iter().find_map(|need| match need {
+            Need::Later { until, why, .. } => Some((*until, why.as_str())),
             _ => None,
         })
     }
@@ -178,16 +218,11 @@ impl Kernel {
                 continue;
             }
             let paused = self.tables.is_paused(&proposed.task);
-            let content = proposed.content.clone();
-            let (task, step) = (proposed.task.clone(), proposed.step.clone());
             match effect.stand() {
-                Stand::Waiting if !paused => {
-                    let digest = proposed.digest;
-                    let why = effect.decided().map(|decided| decided.why.clone()).unwrap_or_default();
-                    out.push(Need::Approval { key: *key, device, digest, task, step, content, why });
-                }
+                Stand::Waiting if !paused => out.push(Need::approval(*key, device, effect, proposed)),
                 Stand::Unknown(attempt) => {
-                    let check = String::new();
+                    let (check, content) = (String::new(), proposed.content.clone());
+                    let (task, step) = (proposed.task.clone(), proposed.step.clone());
                     out.push(Need::Unknown { key: *key, attempt, device, check, task, step, content });
                 }
                 _ => {}

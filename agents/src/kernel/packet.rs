@@ -48,6 +48,21 @@ pub struct Packet {
     pub next: Vec<String>,
 }
 
+/// An effect of a run that happened: it is not undone, at most something takes it back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Lasting {
+    /// The effect.
+    pub key: EffectKey,
+    /// The step.
+    pub step: String,
+    /// What it did.
+    pub content: Content,
+    /// What the workflow says takes it back, such as `mail.send`.
+    pub compensation: Option<String>,
+    /// Whether that has happened.
+    pub compensated: bool,
+}
+
 /// A task that another is part of.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Kin {
@@ -141,6 +156,43 @@ impl Kernel {
             ended: task.ended.as_ref().map(|(_, outcome, result)| (*outcome, result.clone())),
             next: self.ways(id, task, run),
         })
+    }
+
+    /// The task and the run that an id means: that of a run, or of a task, whose run that is that of the device which works on it.
+    pub fn run_of(&self, id: &str) -> Option<(&str, String)> {
+        let of_run = self.tables.tasks().find(|(_, task)| task.runs.contains_key(id));
+        if let Some((task, _)) = of_run {
+            return Some((task, id.to_owned()));
+        }
+        let (task, found) = self.tables.tasks().find(|(task, _)| *task == id)?;
+        Some((task, super::run_id(&self.vault, task, &found.device.unwrap_or(self.device))))
+    }
+
+    /// The effects of a task that happened, in the order of their steps, and what takes each back.
+    pub fn lasting(&self, id: &str) -> Vec<Lasting> {
+        let version = self.tables.task(id).and_then(|task| task.version);
+        let workflow = version.and_then(|version| self.setting.versions.get(&version));
+        let done = |key: &EffectKey| {
+            let effect = self.tables.effect(key)?;
+            matches!(effect.stand(), Stand::Done(_)).then_some(effect.proposed.as_ref()?)
+        };
+        let taken_back = |step: &str| {
+            self.tables.proposals(id).filter_map(done).any(|it| it.step == format!("{step}!undo"))
+        };
+        let lasting = |key: &EffectKey| {
+            let proposed = done(key).filter(|it| !it.step.ends_with("!undo"))?;
+            let step = workflow.and_then(|workflow| workflow.steps.at(&proposed.step));
+            let compensation = step.and_then(|step| match &step.act {
+                Act::Effect { compensate: Some(deed), .. } => Some(deed.capability.clone()),
+                _ => None,
+            });
+            let (step, content) = (proposed.step.clone(), proposed.content.clone());
+            let compensated = taken_back(&step);
+            Some(Lasting { key: *key, step, content, compensation, compensated })
+        };
+        let mut out: Vec<Lasting> = self.tables.proposals(id).filter_map(lasting).collect();
+        out.sort_by(|a, b| a.step.cmp(&b.step));
+        out
     }
 
     fn above(&self, task: &Task) -> Vec<Kin> {

@@ -134,6 +134,8 @@ pub(super) struct Comparison<'k> {
     difference: Option<Difference>,
     /// Whether all steps must be in the journal: the run came to its end.
     whole: bool,
+    /// Steps that may be done otherwise.
+    open: BTreeSet<String>,
 }
 
 impl Kernel {
@@ -153,8 +155,7 @@ impl Kernel {
         let workflow =
             workflow.ok_or_else(|| ReplayError::NoWorkflow(task.workflow.clone().unwrap_or_default()))?;
         let done = run.ended == Some(Outcome::Done);
-        let comparison =
-            Comparison { again, seen: BTreeSet::new(), steps: Vec::new(), difference: None, whole: done };
+        let comparison = Comparison { whole: done, ..Comparison::of_part(again, &BTreeSet::new()) };
         let mut walker = Walker::new(self, id, task, &run_id, run);
         walker.reading = true;
         walker.comparison = Some(comparison);
@@ -166,7 +167,19 @@ impl Kernel {
     }
 }
 
-impl Comparison<'_> {
+impl<'k> Comparison<'k> {
+    /// One of a run that need not be over, in which the `open` steps may be done otherwise.
+    pub fn of_part(again: Again<'k>, open: &BTreeSet<&str>) -> Comparison<'k> {
+        let open = open.iter().map(|path| (*path).to_owned()).collect();
+        Comparison { again, seen: BTreeSet::new(), steps: Vec::new(), difference: None, whole: false, open }
+    }
+
+    /// The first difference, of a run that is not over.
+    pub fn first(mut self, run: &Run) -> Option<Difference> {
+        self.missed(run);
+        self.difference
+    }
+
     /// Compares a step with its journal entry.
     pub fn step(
         &mut self,
@@ -186,6 +199,9 @@ impl Comparison<'_> {
             }
             return;
         };
+        if self.open.contains(path) {
+            return;
+        }
         let mut again = false;
         let scope = Value::Object(scope.clone());
         self.difference = match &step.act {
@@ -216,6 +232,22 @@ impl Comparison<'_> {
         if self.difference.is_some() {
             return;
         }
+        self.missed(run);
+        if self.difference.is_some() {
+            return;
+        }
+        if let (Some((_, Outcome::Done, recorded)), Some(now)) = (&task.ended, ended)
+            && *recorded != now
+        {
+            self.difference = Some(Difference::Result { recorded: recorded.clone(), now });
+        }
+    }
+
+    /// Finds the first step of the journal that was not come to.
+    fn missed(&mut self, run: &Run) {
+        if self.difference.is_some() {
+            return;
+        }
         // In the order in which they began.
         let mut missed: Vec<_> = run.steps.iter().filter(|(path, _)| !self.seen.contains(*path)).collect();
         // What takes back comes after a failure, and is no part of the way.
@@ -223,12 +255,6 @@ impl Comparison<'_> {
         missed.sort_by_key(|(_, state)| state.started);
         if let Some((path, _)) = missed.first() {
             self.difference = Some(Difference::Missed { step: (*path).clone() });
-            return;
-        }
-        if let (Some((_, Outcome::Done, recorded)), Some(now)) = (&task.ended, ended)
-            && *recorded != now
-        {
-            self.difference = Some(Difference::Result { recorded: recorded.clone(), now });
         }
     }
 }

@@ -111,8 +111,10 @@ impl Kernel {
         let mut usage = Usage::default();
         for (_, effect) in self.tables.effects() {
             let decided = effect.charged().filter(|it| it.rule.as_deref() == Some(rule));
-            if decided.is_some_and(|it| within(effect, it.at)) && !self.is_given_up(effect) {
-                usage.add(effect.proposed.as_ref().and_then(|it| it.content.amount));
+            if let Some(decided) = decided.filter(|it| within(effect, it.at))
+                && !self.is_given_up(effect)
+            {
+                usage.add(effect.proposed.as_ref().and_then(|it| it.content.amount), decided.at);
             }
         }
         usage
@@ -122,9 +124,9 @@ impl Kernel {
         let mut runs: BTreeMap<&str, Usage> = BTreeMap::new();
         for (_, effect) in self.tables.effects() {
             let Some(proposed) = &effect.proposed else { continue };
-            let is_its = effect.charged().is_some_and(|it| it.rule.as_deref() == Some(rule));
-            if is_its && !self.is_given_up(effect) {
-                runs.entry(&proposed.run).or_default().add(proposed.content.amount);
+            let decided = effect.charged().filter(|it| it.rule.as_deref() == Some(rule));
+            if let Some(decided) = decided.filter(|_| !self.is_given_up(effect)) {
+                runs.entry(&proposed.run).or_default().add(proposed.content.amount, decided.at);
             }
         }
         runs.into_values().max_by_key(|usage| (usage.count, usage.money)).unwrap_or_default()

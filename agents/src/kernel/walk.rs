@@ -93,9 +93,12 @@ impl Kernel {
         }
         let mut left = self.nothing_left();
         if let Some(run) = found.filter(|_| mine) {
-            left = match task.rewinds.get(&(run_id.clone(), run.turn)) {
-                Some(asked) => self.go_back(id, task, &run_id, run, asked),
-                None => self.walk(id, task, &run_id, run),
+            let back = task.rewinds.get(&(run_id.clone(), run.turn));
+            let over = task.migrations.get(&(run_id.clone(), run.moves));
+            left = match (over, back) {
+                (Some(to), _) => self.move_over(id, task, &run_id, run, to),
+                (None, Some(asked)) => self.go_back(id, task, &run_id, run, asked),
+                (None, None) => self.walk(id, task, &run_id, run),
             };
         }
         let keeper = Keeper::keep(self, id, task);

@@ -3,6 +3,8 @@
 //! Rules are looked at in order, files by name; the first that fits decides. With no rule that fits, and with any
 //! file that cannot be read, effects ask.
 
+mod escalation;
+mod pace;
 mod read;
 
 use jiff::tz::TimeZone;
@@ -12,6 +14,9 @@ use serde::{Deserialize, Serialize};
 use crate::mistake::Mistake;
 use crate::money::Money;
 use crate::span::Millis;
+
+pub use escalation::{Louder, Stage};
+pub use pace::Rate;
 
 /// What is done with an effect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -34,6 +39,15 @@ impl Verdict {
             Verdict::Deny => "deny",
         }
     }
+
+    /// What is done with what it is about.
+    fn participle(self) -> &'static str {
+        match self {
+            Verdict::Allow => "allowed",
+            Verdict::Ask => "asked about",
+            Verdict::Deny => "denied",
+        }
+    }
 }
 
 /// What a policy is asked about.
@@ -49,6 +63,10 @@ pub struct Proposal {
     pub agent: Option<String>,
     /// What its step calls it.
     pub tags: Vec<String>,
+    /// The workflow that does it.
+    pub workflow: String,
+    /// The step there, without which item it is of.
+    pub step: String,
 }
 
 /// The time over which a cap counts.
@@ -92,13 +110,17 @@ pub struct Usage {
     pub count: u64,
     /// So much money.
     pub money: Money,
+    /// When the first of them was allowed.
+    #[serde(skip)]
+    pub first: Option<Millis>,
 }
 
 impl Usage {
-    /// One effect more, with its amount.
-    pub fn add(&mut self, amount: Option<Money>) {
+    /// One effect more, with its amount and when it was allowed.
+    pub fn add(&mut self, amount: Option<Money>, at: Millis) {
         self.count += 1;
         self.money = self.money.plus(amount.unwrap_or_default());
+        self.first = Some(self.first.map_or(at, |first| first.min(at)));
     }
 }
 
@@ -122,11 +144,17 @@ pub struct Rule {
     amount: Option<(Money, Money)>,
     agents: Vec<String>,
     tags: Vec<String>,
+    workflows: Vec<String>,
+    steps: Vec<String>,
     /// Minutes of a day: from, to.
     hours: Option<(i32, i32)>,
     weekdays: Option<u64>,
     zone: TimeZone,
     caps: Vec<Cap>,
+    /// Minutes of a day in which nothing is done and nobody is asked.
+    quiet: Option<(i32, i32)>,
+    rates: Vec<Rate>,
+    escalation: Vec<Stage>,
 }
 
 /// The rules of one file.
@@ -152,6 +180,12 @@ pub struct Decision {
     pub rule: Option<String>,
     /// Why, in one line.
     pub why: String,
+    /// When that is decided, where it has to wait; then everything is looked at anew.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub until: Option<Millis>,
+    /// What is done by and by where nobody answers.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub escalation: Vec<Stage>,
     /// The rules before it and why they did not fit.
     pub passed: Vec<Passed>,
 }
@@ -200,6 +234,11 @@ impl Policies {
         out
     }
 
+    /// The files that cannot be read: nobody knows what they deny.
+    pub fn broken(&self) -> &[String] {
+        &self.broken
+    }
+
     /// All caps, each with its rule and the effects that count now.
     pub fn caps(&self, now: Millis) -> impl Iterator<Item = (&str, &Cap, Option<Since>)> {
         let at = moment(now);
@@ -223,13 +262,35 @@ impl Policies {
                 }
             }
         }
-        let (mut verdict, rule, mut why) =
-            decision.unwrap_or((Verdict::Ask, None, "no rule fits, and effects ask by default".to_owned()));
+        let nothing = "no rule fits, and effects ask by default";
+        let Said { mut verdict, rule, mut why, until } = decision.unwrap_or_else(|| Said::ask(nothing));
         if let (Verdict::Allow, Some(broken)) = (verdict, self.broken.first()) {
             verdict = Verdict::Ask;
             why = format!("{broken} cannot be read, so nothing is allowed by itself");
         }
-        Decision { verdict, rule, why, passed }
+        let escalation =
+            rule.as_deref().filter(|_| verdict == Verdict::Ask).map(|rule| self.escalation(rule));
+        let escalation = escalation.map(<[Stage]>::to_vec).unwrap_or_default();
+        Decision { verdict, rule, why, until, escalation, passed }
+    }
+
+    /// What is done by and by about what a rule has asked and nobody answers; nothing where no such rule is in force.
+    pub fn escalation(&self, rule: &str) -> &[Stage] {
+        self.rules.iter().find(|it| it.id == rule).map_or(&[], |it| &it.escalation)
+    }
+}
+
+/// What a rule says of an effect.
+struct Said {
+    verdict: Verdict,
+    rule: Option<String>,
+    why: String,
+    until: Option<Millis>,
+}
+
+impl Said {
+    fn ask(why: &str) -> Said {
+        Said { verdict: Verdict::Ask, rule: None, why: why.to_owned(), until: None }
     }
 }
 
@@ -248,6 +309,12 @@ impl Rule {
         if !any(&self.agents, proposal.agent.as_deref().unwrap_or_default()) {
             return Some(format!("the agent is not {}", self.agents.join(", ")));
         }
+        if !any(&self.workflows, &proposal.workflow) {
+            return Some(format!("the workflow is not {}", self.workflows.join(", ")));
+        }
+        if !any(&self.steps, &proposal.step) {
+            return Some(format!("the step is not {}", self.steps.join(", ")));
+        }
         if let Some(tag) = self.tags.iter().find(|tag| !proposal.tags.contains(tag)) {
             return Some(format!("it has no tag {tag}"));
         }
@@ -263,27 +330,27 @@ impl Rule {
         if self.weekdays.is_some_and(|days| days >> weekday & 1 == 0) {
             return Some("it is not one of its days".to_owned());
         }
-        if let Some((from, to)) = self.hours {
-            let minute = i32::from(now.hour()) * 60 + i32::from(now.minute());
-            let inside = match from <= to {
-                true => (from..to).contains(&minute),
-                false => minute >= from || minute < to,
-            };
-            if !inside {
-                return Some(format!("{} is not within its hours", now.strftime("%H:%M")));
-            }
+        if self.hours.is_some_and(|hours| !pace::is_within(hours, now)) {
+            return Some(format!("{} is not within its hours", now.strftime("%H:%M")));
         }
         None
     }
 
-    /// What the rule says within its caps; beyond them it asks.
-    fn verdict_within(
-        &self,
-        proposal: &Proposal,
-        now: &Zoned,
-        usage: &dyn Fn(&str, Since) -> Usage,
-    ) -> (Verdict, Option<String>, String) {
-        let rule = Some(self.id.clone());
+    /// What the rule says within its caps; beyond them it asks. In quiet hours it says nothing yet, and beyond a rate it waits.
+    fn verdict_within(&self, proposal: &Proposal, now: &Zoned, usage: &dyn Fn(&str, Since) -> Usage) -> Said {
+        let said = |verdict, why, until| Said { verdict, rule: Some(self.id.clone()), why, until };
+        let plain = format!("the first rule that fits says {}", self.verdict.name());
+        if self.verdict == Verdict::Deny {
+            return said(Verdict::Deny, plain, None);
+        }
+        if let Some(quiet) = self.quiet.filter(|quiet| pace::is_within(*quiet, now)) {
+            return match pace::end(quiet, now) {
+                Some(at) => {
+                    said(self.verdict, "in its quiet hours nothing is done or asked".to_owned(), Some(at))
+                }
+                None => said(Verdict::Ask, "nobody can tell when its quiet hours end".to_owned(), None),
+            };
+        }
         for cap in &self.caps {
             let used = cap.since(now).map(|start| usage(&self.id, start));
             let money = used.map(|used| used.money.plus(proposal.amount.unwrap_or_default()));
@@ -297,10 +364,18 @@ impl Rule {
                     (None, Some(money)) => money.to_string(),
                     (None, None) => String::new(),
                 };
-                return (Verdict::Ask, rule, format!("its cap of {most} per {} is reached", cap.per.name()));
+                let why = format!("its cap of {most} per {} is reached", cap.per.name());
+                return said(Verdict::Ask, why, None);
             }
         }
-        (self.verdict, rule, format!("the first rule that fits says {}", self.verdict.name()))
+        let used = |since| usage(&self.id, since);
+        let waits = self.rates.iter().filter_map(|rate| Some((rate, rate.wait(now, &used)?)));
+        match waits.max_by_key(|(_, at)| *at) {
+            Some((rate, at)) if self.verdict == Verdict::Allow => {
+                said(self.verdict, format!("its rate of {rate} is reached"), Some(at))
+            }
+            _ => said(self.verdict, plain, None),
+        }
     }
 }
 
@@ -313,7 +388,7 @@ fn millis(at: &Zoned) -> Millis {
 }
 
 /// Whether a text fits a pattern in which `*` stands for anything, whatever the case of letters.
-fn fits(pattern: &str, text: &str) -> bool {
+pub(crate) fn fits(pattern: &str, text: &str) -> bool {
     let (pattern, text) = (pattern.to_lowercase(), text.to_lowercase());
     let mut parts = pattern.split('*');
     let first = parts.next().unwrap_or_default();
@@ -330,136 +405,4 @@ fn fits(pattern: &str, text: &str) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const NOON: &str = "2026-11-20T12:00:00Z";
-
-    fn policies(files: &[(&str, &str)]) -> Policies {
-        let read = |(path, rules): &(&str, &str)| {
-            let text = format!("---\ntype: policy\nrules:\n{rules}---\n");
-            ((*path).to_owned(), Policy::read(path, &text, jiff::tz::db()))
-        };
-        Policies::of(files.iter().map(read).collect())
-    }
-
-    fn millis_of(at: &str) -> Millis {
-        u64::try_from(at.parse::<Timestamp>().unwrap().as_millisecond()).unwrap()
-    }
-
-    fn mail(target: &str) -> Proposal {
-        Proposal { capability: "mail.send".into(), target: target.into(), ..Proposal::default() }
-    }
-
-    fn verdict(policies: &Policies, proposal: &Proposal, at: &str) -> (Verdict, Option<String>) {
-        let decision = policies.decide(proposal, millis_of(at), &|_, _| Usage::default());
-        (decision.verdict, decision.rule)
-    }
-
-    #[test]
-    fn the_first_rule_that_fits_decides_and_without_one_effects_ask() {
-        let rules = "  - {name: boss, verdict: deny, capability: 'mail.*', target: 'boss@*'}\n  - {name: own, verdict: allow, capability: mail.send, target: '*@example.org'}\n";
-        let policies = policies(&[("policies/mail.md", rules)]);
-        assert_eq!(
-            verdict(&policies, &mail("Boss@example.org"), NOON),
-            (Verdict::Deny, Some("policies/mail.md#boss".into()))
-        );
-        assert_eq!(verdict(&policies, &mail("me@example.org"), NOON).0, Verdict::Allow);
-        assert_eq!(verdict(&policies, &mail("me@example.org.evil.example"), NOON), (Verdict::Ask, None));
-        assert_eq!(verdict(&Policies::default(), &mail("x"), NOON), (Verdict::Ask, None));
-    }
-
-    #[test]
-    fn a_broken_file_fails_closed() {
-        let allow = "  - {name: all, verdict: allow}\n  - {name: never, verdict: deny}\n";
-        let both =
-            policies(&[("policies/a.md", allow), ("policies/b.md", "  - {name: x, verdict: perhaps}\n")]);
-        assert_eq!(verdict(&both, &mail("x"), NOON).0, Verdict::Ask);
-        let denies = policies(&[
-            ("policies/a.md", "  - {name: no, verdict: deny}\n"),
-            ("policies/b.md", "  - {name: x}\n"),
-        ]);
-        assert_eq!(verdict(&denies, &mail("x"), NOON).0, Verdict::Deny);
-    }
-
-    #[test]
-    fn hours_days_amounts_agents_and_tags_narrow_a_rule() {
-        let rules = "  - {name: r, verdict: allow, hours: '22:00-07:00', days: mon-fri, zone: UTC, amount: {from: 5, to: 50}, agent: news, tags: [a]}\n";
-        let policies = policies(&[("policies/a.md", rules)]);
-        let good = Proposal {
-            amount: Some(Money(5000)),
-            agent: Some("news".into()),
-            tags: vec!["b".into(), "a".into()],
-            ..mail("x")
-        };
-        let night = "2026-11-20T23:00:00Z";
-        assert_eq!(verdict(&policies, &good, night).0, Verdict::Allow);
-        assert_eq!(verdict(&policies, &good, NOON).0, Verdict::Ask);
-        assert_eq!(verdict(&policies, &good, "2026-11-21T23:00:00Z").0, Verdict::Ask);
-        for other in [
-            Proposal { amount: Some(Money(5001)), ..good.clone() },
-            Proposal { amount: None, ..good.clone() },
-            Proposal { agent: None, ..good.clone() },
-            Proposal { tags: vec![], ..good.clone() },
-        ] {
-            assert_eq!(verdict(&policies, &other, night).0, Verdict::Ask, "{other:?}");
-        }
-    }
-
-    #[test]
-    fn a_cap_that_is_reached_asks() {
-        let rules = "  - {name: r, verdict: allow, zone: UTC, caps: [{count: 2, per: day}, {money: 10, per: month}]}\n";
-        let policies = policies(&[("policies/a.md", rules)]);
-        let proposal = Proposal { amount: Some(Money(400)), ..mail("x") };
-        let now = millis_of(NOON);
-        let decide = |day: u64, month: u64| {
-            let usage = |_: &str, since: Since| match since {
-                Since::At(at) if at == millis_of("2026-11-20T00:00:00Z") => {
-                    Usage { count: day, money: Money(0) }
-                }
-                Since::At(at) if at == millis_of("2026-11-01T00:00:00Z") => {
-                    Usage { count: 0, money: Money(month) }
-                }
-                other => panic!("{other:?}"),
-            };
-            policies.decide(&proposal, now, &usage).verdict
-        };
-        assert_eq!(decide(1, 600), Verdict::Allow);
-        assert_eq!(decide(2, 0), Verdict::Ask);
-        assert_eq!(decide(0, 601), Verdict::Ask);
-    }
-
-    #[test]
-    fn mistakes_have_places() {
-        let text = "---\ntype: policy\nrules:\n  - {name: a, verdict: alow}\n  - {name: a, verdict: ask, hours: '9-17', caps: [{count: 1, per: year}]}\n  - {verdict: deny, capabilty: x, target: []}\n---\n";
-        let mistakes = Policy::read("policies/a.md", text, jiff::tz::db()).unwrap_err();
-        let found: Vec<String> = mistakes.iter().map(|it| format!("{} {}", it.at, it.what)).collect();
-        assert_eq!(
-            found,
-            [
-                "4:24 that is no verdict",
-                "5:12 there are two rules called `a`",
-                "5:36 that is no part of a day",
-                "5:67 that is no time to count over",
-                "6:5 a rule needs a `name`",
-                "6:21 a rule has no key `capabilty`",
-                "6:43 with nothing in `target` it would be about nothing",
-            ]
-        );
-    }
-
-    #[test]
-    fn patterns() {
-        for (pattern, text, is) in [
-            ("a*c", "abc", true),
-            ("a*c", "ab", false),
-            ("*", "", true),
-            ("a", "ab", false),
-            ("a*b*a", "aba", true),
-            ("ab*ba", "aba", false),
-            ("**x", "x", true),
-        ] {
-            assert_eq!(fits(pattern, text), is, "{pattern} {text}");
-        }
-    }
-}
+mod tests;

@@ -2,14 +2,30 @@
 
 use jiff::tz::{TimeZone, TimeZoneDatabase};
 
-use super::{Cap, Per, Policy, Rule, Verdict};
+use super::{Cap, Per, Policy, Rate, Rule, Verdict, escalation};
 use crate::cron;
 use crate::mistake::{At, Mistake, Mistakes};
 use crate::money::Money;
 use crate::node::{Front, Node};
 
-const KEYS: [&str; 11] =
-    ["name", "verdict", "capability", "target", "amount", "agent", "tags", "hours", "days", "zone", "caps"];
+const KEYS: [&str; 16] = [
+    "name",
+    "verdict",
+    "capability",
+    "target",
+    "amount",
+    "agent",
+    "tags",
+    "workflow",
+    "step",
+    "hours",
+    "days",
+    "zone",
+    "caps",
+    "quiet",
+    "rate",
+    "escalate",
+];
 
 pub(super) fn policy(path: &str, text: &str, zones: &TimeZoneDatabase) -> Result<Policy, Vec<Mistake>> {
     let front = Front::read(text).map_err(|mistake| vec![mistake])?;
@@ -79,16 +95,31 @@ fn rule(path: &str, node: &Node, zones: &TimeZoneDatabase, out: &mut Mistakes) -
     };
     let (capabilities, targets) = (texts("capability"), texts("target"));
     let (agents, tags) = (texts("agent"), texts("tags"));
+    let (workflows, steps) = (texts("workflow"), texts("step"));
     let amount = node.get("amount").and_then(|it| amount(it, out));
     let caps: Vec<Cap> =
         node.get("caps").map_or(&[][..], Node::items).iter().filter_map(|it| cap(it, out)).collect();
-    let hours = node.get("hours").and_then(|it| {
+    let mut part_of_day = |name: &str| {
+        let it = node.get(name)?;
         let found = it.as_text().and_then(hours);
         if found.is_none() {
             out.hint(it.at, "that is no part of a day", "write 09:00-17:30, or 22:00-07:00 over midnight");
         }
         found
-    });
+    };
+    let (hours, quiet) = (part_of_day("hours"), part_of_day("quiet"));
+    let rates: Vec<Rate> =
+        node.get("rate").map_or(&[][..], Node::items).iter().filter_map(|it| rate(it, out)).collect();
+    let stages = node.get("escalate").map(|it| escalation::read(it, out)).unwrap_or_default();
+    for (name, verdicts) in [
+        ("rate", &[Verdict::Allow][..]),
+        ("quiet", &[Verdict::Allow, Verdict::Ask]),
+        ("escalate", &[Verdict::Allow, Verdict::Ask]),
+    ] {
+        if let Some(it) = node.get(name).filter(|_| !verdicts.contains(&verdict)) {
+            out.add(it.at, format!("`{name}` says nothing of what is {}", verdict.participle()));
+        }
+    }
     let weekdays = node.get("days").and_then(|it| {
         let found = it.as_text().and_then(cron::weekdays);
         if found.is_none() {
@@ -111,10 +142,10 @@ fn rule(path: &str, node: &Node, zones: &TimeZoneDatabase, out: &mut Mistakes) -
         }
         None => {
             let by_clock = caps.iter().any(|cap| cap.per != Per::Run);
-            if hours.is_some() || weekdays.is_some() || by_clock {
+            if hours.is_some() || quiet.is_some() || weekdays.is_some() || by_clock {
                 out.hint(
                     node.at,
-                    "hours, days and caps by time need `zone`",
+                    "hours, quiet hours, days and caps by time need `zone`",
                     "such as `zone: Europe/Amsterdam`",
                 );
             }
@@ -129,10 +160,15 @@ fn rule(path: &str, node: &Node, zones: &TimeZoneDatabase, out: &mut Mistakes) -
         amount,
         agents,
         tags,
+        workflows,
+        steps,
         hours,
         weekdays,
         zone: zone?,
         caps,
+        quiet,
+        rates,
+        escalation: stages,
     })
 }
 
@@ -179,6 +215,25 @@ fn cap(node: &Node, out: &mut Mistakes) -> Option<Cap> {
         out.add(node.at, "a cap needs `count` or `money`");
     }
     Some(Cap { count, money, per })
+}
+
+fn rate(node: &Node, out: &mut Mistakes) -> Option<Rate> {
+    node.map("rate", out)?;
+    node.only("`rate`", &["count", "per"], out);
+    let (window, per) = match node.get("per").map(|it| (it, it.as_text())) {
+        Some((_, Some("minute"))) => (60_000, "minute"),
+        Some((_, Some("hour"))) => (3_600_000, "hour"),
+        other => {
+            let at = other.map_or(node.at, |(it, _)| it.at);
+            out.hint(at, "that is no time for a rate", "`per` is `minute` or `hour`");
+            return None;
+        }
+    };
+    let Some(count) = node.get("count") else {
+        out.add(node.at, "a rate needs `count`");
+        return None;
+    };
+    Some(Rate { count: count.whole("count", 1, u64::from(u32::MAX), out)?, window, per })
 }
 
 fn hours(text: &str) -> Option<(i32, i32)> {

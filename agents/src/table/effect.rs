@@ -71,6 +71,8 @@ pub struct Effect {
     pub proposed: Option<Proposed>,
     /// What policies decided, by the consent digest of what it was about. Another proposal may turn out to be the one that counts.
     decisions: BTreeMap<ContentHash, Decided>,
+    /// How the operator was asked louder, by the consent digest of what it was about.
+    escalations: BTreeMap<ContentHash, Vec<String>>,
     /// What the operator consented to.
     approvals: BTreeSet<ContentHash>,
     /// What the operator consented to in its place: it is void.
@@ -168,6 +170,12 @@ impl Effect {
         self.decisions.get(&self.proposed.as_ref()?.digest)
     }
 
+    /// How the operator was asked louder for what is proposed, one after the other.
+    pub fn escalated(&self) -> &[String] {
+        let digest = self.proposed.as_ref().map(|it| it.digest);
+        digest.and_then(|digest| self.escalations.get(&digest)).map_or(&[], Vec::as_slice)
+    }
+
     /// What came of the attempt that ended at a place in the order: nothing if none did, or nobody knows; else the failure, if it was one.
     pub fn tried(&self, order: &Order) -> Option<Option<&Failure>> {
         self.tries.iter().find(|(other, _)| other == order).map(|(_, failure)| failure.as_ref())
@@ -244,7 +252,9 @@ impl Fold for Effect {
                     device: order.0.2,
                 });
             }
-            WorkEvent::EffectDecided { capability, .. } | WorkEvent::EffectIntended { capability, .. }
+            WorkEvent::EffectDecided { capability, .. }
+            | WorkEvent::EffectEscalated { capability, .. }
+            | WorkEvent::EffectIntended { capability, .. }
                 if self.home(capability, order) != Some(order.0.2) => {}
             // What came of it whoever did it knows, wherever such things happen meanwhile.
             WorkEvent::EffectEnded { .. } if self.intent.is_none_or(|it| it.device != order.0.2) => {}
@@ -252,6 +262,13 @@ impl Fold for Effect {
                 let at = order.time();
                 let new = || Decided { verdict: *verdict, rule: rule.clone(), why: why.clone(), at };
                 self.decisions.entry(*digest).or_insert_with(new);
+            }
+            // Said again by another home it is the same.
+            WorkEvent::EffectEscalated { digest, stage, ask, .. } => {
+                let stages = self.escalations.entry(*digest).or_default();
+                if usize::try_from(*stage) == Ok(stages.len()) {
+                    stages.push(ask.clone());
+                }
             }
             // Consent to something else than what is proposed is none (I11).
             WorkEvent::ApprovalGranted { digest, .. } => _ = self.approvals.insert(*digest),

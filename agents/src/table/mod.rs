@@ -4,6 +4,7 @@
 
 mod breaker;
 mod budget;
+mod delegation;
 mod effect;
 mod home;
 mod outside;
@@ -21,6 +22,7 @@ use aios_core::id::DeviceId;
 
 pub use breaker::{Breaker, Passage};
 pub use budget::Budget;
+pub use delegation::{Delegation, Grant};
 pub use effect::{Decided, Effect, Intent, Proposed, Stand};
 pub use home::Homes;
 pub use outside::Emitted;
@@ -86,6 +88,7 @@ pub struct Tables {
     tasks: BTreeMap<String, Folded<Task>>,
     effects: BTreeMap<EffectKey, Folded<Effect>>,
     budgets: BTreeMap<String, Folded<Budget>>,
+    delegations: BTreeMap<String, Folded<Delegation>>,
     /// The effects that were proposed for a task.
     proposals: BTreeMap<String, BTreeSet<EffectKey>>,
     /// The effects that are under way: few, whatever there was before.
@@ -149,6 +152,9 @@ impl Tables {
                 }
             }
             Aggregate::Budget(name) => self.budgets.entry(name.to_owned()).or_default().insert(order, event),
+            Aggregate::Delegation(id) => {
+                self.delegations.entry(id.to_owned()).or_default().insert(order, event);
+            }
             Aggregate::Outside(_) => self.emit(order, event),
         }
     }
@@ -255,6 +261,16 @@ impl Tables {
     /// The effects that are under way.
     pub fn under_way(&self) -> impl Iterator<Item = (&EffectKey, &Effect)> {
         self.under_way.iter().filter_map(|key| Some((key, self.effect(key)?)))
+    }
+
+    /// A delegation.
+    pub fn delegation(&self, id: &str) -> Option<&Delegation> {
+        self.delegations.get(id).map(|it| &it.table)
+    }
+
+    /// All delegations.
+    pub fn delegations(&self) -> impl Iterator<Item = (&str, &Delegation)> {
+        self.delegations.iter().map(|(id, it)| (id.as_str(), &it.table))
     }
 
     /// A budget.

@@ -38,6 +38,8 @@ pub struct Task {
     pub answers: BTreeMap<String, Vec<Answer>>,
     /// What runs were asked to go back to, by run and turn.
     pub rewinds: BTreeMap<(String, u32), Rewind>,
+    /// The versions that runs were asked to go on with, by run and turn.
+    pub migrations: BTreeMap<(String, u32), ContentHash>,
     /// The run that ended first in the total order, and how: what stands. Other runs are alternatives.
     pub ended: Option<(String, Outcome, Value)>,
 }
@@ -53,6 +55,10 @@ pub struct Run {
     pub stuck: Option<Stuck>,
     /// How often it was asked to go back, and has, or could not.
     pub turn: u32,
+    /// How often it was asked to go on with another version, and has, or does not.
+    pub moves: u32,
+    /// Why it did not when it was last asked.
+    pub unmoved: Option<String>,
     /// Effects that happened, and happen once more because the operator said so by name.
     pub again: BTreeSet<EffectKey>,
     /// What takes back effects that happened in steps that it has gone back over, by step.
@@ -233,12 +239,27 @@ impl Fold for Task {
                     run.go_back(to, undo, order);
                 }
             }
+            WorkEvent::TaskMigrated { run, to, turn, .. } => {
+                self.migrations.entry((run.clone(), *turn)).or_insert(*to);
+            }
+            // As with going back: the device that works on it alone says what it goes by.
+            WorkEvent::RunMigrated { run, turn, to, why, .. } if self.device == Some(order.0.2) => {
+                let run = self.runs.get_mut(run).filter(|run| run.device == order.0.2);
+                let Some(run) = run.filter(|run| run.moves == *turn && run.ended.is_none()) else { return };
+                run.moves += 1;
+                run.unmoved = why.clone();
+                if let Some(to) = to {
+                    self.version = Some(*to);
+                }
+            }
             WorkEvent::RunStarted { run, .. } => {
                 let new = || Run {
                     device: order.0.2,
                     steps: BTreeMap::new(),
                     stuck: None,
                     turn: 0,
+                    moves: 0,
+                    unmoved: None,
                     again: BTreeSet::new(),
                     owed: BTreeMap::new(),
                     ended: None,

@@ -17,6 +17,18 @@ pub struct WorkflowArgs {
 pub enum WorkflowCommand {
     /// Say all that is wrong with workflow files, with line and column
     Check(WorkflowCheckArgs),
+    /// Have tasks that are not over go on with the version that is in force, where what they did matches it; says why the others stay
+    Migrate(WorkflowMigrateArgs),
+}
+
+/// `aios workflow migrate`
+#[derive(Debug, ClapArgs)]
+pub struct WorkflowMigrateArgs {
+    /// Those of this workflow [default: all]
+    pub workflow: Option<String>,
+    /// Say what would be done, and do nothing
+    #[arg(long)]
+    pub dry_run: bool,
 }
 
 /// `aios workflow check`
@@ -66,6 +78,12 @@ pub struct PolicyCheckArgs {
     /// What its step calls it; may be given more than once
     #[arg(long = "tag", value_name = "TAG", requires = "capability")]
     pub tags: Vec<String>,
+    /// The workflow that does it
+    #[arg(long, value_name = "NAME", requires = "capability", default_value = "")]
+    pub workflow: String,
+    /// The step there, such as all/send
+    #[arg(long, value_name = "STEP", requires = "capability", default_value = "")]
+    pub step: String,
     /// At that moment [default: now]
     #[arg(long, value_name = "T", requires = "capability")]
     pub at: Option<String>,
@@ -156,7 +174,14 @@ pub struct EmitArgs {
 
 /// `aios tasks`
 #[derive(Debug, ClapArgs)]
-pub struct TasksArgs {}
+pub struct TasksArgs {
+    /// Say how long workflows and their steps take in place of listing tasks
+    #[arg(long)]
+    pub stats: bool,
+    /// Of what ended from this time on: a date, a time, or an age such as 12h or 7d
+    #[arg(long, value_name = "TIME", requires = "stats", default_value = "30d")]
+    pub since: String,
+}
 
 /// `aios task`
 #[derive(Debug, ClapArgs)]
@@ -259,6 +284,40 @@ pub struct PreviewArgs {
     /// Write it as a text to change, for `aios approve --with`
     #[arg(long, conflicts_with = "bytes")]
     pub draft: bool,
+}
+
+/// `aios delegate`
+#[derive(Debug, ClapArgs)]
+pub struct DelegateArgs {
+    /// What is done, such as mail.send
+    #[arg(required_unless_present = "revoke", requires_all = ["agent", "max", "until"])]
+    pub capability: Option<String>,
+    /// The agent whose work it has to be, as `agent` in the workflow's step says
+    #[arg(long, value_name = "NAME")]
+    pub agent: Option<String>,
+    /// How often
+    #[arg(long, value_name = "N")]
+    pub max: Option<u64>,
+    /// Until when: a day such as friday or 2026-12-31, with that day; a time; or a length such as 3d
+    #[arg(long, value_name = "TIME")]
+    pub until: Option<String>,
+    /// To whom or what, with * for anything
+    #[arg(long, value_name = "PATTERN", default_value = "*")]
+    pub target: String,
+    /// The most money
+    #[arg(long, value_name = "MONEY")]
+    pub money: Option<String>,
+    /// Take this one back (the start of its id will do)
+    #[arg(long, value_name = "ID", conflicts_with_all = ["capability", "agent", "max", "until", "money"])]
+    pub revoke: Option<String>,
+}
+
+/// `aios delegations`
+#[derive(Debug, ClapArgs)]
+pub struct DelegationsArgs {
+    /// Also those that are spent, over, or taken back
+    #[arg(long)]
+    pub all: bool,
 }
 
 /// `aios deny`

@@ -1,8 +1,9 @@
 //! `aios inbox`
 
-use aios_agents::kernel::Need;
+use aios_agents::kernel::{Habit, Need};
 use aios_core::id::DeviceId;
 use aios_vault::survey::Problem;
+use serde_json::json;
 
 use crate::args::InboxArgs;
 use crate::command::{packet, written};
@@ -22,8 +23,11 @@ pub fn run(_: &InboxArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliError> {
     let mut status = office.vault_mut().status(&mut ui.progress())?;
     status.problems.extend(written::wrong_in_force(office.vault_mut())?);
     let matters = matters(&status, office.vault_mut().conflicts()?, needs);
+    let habits = office.kernel().habits();
     if ui.json() {
-        ui.value(&matters)?;
+        let suggest = |habit: &Habit| json!({"need": "suggestion", "habit": habit});
+        let matters = matters.iter().map(|matter| json!(matter));
+        ui.value(&matters.chain(habits.iter().map(suggest)).collect::<Vec<_>>())?;
         return Ok(Exit::Done);
     }
     if matters.is_empty() {
@@ -37,6 +41,17 @@ pub fn run(_: &InboxArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliError> {
         for line in lines {
             ui.line(line)?;
         }
+    }
+    for habit in &habits {
+        let Habit { capability, workflow, step, target, times, .. } = habit;
+        let what = format!("{capability} to {target} by step {step} of workflow {workflow}");
+        ui.line(format!(
+            "{} you approved the last {times} as they were: {}",
+            ui.paint(Style::Cyan, "suggestion"),
+            one_line(&what)
+        ))?;
+        ui.line("    this rule in a file in `policies`, once you `aios accept` it, allows the next one:")?;
+        ui.line(format!("    {}", one_line(&habit.rule)))?;
     }
     Ok(Exit::Done)
 }
@@ -85,13 +100,16 @@ fn lines(ui: &Ui, office: &Office, need: &Need) -> Vec<String> {
     let on = |device: &DeviceId| elsewhere(device).map(|name| format!(", on {name}")).unwrap_or_default();
     let place = |task: &str, step: &str| one_line(&format!("step {step} of task {task}"));
     match need {
-        Need::Approval { key, device, task, step, content, why, .. } => {
+        Need::Approval { key, device, task, step, content, why, louder, .. } => {
             let id = ui.paint(Style::Yellow, key.0.short(12));
             let amount = content.amount.map(|amount| format!(", {amount}")).unwrap_or_default();
             let mut out = vec![
                 format!("{id} {} to {}{amount}", content.capability, one_line(&content.target)),
                 format!("    {}{}; {}", place(task, step), on(device), one_line(why)),
             ];
+            if let Some(louder) = louder {
+                out.insert(0, format!("{} {}", ui.paint(Style::Red, "urgent"), one_line(louder)));
+            }
             out.push(format!("    sends {}", one_line(&content.args.to_string())));
             out.push(format!("    aios approve {0}, or aios deny {0} --note WHY", key.0.short(12)));
             out
@@ -152,6 +170,13 @@ fn lines(ui: &Ui, office: &Office, need: &Need) -> Vec<String> {
             ),
             format!("    {}; aios connector home {capability}", place(task, step)),
         ],
+        Need::Later { task, step, until, why } => vec![format!(
+            "{} until {}: {}; {}",
+            ui.paint(Style::Dim, "later"),
+            aios_vault::audit::time(*until),
+            place(task, step),
+            one_line(why)
+        )],
         Need::Unfit { workflow, what } => {
             vec![format!(
                 "{} workflow {}: {}",

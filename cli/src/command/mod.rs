@@ -9,6 +9,7 @@ mod conflicts;
 mod connector;
 mod consent;
 mod cost;
+mod delegate;
 mod demo;
 mod devices;
 mod diff;
@@ -25,6 +26,7 @@ mod init;
 mod join;
 mod log;
 mod man;
+mod migrate;
 mod packet;
 mod pair;
 mod policy;
@@ -95,6 +97,8 @@ pub fn run(command: &Command, cx: &Context, ui: &mut Ui) -> Result<Exit, CliErro
         Command::Health(args) => health::run(args, cx, ui),
         Command::Approve(args) => approve::run(args, cx, ui),
         Command::Preview(args) => preview::run(args, cx, ui),
+        Command::Delegate(args) => delegate::run(args, cx, ui),
+        Command::Delegations(args) => delegate::list(args, cx, ui),
         Command::Deny(args) => consent::deny(args, cx, ui),
         Command::Settle(args) => consent::settle(args, cx, ui),
         Command::Answer(args) => consent::answer(args, cx, ui),

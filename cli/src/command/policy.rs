@@ -1,7 +1,8 @@
 //! `aios policy`
 
 use aios_agents::money::Money;
-use aios_agents::policy::{Decision, Policies, Policy, Proposal, Usage};
+use aios_agents::policy::{Decision, Louder, Policies, Policy, Proposal, Stage, Usage};
+use aios_agents::span;
 use jiff::Timestamp;
 use serde_json::json;
 
@@ -63,6 +64,8 @@ fn decide(args: &PolicyCheckArgs, capability: &str, policies: &Policies) -> Resu
         amount: amount.map_err(|e| CliError::usage(e.to_string()))?,
         agent: args.agent.clone(),
         tags: args.tags.clone(),
+        workflow: args.workflow.clone(),
+        step: args.step.clone(),
     };
     Ok(policies.decide(&proposal, at, &|_, _| Usage::default()))
 }
@@ -73,5 +76,21 @@ fn tell(ui: &mut Ui, decision: &Decision) -> Result<(), CliError> {
     }
     let verdict = ui.paint(Style::Bold, decision.verdict.name());
     let by = decision.rule.as_ref().map(|rule| format!(" by {}", one_line(rule))).unwrap_or_default();
-    ui.line(format!("{verdict}{by}: {}", one_line(&decision.why)))
+    match decision.until {
+        Some(until) => {
+            let until = aios_vault::audit::time(until);
+            ui.line(format!("waits until {until}, then {verdict}{by}: {}", one_line(&decision.why)))?;
+        }
+        None => ui.line(format!("{verdict}{by}: {}", one_line(&decision.why)))?,
+    }
+    for Stage { after, louder } in &decision.escalation {
+        let after = span::show(*after);
+        match louder {
+            Louder::Ask(text) => {
+                ui.line(format!("  after {after} asks above all else: {}", one_line(text)))?
+            }
+            Louder::Deny(text) => ui.line(format!("  after {after} denies: {}", one_line(text)))?,
+        }
+    }
+    Ok(())
 }

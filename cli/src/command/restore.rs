@@ -32,5 +32,5 @@ pub fn run(args: &RestoreArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliErr
             Err(e)
         }
     })?;
-    undo::finish(&mut vault, &done, standing, ui)
+    undo::finish(&mut vault, &done, &[], standing, ui)
 }

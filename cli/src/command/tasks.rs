@@ -16,11 +16,35 @@ use crate::ui::{Style, Ui, one_line};
 /// From so many ms on a schedule is said to be late.
 const LATE: u64 = 60_000;
 
-/// Lists all tasks.
-pub fn list(_: &TasksArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliError> {
+/// Lists all tasks, or says how long they take.
+pub fn list(args: &TasksArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliError> {
     let mut office = Office::open(cx, ui)?;
+    if args.stats {
+        return stats(&office, crate::moment::past(&args.since)?, ui);
+    }
     office.look();
     tell(ui, &office, &[])?;
+    Ok(Exit::Done)
+}
+
+/// Says how long workflows and their steps take.
+fn stats(office: &Office, since: u64, ui: &mut Ui) -> Result<Exit, CliError> {
+    let found = office.kernel().latencies(since);
+    if ui.json() {
+        ui.value(&json!({"since": since, "rows": found}))?;
+    }
+    if found.is_empty() {
+        ui.line(format!("nothing ended since {}", aios_vault::audit::time(since)))?;
+    }
+    for it in &found {
+        let what = match &it.step {
+            None => ui.paint(Style::Bold, one_line(&it.workflow)),
+            Some(step) => format!("    {}", one_line(step)),
+        };
+        let [p50, p90, p99, most] = [it.p50, it.p90, it.p99, it.most].map(span::show);
+        let times = crate::report::count(it.count, "time");
+        ui.line(format!("{what}: {times}, p50 {p50}, p90 {p90}, p99 {p99}, at most {most}"))?;
+    }
     Ok(Exit::Done)
 }
 
@@ -178,13 +202,16 @@ pub fn tell(ui: &mut Ui, office: &Office, only: &[&str]) -> Result<Exit, CliErro
             office.kernel().elsewhere(id).map(|(capability, device)| (capability, members.name(&device)));
         let waiting = (waits.as_ref())
             .map(|(capability, name)| format!(", for {} on {}", one_line(capability), one_line(name)));
-        let parts = [place, why, waiting].into_iter().flatten().collect::<String>();
+        let later = office.kernel().later(id);
+        let time = later
+            .map(|(until, why)| format!(", until {}: {}", aios_vault::audit::time(until), one_line(why)));
+        let parts = [place, why, waiting, time].into_iter().flatten().collect::<String>();
         ui.line(format!("{line}{parts}"))?;
         let device = task.device.map(|device| members.name(&device));
         let waits = waits.map(|(capability, device)| json!({"capability": capability, "device": device}));
         rows.push(json!({
             "task": id, "workflow": workflow, "state": state, "device": device, "trigger": task.trigger,
-            "waits": waits
+            "waits": waits, "until": later.map(|(until, _)| until)
         }));
     }
     if ui.json() {

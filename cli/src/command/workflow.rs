@@ -1,4 +1,4 @@
-//! `aios workflow`
+//! `aios workflow check`
 
 use std::collections::BTreeMap;
 
@@ -6,6 +6,7 @@ use aios_agents::workflow::{Checked, Known, Workflow, check_calls};
 use serde_json::json;
 
 use crate::args::{WorkflowArgs, WorkflowCheckArgs, WorkflowCommand};
+use crate::command::migrate;
 use crate::command::written::{self, Report};
 use crate::context::Context;
 use crate::error::CliError;
@@ -13,10 +14,11 @@ use crate::exit::Exit;
 use crate::report::count;
 use crate::ui::Ui;
 
-/// Checks workflows.
+/// Checks workflows, or has tasks go on with their new versions.
 pub fn run(args: &WorkflowArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliError> {
     match &args.command {
         WorkflowCommand::Check(args) => check(args, cx, ui),
+        WorkflowCommand::Migrate(args) => migrate::run(args, cx, ui),
     }
 }
 

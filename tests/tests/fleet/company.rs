@@ -13,6 +13,8 @@ use jiff::tz::TimeZone;
 
 pub const VAULT: VaultId = VaultId([7; 32]);
 pub const START: u64 = 1_790_000_000_000;
+/// Whose work offers are, and who may be delegated to send them.
+pub const SALES: &str = "sales";
 /// The most mails of the newsletter in a day.
 pub const NEWSLETTERS: usize = 2;
 
@@ -37,6 +39,7 @@ steps:
         effect: mail.send
         target: '{{ client }} of {{ task }}'
         args: {text: offer}
+        agent: sales
         retry: {attempts: 3, first: 1m}
         compensate: {effect: mail.send, target: '{{ client }} of {{ task }}', args: {text: sorry}, tags: [sorry]}
   book: {effect: bank.pay, target: '{{ task }}', amount: 12, args: {}, retry: {attempts: 2, first: 1m}}
@@ -94,10 +97,11 @@ const POLICY: &str = "---
 type: policy
 rules:
   - {name: spam, verdict: deny, capability: mail.spam}
-  - {name: news, verdict: allow, capability: mail.send, tags: [news], zone: UTC, caps: [{count: 2, per: day}]}
+  - {name: news, verdict: allow, capability: mail.send, tags: [news], zone: UTC, caps: [{count: 2, per: day}], rate: {count: 1, per: hour}}
   - {name: sorry, verdict: allow, capability: mail.send, tags: [sorry]}
   - {name: thanks, verdict: allow, capability: mail.send, tags: [thanks]}
-  - {name: files, verdict: allow, capability: file.write}
+  - {name: files, verdict: allow, capability: file.write, zone: UTC, quiet: '02:00-05:00'}
+  - {name: offers, verdict: ask, capability: mail.send, escalate: [{after: 6h, ask: 'Now?'}, {after: 3d, deny: nobody decided}]}
 ---
 ";
 

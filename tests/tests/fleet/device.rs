@@ -299,6 +299,19 @@ impl World {
         if decided.verdict == Verdict::Allow && company::verdict(content) == Verdict::Allow {
             return;
         }
+        let by = decided.rule.as_deref().and_then(|rule| rule.strip_prefix("delegation "));
+        if let Some(id) = by.filter(|_| decided.verdict == Verdict::Allow) {
+            let tables = self.devices[n].kernel.as_ref().expect("a process").tables();
+            let grant =
+                tables.delegation(id).and_then(|it| it.grant.clone()).expect("what the operator signed");
+            assert_eq!(
+                content.agent.as_ref(),
+                Some(&grant.agent),
+                "device {n} does {content:?} by {grant:?}"
+            );
+            self.tally.delegated += 1;
+            return;
+        }
         self.tally.approved += 1;
         let granted = self.devices[n].granted.contains(&(*key, content.digest(key)));
         assert!(granted, "device {n} does {content:?} without consent");

@@ -1,11 +1,11 @@
 //! The operator: looks at any device, at what it shows, and says something; now and then once more, elsewhere, or something that is void.
 
-use aios_agents::event::{Content, EffectKey, WorkEvent};
+use aios_agents::event::{Content, EffectKey, Terms, WorkEvent};
 use aios_agents::kernel::{Need, RewindError};
 use aios_core::id::ContentHash;
 use aios_core::key::SecretKey;
 
-use crate::company::{VAULT, operator};
+use crate::company::{self, VAULT, operator};
 use crate::far::CHANGED;
 use crate::world::World;
 
@@ -34,6 +34,9 @@ impl World {
         if self.chance.one_in(6) {
             return self.goes_back(n);
         }
+        if self.chance.one_in(10) {
+            return self.delegates(n);
+        }
         let needs = self.shown(n);
         let Some(need) = self.chance.pick(&needs).cloned() else { return };
         if let Some(event) = self.decide(&need) {
@@ -41,6 +44,30 @@ impl World {
             self.said.push(event.clone());
             self.command(n, &event);
         }
+    }
+
+    /// The operator lets an agent send offers without asking, or takes that back; now and then somebody else would.
+    fn delegates(&mut self, n: usize) {
+        let Some(kernel) = &self.devices[n].kernel else { return };
+        let known: Vec<String> = kernel.tables().delegations().map(|(id, _)| id.to_owned()).collect();
+        let event = match self.chance.pick(&known).filter(|_| self.now.is_multiple_of(2)) {
+            Some(id) => WorkEvent::undelegate(id, &VAULT, &operator()),
+            None => {
+                let terms = Terms {
+                    capability: "mail.send".into(),
+                    target: "*".into(),
+                    agent: company::SALES.into(),
+                    count: 1 + self.chance.next() % 3,
+                    money: None,
+                    until: self.now + self.chance.next() % (4 * 86_400_000),
+                };
+                let by = if self.chance.one_in(5) { SecretKey::from_bytes(&[6; 32]) } else { operator() };
+                WorkEvent::delegate(terms, self.now.to_string(), &VAULT, &by)
+            }
+        };
+        self.say(n, format!("operator: {event:?}").chars().take(160).collect());
+        self.said.push(event.clone());
+        self.command(n, &event);
     }
 
     /// The operator has a task stand still, or go on.
@@ -141,7 +168,9 @@ impl World {
                 WorkEvent::QuestionAnswered { task, step, answer, attempt: *attempt }
             }
             Need::Missing { task, .. } if self.calm => cancel(task),
-            Need::Missing { .. } | Need::Unfit { .. } | Need::Elsewhere { .. } => return None,
+            Need::Missing { .. } | Need::Unfit { .. } | Need::Elsewhere { .. } | Need::Later { .. } => {
+                return None;
+            }
         })
     }
 }

@@ -36,6 +36,11 @@ impl World {
                 break;
             }
             assert!(round < 2 * ROUNDS, "these never end: {open:?}: {:#?}", self.all_needs());
+            // What has a rate of its own goes on from hour to hour.
+            for _ in 0..3 {
+                self.settle_down();
+                self.now += DAY / 23;
+            }
             self.settle_down();
             for n in 0..self.devices.len() {
                 for need in self.shown(n) {
@@ -45,7 +50,8 @@ impl World {
                     }
                 }
             }
-            self.now += DAY;
+            // At another hour each time: some things happen at some hours only.
+            self.now += DAY + DAY * 5 / 24;
         }
         self.settle_down();
         self.settle_down();
@@ -109,7 +115,7 @@ impl World {
                 | Need::Approval { task, .. }
                 | Need::Question { task, .. }
                 | Need::Missing { task, .. } => _ = shown.insert(task),
-                Need::Lost { .. } | Need::Unfit { .. } | Need::Elsewhere { .. } => {}
+                Need::Lost { .. } | Need::Unfit { .. } | Need::Elsewhere { .. } | Need::Later { .. } => {}
             }
         }
         let open = self.open_tasks();
@@ -133,7 +139,9 @@ impl World {
                 .proposals(id)
                 .filter_map(|key| tables.effect(key)?.proposed.as_ref())
                 .any(|it| tables.breaker(&it.content.capability).until().is_some());
-            let visible = shown.contains(id) || waits || braked || open.iter().any(|other| child(&other));
+            let later = (0..self.devices.len()).any(|n| self.kernel(n).later(id).is_some());
+            let visible =
+                shown.contains(id) || waits || braked || later || open.iter().any(|other| child(&other));
             let effects: Vec<_> = tables.proposals(id).filter_map(|key| tables.effect(key)).collect();
             assert!(visible, "task {id} waits for nothing that anybody sees: {task:#?} with {effects:#?}");
         }
@@ -215,10 +223,21 @@ impl World {
                 assert_ne!(decided.verdict, Verdict::Allow, "what came from outside is allowed: {effect:#?}");
             }
         }
+        for (id, it) in one.delegations() {
+            let Some(grant) = &it.grant else { continue };
+            let rule = format!("delegation {id}");
+            let by = one
+                .effects()
+                .filter(|(_, it)| it.charged().is_some_and(|it| it.rule.as_ref() == Some(&rule)));
+            let used: Vec<_> = by.map(|(key, _)| key).collect();
+            assert!(used.len() as u64 <= grant.count, "{used:?} by {grant:?}");
+        }
+        let louder = one.effects().map(|(_, effect)| effect.escalated().len() as u64).sum::<u64>();
         if let Some(budget) = one.budget("models") {
             assert!(budget.used() <= Money(100), "a budget is passed: {budget:?}");
         }
         self.tally.sent_changed += changed;
+        self.tally.louder += louder;
     }
 }
 

@@ -35,10 +35,12 @@ pub struct Tally {
     pub told_twice: u64,
     pub changed: u64,
     pub sent_changed: u64,
+    pub delegated: u64,
+    pub louder: u64,
 }
 
 impl Tally {
-    fn numbers(&mut self) -> [&mut u64; 17] {
+    fn numbers(&mut self) -> [&mut u64; 19] {
         [
             &mut self.records,
             &mut self.acts,
@@ -57,6 +59,8 @@ impl Tally {
             &mut self.told_twice,
             &mut self.changed,
             &mut self.sent_changed,
+            &mut self.delegated,
+            &mut self.louder,
         ]
     }
 

@@ -4,7 +4,9 @@
 
 mod consent;
 mod office;
+mod policy;
 mod turns;
+mod versions;
 
 use std::path::Path;
 use std::process::{Command, Output};

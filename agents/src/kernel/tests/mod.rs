@@ -1,14 +1,18 @@
 mod breaker;
+mod delegation;
 mod edit;
 mod event;
 mod fire;
+mod habit;
 mod health;
+mod migrate;
 mod packet;
 mod pause;
 mod replay;
 mod rewind;
 mod sim;
 mod spend;
+mod time;
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -229,6 +229,7 @@ impl Sim {
                 | Need::Dead { .. }
                 | Need::Unfit { .. }
                 | Need::Elsewhere { .. }
+                | Need::Later { .. }
                 | Need::Missing { .. } => continue,
             };
             self.says(&event);
