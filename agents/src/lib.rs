@@ -10,6 +10,7 @@ pub mod event;
 pub mod expression;
 pub mod failure;
 pub mod health;
+pub mod journal;
 pub mod kernel;
 pub mod mistake;
 pub mod money;

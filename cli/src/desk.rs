@@ -28,6 +28,7 @@ use aios_vault::{Error, Vault};
 use jiff::tz::TimeZone;
 use serde_json::{Value, json};
 
+use crate::chronicler::{self, ACTOR, Chronicler};
 use crate::command::written::stem;
 use crate::memory;
 use crate::post::{self, Post};
@@ -51,6 +52,8 @@ pub struct Desk {
     wake: Option<u64>,
     /// What a person should know.
     warnings: Vec<String>,
+    /// Who keeps the notes of days, where somebody does.
+    chronicler: Option<Chronicler>,
 }
 
 /// What the kernel works for. Where it changes, the desk is set up anew.
@@ -91,7 +94,15 @@ impl Desk {
         let happened = vault.happened(&View::new())?.unwrap_or_default();
         let mut warnings = Vec::new();
         let mut templates = BTreeMap::new();
+        let mut chronicler = None;
         for file in vault.in_force("agents")? {
+            if let Some(found) = Chronicler::read(&file) {
+                match found {
+                    Ok(found) => chronicler = Some(found),
+                    Err(what) => warnings.push(format!("{}: {what}", file.path)),
+                }
+                continue;
+            }
             match Front::read(&file.text) {
                 Ok(front) if front.root.get("runtime").and_then(|it| it.as_text()) == Some("template") => {
                     templates.insert(stem(&file.path), front.body);
@@ -123,7 +134,7 @@ impl Desk {
                     .into(),
             );
         }
-        Ok(Desk { kernel, standing, view, templates, ways, post, ledger, wake: None, warnings })
+        Ok(Desk { kernel, standing, view, templates, ways, post, ledger, wake: None, warnings, chronicler })
     }
 
     /// The kernel.
@@ -167,6 +178,9 @@ impl Desk {
         self.view = vault.view().clone();
         for (stamp, events) in &happened {
             self.kernel.load(*stamp, events);
+        }
+        if let Some(chronicler) = self.chronicler.as_mut().filter(|_| !happened.is_empty()) {
+            chronicler.heard();
         }
         Ok(())
     }
@@ -250,7 +264,27 @@ impl Desk {
         self.look_at_entities(vault)?;
         self.wake = None;
         let actions = self.kernel.handle(Input::Tick { now: now_ms() });
-        self.drive(vault, actions)
+        self.drive(vault, actions)?;
+        self.keep_journal(vault)
+    }
+
+    /// Has the notes of days that are over say what was done.
+    fn keep_journal(&mut self, vault: &mut Vault) -> Result<(), Error> {
+        let Some(chronicler) = &mut self.chronicler else { return Ok(()) };
+        let now = now_ms();
+        let (pages, wake) = chronicler.look(&self.kernel, now);
+        self.wake = self.wake.into_iter().chain(wake).min();
+        for page in pages {
+            // While a rebase or merge is open nothing is written; it is tried again.
+            let Some(problems) = chronicler::write(vault, &page)? else { return Ok(()) };
+            self.warnings.extend(problems.into_iter().map(|it| format!("{}: {}", it.path, it.problem)));
+            let message = format!("journal.written: {}", page.day);
+            self.record(vault, Draft { actor: ACTOR.into(), message, ..Draft::default() }, &[page.written])?;
+        }
+        if let Some(chronicler) = &mut self.chronicler {
+            chronicler.is_done(now);
+        }
+        Ok(())
     }
 
     /// Starts what entities start that were made or changed since this was last looked for.

@@ -28,6 +28,7 @@ pub mod layout;
 pub mod ledger;
 pub mod log;
 pub mod nested;
+pub mod note;
 pub mod peer;
 pub mod place;
 pub mod profile;

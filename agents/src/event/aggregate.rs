@@ -15,6 +15,8 @@ pub enum Aggregate<'e> {
     Delegation(&'e str),
     /// A budget.
     Budget(&'e str),
+    /// The note of a day.
+    Day(&'e str),
     /// What happens outside the work, by name.
     Outside(&'e str),
 }
@@ -53,6 +55,7 @@ impl WorkEvent {
             | E::EffectSettled { key, .. } => Aggregate::Effect(key),
             E::HomeMoved { .. } | E::HomeTaken { .. } => Aggregate::Homes,
             E::DelegationIssued { id, .. } | E::DelegationRevoked { id, .. } => Aggregate::Delegation(id),
+            E::JournalWritten { day, .. } => Aggregate::Day(day),
             E::EventEmitted { name, .. } => Aggregate::Outside(name),
             E::BudgetSet { budget, .. }
             | E::BudgetReserved { budget, .. }

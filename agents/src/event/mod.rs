@@ -500,6 +500,16 @@ pub enum WorkEvent {
         /// Its signature.
         sig: Bytes,
     },
+    /// The note of a day says what was done.
+    #[serde(rename = "journal.written")]
+    JournalWritten {
+        /// The day.
+        day: String,
+        /// What it says, by what that is about.
+        ids: Vec<String>,
+        /// How many devices had written it before: of what these wrote nothing stands twice.
+        tidied: u32,
+    },
     /// A budget has this limit from here on.
     #[serde(rename = "budget.set")]
     BudgetSet {

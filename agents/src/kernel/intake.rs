@@ -112,7 +112,7 @@ impl Kernel {
                 );
                 None
             }
-            Aggregate::Budget(_) => None,
+            Aggregate::Budget(_) | Aggregate::Day(_) => None,
             Aggregate::Outside(name) => {
                 self.dirty.extend(self.listening.get(name).into_iter().flatten().cloned());
                 if let WorkEvent::EventEmitted { name, id, .. } = event {

@@ -4,6 +4,7 @@
 //! killed at any point and start again from the records (I9). A step that was started and of which nothing more is
 //! known has crashed; an effect like that is unknown, and is done again only where the other side knows its key (I10).
 
+mod chronicle;
 mod create;
 mod delegation;
 mod effect;
@@ -36,6 +37,7 @@ use crate::span::Millis;
 use crate::table::Tables;
 use crate::workflow::Workflow;
 
+pub use chronicle::Page;
 pub use create::CreateError;
 pub use delegation::{Delegated, Standing};
 pub use fire::{Saw, Schedule};

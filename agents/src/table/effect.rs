@@ -79,6 +79,8 @@ pub struct Effect {
     pub edited: Option<Content>,
     /// Why the operator refused.
     pub denied: Option<String>,
+    /// When that was.
+    pub refused: Option<Millis>,
     /// Why nobody wants it any more.
     pub withdrawn: Option<String>,
     /// Whether the device where it happens says that it will not: what anybody else says may cross with the act.
@@ -292,6 +294,7 @@ impl Fold for Effect {
             }
             WorkEvent::ApprovalDenied { note, .. } if self.intent.is_none() => {
                 self.denied.get_or_insert_with(|| note.clone());
+                self.refused.get_or_insert(order.time());
             }
             WorkEvent::EffectWithdrawn { note, .. } if self.has_not_happened() => {
                 self.withdrawn.get_or_insert_with(|| note.clone());

@@ -7,6 +7,7 @@ mod budget;
 mod delegation;
 mod effect;
 mod home;
+mod journal;
 mod outside;
 mod pause;
 mod rewind;
@@ -25,6 +26,7 @@ pub use budget::Budget;
 pub use delegation::{Delegation, Grant};
 pub use effect::{Decided, Effect, Intent, Proposed, Stand};
 pub use home::Homes;
+pub use journal::Journaled;
 pub use outside::Emitted;
 pub use rewind::{Owed, Rewind};
 pub use task::{Answer, Attempt, Run, Status, StepState, Stuck, Task};
@@ -89,6 +91,8 @@ pub struct Tables {
     effects: BTreeMap<EffectKey, Folded<Effect>>,
     budgets: BTreeMap<String, Folded<Budget>>,
     delegations: BTreeMap<String, Folded<Delegation>>,
+    /// The notes of days.
+    journal: BTreeMap<String, Folded<Journaled>>,
     /// The effects that were proposed for a task.
     proposals: BTreeMap<String, BTreeSet<EffectKey>>,
     /// The effects that are under way: few, whatever there was before.
@@ -155,6 +159,7 @@ impl Tables {
             Aggregate::Delegation(id) => {
                 self.delegations.entry(id.to_owned()).or_default().insert(order, event);
             }
+            Aggregate::Day(day) => self.journal.entry(day.to_owned()).or_default().insert(order, event),
             Aggregate::Outside(_) => self.emit(order, event),
         }
     }
@@ -271,6 +276,11 @@ impl Tables {
     /// All delegations.
     pub fn delegations(&self) -> impl Iterator<Item = (&str, &Delegation)> {
         self.delegations.iter().map(|(id, it)| (id.as_str(), &it.table))
+    }
+
+    /// What was written into the note of a day.
+    pub fn journaled(&self, day: &str) -> Option<&Journaled> {
+        self.journal.get(day).map(|it| &it.table)
     }
 
     /// A budget.

@@ -9,14 +9,14 @@ use super::{met, native, settled, skip};
 const DAY: i64 = 24 * 60 * 60;
 
 /// The wall clock of a device.
-struct Clock {
+pub(super) struct Clock {
     library: PathBuf,
     offset: PathBuf,
 }
 
 impl Clock {
     /// `Err` says why there is none.
-    fn new(dir: &Path) -> Result<Clock, String> {
+    pub(super) fn new(dir: &Path) -> Result<Clock, String> {
         let library = native::build(dir, "clock.so", include_str!("clock.c"), &["-shared", "-fPIC"])?;
         let clock = Clock { library, offset: dir.join("offset") };
         clock.jump(0);
@@ -24,14 +24,14 @@ impl Clock {
     }
 
     /// It is now so many seconds ahead.
-    fn jump(&self, seconds: i64) {
+    pub(super) fn jump(&self, seconds: i64) {
         let beside = self.offset.with_extension("new");
         std::fs::write(&beside, seconds.to_string()).unwrap();
         std::fs::rename(&beside, &self.offset).unwrap();
     }
 
     /// Goes by it from now on.
-    fn of(&self, device: Device) -> Device {
+    pub(super) fn of(&self, device: Device) -> Device {
         let text = |path: &Path| path.to_str().unwrap().to_owned();
         let device = device.set("LD_PRELOAD", Some(&text(&self.library)));
         device.set("WALL_CLOCK_OFFSET", Some(&text(&self.offset)))

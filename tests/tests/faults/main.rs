@@ -4,6 +4,7 @@ mod clock;
 mod copy;
 mod disk;
 mod halt;
+mod journal;
 mod native;
 mod network;
 mod wire;

@@ -1,4 +1,5 @@
 mod breaker;
+mod chronicle;
 mod delegation;
 mod edit;
 mod event;

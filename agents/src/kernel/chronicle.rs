@@ -1,0 +1,155 @@
+//! What was done on a day, as lines for its note: each follows from the log alone, so whoever writes it writes the same.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+
+use super::Kernel;
+use crate::event::{EffectKey, Outcome, WorkEvent};
+use crate::journal::{self, Entry, quoted};
+use crate::policy::Verdict;
+use crate::span::Millis;
+use crate::table::{Effect, Stand};
+
+/// So many hex digits of an id are enough for people.
+const SHORT: usize = 12;
+
+/// A note that is to be written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Page {
+    /// The day, such as `2026-11-21`.
+    pub day: String,
+    /// The lines that were never written.
+    pub missing: Vec<Entry>,
+    /// All lines of the day.
+    pub all: Vec<Entry>,
+    /// What is recorded once the note says so.
+    pub written: WorkEvent,
+}
+
+impl Page {
+    /// The note as it is to be; nothing where it is so already.
+    pub fn write(&self, note: Option<&str>) -> Option<String> {
+        journal::write(note, &self.day, &self.missing.iter().collect::<Vec<_>>(), &self.all)
+    }
+}
+
+impl Kernel {
+    /// The notes of days that are over in `zone` at `now`, of what was done from `since` on, where this device coordinates and something is to be
+    /// written.
+    pub fn pages(&self, zone: &TimeZone, since: Millis, now: Millis) -> Vec<Page> {
+        if self.setting.coordinator != Some(self.device) {
+            return Vec::new();
+        }
+        let today = day(now, zone);
+        let mut days: BTreeMap<String, Vec<Entry>> = BTreeMap::new();
+        for entry in self.entries(zone).into_iter().filter(|entry| entry.at >= since) {
+            days.entry(day(entry.at, zone)).or_default().push(entry);
+        }
+        days.retain(|day, _| *day < today);
+        let page = |(day, mut all): (String, Vec<Entry>)| {
+            all.sort();
+            let known = self.tables.journaled(&day);
+            let is_new = |entry: &&Entry| known.is_none_or(|known| !known.ids.contains(&entry.id));
+            let missing: Vec<Entry> = all.iter().filter(is_new).cloned().collect();
+            if missing.is_empty() && !known.is_some_and(|known| known.is_untidy()) {
+                return None;
+            }
+            let ids = missing.iter().map(|entry| entry.id.clone()).collect();
+            let tidied = known.map_or(0, |known| known.writers());
+            let written = WorkEvent::JournalWritten {
+                day: day.clone(),
+                ids,
+                tidied: u32::try_from(tidied).unwrap_or(u32::MAX),
+            };
+            Some(Page { day, missing, all, written })
+        };
+        days.into_iter().filter_map(page).collect()
+    }
+
+    fn entries(&self, zone: &TimeZone) -> Vec<Entry> {
+        let mut out = Vec::new();
+        for (key, effect) in self.tables.effects() {
+            out.extend(self.of_effect(key, effect, zone));
+        }
+        for (id, task) in self.tables.tasks() {
+            let Some((run, outcome, _)) = &task.ended else { continue };
+            let Some(at) = task.runs.get(run).map(|run| run.halted) else { continue };
+            let outcome = match outcome {
+                Outcome::Done => "done",
+                Outcome::Failed => "failed",
+                Outcome::Cancelled => "cancelled",
+            };
+            let line = format!("- {} {}: {outcome}", clock(at, zone), self.task_link(id));
+            out.push(Entry { at, id: format!("task {id}"), line });
+        }
+        out
+    }
+
+    /// That an effect happened, and who decided that; or that the operator refused it.
+    fn of_effect(&self, key: &EffectKey, effect: &Effect, zone: &TimeZone) -> Option<Entry> {
+        let proposed = effect.proposed.as_ref()?;
+        let content = &proposed.content;
+        let decided = effect.decided()?;
+        let before = proposed.generation.checked_sub(1);
+        let before = before.map(|it| EffectKey::of(&self.vault, &proposed.task, &proposed.step, it));
+        let before = before.and_then(|key| self.tables.effect(&key));
+        let changed = before.is_some_and(|effect| effect.edited.is_some());
+        let (at, by) = match (effect.stand(), &effect.refused) {
+            (Stand::Done(_), _) => {
+                let by = match (decided.verdict, &decided.rule) {
+                    (Verdict::Ask | Verdict::Deny, _) if changed => "you approved it, changed".to_owned(),
+                    (Verdict::Ask | Verdict::Deny, _) => "you approved it".to_owned(),
+                    (Verdict::Allow, Some(rule)) => format!("allowed by {}", rule_link(rule)),
+                    (Verdict::Allow, None) => "allowed".to_owned(),
+                };
+                (effect.intent.map_or(decided.at, |intent| intent.at), by)
+            }
+            (Stand::Denied(why), Some(at)) => (*at, format!("you refused it: {}", quoted(&why))),
+            _ => return None,
+        };
+        let amount = content.amount.map(|amount| format!(", {amount}")).unwrap_or_default();
+        let agent =
+            content.agent.as_deref().map(|agent| format!(" by {}", quoted(agent))).unwrap_or_default();
+        let id = key.0.short(SHORT);
+        let what = format!("{} to {}{amount}{agent}", quoted(&content.capability), quoted(&content.target));
+        let task = self.task_link(&proposed.task);
+        let line = format!("- {} {what} for {task}: {by} (`{id}`)", clock(at, zone));
+        Some(Entry { at, id: format!("effect {}", key.0.hex()), line })
+    }
+
+    fn task_link(&self, id: &str) -> String {
+        let workflow = self.tables.task(id).and_then(|task| task.workflow.clone()).unwrap_or_default();
+        format!("{} {}", link(&workflow, &format!("workflows/{workflow}.md")), quoted(id))
+    }
+}
+
+fn rule_link(rule: &str) -> String {
+    match rule.split_once('#') {
+        Some((file, name)) => link(name, file),
+        None => quoted(rule),
+    }
+}
+
+/// A link from the folder of notes.
+fn link(text: &str, path: &str) -> String {
+    let plain = |c: char| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_' | '.' | '/');
+    match text.chars().chain(path.chars()).all(plain) {
+        true => format!("[{text}](../{})", path.replace(' ', "%20")),
+        // What could be read as something else stands as it is.
+        false => quoted(text),
+    }
+}
+
+fn moment(at: Millis) -> Timestamp {
+    i64::try_from(at).ok().and_then(|at| Timestamp::from_millisecond(at).ok()).unwrap_or(Timestamp::MAX)
+}
+
+fn day(at: Millis, zone: &TimeZone) -> String {
+    moment(at).to_zoned(zone.clone()).strftime("%Y-%m-%d").to_string()
+}
+
+fn clock(at: Millis, zone: &TimeZone) -> String {
+    moment(at).to_zoned(zone.clone()).strftime("%H:%M").to_string()
+}
