@@ -86,6 +86,8 @@ pub enum Command {
     Doctor(DoctorArgs),
     /// Make what is kept small: pack git's objects, shrink the database, drop what nobody needs; history stays
     Gc(GcArgs),
+    /// Have all that files ever held dropped, on every device; there is no way back
+    Forget(ForgetArgs),
     /// Write files, the log as JSON lines and a manifest to a folder
     Export(ExportArgs),
     /// Take in what `export` of this vault wrote
@@ -324,6 +326,17 @@ pub struct GcArgs {
     /// Let go of what repairs took out of the way, and of the commits that a folder had before it joined (refs/aios/aside), too
     #[arg(long)]
     pub aside: bool,
+}
+
+/// `aios forget`
+#[derive(Debug, ClapArgs)]
+pub struct ForgetArgs {
+    /// Files or folders, gone ones too; without any, list what was forgotten
+    #[arg(value_hint = clap::ValueHint::AnyPath)]
+    pub paths: Vec<String>,
+    /// Do it: without this it only says what would go
+    #[arg(long)]
+    pub yes: bool,
 }
 
 /// `aios export`

@@ -17,8 +17,8 @@ use crate::event::Event;
 use crate::frontier::{Place, View};
 use crate::id::{ContentHash, DeviceId, RecordId, VaultId};
 use crate::key::{
-    AcceptanceStatement, MemberStatement, RecoveryStatement, RevocationStatement, RolesStatement,
-    RotationStatement, Statement,
+    AcceptanceStatement, ForgettingStatement, MemberStatement, RecoveryStatement, RevocationStatement,
+    RolesStatement, RotationStatement, Statement,
 };
 use crate::member::{ADMINISTER, APPROVE, MemberError, Members};
 use crate::verdict::{self, Bench, Mark};
@@ -44,7 +44,7 @@ impl Deed {
     /// Whether an event is one of these.
     pub fn is(event: &Event) -> bool {
         match event {
-            Event::RulesAccepted { .. } => true,
+            Event::RulesAccepted { .. } | Event::DocumentForgotten { .. } => true,
             Event::EpochKeys { .. } => false,
             event => event.is_clear(),
         }
@@ -99,7 +99,8 @@ impl Deed {
             Event::DeviceAdded { by, .. }
             | Event::RecoverySet { by, .. }
             | Event::DeviceRoles { by, .. }
-            | Event::DeviceRevoked { by, .. } => Some((by, ADMINISTER)),
+            | Event::DeviceRevoked { by, .. }
+            | Event::DocumentForgotten { by, .. } => Some((by, ADMINISTER)),
             Event::RulesAccepted { by, .. } => Some((by, APPROVE)),
             _ => None,
         }
@@ -236,6 +237,9 @@ impl Authority {
                     true => Ok(()),
                     false => Err(MemberError::MakerStays(place)),
                 }
+            }
+            Event::DocumentForgotten { doc, sig, by } => {
+                self.signed(deed, by, &sig.0, &ForgettingStatement { vault, doc, place })
             }
             Event::DeviceRotated { device, operator, proof, sig, by } => {
                 known(&place.device)?;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::id::{ContentHash, DeviceId, EpochId, RecordId};
+use crate::id::{ContentHash, DeviceId, DocId, EpochId, RecordId};
 use crate::item::Bytes;
 
 /// A root key that a vault names.
@@ -135,6 +135,16 @@ pub enum Event {
         /// The operator key that signed.
         by: DeviceId,
     },
+    /// The operator has what a document ever held forgotten: it lives nowhere that knows of this, whatever else is done to it.
+    #[serde(rename = "document.forgotten")]
+    DocumentForgotten {
+        /// The document.
+        doc: DocId,
+        /// Signature over the forgetting statement.
+        sig: Bytes,
+        /// The operator key that signed, or a root key.
+        by: DeviceId,
+    },
     /// An event of another part, or of a newer program: kept, shown, and folded by whoever knows it.
     #[serde(untagged)]
     Other(serde_json::Map<String, serde_json::Value>),
@@ -152,7 +162,10 @@ impl Event {
             | Event::DeviceRevoked { .. }
             | Event::DeviceRotated { .. }
             | Event::EpochKeys { .. } => true,
-            Event::ConflictSettled { .. } | Event::RulesAccepted { .. } | Event::Other(_) => false,
+            Event::ConflictSettled { .. }
+            | Event::RulesAccepted { .. }
+            | Event::DocumentForgotten { .. }
+            | Event::Other(_) => false,
         }
     }
 

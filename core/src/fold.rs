@@ -116,6 +116,9 @@ impl Text {
 /// Folds one document in `view`, where these moves of folders stand; `None` if it does not live there.
 pub fn fold(touches: &[Touch], moves: &[Step], view: &View) -> Option<Doc> {
     let all: Vec<&Touch> = touches.iter().filter(|touch| view.has(&touch.place)).collect();
+    if all.iter().any(|touch| touch.act == Act::Forget) {
+        return None;
+    }
     let (deletes, kept): (Vec<&Touch>, Vec<&Touch>) =
         all.into_iter().partition(|touch| touch.act == Act::Delete);
     let alive = |touch: &&&Touch| !deletes.iter().any(|delete| delete.covers(touch));

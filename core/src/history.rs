@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::clock::Stamp;
+use crate::event::Event;
 use crate::frontier::{Place, View};
 use crate::id::DocId;
 use crate::item::{Base, Content, Epoch, Item, Kind, Mode};
@@ -64,6 +65,8 @@ pub enum Act {
     },
     /// Removes it.
     Delete,
+    /// It is forgotten: it lives in no view that has this.
+    Forget,
 }
 
 impl Act {
@@ -74,13 +77,14 @@ impl Act {
             Item::Create { doc, path, kind, mode, content, base, .. } => {
                 (doc, Act::Create { path, kind, mode, content }, base)
             }
-            Item::Edit { doc, epoch, change, content, base, .. } => {
-                (doc, Act::Edit { epoch, content, by_character: change.is_some() }, base)
+            Item::Edit { doc, epoch, delta, content, base, .. } => {
+                (doc, Act::Edit { epoch, content, by_character: delta.has_change() }, base)
             }
             Item::Replace { doc, kind, content, base } => (doc, Act::Replace { kind, content }, base),
             Item::Move { doc, path } => (doc, Act::Move { path }, plain()),
             Item::Mode { doc, mode } => (doc, Act::Mode { mode }, plain()),
             Item::Delete { doc } => (doc, Act::Delete, plain()),
+            Item::Event(Event::DocumentForgotten { doc, .. }) => (doc, Act::Forget, plain()),
             _ => return None,
         })
     }

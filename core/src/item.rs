@@ -5,10 +5,10 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Stamp;
+use crate::delta::DeltaName;
 use crate::event::Event;
 use crate::frontier::{Place, View};
 use crate::id::{ContentHash, DocId, GitId};
-use crate::patch::Patch;
 
 /// How a document's content is held and merged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -157,11 +157,8 @@ pub enum Item {
         epoch: Epoch,
         /// Hash of the file the patch applies to.
         from: ContentHash,
-        /// The edit as a byte patch of that file.
-        patch: Patch,
-        /// The Automerge change in base64; absent for `lines`.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        change: Option<Bytes>,
+        /// What it did, which is its payload.
+        delta: DeltaName,
         /// The file after it.
         #[serde(flatten)]
         content: Content,
@@ -238,7 +235,8 @@ impl Item {
             | Item::Replace { doc, .. }
             | Item::Move { doc, .. }
             | Item::Mode { doc, .. }
-            | Item::Delete { doc } => Some(*doc),
+            | Item::Delete { doc }
+            | Item::Event(Event::DocumentForgotten { doc, .. }) => Some(*doc),
             _ => None,
         }
     }
@@ -249,6 +247,7 @@ impl Item {
             Item::Create { kind, content, .. } | Item::Replace { kind, content, .. } if kind.inline() => {
                 Some((content.hash, content.size))
             }
+            Item::Edit { delta, .. } => Some((delta.hash, delta.size)),
             _ => None,
         }
     }
@@ -264,7 +263,11 @@ impl Item {
 
     /// Whether its transaction has a commit.
     pub fn changes_tree(&self) -> bool {
-        !matches!(self, Item::Event(_) | Item::Unknown(_))
+        match self {
+            Item::Event(event) => matches!(event, Event::DocumentForgotten { .. }),
+            Item::Unknown(_) => false,
+            _ => true,
+        }
     }
 
     /// Whether this program must not project past it.
@@ -299,6 +302,8 @@ impl<'de> Deserialize<'de> for Bytes {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::delta::Delta;
+    use crate::patch::Patch;
 
     #[test]
     fn items_read_back_and_unknown_ones_are_kept() {
@@ -317,8 +322,7 @@ mod tests {
                 doc: DocId([1; 32]),
                 epoch: Epoch::default(),
                 from: ContentHash::of(b"hi"),
-                patch: Patch::default(),
-                change: Some(Bytes(vec![1, 2])),
+                delta: Delta { patch: Patch::default(), change: Some(vec![1, 2]) }.pack().0,
                 content: Content::of(b"ho"),
                 base: Base::default(),
             },

@@ -3,7 +3,7 @@
 use ed25519_dalek::{Signer, SigningKey, VerifyingKey};
 
 use crate::frontier::Place;
-use crate::id::{ContentHash, DeviceId, RecordId, VaultId};
+use crate::id::{ContentHash, DeviceId, DocId, RecordId, VaultId};
 
 /// A secret ed25519 key: a device's, or an operator's. Its bytes never enter the vault.
 #[derive(Clone)]
@@ -184,6 +184,23 @@ pub struct AcceptanceStatement<'a> {
 impl Statement for AcceptanceStatement<'_> {
     fn message(&self) -> String {
         format!("aios-accept-v1\n{}\n{}\n{}\n{}", self.vault, self.path, self.hash, self.place)
+    }
+}
+
+/// What an operator signs to have a document forgotten.
+#[derive(Debug, Clone, Copy)]
+pub struct ForgettingStatement<'a> {
+    /// The vault.
+    pub vault: &'a VaultId,
+    /// The document.
+    pub doc: &'a DocId,
+    /// The record that holds the event.
+    pub place: Place,
+}
+
+impl Statement for ForgettingStatement<'_> {
+    fn message(&self) -> String {
+        format!("aios-forget-v1\n{}\n{}\n{}", self.vault, self.doc, self.place)
     }
 }
 

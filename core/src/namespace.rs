@@ -147,7 +147,9 @@ impl<'h, H: History> Namespace<'h, H> {
         for origin in self.origins(&folded) {
             for id in self.history.claimants(&origin)? {
                 for touch in self.history.touches(&id)?.iter() {
-                    if self.view.has(&touch.place) && matches!(touch.act, Act::Delete | Act::Move { .. }) {
+                    if self.view.has(&touch.place)
+                        && matches!(touch.act, Act::Delete | Act::Forget | Act::Move { .. })
+                    {
                         vacated = vacated.max(Some((touch.rank, touch.place)));
                     }
                 }

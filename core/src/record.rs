@@ -6,12 +6,15 @@
 //! A record of a sealed vault has two forms, of which each follows from the other with the key of its epoch: *open*, as any
 //! record, and *closed*, with an empty body line and one payload, the encrypted body and payloads.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::clock::{Hlc, Stamp};
 use crate::epoch::EpochKey;
 use crate::frontier::Place;
-use crate::id::{ContentHash, DeviceId, EpochId, GitId, RecordId, VaultId};
+use crate::gone::{self, Gone};
+use crate::id::{ContentHash, DeviceId, DocId, EpochId, GitId, RecordId, VaultId};
 use crate::item::{Content, Item};
 use crate::key::{SecretKey, Signature, verify_record};
 
@@ -160,6 +163,10 @@ pub struct Body {
     /// In a sealed vault: random, so that nobody finds out by its hash what a body says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub salt: Option<String>,
+    /// The blob that each document reads as which several had edited at once in the record's past, and which no record there names at
+    /// these heads: so every commit follows from bodies alone.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub merged: BTreeMap<DocId, GitId>,
     /// What it does.
     pub items: Vec<Item>,
 }
@@ -177,8 +184,12 @@ pub struct Record {
     pub header_line: Vec<u8>,
     /// The body line, without line end.
     pub body_line: Vec<u8>,
-    /// The payloads, one after the other, in item order.
+    /// The payloads, one after the other, in item order, but for those that are gone.
     pub payloads: Vec<u8>,
+    /// The payloads that are not with it.
+    pub gone: Gone,
+    /// In the mirror of a log, the payloads that git has as blobs.
+    pub left: Gone,
 }
 
 impl Record {
@@ -213,7 +224,16 @@ impl Record {
         let header_line = serde_json::to_vec(&header).map_err(|e| RecordError::Header(e.to_string()))?;
         let id = RecordId(*blake3::hash(&header_line).as_bytes());
         let signature = key.sign_record(&id);
-        Ok(Record { id, signature, header, header_line, body_line, payloads })
+        Ok(Record {
+            id,
+            signature,
+            header,
+            header_line,
+            body_line,
+            payloads,
+            gone: Gone::default(),
+            left: Gone::default(),
+        })
     }
 
     /// Whether this is the closed form: what it says cannot be read.
@@ -259,7 +279,10 @@ impl Record {
     /// # Errors
     /// [`RecordError::Payload`], [`RecordError::Body`], [`RecordError::Closed`].
     pub fn check_payloads(&self) -> Result<(), RecordError> {
-        self.payloads_of(&self.body()?).map(|_| ())
+        match self.left.last() {
+            Some(left) => Err(RecordError::Payload(self.header.place(), left as usize)),
+            None => self.payloads_of(&self.body()?).map(|_| ()),
+        }
     }
 
     /// Reads the body line; that of a closed record says nothing.
@@ -279,53 +302,128 @@ impl Record {
         }
     }
 
-    /// Splits the payloads among the items of `body`, checking sizes and hashes; a closed record has one.
+    /// The record without the payloads of those items of `body` that `leave` says.
+    ///
+    /// # Errors
+    /// [`RecordError::Payload`] where its payloads are not those it names.
+    pub fn without(self, body: &Body, leave: impl Fn(&Item) -> bool) -> Result<Record, RecordError> {
+        if self.is_closed() {
+            return Ok(self);
+        }
+        let (payloads, left) = self.keeping(body, |item| !leave(item))?;
+        let gone = (0..).zip(&left).filter(|(_, kept)| !**kept).map(|(n, _)| n).collect();
+        Ok(Record { payloads, gone, ..self })
+    }
+
+    /// The record as the mirror of a log has it: without the payloads that git has as blobs.
+    ///
+    /// # Errors
+    /// As [`Record::without`].
+    pub fn mirrored(self, body: &Body) -> Result<Record, RecordError> {
+        if self.is_closed() {
+            return Ok(self);
+        }
+        let (payloads, kept) = self.keeping(body, |item| matches!(item, Item::Edit { .. }))?;
+        let is_left = |(n, kept): &(u32, &bool)| !**kept && !self.gone.has(*n);
+        let left = (0..).zip(&kept).filter(is_left).map(|(n, _)| n).collect();
+        Ok(Record { payloads, left, ..self })
+    }
+
+    /// The payloads of those items that `keep` says, and whether each payload is one of them.
+    fn keeping(
+        &self,
+        body: &Body,
+        keep: impl Fn(&Item) -> bool,
+    ) -> Result<(Vec<u8>, Vec<bool>), RecordError> {
+        let (mut payloads, mut kept) = (Vec::new(), Vec::new());
+        let named = body.items.iter().zip(self.payloads_of(body)?);
+        for (item, bytes) in named.filter(|(item, _)| item.payload().is_some()) {
+            let bytes = bytes.filter(|_| keep(item));
+            payloads.extend_from_slice(bytes.unwrap_or_default());
+            kept.push(bytes.is_some());
+        }
+        Ok((payloads, kept))
+    }
+
+    /// Splits the payloads among the items of `body`, checking sizes and hashes: `None` for an item that has none and for one whose
+    /// payload is gone. A closed record has one.
     pub fn payloads_of<'a>(&'a self, body: &Body) -> Result<Vec<Option<&'a [u8]>>, RecordError> {
         let place = self.header.place();
-        let mut rest = self.payloads.as_slice();
         if let Some(closed) = self.header.closed.as_ref().filter(|_| self.is_closed()) {
-            let whole = rest.len() as u64 == closed.size && ContentHash::of(rest) == closed.hash;
-            return whole.then_some(vec![Some(rest)]).ok_or(RecordError::Closed(place));
+            let all = self.payloads.as_slice();
+            let whole = all.len() as u64 == closed.size && ContentHash::of(all) == closed.hash;
+            return whole.then_some(vec![Some(all)]).ok_or(RecordError::Closed(place));
         }
-        let mut out = Vec::with_capacity(body.items.len());
-        for (n, item) in body.items.iter().enumerate() {
-            let Some((hash, size)) = item.payload() else {
+        let out = self.split(&body.items)?;
+        for (n, (item, bytes)) in body.items.iter().zip(&out).enumerate() {
+            if let (Some((hash, _)), Some(bytes)) = (item.payload(), bytes)
+                && ContentHash::of(bytes) != hash
+            {
+                return Err(RecordError::Payload(place, n));
+            }
+        }
+        Ok(out)
+    }
+
+    /// As [`Record::payloads_of`] for the items of an open record, by size alone.
+    pub fn split<'a>(&'a self, items: &[Item]) -> Result<Vec<Option<&'a [u8]>>, RecordError> {
+        let bad = |n| RecordError::Payload(self.header.place(), n);
+        let (mut rest, mut ordinal) = (self.payloads.as_slice(), 0);
+        let mut out = Vec::with_capacity(items.len());
+        for (n, item) in items.iter().enumerate() {
+            let Some((_, size)) = item.payload() else {
                 out.push(None);
                 continue;
             };
-            let bad = || RecordError::Payload(place, n);
-            let size = usize::try_from(size).map_err(|_| bad())?;
-            let bytes = rest.get(..size).ok_or_else(bad)?;
-            if ContentHash::of(bytes) != hash {
-                return Err(bad());
+            ordinal += 1;
+            if self.gone.has(ordinal - 1) || self.left.has(ordinal - 1) {
+                out.push(None);
+                continue;
             }
-            rest = &rest[size..];
+            let size = usize::try_from(size).map_err(|_| bad(n))?;
+            let (bytes, after) = rest.split_at_checked(size).ok_or_else(|| bad(n))?;
+            rest = after;
             out.push(Some(bytes));
         }
-        match rest.is_empty() {
+        let last = self.gone.last().max(self.left.last());
+        match rest.is_empty() && last.is_none_or(|last| last < ordinal) {
             true => Ok(out),
-            false => Err(RecordError::Payload(place, body.items.len())),
+            false => Err(bad(items.len())),
         }
     }
 
-    /// The log entry: frame line, header line, body line, payloads. `payloads: false` leaves them out, as the mirror in git does.
-    pub fn entry(&self, payloads: bool) -> Vec<u8> {
-        let tail: &[u8] = if payloads { &self.payloads } else { &[] };
-        let mut out = Vec::with_capacity(self.header_line.len() + self.body_line.len() + tail.len() + 240);
+    /// The log entry: frame line, the list of payloads that are gone if there are any, header line, body line, payloads.
+    pub fn entry(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(self.entry_len());
         let signature = data_encoding::HEXLOWER.encode(&self.signature);
-        let (hlen, blen, plen) = (self.header_line.len(), self.body_line.len(), tail.len());
-        out.extend_from_slice(format!("R {hlen} {blen} {plen} {} {signature}\n", self.id).as_bytes());
-        for part in [&self.header_line, &self.body_line, tail] {
+        let (header, body, payloads) = (self.header_line.len(), self.body_line.len(), self.payloads.len());
+        out.extend_from_slice(format!("R {header} {body} {payloads} {} {signature}", self.id).as_bytes());
+        let absent = self.absent();
+        if !absent.is_empty() {
+            out.extend_from_slice(format!(" {}\n{absent}", absent.len()).as_bytes());
+        }
+        out.push(b'\n');
+        for part in [&self.header_line, &self.body_line, &self.payloads] {
             out.extend_from_slice(part);
             out.push(b'\n');
         }
         out
     }
 
-    /// The length in bytes of its log entry with payloads.
+    /// The list of the payloads that are not with it; empty without any.
+    fn absent(&self) -> String {
+        match self.left.is_empty() {
+            true => self.gone.to_string(),
+            false => format!("{};{}", self.gone, self.left),
+        }
+    }
+
+    /// The length in bytes of its log entry.
     pub fn entry_len(&self) -> usize {
         let digits = |n: usize| n.checked_ilog10().unwrap_or(0) as usize + 1;
         let (header, body, payloads) = (self.header_line.len(), self.body_line.len(), self.payloads.len());
+        let absent = self.absent().len();
+        let list = if absent == 0 { 0 } else { 2 + digits(absent) + absent };
         2 + digits(header)
             + digits(body)
             + digits(payloads)
@@ -338,6 +436,7 @@ impl Record {
             + body
             + payloads
             + 3
+            + list
     }
 
     /// Reads the entry at the start of `bytes`; returns it and the bytes it took.
@@ -358,10 +457,18 @@ impl Record {
             at = end + 1;
             Ok(part)
         };
+        let (gone, left) = match frame.gone {
+            0 => Default::default(),
+            len => absent(&part(len)?)
+                .map_err(|_| RecordError::Frame("the list of payloads that are gone is not sound"))?,
+        };
         let (header_line, body_line, payloads) =
             (part(frame.header)?, part(frame.body)?, part(frame.payloads)?);
         let record = Record::from_parts(frame.id, frame.signature, header_line, body_line, payloads)?;
-        Ok((record, frame.len()))
+        match frame.gone == 0 || !record.is_closed() {
+            true => Ok((Record { gone, left, ..record }, frame.len())),
+            false => Err(RecordError::Frame("a closed record lacks a payload")),
+        }
     }
 
     /// Puts a record together from its parts, checking id and body hash.
@@ -394,7 +501,26 @@ impl Record {
         if !closed && (body_line.len() as u64 != header.len || ContentHash::of(&body_line) != header.body) {
             return Err(RecordError::BodyHash(place));
         }
-        Ok(Record { id, signature, header, header_line, body_line, payloads })
+        Ok(Record {
+            id,
+            signature,
+            header,
+            header_line,
+            body_line,
+            payloads,
+            gone: Gone::default(),
+            left: Gone::default(),
+        })
+    }
+}
+
+/// Reads the list of the payloads that are gone, and after a `;` of those that git has.
+fn absent(text: &[u8]) -> Result<(Gone, Gone), &'static str> {
+    let text = std::str::from_utf8(text).map_err(|_| "it is not text")?;
+    match text.split_once(';') {
+        None => Ok((text.parse()?, Gone::default())),
+        Some((_, "")) => Err("it ends with nothing"),
+        Some((gone, left)) => Ok((gone.parse()?, left.parse()?)),
     }
 }
 
@@ -412,6 +538,8 @@ pub struct Frame {
     pub body: usize,
     /// Length of all payloads in bytes.
     pub payloads: usize,
+    /// Length in bytes of the list of payloads that are gone; 0 without.
+    pub gone: usize,
     /// The record's id.
     pub id: RecordId,
     /// Its signature.
@@ -419,8 +547,8 @@ pub struct Frame {
     frame_len: usize,
 }
 
-/// The longest frame line: `R`, three numbers, id and signature.
-pub const MAX_FRAME: usize = 2 + 3 * 21 + 64 + 1 + 128 + 1;
+/// The longest frame line: `R`, four numbers, id and signature.
+pub const MAX_FRAME: usize = 2 + 4 * 21 + 64 + 1 + 128 + 1;
 
 impl Frame {
     /// Reads the frame line at the start of `bytes`.
@@ -435,8 +563,12 @@ impl Frame {
         let line =
             std::str::from_utf8(&window[..end]).map_err(|_| RecordError::Frame("the frame is not text"))?;
         let fields: Vec<&str> = line.split(' ').collect();
-        let ["R", header, body, payloads, id, signature] = fields[..] else {
-            return Err(RecordError::Frame("the frame does not have its six fields"));
+        let (header, body, payloads, id, signature, gone) = match fields[..] {
+            ["R", header, body, payloads, id, signature] => (header, body, payloads, id, signature, None),
+            ["R", header, body, payloads, id, signature, gone] => {
+                (header, body, payloads, id, signature, Some(gone))
+            }
+            _ => return Err(RecordError::Frame("the frame does not have its six or seven fields")),
         };
         let number = |text: &str, most: usize| -> Result<usize, RecordError> {
             let canonical = !text.is_empty()
@@ -453,7 +585,12 @@ impl Frame {
         {
             return Err(RecordError::Frame("the signature in the frame is not hex"));
         }
+        let gone = match gone.map(|gone| number(gone, gone::MAX_TEXT)).transpose()? {
+            Some(0) => return Err(RecordError::Frame("a list of no payloads")),
+            gone => gone.unwrap_or(0),
+        };
         Ok(Frame {
+            gone,
             header: number(header, MAX_HEADER)?,
             body: number(body, MAX_BODY)?,
             payloads: number(payloads, MAX_PAYLOADS)?,
@@ -466,7 +603,8 @@ impl Frame {
     /// The length of the whole entry in bytes.
     #[allow(clippy::len_without_is_empty, reason = "an entry is never empty")]
     pub fn len(&self) -> usize {
-        self.frame_len + self.header + self.body + self.payloads + 3
+        let list = if self.gone == 0 { 0 } else { self.gone + 1 };
+        self.frame_len + list + self.header + self.body + self.payloads + 3
     }
 }
 
@@ -503,8 +641,8 @@ mod tests {
         assert!(!open.is_closed());
         let closed = open.clone().close(&epoch).unwrap();
         assert!(closed.is_closed() && closed.body().unwrap() == Body::default());
-        assert!(!closed.entry(true).windows(5).any(|window| window == b"first"));
-        let (read, _) = Record::read_entry(&closed.entry(true)).unwrap();
+        assert!(!closed.entry().windows(5).any(|window| window == b"first"));
+        let (read, _) = Record::read_entry(&closed.entry()).unwrap();
         read.verify_signature().unwrap();
         read.check_payloads().unwrap();
         assert_eq!(read.clone().open(&epoch).unwrap(), open);
@@ -520,13 +658,13 @@ mod tests {
         // A record that is not of a sealed vault has one form.
         let mut bare = sample();
         bare.body_line.clear();
-        assert!(Record::read_entry(&bare.entry(true)).is_err());
+        assert!(Record::read_entry(&bare.entry()).is_err());
     }
 
     #[test]
     fn an_entry_reads_back_and_every_flip_is_found() {
         let record = sample();
-        let entry = record.entry(true);
+        let entry = record.entry();
         let (back, len) = Record::read_entry(&entry).unwrap();
         assert_eq!((&back, len), (&record, entry.len()));
         assert_eq!(record.entry_len(), entry.len());

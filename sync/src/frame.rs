@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use aios_core::frontier::{Frontier, Place};
+use aios_core::gone::MAX_TEXT as MAX_GONE;
 use aios_core::id::{DeviceId, EpochId, VaultId};
 use aios_core::item::Bytes;
 use aios_core::record::{MAX_BODY, MAX_FRAME, MAX_HEADER, MAX_PAYLOADS};
@@ -20,7 +21,7 @@ pub const MAX_PAYLOAD: usize = PIECE + (64 << 10);
 /// The largest piece of records before compression, and of data, in bytes.
 pub const PIECE: usize = 1 << 20;
 /// The largest batch of records before compression in bytes: one entry of the largest kind.
-pub const MAX_BATCH: usize = MAX_FRAME + MAX_HEADER + MAX_BODY + MAX_PAYLOADS + 3;
+pub const MAX_BATCH: usize = MAX_FRAME + MAX_GONE + MAX_HEADER + MAX_BODY + MAX_PAYLOADS + 4;
 
 const HEAD: usize = 5;
 

@@ -4,7 +4,7 @@ import { H, bytesOf, compare, compareList, textOf } from "./hash.mjs";
 import { lineMerge } from "./align.mjs";
 import { changeHash, content as contentChange, Document, join, skeleton } from "./document.mjs";
 import { blobId } from "./git.mjs";
-import { byRank, effective, epochOf, sees, seenView, uncovered } from "./history.mjs";
+import { byRank, effective, epochOf, forgets, sees, seenView, uncovered } from "./history.mjs";
 import { textKind } from "./record.mjs";
 import { intersection, union } from "./view.mjs";
 
@@ -19,6 +19,8 @@ export class Doc {
   constructor(id, found) {
     this.id = id;
     this.items = [];
+    /** What bodies name for it: { past, git }. */
+    this.names = [];
     this.found = found;
     /** Whether two ever wrote at once, as far as it was read. */
     this.concurrent = false;
@@ -41,6 +43,7 @@ export class Doc {
   }
 
   #stand(items) {
+    if (items.some(forgets)) return null;
     const deletes = items.filter((item) => item.t === "delete");
     const kept = items.filter((item) => item.t !== "delete");
     if (!kept.some((item) => !deletes.some((gone) => sees(gone, item)))) return null;
@@ -69,11 +72,37 @@ export class Doc {
     const found = heads(items);
     if (found.length === 1) return this.#of(found[0], items);
     if (found.length === 0) return null;
+    // Who lacks the text goes by what was named for these heads.
+    if (items.some((item) => this.#lacks(item))) return { kind: "md", hash: null, git: this.#named(found), bytes: null };
     this.concurrent = true;
     const epoch = this.#automerge(items);
     if (epoch) return whole(epoch.kind, this.#render(epoch, found).text);
     if (found.every((head) => textKind(kindOf(head, items)))) return whole("lines", this.#byLines(found));
     return this.#of(found.at(-1), items);
+  }
+
+  /** Whether the text of an item cannot be had: it is not with its record, or rests on one that is not. */
+  #lacks(item) {
+    item.lacks ??= item.absent || (item.t === "edit" && this.seenBy(item).some((one) => CONTENT.has(one.t) && this.#lacks(one)));
+    return item.lacks;
+  }
+
+  #named(found) {
+    const key = keyOf(found);
+    return this.names.find(({ past }) => keyOf(this.#headsIn(past)) === key)?.git ?? null;
+  }
+
+  #headsIn(view) {
+    return heads(this.in(view).filter((item) => CONTENT.has(item.t)));
+  }
+
+  /** Checks that what bodies name is what the text comes to. */
+  checkNames() {
+    for (const { past, git, record } of this.names) {
+      const items = this.in(past).filter((item) => CONTENT.has(item.t));
+      if (heads(items).length < 2) this.found("merged", record.id, `${this.id} is named and was not merged`);
+      else if (this.content(items).git !== git) this.found("merged", record.id, `${this.id} is named ${git}`);
+    }
   }
 
   #of(item, items) {
@@ -83,6 +112,7 @@ export class Doc {
   /** The bytes after an item; null for a blob. */
   bytes(item) {
     if (item.result !== undefined) return item.result;
+    if (this.#lacks(item)) return (item.result = null);
     item.result = item.t === "edit" ? this.#patched(item) : (item.bytes ?? null);
     if (!item.result) return null;
     // The hash of a payload was checked with its record.
@@ -130,7 +160,7 @@ export class Doc {
     const edits = items.filter((item) => item.t === "edit" && (item.epoch ?? "") === name);
     const [kind, ...others] = new Set(starts.map((one) => one.kind));
     if (others.length > 0 || (kind !== "md" && kind !== "text")) return null;
-    return edits.every((item) => item.change) ? { name, kind, starts, edits } : null;
+    return edits.every((item) => item.delta.patch < item.delta.size) ? { name, kind, starts, edits } : null;
   }
 
   /** What an epoch renders at heads that are of it: { text, front }. */
@@ -162,7 +192,7 @@ export class Doc {
     }
     for (const item of edits) {
       if (!item.named) {
-        const bytes = Buffer.from(item.change, "base64");
+        const bytes = Buffer.from(item.change);
         item.named = { hash: changeHash(bytes), bytes };
         changes.push(item.named);
       }
@@ -187,7 +217,7 @@ export class Doc {
   /** Checks that an item's Automerge document, as its author saw it, renders the item's bytes. */
   checkRender(item) {
     const epoch = this.#automerge([...this.seenBy(item).filter((one) => CONTENT.has(one.t)), item]);
-    if (!epoch || (item.t === "edit" && (item.epoch ?? "") !== epoch.name)) return;
+    if (!epoch || this.#lacks(item) || (item.t === "edit" && (item.epoch ?? "") !== epoch.name)) return;
     try {
       if (H(this.#render(epoch, [item]).text) !== item.hash) {
         this.found("render", item.record.id, `Automerge of ${this.id} renders another text`);

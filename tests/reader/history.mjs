@@ -9,8 +9,11 @@ const CHANGES = new Set(["create", "edit", "replace", "move", "movedir", "mode",
 /** Whether an item is one this reader must not project past. */
 export const needsUpgrade = (item) => !CHANGES.has(item.t) && item.t !== "event" && item.opt !== true;
 
+/** Whether an item has its document forgotten. */
+export const forgets = (item) => item.t === "event" && item.type === "document.forgotten";
+
 /** Whether a transaction with this item has a commit. */
-export const commits = (item) => CHANGES.has(item.t);
+export const commits = (item) => CHANGES.has(item.t) || forgets(item);
 
 /** The transactions that took effect, each with its `items` in order. The `record` of an item ends its own. */
 export function transactions(records) {

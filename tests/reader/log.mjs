@@ -5,9 +5,9 @@ import { join } from "node:path";
 import { textOf } from "./hash.mjs";
 import { readRecord } from "./record.mjs";
 
-const FRAME = /^R (\d+) (\d+) (\d+) ([0-9a-f]{64}) ([0-9a-f]{128})$/;
+const FRAME = /^R (\d+) (\d+) (\d+) ([0-9a-f]{64}) ([0-9a-f]{128})(?: (\d+))?$/;
 
-const MAX_FRAME = 260;
+const MAX_FRAME = 290;
 
 /** The entry at an offset; null when the file ends before it, `{ entry: null }` when it is none. */
 function entryAt(bytes, start) {
@@ -17,14 +17,15 @@ function entryAt(bytes, start) {
   if (!frame) return { entry: null };
   let at = end + 1;
   const parts = [];
-  for (const length of frame.slice(1, 4).map(Number)) {
+  for (const length of [...(frame[6] ? [frame[6]] : []), ...frame.slice(1, 4)].map(Number)) {
     if (at + length >= bytes.length) return null;
     if (bytes[at + length] !== 10) return { entry: null };
     parts.push(bytes.subarray(at, at + length));
     at += length + 1;
   }
-  const [header, body, payloads] = parts;
-  return { entry: { id: frame[4], sig: frame[5], header, body, payloads }, next: at };
+  const [header, body, payloads] = parts.slice(-3);
+  const gone = frame[6] ? textOf(parts[0]) : "";
+  return { entry: { id: frame[4], sig: frame[5], header, body, payloads, gone }, next: at };
 }
 
 /** Reads every device's chain. `found` is told what is wrong. */

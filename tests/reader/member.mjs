@@ -27,6 +27,8 @@ const vaultId = ({ device }, { nonce, root }) =>
 const acceptText = (vault, { path, hash }, record) =>
   `aios-accept-v1\n${vault}\n${path}\n${hash}\n${record.device}:${record.seq}`;
 
+const forgetText = (vault, { doc }, record) => `aios-forget-v1\n${vault}\n${doc}\n${record.device}:${record.seq}`;
+
 const KINDS = [
   "vault.created",
   "recovery.set",
@@ -36,6 +38,7 @@ const KINDS = [
   "device.revoked",
   "device.rotated",
   "rules.accepted",
+  "document.forgotten",
 ];
 
 /** Bytes in base64 as RFC 4648 has it; none where it is anything else, which `Buffer` alone would read somehow. */
@@ -81,6 +84,8 @@ export function integrated(records, found) {
         const own = operatorOf(record.device, view) === by && verifies(bytes(sig), by, recoveryText(vault, root.key, record));
         return !own || !held(root) || isRoot(root.key, view) || !isMakers(record.device, view);
       }
+      case "document.forgotten":
+        return !signed(forgetText(vault, event, record), "administer");
       case "device.rotated": {
         const text = rotationText(vault, event, record);
         const again = deeds.some((deed) => deed.type === event.type && deed.record.device === record.device && has(view, deed.record));
@@ -138,7 +143,7 @@ export function integrated(records, found) {
       return false;
     });
     if (bad) found("member", record.id, `${bad.type} of ${bad.device} does not hold`);
-    const writes = record.items.some((item) => item.t !== "event" && KNOWN.has(item.t));
+    const writes = record.items.some((item) => KNOWN.has(item.t) || item.type === "document.forgotten");
     const allowed = !writes || rolesIn(deeds, record.device, record.view).includes("write");
     if (!added(record.device, record.view)) found("member", record.id, `device ${record.device} was not added in its past`);
     else if (!allowed) found("member", record.id, `device ${record.device} may not write`);

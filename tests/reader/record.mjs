@@ -16,8 +16,24 @@ export function verifies(sig, key, ...message) {
 
 export const textKind = (kind) => kind === "md" || kind === "text" || kind === "lines";
 
+/** Which payloads are not with a record: the numbers of a list such as `0-3,7`. */
+function ordinals(text) {
+  const out = new Set();
+  for (const range of text ? text.split(",") : []) {
+    const [first, last = first] = range.split("-").map(Number);
+    for (let n = first; n <= last; n++) out.add(n);
+  }
+  return out;
+}
+
+/** Hash and size of the payload of an item. */
+function payloadOf(item) {
+  if (item.t === "edit") return item.delta;
+  return (item.t === "create" || item.t === "replace") && item.kind !== "blob" ? item : null;
+}
+
 /** Parses an entry of a log; returns the record and what is wrong with it. */
-export function readRecord({ id, sig, header, body, payloads }) {
+export function readRecord({ id, sig, header, body, payloads, gone = "" }) {
   const wrong = [];
   if (H(header) !== id) wrong.push("id is not the hash of the header");
   let head;
@@ -36,14 +52,31 @@ export function readRecord({ id, sig, header, body, payloads }) {
   if (!verifies(unhex(sig), head.device, "aios-record-v1\n", unhex(id))) wrong.push("signature");
 
   const items = (content.items ?? []).map((item) => ({ ...item }));
+  const absent = ordinals(gone);
   let at = 0;
+  let ordinal = 0;
   for (const item of items) {
-    if ((item.t !== "create" && item.t !== "replace") || item.kind === "blob") continue;
-    item.bytes = payloads.subarray(at, at + item.size);
-    at += item.size;
-    if (item.bytes.length !== item.size || H(item.bytes) !== item.hash) wrong.push(`payload of ${item.doc}`);
+    const named = payloadOf(item);
+    if (!named) continue;
+    if (absent.delete(ordinal++)) {
+      item.absent = true;
+      continue;
+    }
+    const bytes = payloads.subarray(at, at + named.size);
+    at += named.size;
+    if (bytes.length !== named.size || H(bytes) !== named.hash) wrong.push(`payload of ${item.doc}`);
+    if (item.t !== "edit") {
+      item.bytes = bytes;
+      continue;
+    }
+    try {
+      item.patch = JSON.parse(textOf(bytes.subarray(0, named.patch)));
+    } catch {
+      wrong.push(`the patch of ${item.doc} is not JSON`);
+    }
+    item.change = named.patch < named.size ? bytes.subarray(named.patch) : null;
   }
-  if (at !== payloads.length) wrong.push("payload bytes left over");
+  if (at !== payloads.length || absent.size > 0) wrong.push("payload bytes left over");
   return { record: { ...head, id, sig, content, items }, wrong };
 }
 

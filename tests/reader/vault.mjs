@@ -3,7 +3,7 @@
 import { Doc } from "./content.mjs";
 import { led, lasting } from "./folder.mjs";
 import { commitId, mergeMessage, readCommit, recordMessage, treeId } from "./git.mjs";
-import { commits, effective, needsUpgrade, sees, transactions } from "./history.mjs";
+import { commits, effective, forgets, needsUpgrade, sees, transactions } from "./history.mjs";
 import { compareList } from "./hash.mjs";
 import { integrated, whole } from "./member.mjs";
 import { documentId, settle } from "./path.mjs";
@@ -43,12 +43,17 @@ export class Vault {
   #collect() {
     for (const item of this.transactions.flatMap(({ items }) => items)) {
       if (item.t === "movedir") this.movedirs.push(item);
-      if (!item.doc) continue;
+      if (!item.doc || (item.t === "event" && !forgets(item))) continue;
       if (!this.docs.has(item.doc)) this.docs.set(item.doc, new Doc(item.doc, this.found));
       const doc = this.docs.get(item.doc);
       const twice = item.hash && doc.items.some((other) => other.hash && other.transaction === item.transaction);
       if (twice) this.found("item", item.record.id, `two contents of ${item.doc} in one transaction`);
       doc.items.push(item);
+    }
+    for (const record of this.records) {
+      for (const [doc, git] of Object.entries(record.content.merged ?? {})) {
+        this.docs.get(doc)?.names.push({ past: record.past, git, record });
+      }
     }
     this.movedirs.sort((a, b) => compareList(stamp(a.record), stamp(b.record)) || a.position - b.position);
   }
@@ -56,7 +61,7 @@ export class Vault {
   #check() {
     const places = new Map(this.records.map((record) => [place(record), record]));
     for (const item of this.transactions.flatMap(({ items }) => items)) {
-      if (!item.doc) continue;
+      if (!item.doc || item.t === "event") continue;
       const doc = this.docs.get(item.doc);
       if (item.t === "create") {
         const after = item.after ?? "";
@@ -68,6 +73,7 @@ export class Vault {
       }
       if (item.hash) doc.bytes(item);
     }
+    for (const doc of this.docs.values()) doc.checkNames();
   }
 
   /** The files of a view: a Map from path to { mode, git, hash }. */

@@ -4,6 +4,7 @@
 use std::cell::RefCell;
 
 use aios_core::clock::Hlc;
+use aios_core::delta::Delta;
 use aios_core::document::Document;
 use aios_core::epoch::EpochKey;
 use aios_core::event::Event;
@@ -11,6 +12,7 @@ use aios_core::id::{ContentHash, DocId, RecordId, VaultId};
 use aios_core::item::{Base, Content, Epoch, Item, Kind, Mode};
 use aios_core::key::SecretKey;
 use aios_core::markdown::{self, Value};
+use aios_core::patch::diff;
 use aios_core::path;
 use aios_core::record::{Body, Header, Record, VERSION};
 use aios_sync::frame::{Decoder, Frame, Piece};
@@ -86,7 +88,7 @@ pub fn record(data: &[u8]) {
     };
     let id = RecordId(*blake3::hash(&header).as_bytes());
     let Ok(record) = Record::from_parts(id, [0; 64], header, body, payloads) else { return };
-    let entry = record.entry(true);
+    let entry = record.entry();
     let (back, len) = Record::read_entry(&entry).expect("what was written reads");
     assert_eq!((&back, len, record.entry_len()), (&record, entry.len(), entry.len()));
     assert!(record.verify_signature().is_err(), "a signature of zeros");
@@ -114,7 +116,7 @@ pub fn record(data: &[u8]) {
 pub fn segment(data: &[u8]) {
     let mut at = 0;
     while let Ok((record, len)) = Record::read_entry(&data[at..]) {
-        assert_eq!(record.entry(true), data[at..at + len], "kept verbatim");
+        assert_eq!(record.entry(), data[at..at + len], "kept verbatim");
         at += len;
     }
 }
@@ -282,11 +284,16 @@ fn made() -> Vec<Record> {
         content,
         base: Base::default(),
     };
+    let (delta, bytes) = Delta { patch: diff("text\n", "words\n"), change: Some(vec![1, 2, 3]) }.pack();
+    let from = ContentHash::of(b"text\n");
+    let (doc, epoch, base) = (DOC, Epoch::default(), Base::default());
+    let edit = Item::Edit { doc, epoch, from, delta, content: Content::of(b"words\n"), base };
     let bodies = [
         (vec![create], text),
         (vec![Item::Move { doc: DOC, path: "b/c.md".into() }, Item::Seal], Vec::new()),
         (vec![Item::Delete { doc: DOC }], Vec::new()),
         (vec![handed(&key)], Vec::new()),
+        (vec![edit], bytes),
         (vec![Item::Delete { doc: DOC }], Vec::new()),
     ];
     let (epoch, last) = (EpochKey::from_bytes([7; 32]), bodies.len() - 1);
@@ -327,13 +334,16 @@ fn records() -> Vec<Vec<u8>> {
 }
 
 fn segments() -> Vec<Vec<u8>> {
-    let all: Vec<u8> = made().iter().flat_map(|record| record.entry(true)).collect();
-    let bare: Vec<u8> = made().iter().flat_map(|record| record.entry(false)).collect();
-    vec![all, bare]
+    let all: Vec<u8> = made().iter().flat_map(|record| record.entry()).collect();
+    let bare = made().into_iter().flat_map(|record| {
+        let body = record.body().expect("a body");
+        record.without(&body, |_| true).expect("its payloads").entry()
+    });
+    vec![all, bare.collect()]
 }
 
 fn frames() -> Vec<Vec<u8>> {
-    let batch: Vec<u8> = made().iter().flat_map(|record| record.entry(true)).collect();
+    let batch: Vec<u8> = made().iter().flat_map(|record| record.entry()).collect();
     let all = [
         Frame::Records(Piece::of(&batch, true)),
         Frame::Data(b"bytes".to_vec()),

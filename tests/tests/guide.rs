@@ -115,6 +115,11 @@ fn readme() {
 }
 
 #[test]
+fn forget() {
+    check("docs/guide/forget.md");
+}
+
+#[test]
 fn phone() {
     check("docs/guide/phone.md");
 }

@@ -4,12 +4,13 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use aios_core::clock::Stamp;
+use aios_core::delta::Delta;
 use aios_core::document::DocumentError;
 use aios_core::fold::{self, Text};
 use aios_core::frontier::{Place, View};
 use aios_core::history::{Act, History, Touch};
 use aios_core::id::{ContentHash, DocId, RecordId};
-use aios_core::item::{Base, Bytes, Content, Item, Kind, Mode};
+use aios_core::item::{Base, Content, Item, Kind, Mode};
 use aios_core::namespace::Namespace;
 use aios_core::patch;
 use aios_core::path;
@@ -542,7 +543,7 @@ impl Vault {
                 match edit {
                     Ok(Some(edit)) => {
                         self.open.draft(loaded);
-                        Some(Bytes(edit.change))
+                        Some(edit.change)
                     }
                     Ok(None) => {
                         self.open.keep(loaded);
@@ -553,10 +554,11 @@ impl Vault {
                 }
             }
         };
-        let item = Item::Edit { doc: *doc, epoch, from, patch, change, content, base };
+        let (delta, payload) = Delta { patch, change }.pack();
+        let item = Item::Edit { doc: *doc, epoch, from, delta, content, base };
         let keep = std::rc::Rc::new(new.as_bytes().to_vec());
         self.recent.keep(content.git, keep);
-        Ok(Some(Edited { item, payload: Vec::new(), stale: at }))
+        Ok(Some(Edited { item, payload, stale: at }))
     }
 
     /// The item that made a document, if it was made at this very path.

@@ -11,7 +11,7 @@ pub use revision::Revision;
 use std::collections::BTreeSet;
 
 use aios_core::frontier::{Place, View};
-use aios_core::history::{Act, History, Touch};
+use aios_core::history::{History, Touch};
 use aios_core::id::{DeviceId, DocId, RecordId};
 use aios_core::item::Item;
 use aios_core::namespace::Namespace;
@@ -316,7 +316,7 @@ impl Version {
 
 /// Whether an act changes content.
 pub(crate) fn is_content(touch: &Touch) -> bool {
-    !matches!(touch.act, Act::Move { .. } | Act::Mode { .. } | Act::Delete)
+    touch.act.content().is_some()
 }
 
 /// What of a transaction is no change to a document.

@@ -1,5 +1,7 @@
 //! Writing records of this device: signed, appended to its log, synced, then indexed.
 
+use std::collections::BTreeMap;
+
 use aios_core::authority::{Authority, Deed};
 use aios_core::clock::Hlc;
 use aios_core::event::Event;
@@ -99,6 +101,11 @@ impl Vault {
             }
             Some(_) => None,
         };
+        // Who takes in held records besides has another past than what is shown.
+        let mut merged = match told || draft.onto.is_some() {
+            true => BTreeMap::new(),
+            false => self.to_name()?,
+        };
         let mut clock = Hlc::default();
         let mut deps = Vec::new();
         let adopted = draft.onto.map(|n| self.row(n)).transpose()?;
@@ -155,6 +162,7 @@ impl Vault {
                 more: n + 1 < lengths.len(),
                 run: draft.run.clone(),
                 salt: key.as_ref().map(|_| salt()).transpose()?,
+                merged: std::mem::take(&mut merged),
                 items: part,
                 ..Body::default()
             };

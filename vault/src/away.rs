@@ -92,6 +92,10 @@ impl Vault {
                 out.push((oid, blob));
             }
         }
+        if !out.is_empty() {
+            let forgotten = self.forgotten_blobs()?;
+            out.retain(|(id, _)| !forgotten.contains(id));
+        }
         Ok(out)
     }
 
@@ -258,12 +262,16 @@ impl Vault {
 
     /// Tells git which objects are elsewhere on purpose: `git fsck` and `git gc` would stop at them.
     pub(crate) fn promise_absent(&mut self) -> Result<(), Error> {
-        if !self.profile.is_lean() && !git::has_promised(&self.repo)? {
+        let forgotten = self.forgotten_blobs()?;
+        if !self.profile.is_lean() && forgotten.is_empty() && !git::has_promised(&self.repo)? {
             return Ok(());
         }
         let wanted: BTreeSet<Oid> = self.missing_apart()?.into_iter().map(|(id, _)| id).collect();
         let absent = self.absent_apart()?.into_iter().map(|(id, _)| id);
-        Ok(git::promise(&self.repo, &absent.filter(|id| !wanted.contains(id)).collect())?)
+        let mut promised: BTreeSet<Oid> = absent.filter(|id| !wanted.contains(id)).collect();
+        let odb = self.repo.odb().map_err(git_error)?;
+        promised.extend(forgotten.into_iter().filter(|id| !odb.exists_ext(*id, OdbLookupFlags::NO_REFRESH)));
+        Ok(git::promise(&self.repo, &promised)?)
     }
 }
 

@@ -11,6 +11,7 @@ use aios_core::member;
 use aios_core::record::Record;
 use rusqlite::{Connection, params};
 
+use crate::anew;
 use crate::db;
 use crate::error::{Error, Refusal};
 use crate::vault::{Progress, Vault};
@@ -20,17 +21,9 @@ const TABLE: &str = "
 CREATE TABLE IF NOT EXISTS closed(n INTEGER PRIMARY KEY, epoch BLOB NOT NULL, bad INTEGER NOT NULL);
 CREATE INDEX IF NOT EXISTS closed_epoch ON closed(epoch) WHERE bad = 0;
 ";
-/// Where it is noted that the log is being opened: what the database knows of it is not to be believed.
-const OPENING: &str = "opening";
-
 /// Sees to it that the table is there.
 pub(crate) fn prepare(db: &Connection) -> Result<(), Error> {
     Ok(db.execute_batch(TABLE)?)
-}
-
-/// Whether a crash came while the log was being opened.
-pub(crate) fn is_opening(db: &Connection) -> Result<bool, Error> {
-    Ok(db::meta(db, OPENING)?.is_some())
 }
 
 impl Vault {
@@ -167,7 +160,7 @@ impl Vault {
         if ready.is_empty() {
             return Ok(false);
         }
-        db::set_meta(&self.db, OPENING, b"1")?;
+        anew::begin(&self.db)?;
         for device in &ready {
             let segments = self.log.segments(device)?;
             for (segment, _) in segments {

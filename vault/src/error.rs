@@ -444,7 +444,7 @@ impl Error {
             ),
             Error::NotPlaced { .. } => "`aios conflicts` shows what has it now".into(),
             Error::NameTaken(_) => "choose another name (`--device NAME` where a device joins, `--name` where it is let in): `aios devices` shows those there are".into(),
-            Error::Apart(_) => "run `aios sync` while a device that has them is reachable".into(),
+            Error::Apart(_) => "run `aios sync` while a device that has them is reachable; of what `aios forget` lists nobody has them".into(),
             _ => return None,
         })
     }

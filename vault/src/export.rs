@@ -70,7 +70,8 @@ struct Line {
     header: String,
     body: String,
     sig: String,
-    payloads: Vec<String>,
+    /// In order; `null` for one that is gone.
+    payloads: Vec<Option<String>>,
 }
 
 fn make(folder: &Path) -> Result<(), Error> {
@@ -88,12 +89,17 @@ fn encode(record: &Record) -> Result<Line, Error> {
     let malformed =
         |e: std::string::FromUtf8Error| aios_core::record::RecordError::Body(place, e.to_string());
     let body = record.body()?;
-    let payloads = record.payloads_of(&body)?.into_iter().flatten();
+    let named =
+        body.items.iter().zip(record.payloads_of(&body)?).filter(|(item, _)| item.payload().is_some());
+    let payloads: Vec<_> = match record.is_closed() {
+        true => vec![Some(data_encoding::BASE64.encode(&record.payloads))],
+        false => named.map(|(_, bytes)| bytes.map(|bytes| data_encoding::BASE64.encode(bytes))).collect(),
+    };
     Ok(Line {
         header: text(&record.header_line).map_err(malformed)?,
         body: text(&record.body_line).map_err(malformed)?,
         sig: data_encoding::HEXLOWER.encode(&record.signature),
-        payloads: payloads.map(|bytes| data_encoding::BASE64.encode(bytes)).collect(),
+        payloads,
     })
 }
 
@@ -103,12 +109,18 @@ fn decode(text: &str) -> Result<Record, String> {
     let sig =
         data_encoding::HEXLOWER.decode(line.sig.as_bytes()).ok().and_then(|bytes| bytes.try_into().ok());
     let sig = sig.ok_or("the signature is not 128 hex digits")?;
-    let mut payloads = Vec::new();
-    for part in &line.payloads {
-        payloads.extend(data_encoding::BASE64.decode(part.as_bytes()).map_err(|e| e.to_string())?);
+    let (mut payloads, mut gone) = (Vec::new(), Vec::new());
+    for (n, part) in (0..).zip(&line.payloads) {
+        match part {
+            Some(part) => {
+                payloads.extend(data_encoding::BASE64.decode(part.as_bytes()).map_err(|e| e.to_string())?)
+            }
+            None => gone.push(n),
+        }
     }
-    Record::from_parts(id, sig, line.header.into_bytes(), line.body.into_bytes(), payloads)
-        .map_err(|e| e.to_string())
+    let record = Record::from_parts(id, sig, line.header.into_bytes(), line.body.into_bytes(), payloads)
+        .map_err(|e| e.to_string())?;
+    Ok(Record { gone: gone.into_iter().collect(), ..record })
 }
 
 /// The log of one device in an export, one record at a time.

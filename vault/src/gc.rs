@@ -188,12 +188,17 @@ impl Vault {
         }
         self.checkpoint()?;
         if empty.max(0) as u64 * EMPTY > before {
-            self.passes("gc.database")?;
-            self.db.flush_prepared_statement_cache();
-            self.db.execute_batch("VACUUM")?;
-            self.checkpoint()?;
+            self.vacuum()?;
         }
         Ok(Room { part: Part::Database, before, after: Some(size(self)?), what })
+    }
+
+    /// Writes the database anew, so that nothing stands in it that was deleted.
+    pub(crate) fn vacuum(&mut self) -> Result<(), Error> {
+        self.passes("gc.database")?;
+        self.db.flush_prepared_statement_cache();
+        self.db.execute_batch("VACUUM")?;
+        self.checkpoint()
     }
 
     /// Takes the database's journal into it and empties it. Where another process reads, it stays.

@@ -218,6 +218,7 @@ fn touch(row: &Row<'_>, last: &mut Last) -> Result<Touch, Error> {
         2 => Act::Replace { kind: kind()?, content: content()? },
         3 => Act::Move { path: path()? },
         4 => Act::Mode { mode: mode()? },
+        6 => Act::Forget,
         _ => Act::Delete,
     };
     let place =
@@ -246,6 +247,7 @@ pub fn act_number(act: &Act) -> i64 {
         Act::Move { .. } => 3,
         Act::Mode { .. } => 4,
         Act::Delete => 5,
+        Act::Forget => 6,
     }
 }
 

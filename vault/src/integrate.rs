@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use aios_core::authority::Deed;
 use aios_core::clock::Hlc;
+use aios_core::delta::Delta;
 use aios_core::event::Event;
 use aios_core::frontier::{Place, View};
 use aios_core::history::Act;
@@ -36,6 +37,8 @@ struct RawBody<'a> {
     more: bool,
     #[serde(default)]
     abort: bool,
+    #[serde(default)]
+    merged: BTreeMap<DocId, GitId>,
     #[serde(borrow)]
     items: Vec<&'a RawValue>,
 }
@@ -48,7 +51,10 @@ struct Said<'r> {
 
 impl Said<'_> {
     fn nothing() -> Self {
-        Said { body: RawBody { more: false, abort: false, items: Vec::new() }, items: Vec::new() }
+        Said {
+            body: RawBody { more: false, abort: false, merged: BTreeMap::new(), items: Vec::new() },
+            items: Vec::new(),
+        }
     }
 }
 
@@ -134,6 +140,7 @@ impl Vault {
         let n = self.insert(record, spot, &fit, &view)?;
         self.insert_items(n, record, spot, &body, &items)?;
         self.note_newer(n, &items)?;
+        self.note_named(n, &body.merged)?;
         self.note_epochs(n, &items)?;
         self.note_closed(n, record, bad)?;
         self.note_veils(n, record, &items)?;
@@ -189,6 +196,13 @@ impl Vault {
                 return Err(refuse("it seals what whoever carries the vault has to read".into()));
             }
             items.push(item);
+        }
+        if !record.is_closed() {
+            for (item, bytes) in items.iter().zip(record.split(&items)?) {
+                if let (Item::Edit { delta, .. }, Some(bytes)) = (item, bytes) {
+                    Delta::read(delta, bytes).map_err(|e| refuse(e.to_string()))?;
+                }
+            }
         }
         // Authority first: the vault's first record brings its own member (I7).
         let deeds = self.admit_record(record, &fit.past, view, &items)?;
@@ -302,13 +316,18 @@ impl Vault {
         let body_at =
             spot.at + (record.entry_len() - record.payloads.len() - record.body_line.len() - 2) as u64;
         let mut payload = spot.at + (record.entry_len() - record.payloads.len() - 1) as u64;
+        let mut ordinal = 0;
         for (offset, (item, raw)) in items.iter().zip(&body.items).enumerate() {
             let index = first_index + offset as i64;
             let at = body_at + (raw.get().as_ptr() as usize - line) as u64;
-            let own = item.payload().map(|(_, size)| {
+            let own = item.payload().and_then(|(_, size)| {
+                ordinal += 1;
+                if record.gone.has(ordinal - 1) {
+                    return None;
+                }
                 let here = payload;
                 payload += size;
-                here as i64
+                Some(here as i64)
             });
             self.insert_item(n, index, item, at, raw.get().len(), own)?;
         }
@@ -321,6 +340,46 @@ impl Vault {
                 &format!("index:{device}"),
                 &(first_index + items.len() as i64).to_le_bytes(),
             )?;
+        }
+        Ok(())
+    }
+
+    /// Has the index know where the items and payloads of record `n` lie now that its entry is at byte `at` of its segment.
+    pub(crate) fn respot_items(&self, n: i64, record: &Record, at: u64) -> Result<(), Error> {
+        let rows: Vec<(Vec<u8>, i64, i64)> = {
+            let mut get =
+                self.db.prepare_cached("SELECT doc, record, idx FROM item WHERE part = ? ORDER BY idx")?;
+            let rows = get.query_map([n], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+            rows.collect::<Result<_, _>>()?
+        };
+        if rows.is_empty() {
+            return Ok(());
+        }
+        let malformed =
+            |e: serde_json::Error| aios_core::record::RecordError::Body(record.header.place(), e.to_string());
+        let body: RawBody<'_> = serde_json::from_slice(&record.body_line).map_err(malformed)?;
+        let line = record.body_line.as_ptr() as usize;
+        let end = at + record.entry_len() as u64 - 1;
+        let mut payload = end - record.payloads.len() as u64;
+        let body_at = payload - 1 - record.body_line.len() as u64;
+        let (mut rows, mut ordinal) = (rows.into_iter(), 0);
+        for raw in &body.items {
+            let item: Item = serde_json::from_str(raw.get()).map_err(malformed)?;
+            let own = item.payload().and_then(|(_, size)| {
+                ordinal += 1;
+                let here = (!record.gone.has(ordinal - 1)).then_some(payload as i64)?;
+                payload += size;
+                Some(here)
+            });
+            if Act::of(&item).is_none() {
+                continue;
+            }
+            let Some((doc, of, idx)) = rows.next() else { break };
+            let at = body_at + (raw.get().as_ptr() as usize - line) as u64;
+            let mut put = self.db.prepare_cached(
+                "UPDATE item SET at = ?, payload = ? WHERE doc = ? AND record = ? AND idx = ?",
+            )?;
+            put.execute(params![at as i64, own, doc, of, idx])?;
         }
         Ok(())
     }

@@ -123,7 +123,7 @@ impl Log {
                     break;
                 }
                 spots.push(Spot { segment: at.segment, at: at.at + bytes.len() as u64 });
-                bytes.extend_from_slice(&record.entry(true));
+                bytes.extend_from_slice(&record.entry());
                 taken += 1;
             }
             let written = durable::append(&mut file, &bytes).and_then(|()| match planted(Bug::LogUnsynced) {
@@ -281,7 +281,7 @@ impl Log {
         segment: u64,
         records: impl Iterator<Item = &'r Record>,
     ) -> Result<(), Error> {
-        let bytes: Vec<u8> = records.flat_map(|record| record.entry(true)).collect();
+        let bytes: Vec<u8> = records.flat_map(|record| record.entry()).collect();
         self.open.remove(&(*device, segment));
         Ok(durable::replace(&self.path(device, segment), &bytes)?)
     }

@@ -1,8 +1,10 @@
-//! Reading the mirror of the log that lies in git: entries without payloads, whose bytes are blobs by git id.
+//! Reading the mirror of the log that lies in git: entries without the payloads that git has as blobs.
 
 use std::path::Path;
 
+use aios_core::gone::Gone;
 use aios_core::id::{DeviceId, GitId, VaultId};
+use aios_core::item::Item;
 use aios_core::record::Record;
 use git2::{Oid, Repository};
 
@@ -40,7 +42,7 @@ pub(crate) fn proven(repo: &Repository, oid: Oid) -> Result<(git2::ObjectType, V
     })
 }
 
-/// A record of the mirror, without payloads, in order.
+/// A record of the mirror, as it stands there, in order.
 pub(crate) struct Mirrored {
     pub record: Record,
 }
@@ -80,7 +82,7 @@ pub(crate) fn sound(repo: &Repository, device: &DeviceId) -> Result<Vec<Record>,
     Ok(records.filter(is_sound).collect())
 }
 
-/// Every record that can be read of the mirror that a ref names, without payloads; nothing of it is proven.
+/// Every record that can be read of the mirror that a ref names, as it stands there; nothing of it is proven.
 pub(crate) fn records_at(
     repo: &Repository,
     name: &str,
@@ -135,28 +137,31 @@ fn chunks(repo: &Repository, name: &str) -> Result<(Vec<Found>, Vec<String>), Er
     Ok((out, wrong))
 }
 
-/// A mirrored record with its payloads put back from git.
+/// A mirrored record with the payloads put back that git has as blobs.
 pub(crate) fn whole(repo: &Repository, mut record: Record) -> Result<Record, String> {
-    use aios_core::item::Item;
-    let body = record.body().map_err(|e| e.to_string())?;
-    if !record.payloads.is_empty() {
+    if record.left.is_empty() {
         return record.check_payloads().map_err(|e| e.to_string()).map(|()| record);
     }
+    let body = record.body().map_err(|e| e.to_string())?;
     let mut payloads = Vec::new();
-    for item in &body.items {
-        if item.payload().is_none() {
-            continue;
-        }
-        if let Item::Create { content, .. } | Item::Replace { content, .. } = item {
-            let blob = Oid::from_bytes(content.git.as_bytes()).map_err(|e| git_error(e).to_string())?;
-            let (_, bytes) = proven(repo, blob).map_err(|why| format!("payload {blob}: {why}"))?;
-            if GitId::blob(&bytes) != content.git {
-                return Err(format!("payload {blob} is no blob"));
+    let here = record.payloads_of(&body).map_err(|e| e.to_string())?;
+    let named = body.items.iter().zip(here).filter(|(item, _)| item.payload().is_some());
+    for (n, (item, here)) in (0..).zip(named) {
+        match (here, item) {
+            (Some(here), _) => payloads.extend_from_slice(here),
+            (None, Item::Create { content, .. } | Item::Replace { content, .. }) if record.left.has(n) => {
+                let blob = Oid::from_bytes(content.git.as_bytes()).map_err(|e| git_error(e).to_string())?;
+                let (_, bytes) = proven(repo, blob).map_err(|why| format!("payload {blob}: {why}"))?;
+                if GitId::blob(&bytes) != content.git {
+                    return Err(format!("payload {blob} is no blob"));
+                }
+                payloads.extend(bytes);
             }
-            payloads.extend(bytes);
+            (None, _) if record.left.has(n) => return Err("git cannot have the text of an edit".into()),
+            (None, _) => {}
         }
     }
-    record.payloads = payloads;
-    record.payloads_of(&body).map_err(|e| e.to_string())?;
+    (record.payloads, record.left) = (payloads, Gone::default());
+    record.check_payloads().map_err(|e| e.to_string())?;
     Ok(record)
 }

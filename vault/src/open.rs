@@ -204,15 +204,11 @@ impl Vault {
             .collect();
         let mut raw = Vec::with_capacity(new.len());
         for touch in &new {
-            match self.item(doc, &touch.place, touch.index)? {
-                Item::Edit { change: Some(change), .. } => raw.push(change.0),
-                _ => {
-                    return Err(Error::Document {
-                        doc: *doc,
-                        why: format!("record {} has no change", touch.place),
-                    });
-                }
-            }
+            let Item::Edit { delta, .. } = self.item(doc, &touch.place, touch.index)? else {
+                return Err(no_change(doc, touch));
+            };
+            let source = self.history().source(doc, &touch.place, touch.index)?;
+            raw.push(self.delta(doc, &source, &delta)?.change.ok_or_else(|| no_change(doc, touch))?);
         }
         let before = document.heads();
         let hashes = document.apply(&raw).map_err(|e| document_error(doc, e))?;
@@ -364,6 +360,10 @@ fn starts(touch: &Touch, epoch: Epoch) -> bool {
         (Act::Replace { .. }, Some(place)) => touch.place == place,
         _ => false,
     }
+}
+
+fn no_change(doc: &DocId, touch: &Touch) -> Error {
+    Error::Document { doc: *doc, why: format!("record {} has no change", touch.place) }
 }
 
 fn edits(touch: &Touch, epoch: Epoch) -> bool {

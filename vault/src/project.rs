@@ -153,18 +153,25 @@ impl Vault {
         let point = match items >= BULK {
             true => {
                 let mut bulk = git::Bulk::new(&repo, LEVEL)?;
-                let point = self.project_into(&waiting, &heads, &mut bulk, progress)?;
+                let point = self.project_into(&waiting, &heads, &mut bulk, progress);
                 bulk.finish(false)?;
                 point
             }
             false => {
                 let mut loose = git::Loose::new(&repo, false)?;
-                self.project_into(&waiting, &heads, &mut loose, progress)?
+                self.project_into(&waiting, &heads, &mut loose, progress)
             }
         };
         // The database names these objects once it is committed, whether a branch does or not (I9).
         git::sync(&repo)?;
-        Ok(point)
+        match point {
+            // A text that others forgot, and no record that came so far names what it was merged to: one that does is to come.
+            Err(Error::Apart(git)) => {
+                tracing::warn!(%git, "a text is not here, and nothing is projected beyond it");
+                Ok(None)
+            }
+            point => point,
+        }
     }
 
     pub(crate) fn project_into(
@@ -276,6 +283,9 @@ impl Vault {
         git: &GitId,
         objects: &mut dyn Objects,
     ) -> Result<(), Error> {
+        if self.is_forgotten(doc)? {
+            return Ok(());
+        }
         let bytes = match self.recent.get(git) {
             Some(bytes) => bytes,
             None => {
@@ -284,7 +294,11 @@ impl Vault {
                 }
                 let touches = self.history().touches(doc)?;
                 match aios_core::fold::fold(&touches, &[], view) {
-                    Some(found) => self.bytes_of_text(doc, &touches, view, &found.text)?,
+                    Some(found) => match self.bytes_of_text(doc, &touches, view, &found.text) {
+                        // The tree names it all the same, as it does on every device.
+                        Err(Error::Apart(_)) => return Ok(()),
+                        bytes => bytes?,
+                    },
                     None => return Err(Error::Document { doc: *doc, why: "it has no content".into() }),
                 }
             }

@@ -201,6 +201,8 @@ impl Vault {
             true => self.sealed_blobs(device, from, seq)?,
             false => self.unseen_blobs(device, from, seq)?,
         });
+        let forgotten = self.forgotten_blobs()?;
+        unseen.retain(|id| !forgotten.contains(id));
         let awaited = self.keep_awaited(device, &mut unseen)?;
         let (mut wall, mut fresh) = (0, Fresh::default());
         while from <= seq {
@@ -215,8 +217,13 @@ impl Vault {
                 wall = row.wall;
                 let record = self.log.record(device, row.spot)?;
                 bytes.extend(match sealed {
-                    true => self.closed(record)?.entry(true),
-                    false => record.entry(self.lacks_payload(&row)?),
+                    true => self.closed(record)?.entry(),
+                    false if self.stands_whole(&row)? => record.entry(),
+                    // Git has these as blobs of the files.
+                    false => {
+                        let body = record.body()?;
+                        record.mirrored(&body)?.entry()
+                    }
                 });
                 from += 1;
             }
@@ -246,23 +253,25 @@ impl Vault {
         self.await_unseen(&awaited)
     }
 
-    /// Whether a payload of this record is not in the tree of its transaction's commit, where a reader of the mirror would
-    /// look for it: the transaction is open or aborted, or what it saved was merged with something else at once.
-    fn lacks_payload(&self, row: &RecordRow) -> Result<bool, Error> {
-        let has_any = "SELECT EXISTS(SELECT 1 FROM item WHERE part = ? AND payload IS NOT NULL)";
+    /// Whether a record stands in the mirror with all its payloads: it holds no file, or one that is not in the tree of its
+    /// transaction's commit, where a reader of the mirror would look for it: the transaction is open or aborted, or what it
+    /// saved was merged with something else at once.
+    fn stands_whole(&self, row: &RecordRow) -> Result<bool, Error> {
+        let files = "payload IS NOT NULL AND act <> 1";
+        let has_any = format!("SELECT EXISTS(SELECT 1 FROM item WHERE part = ? AND {files})");
         let Some(end) = row.ends else {
             // Rows of aborted parts are gone: such entries stand whole always.
             return Ok(true);
         };
-        if !self.db.prepare_cached(has_any)?.query_row([row.n], |found| found.get(0))? {
-            return Ok(false);
+        if !self.db.prepare_cached(&has_any)?.query_row([row.n], |found| found.get(0))? {
+            return Ok(true);
         }
         // A document that nothing else touches shows what it was made with.
         let touched: Vec<(Vec<u8>, Vec<u8>)> = {
-            let mut get = self.db.prepare_cached(
-                "SELECT i.doc, i.git FROM item i WHERE i.record = ? AND i.part = ? AND i.payload IS NOT NULL AND EXISTS
-                 (SELECT 1 FROM item o WHERE o.doc = i.doc AND (o.record <> i.record OR o.idx <> i.idx))",
-            )?;
+            let mut get = self.db.prepare_cached(&format!(
+                "SELECT i.doc, i.git FROM item i WHERE i.record = ? AND i.part = ? AND {files} AND EXISTS
+                 (SELECT 1 FROM item o WHERE o.doc = i.doc AND (o.record <> i.record OR o.idx <> i.idx))"
+            ))?;
             let rows = get.query_map([end, row.n], |found| Ok((found.get(0)?, found.get(1)?)))?;
             rows.collect::<Result<_, _>>()?
         };
@@ -494,8 +503,10 @@ mod tests {
         assert!(wrong.is_empty());
         let stand_whole: Vec<&[u8]> = found
             .iter()
+            .filter(|mirrored| {
+                mirrored.record.body().unwrap().items.iter().any(|item| matches!(item, Item::Replace { .. }))
+            })
             .map(|mirrored| mirrored.record.payloads.as_slice())
-            .filter(|payloads| !payloads.is_empty())
             .collect();
         assert_eq!(stand_whole, [saved.as_slice()]);
         for mirrored in found {

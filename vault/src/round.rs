@@ -115,9 +115,12 @@ impl Vault {
                 waits = vault.publish(point)?;
                 vault.keep_projected(point)?;
             }
-            vault.mirror()?;
             Ok((point, waits))
         })?;
+        // After the commits, which follow from what goes, and before the log is mirrored.
+        self.obey()?;
+        self.transaction(Self::mirror)?;
+        self.drop_forgotten()?;
         self.compared = None;
         self.open.rest();
         // Here and not only where rules are accepted: they come from other devices too, and a joined folder has none yet.

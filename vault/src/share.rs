@@ -60,7 +60,7 @@ impl Vault {
             let bytes = match sealed {
                 true => {
                     let record = self.log.record(&place.device, spot)?;
-                    self.closed(record)?.entry(true)
+                    self.closed(record)?.entry()
                 }
                 false => self.log.entry(&place.device, spot)?,
             };

@@ -18,6 +18,7 @@ use crate::conflict::{Conflict, ConflictKind, Value};
 use crate::db;
 use crate::error::Error;
 use crate::index;
+use crate::named::is_made;
 use crate::open::AHEAD;
 use crate::vault::Vault;
 
@@ -51,6 +52,8 @@ pub(crate) struct Change {
     /// What it is in the second.
     pub new: Option<Placement>,
     pub conflicts: Vec<Conflict>,
+    /// Whether it reads there as what several edits make.
+    pub made: bool,
 }
 
 /// A document folded in two views.
@@ -93,6 +96,7 @@ impl Vault {
                 });
             self.load_ahead(&merged.collect::<Vec<_>>());
             for Folded { doc, old, new, touches } in some {
+                let made = new.as_ref().is_some_and(|placed| is_made(&placed.doc.text));
                 let (new, conflicts) = match new {
                     None => (None, Vec::new()),
                     Some(placed) => {
@@ -100,7 +104,7 @@ impl Vault {
                         (Some(new), conflicts)
                     }
                 };
-                out.push(Change { doc, old, new, conflicts });
+                out.push(Change { doc, old, new, conflicts, made });
             }
         }
         if out.len() >= BULK {
@@ -198,7 +202,14 @@ impl Vault {
             return Ok(());
         }
         let from = self.shown.clone();
-        let changes = self.changes(&from, &to)?;
+        let changes = match self.changes(&from, &to) {
+            // A text that others forgot before this device knows of it: their word is to come.
+            Err(Error::Apart(git)) => {
+                tracing::warn!(%git, "a text is not here, and nothing is shown beyond it");
+                return Ok(());
+            }
+            changes => changes?,
+        };
         let mut state = self.state_sum()?;
         let total = changes.len() as u64;
         for (n, change) in changes.iter().enumerate() {
@@ -229,6 +240,9 @@ impl Vault {
             let mut get = self.db.prepare_cached("SELECT row, path FROM doc WHERE id = ?")?;
             get.query_row([doc.as_bytes()], |row| Ok((row.get(0)?, row.get(1)?))).optional()?
         };
+        if change.made || old.is_some() {
+            self.note_made(&doc, change.made)?;
+        }
         let row = change.new.as_ref().map(|new| doc_row(&doc, new));
         let same = old.as_ref().map(|(row, _)| row) == row.as_ref();
         if !same {

@@ -4,6 +4,7 @@
 use std::rc::Rc;
 
 use aios_core::align::merge_lines;
+use aios_core::delta::{Delta, DeltaName};
 use aios_core::document::{ChangeHash, Register};
 use aios_core::fold::{Head, Text, fold};
 use aios_core::frontier::{Place, View};
@@ -15,6 +16,7 @@ use crate::conflict::{Conflict, ConflictKind, Value};
 use crate::error::Error;
 use crate::file::Shown;
 use crate::git;
+use crate::index::Source;
 use crate::log::Spot;
 use crate::vault::Vault;
 
@@ -76,18 +78,16 @@ impl Vault {
         let fail = |why: &str| Error::Document { doc: *doc, why: format!("record {}: {why}", head.place) };
         let source = self.history().source(doc, &head.place, head.index)?;
         let bytes = match self.item(doc, &head.place, head.index)? {
-            Item::Create { kind, content, .. } | Item::Replace { kind, content, .. } => {
-                match source.payload {
-                    Some(at) => self.log.read(
-                        &source.device,
-                        Spot { segment: source.segment, at },
-                        content.size as usize,
-                    )?,
-                    None if kind == Kind::Blob => return Err(Error::Apart(content.git)),
-                    None => return Err(fail("it has no payload")),
-                }
-            }
-            Item::Edit { patch, from, .. } => {
+            Item::Create { content, .. } | Item::Replace { content, .. } => match source.payload {
+                Some(at) => self.log.read(
+                    &source.device,
+                    Spot { segment: source.segment, at },
+                    content.size as usize,
+                )?,
+                None => return Err(Error::Apart(content.git)),
+            },
+            Item::Edit { delta, from, .. } => {
+                let Delta { patch, .. } = self.delta(doc, &source, &delta)?;
                 let touches = self.history().touches(doc)?;
                 let own = touches.iter().find(|t| t.place == head.place && t.index == head.index);
                 let seen = own.map(|touch| without(&touch.seen, &head.place)).unwrap_or_default();
@@ -104,6 +104,17 @@ impl Vault {
             true => Ok(bytes),
             false => Err(fail("its content does not have the hash it names")),
         }
+    }
+
+    /// What an edit did.
+    pub(crate) fn delta(&mut self, doc: &DocId, source: &Source, name: &DeltaName) -> Result<Delta, Error> {
+        let fail = |why: String| Error::Document { doc: *doc, why };
+        let Some(at) = source.payload else {
+            return Err(Error::Apart(GitId([0; 20])));
+        };
+        let bytes =
+            self.log.read(&source.device, Spot { segment: source.segment, at }, name.size as usize)?;
+        Delta::read(name, &bytes).map_err(|e| fail(e.to_string()))
     }
 
     /// The bytes of a version its user may have in front of them, `None` where they cannot be had. A stale save's own
@@ -214,7 +225,10 @@ impl Vault {
         if let Some(reading) = self.readings.get(&known) {
             return Ok(reading.clone());
         }
-        let reading = self.read_anew(doc, touches, view, text)?;
+        let reading = match self.read_anew(doc, touches, view, text) {
+            Err(Error::Apart(git)) => return self.read_named(doc, touches, text)?.ok_or(Error::Apart(git)),
+            reading => reading?,
+        };
         if matches!(text, Text::Characters { .. } | Text::Lines { .. }) {
             // What these read as never changes, and the projection to git asks for it again.
             if self.readings.len() >= READINGS {
@@ -223,6 +237,16 @@ impl Vault {
             self.readings.insert(known, reading.clone());
         }
         Ok(reading)
+    }
+
+    /// What a text reads as whose bytes are not here, as far as records say so. Its conflicts cannot be told.
+    fn read_named(&self, doc: &DocId, touches: &[Touch], text: &Text) -> Result<Option<Reading>, Error> {
+        let content = match text.settled() {
+            Some(content) => Some(content),
+            // Of what is merged a tree needs the blob's id, and nothing else is asked of it.
+            None => self.named(doc, touches, text.heads())?.map(|git| Content { git, ..Content::of(b"") }),
+        };
+        Ok(content.map(|content| Reading { content, conflicts: Vec::new() }))
     }
 
     fn read_anew(
@@ -331,7 +355,7 @@ fn linear(touches: &[Touch], view: &View) -> bool {
 }
 
 /// A view without the record at `place`.
-fn without(view: &View, place: &Place) -> View {
+pub(crate) fn without(view: &View, place: &Place) -> View {
     view.iter()
         .map(|end| {
             if end.device == place.device && end.seq >= place.seq {

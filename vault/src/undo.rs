@@ -260,6 +260,10 @@ impl Vault {
         now: Option<&Version>,
         out: &mut Reversal,
     ) -> Result<(), Error> {
+        if self.is_forgotten(doc)? {
+            out.leave(&old.path, "it was forgotten, and nothing of it is kept");
+            return Ok(());
+        }
         let link = old.kind == Kind::Link;
         if now.is_some_and(|now| now.content.hash == old.content.hash && (now.kind == Kind::Link) == link) {
             return Ok(());

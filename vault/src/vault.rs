@@ -146,7 +146,7 @@ impl Vault {
             }
             None => db::open(&layout.database())?,
         };
-        if crate::closed::is_opening(&db)? {
+        if crate::anew::is_under_way(&db)? {
             drop(db);
             return Ok(crate::rebuild::run(layout, replica, lock, &mut |_, _, _| {})?.0);
         }

@@ -17,6 +17,7 @@ mod doctor;
 mod emit;
 mod export;
 mod fetch;
+mod forget;
 mod gc;
 mod health;
 mod hook;
@@ -73,6 +74,7 @@ pub fn run(command: &Command, cx: &Context, ui: &mut Ui) -> Result<Exit, CliErro
         Command::Rebuild(args) => rebuild::run(args, cx, ui),
         Command::Gc(args) => gc::run(args, cx, ui),
         Command::Doctor(args) => doctor::run(args, cx, ui),
+        Command::Forget(args) => forget::run(args, cx, ui),
         Command::Export(args) => export::run(args, cx, ui),
         Command::Import(args) => import::run(args, cx, ui),
         Command::Pair(args) => pair::run(args, cx, ui),

@@ -1,11 +1,13 @@
 //! `aios verify`
 
+use aios_vault::forget::Forgotten;
+
 use crate::args::VerifyArgs;
 use crate::context::Context;
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::report::count;
-use crate::ui::Ui;
+use crate::ui::{Ui, one_line};
 
 /// Checks that what lies here is what the members signed.
 pub fn run(args: &VerifyArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliError> {
@@ -24,6 +26,13 @@ pub fn run(args: &VerifyArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliErro
         count(checked.commits, "commit"),
         count(checked.files, "file")
     );
+    for Forgotten { path, kept, .. } in &report.forgotten {
+        let late = match kept {
+            0 => String::new(),
+            kept => format!("; {} saved later, which `aios forget` drops too", count(*kept, "version")),
+        };
+        ui.line(one_line(&format!("forgotten: {path}{late}")))?;
+    }
     if report.ok {
         ui.line(format!("sound: {counts}"))?;
         return Ok(Exit::Done);

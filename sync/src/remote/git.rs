@@ -38,6 +38,8 @@ struct Plan {
     records: u64,
     /// Why not all of what is here can be there after it.
     lacks: Option<String>,
+    /// Whether a log there holds what was forgotten.
+    tells: bool,
 }
 
 /// What one look at the fetched refs found.
@@ -67,7 +69,7 @@ pub async fn sync(
     let root = site.keeper().root().to_owned();
     let git = Program::new(&root, &remote.url);
     let mut state = State::load(&root, &remote.name, &remote.url);
-    let mut late = String::new();
+    let (mut late, mut told) = (String::new(), false);
     for _ in 0..TRIES {
         let refs = git.refs().await?;
         report.reached = true;
@@ -90,9 +92,15 @@ pub async fn sync(
         if !report.secrets.is_empty() {
             return Err(RemoteError::Secrets(report.secrets.len()));
         }
-        let Plan { pushes, records, lacks } = looked.plan;
+        let Plan { pushes, records, lacks, tells } = looked.plan;
+        told |= tells;
         let view = looked.view;
         if pushes.is_empty() {
+            if told {
+                // What was fetched before it was replaced there lies here still.
+                let here = site.clone();
+                blocking(move || here.keeper().work(|vault| vault.drop_again())).await?;
+            }
             // Just read from there: all that is here is there (I12).
             state.main = refs.get(MAIN).copied();
             state.save(&root, &remote.name)?;
@@ -194,11 +202,13 @@ fn look(
     report.skipped.extend(reader.all_skipped());
     state.proven = reader.proven();
     let goes_beyond = |device: &DeviceId| reader.goes_beyond(device, &view);
-    let plan = plan(keeper, refs, (head, sealed), &view, &proven, goes_beyond)?;
+    let tells = |device: &DeviceId| shelf.tells_what_was_forgotten(keeper, device);
+    let plan = plan(keeper, refs, (head, sealed), &view, &proven, goes_beyond, tells)?;
     Ok(Looked { plan, view, state, report })
 }
 
-/// What is to be pushed so that all that is here is there. `more` tells of whose log they have more than is here.
+/// What is to be pushed so that all that is here is there. `more` tells of whose log they have more than is here, `tells` whose log
+/// there holds what was forgotten.
 fn plan(
     keeper: &Keeper,
     refs: &BTreeMap<String, GitId>,
@@ -206,8 +216,9 @@ fn plan(
     view: &View,
     proven: &[Run],
     more: impl Fn(&DeviceId) -> bool,
+    tells: impl Fn(&DeviceId) -> Result<bool, RemoteError>,
 ) -> Result<Plan, RemoteError> {
-    let mut out = Plan { pushes: Vec::new(), records: 0, lacks: None };
+    let mut out = Plan { pushes: Vec::new(), records: 0, lacks: None, tells: false };
     // A device that has only some of the bytes may find that all is there already.
     let there = head.is_some() && refs.get(MAIN).copied() == head;
     if !there && keeper.work(|vault| vault.lacks_bytes())? {
@@ -222,9 +233,11 @@ fn plan(
     let logs = keeper.work(|vault| vault.log_refs(LOG))?;
     for end in view.iter() {
         let missing = gaps(end.seq, proven.iter().filter(|run| run.device == end.device));
-        if missing.is_empty() {
+        let told = tells(&end.device)?;
+        if missing.is_empty() && !told {
             continue;
         }
+        out.tells |= told;
         if more(&end.device) {
             // Replacing it would take away what it has beyond this replica.
             out.lacks = Some(format!("not all of the log of {} has come there yet", end.device.short(8)));
@@ -243,7 +256,13 @@ fn plan(
         Some(there) if there == head => false,
         Some(there) => keeper.work(move |vault: &mut Vault| vault.descends(&head, &there))?,
     };
+    let whole = keeper.work(move |vault| vault.is_publishable(&head, there.as_ref()))?;
     match (behind, there) {
+        (true, _) if !whole => {
+            out.lacks = Some(
+                "versions were forgotten before they were published, so `main` cannot go there; the records do".into(),
+            );
+        }
         (true, _) => out.pushes.push(Push { name: MAIN.into(), new: head, replaces: None }),
         (false, Some(there)) if there != head => {
             out.lacks =
@@ -272,6 +291,24 @@ impl Fetched {
             }
         }
         Ok(Fetched { keeper: keeper.clone(), runs })
+    }
+
+    /// Whether the log of `device` there holds a text that was dropped here.
+    fn tells_what_was_forgotten(&self, keeper: &Keeper, device: &DeviceId) -> Result<bool, RemoteError> {
+        if keeper.work(|vault| vault.forgotten())?.is_empty() {
+            return Ok(false);
+        }
+        let own = keeper.work(|vault| vault.log_refs(LOG))?.remove(device);
+        let own = own.and_then(|log| log.stretches.ok()).unwrap_or_default();
+        let made: BTreeSet<String> = own.into_iter().map(|stretch| stretch.blob.to_string()).collect();
+        for run in self.runs.iter().filter(|run| run.device == *device && !made.contains(&run.name)) {
+            // What cannot be read is named elsewhere.
+            let Ok(records) = self.read(run) else { continue };
+            if keeper.work(move |vault| vault.tells_what_was_forgotten(&records))? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Marks of the runs that this replica's own mirror has too: it made them.

@@ -10,6 +10,7 @@ pub mod pull;
 pub mod routes;
 pub mod secret;
 pub mod state;
+mod turn;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -26,6 +27,7 @@ use crate::session::Trouble;
 use crate::site::Site;
 use secret::Finding;
 use state::State;
+use turn::Turn;
 
 /// What is wrong with a remote.
 #[derive(Debug, thiserror::Error)]
@@ -300,6 +302,19 @@ async fn exchange(site: &Site, remote: &Remote, allow: bool, total: Duration) ->
         return report;
     };
     let late = || RemoteError::Late { name: remote.name.clone(), seconds: total.as_secs() };
+    let (root, name) = (site.keeper().root().to_owned(), remote.name.clone());
+    // Another process of this device may be at it, such as a command beside the daemon.
+    let turn = match tokio::task::spawn_blocking(move || Turn::take(&root, &name, total)).await {
+        Ok(Ok(turn)) => turn,
+        Ok(Err(e)) => {
+            report.error = Some(e);
+            return report;
+        }
+        Err(_) => {
+            report.error = Some(late());
+            return report;
+        }
+    };
     let done = match remote.kind {
         Kind::Folder => {
             let (site, remote) = (site.clone(), remote.clone());
@@ -308,7 +323,7 @@ async fn exchange(site: &Site, remote: &Remote, allow: bool, total: Duration) ->
                 let done = folder::sync(&site, &remote, allow, &mut report);
                 report.error = done.err();
                 // It goes on to its end even where nobody waits for it any more.
-                drop(alone);
+                drop((alone, turn));
                 report
             });
             match timeout(total, work).await {

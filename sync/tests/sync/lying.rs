@@ -95,7 +95,7 @@ fn caught(honest: &Memory, bytes: &[u8]) -> SyncError {
 /// As [`caught`], for one record.
 fn caught_with(honest: &Memory, of: &Memory, record: &Record) -> SyncError {
     let mut frames = vec![Frame::Hello(Box::new(hello(of, claim(of, &[record]))))];
-    frames.extend(batch(&[record.entry(true)]));
+    frames.extend(batch(&[record.entry()]));
     caught(honest, &wire(&frames))
 }
 
@@ -142,7 +142,7 @@ fn changed_bytes() {
         base: aios_core::item::Base::default(),
     };
     let record = b.draft(vec![item], bytes.to_vec(), |_| {});
-    let entry = record.entry(true);
+    let entry = record.entry();
     for at in (0..entry.len()).step_by(3) {
         let mut bad = entry.clone();
         bad[at] ^= 1;
@@ -172,7 +172,7 @@ fn what_came_before_the_lie_is_kept() {
     let mut bad = b.write(b"two");
     bad.signature[0] ^= 1;
     let mut frames = vec![Frame::Hello(Box::new(hello(&b, b.frontier().unwrap())))];
-    frames.extend(batch(&[good.entry(true), bad.entry(true)]));
+    frames.extend(batch(&[good.entry(), bad.entry()]));
     let (exchange, _) = hear(&a, &wire(&frames));
     assert!(matches!(exchange.result(), Some(Err(SyncError::Entry { .. }))));
     assert_eq!(a.frontier().unwrap().0[&liar()], (1, good.id));
@@ -200,7 +200,7 @@ fn two_records_with_one_number() {
     // In what it claims and then does not send.
     let mut frames = vec![Frame::Hello(Box::new(hello(&b, claim(&b, &[&b.draft(vec![], vec![], |_| {})]))))];
     let other = b.draft(vec![Item::MoveDir { from: "a".into(), to: "b".into() }], vec![], |_| {});
-    frames.extend(batch(&[other.entry(true)]));
+    frames.extend(batch(&[other.entry()]));
     assert!(matches!(caught(&a, &wire(&frames)), SyncError::Fork { .. }));
 }
 
@@ -300,7 +300,7 @@ fn a_clock_in_the_future_is_held_and_shown() {
     let record = b.draft(vec![], vec![], |h| h.clock.0 = NOW + 2 * DAY);
     let before = a.frontier().unwrap();
     let mut frames = vec![Frame::Hello(Box::new(hello(&b, claim(&b, &[&record]))))];
-    frames.extend(batch(&[record.entry(true)]));
+    frames.extend(batch(&[record.entry()]));
     frames.push(Frame::Done);
     let (exchange, said) = hear(&a, &wire(&frames));
     assert_eq!(exchange.result(), Some(&Ok(())));
@@ -345,7 +345,7 @@ fn wrong_bytes_of_a_blob() {
     let apart = b.write_blob(b"the right bytes");
     let records = b.state().records.last().unwrap().clone();
     let mut start = vec![Frame::Hello(Box::new(hello(&b, b.frontier().unwrap())))];
-    start.extend(batch(&[records.entry(true)]));
+    start.extend(batch(&[records.entry()]));
     let answer = |data: &[&[u8]]| {
         let fresh = Memory::empty(a.vault(), key(1));
         fresh.clone().integrate(a.state().records.clone()).unwrap();
@@ -401,13 +401,8 @@ fn random_flips_on_the_wire_integrate_nothing_bad() {
     a.write(b"x");
     let mut random = Random(99);
     let mut frames = vec![Frame::Hello(Box::new(hello(&b, b.frontier().unwrap())))];
-    let new = b
-        .state()
-        .records
-        .iter()
-        .filter(|r| r.header.device == liar())
-        .map(|r| r.entry(true))
-        .collect::<Vec<_>>();
+    let new =
+        b.state().records.iter().filter(|r| r.header.device == liar()).map(|r| r.entry()).collect::<Vec<_>>();
     frames.extend(batch(&new));
     let good = wire(&frames);
     for _ in 0..300 {

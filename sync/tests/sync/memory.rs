@@ -261,7 +261,7 @@ impl Replica for Memory {
                 continue;
             }
             cursor.have.add(place);
-            let entry = record.entry(true);
+            let entry = record.entry();
             len += entry.len();
             out.push(entry);
             if len >= budget {

@@ -7,7 +7,7 @@ import { bytesOf, H } from "../hash.mjs";
 import { blobId, commitId, mergeMessage, treeId } from "../git.mjs";
 import { documentId } from "../path.mjs";
 import { read } from "../read.mjs";
-import { added, created, describe, Device, edit } from "./writer.mjs";
+import { changed, added, created, describe, Device, edit } from "./writer.mjs";
 
 function vault(body) {
   const directory = mkdtempSync(join(tmpdir(), "reader-"));
@@ -65,7 +65,7 @@ test("concurrent edits of one document merge as Automerge", () => {
 test("edits without a change merge by lines", () => {
   vault((directory) => {
     const { one, other, both, note, text } = two(directory, { kind: "lines", text: "a\nb\nc\nd\n" });
-    const plain = (...all) => ({ ...edit(note.doc, "text", text, ...all), change: undefined });
+    const plain = (...all) => changed(edit(note.doc, "text", text, ...all), null);
     one.write(4000, [plain(0, 1, "A")]);
     other.write(4001, [plain(6, 1, "D")], { deps: [both] });
     const result = read(directory);
@@ -130,7 +130,7 @@ test("what is wrong is found", () => {
     member: ({ other }) => other.write(4000, []),
     item: ({ one, note, text }) => one.write(4000, [{ ...edit(note.doc, "md", text, 0, 3, "ONE"), git: "0".repeat(40) }]),
     render: ({ one, note, text }) =>
-      one.write(4000, [{ ...edit(note.doc, "md", text, 0, 3, "ONE"), change: edit(note.doc, "md", text, 0, 3, "TWO").change }]),
+      one.write(4000, [changed(edit(note.doc, "md", text, 0, 3, "ONE"), edit(note.doc, "md", text, 0, 3, "TWO"))]),
     document: ({ one }) => one.write(4000, [{ ...create(one.vault, "z.md", ""), path: "y.md" }], { payloads: [""] }),
     log: ({ one }) => {
       const file = join(one.folder, "0000000001.log");
@@ -191,7 +191,7 @@ test("an unknown item that is optional is passed over; another stops the project
 test("a stale save merges from what it had seen, also by lines", () => {
   vault((directory) => {
     const { one, note, text } = two(directory, { kind: "lines", text: "a\nb\nc\nd\n" });
-    const plain = (...all) => ({ ...edit(note.doc, "text", text, ...all), change: undefined });
+    const plain = (...all) => changed(edit(note.doc, "text", text, ...all), null);
     one.write(4000, [plain(0, 1, "A")]);
     one.write(5000, [{ ...plain(6, 1, "D"), base: { [one.id]: 2 }, rank: [2000, 0, one.id, 2] }]);
     const result = read(directory);

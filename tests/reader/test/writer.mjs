@@ -10,7 +10,21 @@ import { content, skeleton } from "../document.mjs";
 
 const key = (name) => unhex(H(name));
 
+/** Where an edit made here has its patch and its change. */
+const DELTA = Symbol("delta");
+
 export const describe = (text) => ({ hash: H(text), size: bytesOf(text).length, git: blobId(bytesOf(text)) });
+
+const bytesOfDelta = (item) => Buffer.concat([item[DELTA].patch, item[DELTA].change ?? Buffer.alloc(0)]);
+
+/** An edit that names its delta. */
+function pack(item) {
+  const bytes = bytesOfDelta(item);
+  return { ...item, delta: { hash: H(bytes), size: bytes.length, patch: item[DELTA].patch.length } };
+}
+
+/** The edit with the change of another, or with none. */
+export const changed = (item, other) => ({ ...item, [DELTA]: { ...item[DELTA], change: other?.[DELTA].change } });
 
 export class Device {
   constructor(directory, name, vault) {
@@ -25,8 +39,9 @@ export class Device {
 
   /** Writes one record and returns its id. */
   write(time, items, { deps = [], payloads = [], onto, ...more } = {}) {
+    const named = items.map((item) => (item[DELTA] ? pack(item) : item));
     const body = bytesOf(
-      JSON.stringify({ message: `at ${time}`, author: { name: "A <b>", email: "a@b" }, ...(onto === undefined ? {} : { onto }), items, ...more }),
+      JSON.stringify({ message: `at ${time}`, author: { name: "A <b>", email: "a@b" }, ...(onto === undefined ? {} : { onto }), items: named, ...more }),
     );
     const header = bytesOf(
       JSON.stringify({
@@ -36,7 +51,9 @@ export class Device {
     );
     const id = H(header);
     const sig = hex(ed25519.sign(Buffer.concat([bytesOf("aios-record-v1\n"), unhex(id)]), this.secret));
-    const load = Buffer.concat(payloads.map(bytesOf));
+    const others = payloads.map(bytesOf);
+    const own = (item) => item[DELTA] ? bytesOfDelta(item) : (item.hash && item.kind !== "blob" ? others.shift() : null);
+    const load = Buffer.concat([...items.map(own).filter(Boolean), ...others].map((part) => Buffer.from(part)));
     const entry = [`R ${header.length} ${body.length} ${load.length} ${id} ${sig}\n`, header, "\n", body, "\n", load, "\n"];
     appendFileSync(join(this.folder, "0000000001.log"), Buffer.concat(entry.map((part) => Buffer.from(part))));
     this.prev = id;
@@ -65,10 +82,11 @@ export function edit(doc, kind, from, at, gone, text) {
   handle.applyChanges([base.bytes, first.bytes]);
   handle.splice(handle.getWithType("_root", "body")[1], at, gone, text);
   handle.commit(null, 0);
-  const change = Buffer.from(handle.getLastLocalChange()).toString("base64");
+  const change = Buffer.from(handle.getLastLocalChange());
   const front = from.length - first.body.length;
   const whole = from.slice(0, front + at) + text + from.slice(front + at + gone);
   const offset = bytesOf(from.slice(0, front + at)).length;
   const removed = bytesOf(from.slice(front + at, front + at + gone)).length;
-  return { t: "edit", doc, epoch: "", from: H(from), patch: [[offset, removed, text]], change, ...describe(whole) };
+  const patch = Buffer.from(JSON.stringify([[offset, removed, text]]));
+  return { t: "edit", doc, epoch: "", from: H(from), ...describe(whole), [DELTA]: { patch, change } };
 }

@@ -19,6 +19,9 @@ pub const LOG_PREFIX: &str = "refs/aios/log/";
 /// What the message of a mirror of a log begins with; the device follows.
 pub const LOG_MESSAGE: &str = "Log of device ";
 
+/// What a ref starts with that was fetched from a git remote; the remote's name and the name of the ref there follow.
+pub const REMOTE_PREFIX: &str = "refs/aios/remote/";
+
 /// What a ref starts with that a repair took out of the way: the time in ms and the old name without `refs/` follow.
 pub const ASIDE_PREFIX: &str = "refs/aios/aside/";
 

@@ -3,7 +3,7 @@
 use super::pack::PackIndex;
 use super::{Commit, Entry, Error, Index, LOG_MESSAGE, TREE, durable, entries, objects};
 use git2::{ObjectType, Oid, Repository};
-use std::collections::{BinaryHeap, HashMap, HashSet};
+use std::collections::{BTreeSet, BinaryHeap, HashMap, HashSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -135,6 +135,29 @@ fn packs(folder: &Path) -> Result<Vec<OnDisk>, Error> {
 /// # Errors
 /// [`Error::Git`] or [`Error::Io`]; then nothing was removed that is not in a durable pack.
 pub fn repack(repo: &Repository, limits: &Limits) -> Result<Repacked, Error> {
+    run(repo, limits, &BTreeSet::new())
+}
+
+/// Drops these objects, whatever reaches them, and what mirrors of logs held that others took the place of; all other objects are in
+/// one pack then. Gives those that are there all the same, in a pack that somebody marked to be kept.
+///
+/// # Errors
+/// As [`repack`].
+pub fn expunge(repo: &Repository, leave: &BTreeSet<Oid>) -> Result<Vec<Oid>, Error> {
+    let limits = Limits {
+        replaced: Duration::ZERO,
+        packs: 0,
+        whole: u64::MAX,
+        largest: u64::MAX,
+        ..Limits::default()
+    };
+    run(repo, &limits, leave)?;
+    let repo = Repository::open(repo.path()).map_err(Error::git("opening the repository"))?;
+    let odb = repo.odb().map_err(Error::git("opening the object database"))?;
+    Ok(leave.iter().copied().filter(|id| odb.exists(*id)).collect())
+}
+
+fn run(repo: &Repository, limits: &Limits, leave: &BTreeSet<Oid>) -> Result<Repacked, Error> {
     let folder = repo.commondir().join("objects");
     let pack_folder = folder.join("pack");
     let now = SystemTime::now();
@@ -160,7 +183,7 @@ pub fn repack(repo: &Repository, limits: &Limits) -> Result<Repacked, Error> {
             false => kept.partition_point(|pack| pack.bytes <= total / 2),
         };
         // One pack alone would become itself.
-        if big > 1 || (big == 1 && total <= limits.whole && !loose.is_empty()) {
+        if big > 1 || (big == 1 && total <= limits.whole && !(loose.is_empty() && leave.is_empty())) {
             merged = kept.drain(..big).collect();
         }
     }
@@ -170,6 +193,7 @@ pub fn repack(repo: &Repository, limits: &Limits) -> Result<Repacked, Error> {
     let held = |oid: Oid| kept.iter().any(|pack| pack.index.contains(oid));
     wanted.extend(loose.keys().copied().filter(|oid| !held(*oid)));
     wanted.extend(merged.iter().flat_map(|pack| pack.index.ids()).filter(|oid| !held(*oid)));
+    wanted.retain(|oid| !leave.contains(oid));
     let candidates = wanted.len();
     let mut walk = Walk::new(repo, wanted)?;
     walk.run()?;
@@ -187,6 +211,10 @@ pub fn repack(repo: &Repository, limits: &Limits) -> Result<Repacked, Error> {
             })
         });
     }
+    if walk.complete && !leave.is_empty() {
+        // Whatever its age and wherever it lies: it says what was to be dropped.
+        doomed.extend(walk.mirrored()?);
+    }
     let carried: Vec<Oid> =
         merged.iter().flat_map(|pack| pack.index.ids()).filter(|oid| walk.wanted.contains(oid)).collect();
     for oid in carried {
@@ -195,6 +223,7 @@ pub fn repack(repo: &Repository, limits: &Limits) -> Result<Repacked, Error> {
         }
     }
     debug_assert!(walk.found.len() + walk.wanted.len() == candidates);
+    doomed.extend(leave);
 
     let new = build(repo, &pack_folder, &walk.found)?;
     let mut done = Repacked { packed: walk.found.len(), packs: merged.len(), ..Repacked::default() };
@@ -361,6 +390,20 @@ impl<'r> Walk<'r> {
             out.extend([*oid, commit.tree]);
             if let Ok((ObjectType::Tree, raw)) = objects::read(self.repo, commit.tree) {
                 out.extend(entries(commit.tree, &raw)?.into_iter().map(|entry| entry.oid));
+            }
+        }
+        Ok(out)
+    }
+
+    /// Of what was not found, what mirrors of logs held and hold no more: entries of records.
+    fn mirrored(&self) -> Result<HashSet<Oid>, Error> {
+        let odb = self.repo.odb().map_err(Error::git("opening the object database"))?;
+        let mut out = HashSet::new();
+        for oid in &self.wanted {
+            if odb.read_header(*oid).is_ok_and(|(_, kind)| kind == ObjectType::Blob)
+                && objects::read(self.repo, *oid)?.1.starts_with(b"R ")
+            {
+                out.insert(*oid);
             }
         }
         Ok(out)

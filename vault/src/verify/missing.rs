@@ -1,10 +1,12 @@
 //! Which bytes that the log names are not here: git, and whoever asks for that version, goes without them until they come.
 
+use aios_core::id::{DeviceId, DocId};
 use git2::Oid;
 use rusqlite::OptionalExtension;
 
 use super::Report;
 use crate::apart::Named;
+use crate::db;
 use crate::error::Error;
 use crate::project::oid;
 use crate::vault::Vault;
@@ -30,6 +32,25 @@ impl Vault {
                         format!("it and its past are not here: {SYNC}"),
                     );
                 }
+            }
+        }
+        Ok(())
+    }
+
+    /// Texts that are not with their records: forgotten, which is told, or lost.
+    pub(super) fn check_forgotten(&self, report: &mut Report) -> Result<(), Error> {
+        report.forgotten = self.forgotten()?;
+        let mut get = self.db.prepare(
+            "SELECT p.device, p.seq, i.doc FROM item i JOIN record p ON p.n = i.part
+             WHERE i.payload IS NULL AND (i.act = 1 OR i.act IN (0, 2) AND i.kind <> 3) ORDER BY i.part, i.idx",
+        )?;
+        let mut rows = get.query([])?;
+        while let Some(row) = rows.next()? {
+            let doc = db::id(row.get(2)?, DocId::from_slice)?;
+            if !report.forgotten.iter().any(|forgotten| forgotten.doc == doc) {
+                let device = db::id(row.get(0)?, DeviceId::from_slice)?;
+                let at = format!("record {device}:{}", row.get::<_, i64>(1)?);
+                report.tell("I2", at, "the text it saved is not with it, and nobody had it forgotten".into());
             }
         }
         Ok(())

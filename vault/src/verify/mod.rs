@@ -22,6 +22,7 @@ use serde::Serialize;
 use crate::db;
 use crate::disk::Lock;
 use crate::error::Error;
+use crate::forget::Forgotten;
 use crate::git;
 use crate::keys::Keys;
 use crate::layout::{Layout, Replica};
@@ -67,6 +68,9 @@ pub struct Report {
     pub checked: Checked,
     /// What was found.
     pub findings: Vec<Finding>,
+    /// What the operator had forgotten: records name it, and its bytes are gone on purpose.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub forgotten: Vec<Forgotten>,
     /// Whether `aios rebuild` mends some of it.
     #[serde(skip)]
     pub mends: bool,
@@ -208,7 +212,7 @@ impl Vault {
         report.take("database", done);
         let done = self.check_git(report, progress);
         report.take("git", done);
-        let done = self.check_missing(report);
+        let done = self.check_missing(report).and_then(|()| self.check_forgotten(report));
         report.take("git", done);
         let done = self.check_files(report, progress);
         report.take("working files", done);
@@ -241,7 +245,8 @@ impl Vault {
             .prepare("SELECT DISTINCT a.git FROM apart a JOIN record r ON r.n = a.n WHERE r.held = 0")?;
         let rows = get.query_map([], |row| row.get::<_, Vec<u8>>(0))?;
         let odb = self.repo.odb().map_err(crate::vault::git_error)?;
-        let mut out = HashSet::new();
+        // What was forgotten does not come any more.
+        let mut out: HashSet<Oid> = self.forgotten_blobs()?.into_iter().collect();
         for bytes in rows {
             let id = Oid::from_bytes(&bytes?).map_err(crate::vault::git_error)?;
             if !odb.exists(id) {

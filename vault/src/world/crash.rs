@@ -12,7 +12,7 @@ fn save(world: &mut World, n: usize, path: &str, text: &str) {
 }
 
 /// Does `work`, which crashes.
-fn crashes(plan: &str, work: impl FnOnce()) {
+pub(super) fn crashes(plan: &str, work: impl FnOnce()) {
     let armed = fault::arm_with(Plan::parse(plan).unwrap());
     let crash = catch_unwind(AssertUnwindSafe(work)).unwrap_err();
     assert!(crash.is::<Crash>());

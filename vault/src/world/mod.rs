@@ -19,6 +19,7 @@ use crate::vault::Vault;
 mod again;
 mod crash;
 mod entity;
+mod forget;
 mod members;
 mod newer;
 mod oracle;
@@ -125,7 +126,7 @@ impl World {
         world
     }
 
-    fn add(&mut self, n: usize, roles: &[&str]) {
+    pub(super) fn add(&mut self, n: usize, roles: &[&str]) {
         let keys = Keys::create(true).unwrap();
         let operator = keys.operator().unwrap().unwrap().public();
         let (device, vault) = (keys.device.public(), self.replicas[0].id());

@@ -1,0 +1,243 @@
+//! Documents that are forgotten: their bytes leave every device that hears of it, and everything else stays what it was.
+
+use super::members::{hand, read, save, write};
+use super::{World, quiet};
+use crate::git::testing::git;
+
+const SECRET: &str = "Ondine Vasseur";
+
+/// Two devices, and a file that both edited at once, moved, with bytes of a picture beside it.
+fn told() -> World {
+    let mut world = World::of_equals(2);
+    std::fs::create_dir_all(world.root(0).join("clients")).unwrap();
+    save(&mut world, 0, "clients/ondine.md", &format!("---\nname: {SECRET}\n---\none\ntwo\nthree\n"));
+    save(&mut world, 0, "other.md", "stays\n");
+    std::fs::write(world.root(0).join("clients/photo.bin"), [b"\0\0".as_slice(), SECRET.as_bytes()].concat())
+        .unwrap();
+    world.sync();
+    give(&mut world, 0, 1);
+    save(
+        &mut world,
+        0,
+        "clients/ondine.md",
+        &format!("---\nname: {SECRET}\n---\none of {SECRET}\ntwo\nthree\n"),
+    );
+    save(
+        &mut world,
+        1,
+        "clients/ondine.md",
+        &format!("---\nname: {SECRET} jr\n---\none\ntwo\nthree of {SECRET}\n"),
+    );
+    world.sync();
+    // Built on what both made, without touching it.
+    save(&mut world, 1, "other.md", "stays\nand grows\n");
+    world.sync();
+    world.assert_equal();
+    world
+}
+
+/// Hands the blobs over that `to` awaits, and writes them.
+fn give(world: &mut World, from: usize, to: usize) {
+    for (id, _) in world.replicas[to].missing_apart().unwrap() {
+        if let Some(bytes) = world.replicas[from].blob(&crate::project::git_id(&id)).unwrap() {
+            world.replicas[to].store_blob(bytes.len() as u64, &mut bytes.as_slice()).unwrap();
+        }
+    }
+    world.commit(to);
+}
+
+/// Whether a device has bytes of it anywhere: files, log, database, git's objects.
+fn knows(world: &World, n: usize) -> Vec<String> {
+    fn walk(at: &std::path::Path, out: &mut Vec<String>) {
+        for entry in std::fs::read_dir(at).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                walk(&path, out);
+            } else if std::fs::read(&path).unwrap().windows(SECRET.len()).any(|w| w == SECRET.as_bytes()) {
+                out.push(path.display().to_string());
+            }
+        }
+    }
+    let mut out = Vec::new();
+    walk(&world.root(n), &mut out);
+    let repo = git2::Repository::open(world.root(n)).unwrap();
+    let odb = repo.odb().unwrap();
+    let mut ids = Vec::new();
+    odb.foreach(|id| {
+        ids.push(*id);
+        true
+    })
+    .unwrap();
+    for id in ids {
+        let object = odb.read(id).unwrap();
+        if object.data().windows(SECRET.len()).any(|w| w == SECRET.as_bytes()) {
+            out.push(format!("{} {id}", object.kind()));
+        }
+    }
+    out
+}
+
+fn forget(world: &mut World, n: usize, path: &str) {
+    let docs: Vec<_> =
+        world.replicas[n].forgettable(path).unwrap().into_iter().map(|found| found.doc).collect();
+    world.replicas[n].forget(&docs).unwrap();
+    world.commit(n);
+}
+
+fn sound(world: &mut World, n: usize) {
+    for deep in [false, true] {
+        let report = world.replicas[n].verify(deep, &mut quiet()).unwrap();
+        assert!(report.ok, "{n} {deep}: {report:?}");
+    }
+    git(&world.root(n), &["fsck", "--full", "--strict"]);
+    if let Some(changed) = git(&world.root(n), &["status", "--porcelain"]) {
+        assert_eq!(changed, "");
+    }
+}
+
+#[test]
+fn no_device_that_heard_of_it_has_a_byte_and_all_else_stays() {
+    let mut world = told();
+    assert!(!knows(&world, 0).is_empty() && !knows(&world, 1).is_empty());
+    let commits = git(&world.root(0), &["rev-list", "--count", "main"]);
+    forget(&mut world, 0, "clients");
+    assert_eq!(knows(&world, 0), Vec::<String>::new());
+    assert_eq!(read(&world, 0, "clients/ondine.md"), None);
+    sound(&mut world, 0);
+    world.sync();
+    world.assert_equal();
+    assert_eq!(knows(&world, 1), Vec::<String>::new());
+    sound(&mut world, 1);
+    assert_eq!(read(&world, 1, "other.md").unwrap(), "stays\nand grows\n");
+    // Nothing of history was written anew.
+    if let (Some(before), Some(after)) = (commits, git(&world.root(0), &["rev-list", "--count", "main"])) {
+        assert!(before.trim().parse::<u64>().unwrap() < after.trim().parse::<u64>().unwrap());
+    }
+    // It goes on as any vault, and a file there is another one.
+    std::fs::create_dir_all(world.root(1).join("clients")).unwrap();
+    save(&mut world, 1, "clients/ondine.md", "somebody else\n");
+    world.sync();
+    world.assert_equal();
+    assert_eq!(read(&world, 0, "clients/ondine.md").unwrap(), "somebody else\n");
+    for n in 0..2 {
+        sound(&mut world, n);
+        assert_eq!(world.replicas[n].forgotten().unwrap().len(), 2);
+    }
+}
+
+#[test]
+fn who_never_had_a_byte_comes_to_the_same() {
+    let mut world = told();
+    let head = world.replicas[0].projected_head().unwrap();
+    forget(&mut world, 0, "clients");
+    world.sync();
+    world.add(2, &["write"]);
+    // From one that obeyed, a few records at a time: each before the word that explains it.
+    while world.deliver(0, 2, 1) > 0 {
+        world.replicas[2].finish(Default::default(), &mut quiet()).unwrap();
+    }
+    world.sync();
+    world.assert_equal();
+    assert_eq!(knows(&world, 2), Vec::<String>::new());
+    sound(&mut world, 2);
+    let (repo, head) = (git2::Repository::open(world.root(2)).unwrap(), head.unwrap());
+    assert!(repo.find_commit(head).is_ok(), "what was there before is what it was");
+    // And from nothing but the log.
+    for n in 0..3 {
+        world.rebuild(n);
+        world.commit(n);
+        sound(&mut world, n);
+    }
+    world.assert_equal();
+    assert_eq!(knows(&world, 0), Vec::<String>::new());
+}
+
+#[test]
+fn what_others_saved_meanwhile_is_out_of_sight_kept_and_forgotten_when_asked_again() {
+    let mut world = told();
+    forget(&mut world, 0, "clients/ondine.md");
+    save(&mut world, 1, "clients/ondine.md", "late words\n");
+    world.sync();
+    world.assert_equal();
+    for n in 0..2 {
+        assert_eq!(read(&world, n, "clients/ondine.md"), None);
+        let kept = world.replicas[n].forgotten().unwrap();
+        assert_eq!(kept.iter().map(|found| found.kept).collect::<Vec<_>>(), [1], "{kept:?}");
+        sound(&mut world, n);
+    }
+    forget(&mut world, 1, "clients/ondine.md");
+    world.sync();
+    world.assert_equal();
+    for n in 0..2 {
+        assert_eq!(world.replicas[n].forgotten().unwrap()[0].kept, 0);
+        sound(&mut world, n);
+    }
+    assert!(world.replicas[0].forgettable("clients/ondine.md").is_err());
+}
+
+#[test]
+fn the_same_bytes_in_another_file_stay() {
+    let mut world = told();
+    let text = read(&world, 0, "clients/ondine.md").unwrap();
+    save(&mut world, 0, "copy.md", &text);
+    world.sync();
+    forget(&mut world, 0, "clients/ondine.md");
+    world.sync();
+    world.assert_equal();
+    for n in 0..2 {
+        assert_eq!(read(&world, n, "copy.md").unwrap(), text);
+        world.rebuild(n);
+        world.commit(n);
+        sound(&mut world, n);
+        assert_eq!(read(&world, n, "copy.md").unwrap(), text);
+    }
+}
+
+#[test]
+fn a_crash_anywhere_on_the_way_is_made_good() {
+    for point in ["forget.log", "forget.database", "forget.git", "gc.database", "git.*@3", "disk.sync_*@5"] {
+        let (name, at) = point.split_once('@').unwrap_or((point, "1"));
+        let mut world = told();
+        let docs: Vec<_> =
+            world.replicas[0].forgettable("clients").unwrap().into_iter().map(|found| found.doc).collect();
+        world.replicas[0].forget(&docs).unwrap();
+        super::crash::crashes(&format!("{name}=crash@{at}"), || _ = world.commit(0));
+        world.restart(0);
+        world.commit(0);
+        assert_eq!(knows(&world, 0), Vec::<String>::new(), "{point}");
+        world.sync();
+        world.assert_equal();
+        for n in 0..2 {
+            sound(&mut world, n);
+        }
+    }
+}
+
+#[test]
+fn an_open_editor_saves_another_file() {
+    let mut world = told();
+    let text = read(&world, 1, "clients/ondine.md").unwrap();
+    forget(&mut world, 0, "clients/ondine.md");
+    hand(&mut world, 0, 1);
+    assert_eq!(read(&world, 1, "clients/ondine.md"), None);
+    write(&world, 1, "clients/ondine.md", &format!("{text}more\n"));
+    world.sync();
+    world.assert_equal();
+    assert_eq!(read(&world, 0, "clients/ondine.md").unwrap(), format!("{text}more\n"));
+    sound(&mut world, 0);
+    sound(&mut world, 1);
+}
+
+#[test]
+fn only_an_operator_has_something_forgotten() {
+    use aios_core::event::Event;
+    use aios_core::item::{Bytes, Item};
+    let mut world = told();
+    let (doc, by) =
+        (world.replicas[0].doc_at("other.md").unwrap().unwrap(), world.replicas[0].operator().unwrap());
+    let mut draft = crate::author::Draft::operator("forged");
+    let by = by.unwrap().public();
+    draft.push(Item::Event(Event::DocumentForgotten { doc, sig: Bytes(vec![0; 64]), by }));
+    let refused = world.replicas[0].transaction(|vault| vault.author_records(draft));
+    assert!(refused.is_err());
+}
