@@ -12,6 +12,15 @@ pub fn now_ms() -> u64 {
     since.map_or(0, |since| since.as_millis() as u64)
 }
 
+/// How long ago a file was written last; `None` where that is yet to be.
+pub(crate) fn age(written: std::time::SystemTime) -> Option<std::time::Duration> {
+    #[cfg(any(test, feature = "simulated"))]
+    if let Some(age) = seeded::age() {
+        return Some(age);
+    }
+    std::time::SystemTime::now().duration_since(written).ok()
+}
+
 /// 32 random bytes.
 ///
 /// # Errors
@@ -40,6 +49,7 @@ pub(crate) fn pause(time: std::time::Duration) {
 pub mod seeded {
     use std::cell::RefCell;
     use std::path::{Path, PathBuf};
+    use std::time::Duration;
 
     struct Seeded {
         seed: u64,
@@ -47,13 +57,15 @@ pub mod seeded {
         data_dir: PathBuf,
         /// What the clock shows, where it was set.
         now: Option<u64>,
+        /// How old every file is where the clock was set: when it was written, the disk says by a clock of its own.
+        age: Duration,
     }
 
     thread_local! { static SEEDED: RefCell<Option<Seeded>> = const { RefCell::new(None) }; }
 
     /// From now on all chance on this thread comes of `seed`, and keys lie in `data_dir`.
     pub fn begin(seed: u64, data_dir: &Path) {
-        SEEDED.set(Some(Seeded { seed, drawn: 0, data_dir: data_dir.to_owned(), now: None }));
+        SEEDED.set(Some(Seeded { seed, drawn: 0, data_dir: data_dir.to_owned(), now: None, age: Duration::ZERO }));
     }
 
     /// Sets the clock, which stands from now on.
@@ -63,6 +75,19 @@ pub mod seeded {
                 seeded.now = Some(ms);
             }
         });
+    }
+
+    /// Sets how old every file is from now on.
+    pub fn set_age(age: Duration) {
+        SEEDED.with_borrow_mut(|seeded| {
+            if let Some(seeded) = seeded {
+                seeded.age = age;
+            }
+        });
+    }
+
+    pub(super) fn age() -> Option<Duration> {
+        SEEDED.with_borrow(|seeded| seeded.as_ref().filter(|seeded| seeded.now.is_some()).map(|seeded| seeded.age))
     }
 
     pub(super) fn is_simulated() -> bool {

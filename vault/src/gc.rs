@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
 
+use crate::chance;
 use crate::disk::{durable, fault};
 use crate::error::Error;
 use crate::git;
@@ -129,7 +130,7 @@ impl Vault {
         for (path, size, modified) in files(&folder)? {
             before += size;
             let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-            let old = SystemTime::now().duration_since(modified).is_ok_and(|age| age > ABANDONED);
+            let old = chance::age(modified).is_some_and(|age| age > ABANDONED);
             // What is being received right now is awaited; what is being given away has no name any more.
             if awaited.contains(name) || (name.starts_with("give-") && !old) {
                 continue;

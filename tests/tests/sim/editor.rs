@@ -5,7 +5,7 @@ use std::path::Path;
 
 use aios_vault::disk::journal;
 
-use crate::ledger::{Token, line, tokens};
+use crate::ledger::{BLOB, Token, line, tokens};
 use crate::world::{Between, Buffer, Files, Half, World};
 
 const NAMES: [&str; 8] = ["a.md", "b.md", "c.txt", "A.md", "da/a.md", "da/b.md", "db/in/c.md", "n.md"];
@@ -49,9 +49,24 @@ fn with_line(bytes: &[u8], token: Token, at: usize) -> Vec<u8> {
 }
 
 impl World {
-    /// A file of a device that a user may work on.
+    /// A text of a device that a user may work on.
     fn file(&mut self, n: usize, disk: &Files) -> Option<(String, Vec<u8>)> {
-        let texts: Vec<_> = disk.iter().filter(|(path, _)| !path.ends_with(".bin")).collect();
+        self.one_of(n, disk, |path| !path.ends_with(BLOB))
+    }
+
+    /// Any file of a device that a user may move or remove.
+    fn any_file(&mut self, n: usize, disk: &Files) -> Option<(String, Vec<u8>)> {
+        let blob = self.chance.one_in(4);
+        self.one_of(n, disk, |path| path.ends_with(BLOB) == blob)
+    }
+
+    fn one_of(
+        &mut self,
+        n: usize,
+        disk: &Files,
+        is_meant: impl Fn(&str) -> bool,
+    ) -> Option<(String, Vec<u8>)> {
+        let texts: Vec<_> = disk.iter().filter(|(path, _)| is_meant(path)).collect();
         self.chance.pick(&texts).map(|(path, bytes)| ((*path).clone(), (*bytes).clone())).filter(
             |(path, _)| {
                 // Half of it is on disk: its editor is at work.
@@ -129,8 +144,9 @@ impl World {
 
     /// Somebody saves bytes that are no text.
     pub fn blob(&mut self, n: usize) {
-        let bytes = [b"\0\x01", line(self.ledger.token(n)).as_bytes()].concat();
-        let path = format!("x{}.bin", self.chance.below(3));
+        let more = vec![1; self.size()];
+        let bytes = [b"\0\x01", line(self.ledger.token(n)).as_bytes(), &more].concat();
+        let path = format!("x{}{BLOB}", self.chance.below(3));
         let at = self.devices[n].root.join(&path);
         if let Ok(old) = fs::read(&at) {
             self.ledger.touch(&old);
@@ -142,7 +158,7 @@ impl World {
 
     pub fn delete(&mut self, n: usize) {
         let disk = self.disk(n);
-        let Some((path, old)) = self.file(n, &disk) else { return };
+        let Some((path, old)) = self.any_file(n, &disk) else { return };
         let at = self.devices[n].root.join(&path);
         fs::remove_file(&at).expect("a file to remove");
         self.touched(n, &path);
@@ -153,8 +169,9 @@ impl World {
 
     pub fn rename(&mut self, n: usize) {
         let disk = self.disk(n);
-        let Some((path, _)) = self.file(n, &disk) else { return };
-        let to = format!("{}r{}.md", ["", "da/", "dc/"][self.chance.below(3)], self.chance.below(4));
+        let Some((path, _)) = self.any_file(n, &disk) else { return };
+        let end = if path.ends_with(BLOB) { BLOB } else { ".md" };
+        let to = format!("{}r{}{end}", ["", "da/", "dc/"][self.chance.below(3)], self.chance.below(4));
         let (from, target) = (self.devices[n].root.join(&path), self.devices[n].root.join(&to));
         if disk.contains_key(&to) || target.exists() {
             return;

@@ -2,10 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use aios_core::id::ContentHash;
+use aios_core::id::{ContentHash, GitId};
 
 /// A number that stands in one saved line and nowhere else.
 pub type Token = usize;
+
+/// What the names of files end in that are no text.
+pub const BLOB: &str = ".bin";
 
 /// The line that holds a token.
 pub fn line(token: Token) -> String {
@@ -35,6 +38,10 @@ pub struct Ledger {
     pub touched: BTreeSet<Token>,
     /// Whole files that were taken in, or overwritten by aios: where they were saved.
     pub owed: BTreeMap<ContentHash, (usize, String)>,
+    /// Those of them that are no text, whose bytes must be somewhere.
+    pub blobs: BTreeMap<ContentHash, GitId>,
+    /// Whether some went with the only folder that had them.
+    pub lost: bool,
     /// Files that aios itself has shown somewhere.
     pub shown: BTreeSet<ContentHash>,
 }
@@ -61,6 +68,9 @@ impl Ledger {
         let hash = ContentHash::of(bytes);
         if !bytes.is_empty() && !self.shown.contains(&hash) {
             self.owed.entry(hash).or_insert_with(|| (n, path.to_owned()));
+            if path.ends_with(BLOB) {
+                self.blobs.insert(hash, GitId::blob(bytes));
+            }
         }
     }
 

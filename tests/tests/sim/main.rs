@@ -9,6 +9,7 @@ mod editor;
 mod ledger;
 mod network;
 mod peace;
+mod room;
 mod step;
 mod weather;
 mod world;

@@ -83,7 +83,35 @@ impl World {
             self.let_daemons_work();
         }
         self.agree();
+        if self.chance.one_in(3) {
+            self.collect_all();
+        }
         self.check();
+    }
+
+    /// What is not in a device's folder as nobody asked for it: nothing but where it was told to be lean.
+    fn away(&mut self, n: usize) -> BTreeSet<String> {
+        let away = self.at(n, "look", |site| {
+            site.keeper().work(|vault| {
+                assert!(
+                    vault.profile().is_lean() || vault.away()?.is_empty(),
+                    "away from a device that fetches all"
+                );
+                vault.away()
+            })
+        });
+        let Some(Ok(away)) = away else { self.fail(format!("d{n} does not say what is away: {away:?}")) };
+        away.into_iter().map(|away| away.path).collect()
+    }
+
+    /// Whoever can read nothing has at least what all have.
+    fn has_all_records(&mut self, n: usize, other: usize) {
+        let frontier = |site: &aios_sync::site::Site| site.keeper().work(|vault| vault.frontier());
+        let (one, other) = (self.at(n, "look", frontier), self.at(other, "look", frontier));
+        match (&one, &other) {
+            (Some(Ok(one)), Some(Ok(other))) if one == other => {}
+            _ => self.fail(format!("d{n} has other records (I1): {one:?} {other:?}")),
+        }
     }
 
     fn check(&mut self) {
@@ -99,38 +127,51 @@ impl World {
         }
         let revoked: BTreeSet<usize> = (0..self.devices.len()).filter(|n| !here.contains(n)).collect();
         self.tell(format!("present: {here:?}"));
-        let (mut first, mut unwritten) = (None, BTreeSet::new());
+        let mut unwritten = BTreeSet::new();
         let mut stands = Vec::new();
         for n in &here {
             let stand = self.at(*n, "look", |site| site.round());
             let Some(Ok(stand)) = stand else { self.fail(format!("d{n}: {stand:?}")) };
-            // The bytes of a blob may be on a revoked device only.
-            if !stand.untaken.is_empty() || revoked.is_empty() && !stand.unwritten.is_empty() {
+            // The bytes of a blob may be on a revoked device only, or have gone with a folder.
+            let whole = revoked.is_empty() && !self.ledger.lost;
+            if !stand.untaken.is_empty() || whole && !stand.unwritten.is_empty() {
                 self.fail(format!("d{n} is left with {:?} {:?}", stand.untaken, stand.unwritten));
             }
             unwritten.extend(stand.unwritten.iter().map(|left| left.path.clone()));
             stands.push((*n, stand));
         }
-        for (n, stand) in stands {
-            let mut files = self.disk(n);
-            files.retain(|path, _| !unwritten.contains(path));
-            let what = (stand.head, stand.state, files);
+        let mut files = Files::new();
+        let mut first = None;
+        for (n, stand) in &stands {
+            self.has_all_records(*n, here[0]);
+            if self.sealed && self.devices[*n].carries {
+                continue;
+            }
+            let what = (&stand.head, &stand.state);
             match &first {
                 None => first = Some(what),
                 Some(first) if *first == what => {}
-                Some(first) => self.fail(format!(
-                    "d{} and d{n} differ (I1): heads {:?} {:?}, states {} {}, files {:?} {:?}",
-                    here[0],
-                    first.0,
-                    what.0,
-                    first.1,
-                    what.1,
-                    show(&first.2),
-                    show(&what.2)
-                )),
+                Some(first) => self.fail(format!("d{} and d{n} differ (I1): {first:?} {what:?}", here[0])),
+            }
+            files.extend(self.disk(*n));
+        }
+        files.retain(|path, _| !unwritten.contains(path));
+        for (n, _) in &stands {
+            let away = self.away(*n);
+            let mut wanted = files.clone();
+            wanted.retain(|path, _| !away.contains(path));
+            if self.sealed && self.devices[*n].carries {
+                wanted.clear();
+            }
+            let mut disk = self.disk(*n);
+            if let Some(path) = away.iter().find(|path| disk.contains_key(*path)) {
+                self.fail(format!("d{n} has {path}, and says that it is away"));
+            }
+            disk.retain(|path, _| !unwritten.contains(path));
+            if disk != wanted {
+                self.fail(format!("d{n} differs (I1): {:?} {:?}", show(&disk), show(&wanted)));
             }
         }
-        let Some((_, _, files)) = first else { self.fail("nobody is left") };
         let disks = here.iter().map(|n| self.disk(*n));
         let standing: BTreeSet<Token> =
             disks.flat_map(|disk| disk.into_values().flat_map(|bytes| tokens(&bytes))).collect();
@@ -152,14 +193,15 @@ impl World {
                 self.fail(format!("what d{n} saved at {path} is nowhere (I2): {hash}"));
             }
         }
+        self.blobs_are_somewhere();
         for n in here {
             let report = self
                 .at(n, "verify", |site| site.keeper().work(|vault| vault.verify(true, &mut |_, _, _| {})));
             match report {
                 Some(Ok(report)) if report.ok => {}
-                // The bytes of a blob or a history may be on a revoked device only.
+                // The bytes of a blob or a history may be on a revoked device only, or have gone with a folder.
                 Some(Ok(report))
-                    if !revoked.is_empty()
+                    if (!revoked.is_empty() || self.ledger.lost)
                         && report.findings.iter().all(|finding| finding.what.contains("not here")) => {}
                 other => self.fail(format!("verify of d{n}: {other:?}")),
             }

@@ -37,6 +37,9 @@ impl World {
         self.stall();
         let act = self.weather.next(&mut self.chance);
         let n = self.chance.below(self.devices.len());
+        if self.devices[n].carries && act.is_work() {
+            return;
+        }
         match act {
             Act::Edit => self.edit(n),
             Act::Make => self.make(n),
@@ -71,6 +74,9 @@ impl World {
             Act::Restore => self.restore(n),
             Act::Revoke => self.revoke(n),
             Act::Commit => self.git_commit(n),
+            Act::Fetch => self.fetch(n),
+            Act::Told => self.told(n),
+            Act::Gc => self.gc(n),
         }
     }
 
@@ -240,6 +246,7 @@ impl World {
         self.tell(format!("d{n} is put back; without {:?}", lost));
         self.ledger.touched.extend(lost);
         self.ledger.owed.retain(|_, (by, _)| *by != n);
+        self.forget_lost();
     }
 
     fn revoke(&mut self, n: usize) {
@@ -274,8 +281,17 @@ impl World {
         let done = (|| {
             let repo = git2::Repository::open(&root)?;
             let mut index = repo.index()?;
-            index.add_all(["*"], git2::IndexAddOption::DEFAULT, None)?;
-            index.update_all(["*"], None)?;
+            // Git itself leaves alone what it was told not to expect; libgit2 does not.
+            let away = git2::IndexEntryExtendedFlag::SKIP_WORKTREE.bits();
+            let left: BTreeSet<Vec<u8>> = index
+                .iter()
+                .filter(|entry| entry.flags_extended & away != 0)
+                .map(|entry| entry.path)
+                .collect();
+            let mut leave =
+                |path: &Path, _: &[u8]| i32::from(left.contains(path.as_os_str().as_encoded_bytes()));
+            index.add_all(["*"], git2::IndexAddOption::DEFAULT, Some(&mut leave))?;
+            index.update_all(["*"], Some(&mut leave))?;
             index.write()?;
             let tree = repo.find_tree(index.write_tree()?)?;
             let who = git2::Signature::new("u", "u@example.org", &git2::Time::new(seconds, 0))?;

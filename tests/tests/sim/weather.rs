@@ -35,10 +35,24 @@ pub enum Act {
     Revoke,
     Commit,
     Blob,
+    Fetch,
+    Told,
+    Gc,
+}
+
+impl Act {
+    /// Whether a user does it with the files: nobody does so where nothing is taken in.
+    pub fn is_work(self) -> bool {
+        use Act::*;
+        matches!(
+            self,
+            Edit | Make | Delete | Rename | Open | StaleSave | HalfSave | Meanwhile | Commit | Blob
+        )
+    }
 }
 
 /// Every act, how often it comes, and whether some runs go without it.
-const ACTS: [(Act, usize, bool); 30] = [
+const ACTS: [(Act, usize, bool); 33] = [
     (Act::Edit, 60, false),
     (Act::Make, 10, false),
     (Act::Delete, 5, true),
@@ -68,7 +82,10 @@ const ACTS: [(Act, usize, bool); 30] = [
     (Act::Restore, 2, true),
     (Act::Revoke, 1, true),
     (Act::Commit, 4, true),
-    (Act::Blob, 4, true),
+    (Act::Blob, 8, true),
+    (Act::Fetch, 5, true),
+    (Act::Told, 2, true),
+    (Act::Gc, 5, true),
 ];
 
 /// How often each act comes in one run.

@@ -2,6 +2,7 @@
 
 use super::pack::PackIndex;
 use super::{Commit, Entry, Error, Index, LOG_MESSAGE, TREE, durable, entries, objects};
+use crate::chance;
 use git2::{ObjectType, Oid, Repository};
 use std::collections::{BTreeSet, BinaryHeap, HashMap, HashSet};
 use std::fs;
@@ -160,11 +161,10 @@ pub fn expunge(repo: &Repository, leave: &BTreeSet<Oid>) -> Result<Vec<Oid>, Err
 fn run(repo: &Repository, limits: &Limits, leave: &BTreeSet<Oid>) -> Result<Repacked, Error> {
     let folder = repo.commondir().join("objects");
     let pack_folder = folder.join("pack");
-    let now = SystemTime::now();
-    let older = |modified: SystemTime, limit| now.duration_since(modified).is_ok_and(|age| age > limit);
+    let older = |modified: SystemTime, limit| chance::age(modified).is_some_and(|age| age > limit);
     let old = |modified: SystemTime| older(modified, limits.unreached);
-    remove_leftovers(&folder, now)?;
-    remove_leftovers(&pack_folder, now)?;
+    remove_leftovers(&folder)?;
+    remove_leftovers(&pack_folder)?;
 
     let mut loose: HashMap<Oid, (PathBuf, SystemTime)> = HashMap::new();
     each_loose(&folder, &mut |oid, path| {
@@ -254,14 +254,14 @@ fn run(repo: &Repository, limits: &Limits, leave: &BTreeSet<Oid>) -> Result<Repa
 }
 
 /// Removes what killed writers left more than a day ago.
-fn remove_leftovers(folder: &Path, now: SystemTime) -> Result<(), Error> {
+fn remove_leftovers(folder: &Path) -> Result<(), Error> {
     for path in list(folder)? {
         let ours = [TEMPORARY, super::pack::TEMPORARY, "tmp_idx_aios_", "tmp_obj_aios_"];
         if !ours.iter().any(|prefix| name(&path).starts_with(prefix)) {
             continue;
         }
         let Ok(file) = path.symlink_metadata() else { continue };
-        let age = file.modified().ok().and_then(|modified| now.duration_since(modified).ok());
+        let age = file.modified().ok().and_then(chance::age);
         if age.is_some_and(|age| age > Duration::from_secs(24 * 3600)) {
             let removed = if file.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
             removed.map_err(Error::io("remove", &path))?;
