@@ -80,7 +80,8 @@ pub fn try_seeds<W: Seeded>(
                         return;
                     }
                     let run = run(seed, see);
-                    if run.wrong.is_some() {
+                    if let Some(wrong) = &run.wrong {
+                        println!("seed {seed}: {wrong}");
                         failed.lock().expect("a lock").push(run);
                     }
                 }

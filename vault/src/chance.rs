@@ -65,7 +65,13 @@ pub mod seeded {
 
     /// From now on all chance on this thread comes of `seed`, and keys lie in `data_dir`.
     pub fn begin(seed: u64, data_dir: &Path) {
-        SEEDED.set(Some(Seeded { seed, drawn: 0, data_dir: data_dir.to_owned(), now: None, age: Duration::ZERO }));
+        SEEDED.set(Some(Seeded {
+            seed,
+            drawn: 0,
+            data_dir: data_dir.to_owned(),
+            now: None,
+            age: Duration::ZERO,
+        }));
     }
 
     /// Sets the clock, which stands from now on.
@@ -87,7 +93,9 @@ pub mod seeded {
     }
 
     pub(super) fn age() -> Option<Duration> {
-        SEEDED.with_borrow(|seeded| seeded.as_ref().filter(|seeded| seeded.now.is_some()).map(|seeded| seeded.age))
+        SEEDED.with_borrow(|seeded| {
+            seeded.as_ref().filter(|seeded| seeded.now.is_some()).map(|seeded| seeded.age)
+        })
     }
 
     pub(super) fn is_simulated() -> bool {

@@ -87,6 +87,7 @@ impl World {
     /// A user did something to a file: what others have open of it is older than that.
     fn touched(&mut self, n: usize, path: &str) {
         let device = &mut self.devices[n];
+        device.disk = None;
         device.journal.saved(&device.root.join(path));
         device
             .buffers

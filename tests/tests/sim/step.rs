@@ -236,6 +236,7 @@ impl World {
         fs::rename(&backup.folder, &root).expect("a rename");
         let device = &mut self.devices[n];
         device.known = backup.known;
+        device.disk = None;
         device.journal = Default::default();
         device.plan = Plan::default();
         device.promised = Default::default();

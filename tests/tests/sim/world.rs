@@ -96,6 +96,8 @@ pub struct Device {
     pub carries: bool,
     /// Which device it is, as last known.
     pub id: Option<DeviceId>,
+    /// The working files as last seen, unless somebody was at them since.
+    pub disk: Option<Files>,
     pub upkeep: Upkeep,
     /// When its daemon began.
     pub began: u64,
@@ -122,6 +124,7 @@ impl Device {
             revoked: false,
             carries: false,
             id: None,
+            disk: None,
             upkeep: Upkeep::new(Profile::PLUGGED),
             began: BEGIN,
         }
@@ -196,7 +199,7 @@ pub fn files_of(root: &Path) -> Files {
             if name == ".aios" || name == ".git" {
                 continue;
             }
-            match path.is_dir() {
+            match entry.file_type().is_ok_and(|kind| kind.is_dir()) {
                 true => walk(root, &path, out),
                 false => _ = out.insert(name, fs::read(&path).expect("a file")),
             }
@@ -286,8 +289,10 @@ impl World {
         panic!("{what}")
     }
 
-    pub fn disk(&self, n: usize) -> Files {
-        files_of(&self.devices[n].root)
+    /// The working files of a device.
+    pub fn disk(&mut self, n: usize) -> Files {
+        let device = &mut self.devices[n];
+        device.disk.get_or_insert_with(|| files_of(&device.root)).clone()
     }
 
     /// Saves that aios has not looked at.
@@ -308,6 +313,7 @@ impl World {
         seeded::set_clock(shows);
         let device = &mut self.devices[n];
         let root = device.root.clone();
+        let hits = device.plan.hits();
         let armed = fault::arm_with(std::mem::take(&mut device.plan));
         let held = journal::hold(std::mem::take(&mut device.journal));
         let site = device.site.take();
@@ -329,6 +335,10 @@ impl World {
         device.journal = held.release();
         device.plan = armed.disarm();
         let failed = device.plan.failed();
+        if device.plan.hits() != hits {
+            // Whatever is done to the disk passes a point that counts.
+            device.disk = None;
+        }
         let out = match done {
             Ok(Ok((site, value))) => {
                 device.id = Some(site.device());
@@ -370,6 +380,7 @@ impl World {
         let root = self.devices[n].root.clone();
         aios_sync::keeper::Keeper::here(&root).end();
         self.devices[n].site = None;
+        self.devices[n].disk = None;
         self.devices[n].seen.clear();
         self.devices[n].upkeep = Upkeep::new(Profile::PLUGGED);
         self.devices[n].began = self.now;

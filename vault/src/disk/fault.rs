@@ -138,6 +138,11 @@ impl Plan {
         self.failed
     }
 
+    /// How many hits there were so far, of whatever name.
+    pub fn hits(&self) -> u64 {
+        self.total
+    }
+
     /// What somebody else does now.
     fn due(&mut self) -> Option<Box<dyn FnOnce() + Send>> {
         self.meanwhile.take_if(|(at, _)| *at <= self.total + 1).map(|(_, act)| act)

@@ -71,6 +71,8 @@ pub struct Journal {
     report: Option<PathBuf>,
     tails: HashMap<Inode, Tail>,
     names: Vec<Name>,
+    /// Folders as they were last found to be spelt, until one is moved or removed.
+    spelt: HashMap<PathBuf, PathBuf>,
 }
 
 /// Does `work` on the journal of this thread, or else of the process, if there is one.
@@ -119,15 +121,6 @@ impl std::fmt::Debug for Journal {
     }
 }
 
-/// `path` with its folder resolved, so that one file has one spelling.
-fn spelt(path: &Path) -> PathBuf {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    match (fs::canonicalize(folder), path.file_name()) {
-        (Ok(folder), Some(name)) => folder.join(name),
-        _ => path.to_path_buf(),
-    }
-}
-
 fn folder_of(path: &Path) -> PathBuf {
     path.parent().unwrap_or(path).to_path_buf()
 }
@@ -137,8 +130,39 @@ fn inode(meta: &fs::Metadata) -> Inode {
 }
 
 impl Journal {
+    /// `path` with its folder resolved, so that one file has one spelling.
+    fn spelt(&mut self, path: &Path) -> PathBuf {
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        match (self.folder(folder), path.file_name()) {
+            (Some(folder), Some(name)) => folder.join(name),
+            _ => path.to_path_buf(),
+        }
+    }
+
+    fn folder(&mut self, folder: &Path) -> Option<PathBuf> {
+        if let Some(known) = self.spelt.get(folder) {
+            return Some(known.clone());
+        }
+        let found = fs::canonicalize(folder).ok()?;
+        if folder.is_absolute() {
+            self.spelt.insert(folder.to_path_buf(), found.clone());
+        }
+        Some(found)
+    }
+
+    /// Another thing stands at `at`: what goes through it may be spelt otherwise.
+    fn forget_spelling(&mut self, at: &Path) {
+        if fs::symlink_metadata(at).is_ok_and(|found| found.is_file()) {
+            return;
+        }
+        self.spelt.clear();
+    }
+
     fn name(&mut self, at: &Path, act: Act) {
-        let at = spelt(at);
+        let at = self.spelt(at);
+        if !matches!(act, Act::Created(_) | Act::MadeFolder | Act::Removed(_)) {
+            self.forget_spelling(&at);
+        }
         let mut folders = vec![folder_of(&at)];
         if let Act::Renamed { from: other, .. } | Act::Exchanged { with: other } = &act {
             folders.push(folder_of(other));
@@ -171,7 +195,7 @@ impl Journal {
 pub(crate) fn created(path: &Path, file: &File) {
     with(|journal| {
         if let Ok(meta) = file.metadata() {
-            let at = spelt(path);
+            let at = journal.spelt(path);
             // Whoever had the name is gone, whoever removed it.
             journal.tails.retain(|_, tail| tail.path != at);
             journal.name(path, Act::Created(inode(&meta)));
@@ -210,8 +234,9 @@ pub(crate) fn linked(path: &Path) {
 /// A second name was given to the file `from`, whose first is about to go.
 pub(crate) fn renamed_by_link(from: &Path, to: &Path) {
     with(|journal| {
-        journal.follow(&spelt(from), &spelt(to), false);
-        journal.name(to, Act::Linked);
+        let (from, to) = (journal.spelt(from), journal.spelt(to));
+        journal.follow(&from, &to, false);
+        journal.name(&to, Act::Linked);
     });
 }
 
@@ -238,7 +263,7 @@ pub(crate) fn removed(path: &Path, kept: Option<Kept>) {
 /// A name was changed, taking the place of what was `replaced`.
 pub(super) fn renamed(from: &Path, to: &Path, replaced: Option<Kept>) {
     with(|journal| {
-        let (from, to) = (spelt(from), spelt(to));
+        let (from, to) = (journal.spelt(from), journal.spelt(to));
         journal.follow(&from, &to, false);
         journal.name(&to, Act::Renamed { from, replaced });
     });
@@ -247,7 +272,7 @@ pub(super) fn renamed(from: &Path, to: &Path, replaced: Option<Kept>) {
 /// As [`renamed`] for a file under a name of its own until then: that such a name goes need not last.
 pub(crate) fn placed(from: &Path, to: &Path, replaced: Option<Kept>) {
     with(|journal| {
-        let (from, to) = (spelt(from), spelt(to));
+        let (from, to) = (journal.spelt(from), journal.spelt(to));
         journal.follow(&from, &to, false);
         let folders = vec![folder_of(&to)];
         journal.names.push(Name { at: to, act: Act::Renamed { from, replaced }, folders });
@@ -257,7 +282,7 @@ pub(crate) fn placed(from: &Path, to: &Path, replaced: Option<Kept>) {
 /// Two names changed places.
 pub(super) fn exchanged(a: &Path, b: &Path) {
     with(|journal| {
-        let (a, b) = (spelt(a), spelt(b));
+        let (a, b) = (journal.spelt(a), journal.spelt(b));
         journal.follow(&a, &b, true);
         journal.name(&b, Act::Exchanged { with: a });
     });
@@ -277,7 +302,7 @@ pub(crate) fn synced_file(file: &File) {
 /// A folder was synced.
 pub(crate) fn synced_folder(path: &Path) {
     with(|journal| {
-        let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
+        let path = journal.folder(path).unwrap_or_else(|| path.to_path_buf());
         for name in &mut journal.names {
             name.folders.retain(|folder| *folder != path);
         }
@@ -306,7 +331,7 @@ pub fn saved(path: &Path) {
 impl Journal {
     /// Somebody else saved a file: how it was before is not this journal's to bring back.
     pub fn saved(&mut self, path: &Path) {
-        let path = spelt(path);
+        let path = self.spelt(path);
         self.tails.retain(|_, tail| tail.path != path);
         self.names.retain(|name| {
             let other = match &name.act {

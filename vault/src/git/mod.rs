@@ -9,6 +9,7 @@ mod commit;
 mod durable;
 mod index;
 mod objects;
+mod orphan;
 mod pack;
 mod promise;
 mod refs;

@@ -1,7 +1,7 @@
 //! Housekeeping: loose objects and small packs into one pack with deltas, and objects nothing reaches removed.
 
 use super::pack::PackIndex;
-use super::{Commit, Entry, Error, Index, LOG_MESSAGE, TREE, durable, entries, objects};
+use super::{Commit, Entry, Error, Index, LOG_MESSAGE, TREE, durable, entries, objects, orphan};
 use crate::chance;
 use git2::{ObjectType, Oid, Repository};
 use std::collections::{BTreeSet, BinaryHeap, HashMap, HashSet};
@@ -54,6 +54,9 @@ pub struct Repacked {
 
 /// What the name of an unfinished folder of housekeeping starts with.
 const TEMPORARY: &str = "tmp_repack_aios_";
+
+/// So few objects are packed by one thread.
+const FEW: usize = 2000;
 
 /// The folders that loose objects lie in.
 const FOLDERS: usize = 256;
@@ -165,6 +168,7 @@ fn run(repo: &Repository, limits: &Limits, leave: &BTreeSet<Oid>) -> Result<Repa
     let old = |modified: SystemTime| older(modified, limits.unreached);
     remove_leftovers(&folder)?;
     remove_leftovers(&pack_folder)?;
+    orphan::index(repo, &pack_folder, &list(&pack_folder)?, TEMPORARY)?;
 
     let mut loose: HashMap<Oid, (PathBuf, SystemTime)> = HashMap::new();
     each_loose(&folder, &mut |oid, path| {
@@ -282,7 +286,8 @@ fn build(
     durable::create_folder(folder)?;
     let failed = |e| Error::git("packing objects")(e);
     let mut builder = repo.packbuilder().map_err(failed)?;
-    builder.set_threads(0);
+    // Threads of its own cost more than they bring to few objects; 0 is as many as there are processors.
+    builder.set_threads(u32::from(found.len() < FEW));
     for (oid, name) in found {
         builder.insert_object(*oid, Some(name)).map_err(failed)?;
     }

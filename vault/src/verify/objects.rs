@@ -59,7 +59,9 @@ pub(crate) fn corrupt(repo: &Repository, progress: Progress<'_>) -> Result<Corru
     }
     for (name, path) in names(&objects.join("pack"))? {
         if name.ends_with(".pack") {
-            let bad = trailer(&path).err().or_else(|| index(&path).err());
+            // Without an index it is nothing to git. What it alone would hold is missing, and found so.
+            let named = path.with_extension("idx").exists();
+            let bad = trailer(&path).err().or_else(|| index(&path).err().filter(|_| named));
             out.packs.extend(bad.map(|why| (path, why)));
         }
     }
