@@ -73,6 +73,24 @@ fn a_device_is_revoked() {
 }
 
 #[test]
+fn a_save_on_a_device_that_only_carries_is_told_and_keeps_nothing_else_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let laptop = Device::first(dir.path(), &[("a.md", b"one\n"), ("c.md", b"one\n")]);
+    let hub = Device::new(dir.path(), "hub");
+    pair(&laptop, &hub, "carrier", "hub");
+    let serving = laptop.up();
+    hub.json(&["sync", "--peer", "laptop"]);
+    hub.write(&[("a.md", b"saved where nobody may\n")]);
+    laptop.write(&[("a.md", b"two\n"), ("b.md", b"two\n"), ("c.md", b"two\n")]);
+    laptop.json(&["commit"]);
+    let told = report(&hub, &["sync", "--peer", "laptop"]);
+    assert_eq!(serving.terminate(), 0);
+    assert_eq!((hub.read("b.md"), hub.read("c.md")), ("two\n".into(), "two\n".into()), "{told}");
+    assert_eq!(hub.read("a.md"), "saved where nobody may\n");
+    assert!(told.to_string().contains("role `write`"), "{told}");
+}
+
+#[test]
 fn a_copied_folder_goes_on_as_another_device() {
     let dir = tempfile::tempdir().unwrap();
     let laptop = Device::first(dir.path(), &[("a.md", b"one\n")]);

@@ -587,22 +587,12 @@ impl Vault {
             out.problems.push(changing(&found.path));
             return Ok(());
         };
+        if self.was_written(doc, &written, &found, after)? {
+            return Ok(());
+        }
         let kind = written.kind(&found.path);
         let file = SavedFile { found, hash: written.content.hash, git: written.content.git };
-        let stands = self.placement(doc)?.is_some_and(|placement| written.stands(&placement));
-        let once = self.saved_once(doc, &written)?;
         let Written { content, bytes, .. } = written;
-        if let Some(view) = once.filter(|_| !stands) {
-            self.aios_wrote(doc, &content.hash, &content.git, &view)?;
-            self.db.prepare_cached("INSERT OR IGNORE INTO dirty VALUES(?)")?.execute([doc.as_bytes()])?;
-            after.push(After::Same { doc: *doc, saved: file });
-            return Ok(());
-        }
-        if stands {
-            self.user_saved(doc, &content.hash, &content.git, &self.view.clone(), By::User)?;
-            after.push(After::Same { doc: *doc, saved: file });
-            return Ok(());
-        }
         let base = Base { base: Some(View::new()), rank: None };
         let item = match made {
             Item::Create { path: claim, after: name, kind: first, mode, .. }
@@ -617,6 +607,28 @@ impl Vault {
         out.changed.push(PathChange::new(&file.found.path, "added"));
         after.push(After::Saved { doc: *doc, saved: file, stale: Some(View::new()) });
         Ok(())
+    }
+
+    /// Takes a file for a document's that has none here and reads so, or once did; `false` where it never did.
+    fn was_written(
+        &mut self,
+        doc: &DocId,
+        written: &Written,
+        found: &disk::Found,
+        after: &mut Vec<After>,
+    ) -> Result<bool, Error> {
+        let content = &written.content;
+        if self.placement(doc)?.is_some_and(|placement| written.stands(&placement)) {
+            self.user_saved(doc, &content.hash, &content.git, &self.view.clone(), By::User)?;
+        } else if let Some(view) = self.saved_once(doc, written)? {
+            self.aios_wrote(doc, &content.hash, &content.git, &view)?;
+            self.db.prepare_cached("INSERT OR IGNORE INTO dirty VALUES(?)")?.execute([doc.as_bytes()])?;
+        } else {
+            return Ok(false);
+        }
+        let saved = SavedFile { found: found.clone(), hash: content.hash, git: content.git };
+        after.push(After::Same { doc: *doc, saved });
+        Ok(true)
     }
 
     /// What was known when a document first had just this content: a copy of that version is not new, but old.
@@ -680,11 +692,24 @@ impl Vault {
         for saved in added {
             let claim = saved.found.path.clone();
             // A document that has a file here already is none that this one was made in ignorance of.
-            if let Some(doc) = self.doc_at(&claim)?
-                && self.files_of(&doc)?.is_empty()
-                && let Some(made) = self.made_at(&doc, &claim)?
+            let here = self.doc_at(&claim)?;
+            let here = here.map(|doc| Ok::<_, Error>(self.files_of(&doc)?.is_empty().then_some(doc)));
+            let here = here.transpose()?.flatten();
+            if let Some(doc) = &here
+                && let Some(made) = self.made_at(doc, &claim)?
             {
-                self.absorb_beside(&doc, made, saved, draft, after, out)?;
+                self.absorb_beside(doc, made, saved, draft, after, out)?;
+                continue;
+            }
+            let found = saved.found.clone();
+            let Some(written) = self.take_content(saved)? else {
+                out.problems.push(changing(&found.path));
+                continue;
+            };
+            // One that came here by a move, or was given this name: a write of it that was cut off before it was noted (I9).
+            if let Some(doc) = &here
+                && self.was_written(doc, &written, &found, after)?
+            {
                 continue;
             }
             let folded = path::fold(&claim);
@@ -710,11 +735,6 @@ impl Vault {
                 }
             };
             let doc = DocId::of(&self.replica.vault, &folded, &name);
-            let found = saved.found.clone();
-            let Some(written) = self.take_content(saved)? else {
-                out.problems.push(changing(&found.path));
-                continue;
-            };
             let kind = written.kind(&claim);
             let Written { content, bytes, .. } = written;
             let mode = match (found.kind, found.exec) {

@@ -379,6 +379,7 @@ impl Error {
             Error::Paused(_)
                 | Error::Revoked { .. }
                 | Error::NoMember
+                | Error::MayNot { .. }
                 | Error::Upgrade(_)
                 | Error::Carrier
                 | Error::Closed(_)

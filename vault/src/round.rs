@@ -89,7 +89,15 @@ impl Vault {
             if !settled.absorb {
                 break;
             }
-            let more = self.absorb(&AbsorbOptions::default(), progress)?;
+            let more = match self.absorb(&AbsorbOptions::default(), progress) {
+                Ok(more) => more,
+                // What somebody saved where nobody may stays as it is, and is told (I12).
+                Err(e @ Error::MayNot { .. }) => {
+                    out.absorbed.problems.push(Problem::of_all(&e));
+                    break;
+                }
+                Err(e) => return Err(e),
+            };
             out.absorbed.changed.extend(more.changed);
             out.absorbed.notes.extend(more.notes);
             out.absorbed.record = more.record.or(out.absorbed.record);

@@ -2,6 +2,7 @@
 
 use super::members::{read, save, write};
 use super::{World, quiet};
+use crate::absorb::AbsorbOptions;
 use crate::chance::now_ms;
 use crate::disk::{Displaced, fault};
 
@@ -97,4 +98,27 @@ fn a_rebuild_in_the_middle_of_a_join_takes_nothing_out() {
     world.assert_equal();
     let text = read(&world, 0, "b.md").unwrap();
     assert!(text.contains("of the vault\n") && text.contains("of the folder\n"), "{text}");
+}
+
+#[test]
+fn a_write_that_was_not_noted_makes_no_second_document_where_a_file_has_moved() {
+    for step in 1.. {
+        let mut world = World::new(2);
+        save(&mut world, 0, "a.md", "one\n");
+        save(&mut world, 0, "b.md", "two\n");
+        std::fs::rename(world.root(0).join("a.md"), world.root(0).join("c.md")).unwrap();
+        world.commit(0);
+        while world.deliver(0, 1, 1 << 20) > 0 {}
+        let before = world.replicas[1].frontier().unwrap();
+        let armed = fault::arm(&format!("disk.*=enospc@{step}")).unwrap();
+        let done = world.replicas[1].commit(&AbsorbOptions::default(), &mut quiet());
+        let failed = armed.disarm().failed();
+        world.restart(1);
+        world.commit(1);
+        assert_eq!(world.replicas[1].frontier().unwrap(), before, "at step {step}");
+        if failed == 0 {
+            assert!(done.is_ok() && step > 5);
+            return;
+        }
+    }
 }
