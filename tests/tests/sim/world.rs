@@ -458,7 +458,11 @@ impl World {
     /// Whether an error is no surprise: the disk failed, or the device is no member any more.
     pub fn excused(&mut self, n: usize, what: &str, error: &Error) {
         let failed = self.devices[n].plan.failed() > 0;
-        let revoked = matches!(error, Error::Revoked { .. } | Error::NoMember | Error::MayNot { .. });
+        let revoked = match error {
+            Error::Revoked { .. } | Error::NoMember => true,
+            Error::MayNot { .. } => !self.devices[n].carries,
+            _ => false,
+        };
         let carries = self.devices[n].carries && matches!(error, Error::Carrier);
         self.tell(format!("d{n} {what} failed: {}", self.plain(&error.to_string())));
         if !failed && !revoked && !carries {
