@@ -40,7 +40,9 @@ pub struct Ledger {
     pub owed: BTreeMap<ContentHash, (usize, String)>,
     /// Those of them that are no text, whose bytes must be somewhere.
     pub blobs: BTreeMap<ContentHash, GitId>,
-    /// Whether some went with the only folder that had them.
+    /// What was committed with git by hand.
+    pub commits: BTreeSet<git2::Oid>,
+    /// Whether some of either went with the only folder that had them.
     pub lost: bool,
     /// Files that aios itself has shown somewhere.
     pub shown: BTreeSet<ContentHash>,

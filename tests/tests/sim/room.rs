@@ -113,14 +113,23 @@ impl World {
         })
     }
 
-    /// Blobs that went with a folder that was put back are owed by nobody.
+    /// Whether git on any device has this commit.
+    fn is_committed(&self, commit: git2::Oid) -> bool {
+        let has = |root| git2::Repository::open(root).is_ok_and(|repo| repo.find_commit(commit).is_ok());
+        self.devices.iter().any(|device| has(&device.root))
+    }
+
+    /// Blobs and commits that went with a folder that was put back are owed by nobody.
     pub fn forget_lost(&mut self) {
         let lost = self.ledger.blobs.iter().filter(|(hash, git)| !self.anywhere(hash, git));
         let lost: Vec<_> = lost.map(|(hash, _)| *hash).collect();
         for hash in &lost {
             self.ledger.blobs.remove(hash);
         }
-        self.ledger.lost |= !lost.is_empty();
+        let gone = self.ledger.commits.iter().copied().filter(|commit| !self.is_committed(*commit));
+        let gone: Vec<_> = gone.collect();
+        self.ledger.commits.retain(|commit| !gone.contains(commit));
+        self.ledger.lost |= !lost.is_empty() || !gone.is_empty();
     }
 
     /// Every blob that was taken in must be somewhere (I2).

@@ -304,7 +304,10 @@ impl World {
             repo.commit(Some("HEAD"), &who, &who, "by hand", &tree, &parents).map(Some)
         })();
         match done {
-            Ok(Some(_)) => self.tell(format!("d{n} commits")),
+            Ok(Some(commit)) => {
+                self.ledger.commits.insert(commit);
+                self.tell(format!("d{n} commits"));
+            }
             Ok(None) => {}
             Err::<_, git2::Error>(e) => {
                 let why = self.plain(e.message());
