@@ -34,7 +34,21 @@ fn environment<'s>() -> Environment<'s> {
     environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
     environment.set_recursion_limit(64);
     environment.remove_global("debug");
+    environment.add_filter("slug", |text: &str| slug(text));
     environment
+}
+
+/// A text as part of a file's name: letters and digits in lower case, and one `-` for all between them.
+fn slug(text: &str) -> String {
+    let mut out = String::new();
+    for c in text.chars().flat_map(char::to_lowercase) {
+        match c.is_alphanumeric() {
+            true => out.push(c),
+            false if out.is_empty() || out.ends_with('-') => {}
+            false => out.push('-'),
+        }
+    }
+    out.trim_end_matches('-').chars().take(80).collect()
 }
 
 fn failed(source: &str, error: &minijinja::Error) -> ExpressionError {

@@ -178,6 +178,9 @@ pub struct InitArgs {
     /// Encrypt what is written for those who may read it, so that remotes and members that only carry cannot
     #[arg(long)]
     pub sealed: bool,
+    /// Begin with the files of a company: `list` names them
+    #[arg(long, value_name = "NAME")]
+    pub template: Option<String>,
 }
 
 /// `aios status`

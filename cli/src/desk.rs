@@ -3,13 +3,14 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use aios_agents::connector::{Connector as Written, Kind};
+use aios_agents::connector::{CREATE, Connector as Written, Kind, RECEIVED, SEND, SET};
 use aios_agents::event::{Came, Content, EffectKey, WorkEvent};
 use aios_agents::expression::render;
 use aios_agents::failure::{Class, Failure};
 use aios_agents::kernel::{
     Action, Begun, Connector, CreateError, Input, Kernel, Need, Replay, ReplayError, Saw, Schedule, Setting,
 };
+use aios_agents::letter::Letter;
 use aios_agents::node::Front;
 use aios_agents::policy::{Policies, Policy};
 use aios_agents::workflow::{Known, Trigger, Workflow};
@@ -19,10 +20,13 @@ use aios_core::id::{ContentHash, DeviceId};
 use aios_core::item::Item;
 use aios_core::member::{APPROVE, COORDINATE};
 use aios_sync::work::{Carried, Work};
+use aios_vault::absorb::Absorbed;
 use aios_vault::author::Draft;
 use aios_vault::chance::{now_ms, random};
+use aios_vault::disk::fault;
 use aios_vault::entity;
 use aios_vault::ledger::{self, Ledger};
+use aios_vault::survey::Problem;
 use aios_vault::work::Happened;
 use aios_vault::{Error, Vault};
 use jiff::tz::TimeZone;
@@ -30,11 +34,15 @@ use serde_json::{Value, json};
 
 use crate::chronicler::{self, ACTOR, Chronicler};
 use crate::command::written::stem;
+use crate::files;
+use crate::letterbox::{Letterbox, New};
 use crate::memory;
 use crate::post::{self, Post};
 
-/// What does mails where no connector says so.
-const MAIL: &str = "mail.send";
+/// What is done where no connector says how.
+const OWN: [(&str, Kind); 3] = [(SEND, Kind::Outbox), (CREATE, Kind::Files), (SET, Kind::Files)];
+/// How often a letterbox is looked into, in ms.
+const LOOK: u64 = 1_000;
 
 /// The desk.
 pub struct Desk {
@@ -47,7 +55,10 @@ pub struct Desk {
     /// How effects are performed, by capability.
     ways: BTreeMap<String, Kind>,
     post: Post,
+    letterbox: Letterbox,
     ledger: Ledger,
+    /// Whether files were written that are not in the folder yet.
+    wrote: bool,
     /// When work goes on by itself.
     wake: Option<u64>,
     /// What a person should know.
@@ -113,6 +124,7 @@ impl Desk {
             }
         }
         let post = Post::of(vault.root()).map_err(|e| Error::io("find", vault.root(), e))?;
+        let letterbox = Letterbox::of(vault.root()).map_err(|e| Error::io("find", vault.root(), e))?;
         let mut setting = setting(vault, &happened, &standing, &mut warnings)?;
         let ways = connectors(vault, &mut setting, &standing, &post, &mut warnings)?;
         let seed: [u8; 32] = random()?;
@@ -134,7 +146,26 @@ impl Desk {
                     .into(),
             );
         }
-        Ok(Desk { kernel, standing, view, templates, ways, post, ledger, wake: None, warnings, chronicler })
+        Ok(Desk {
+            kernel,
+            standing,
+            view,
+            templates,
+            ways,
+            post,
+            letterbox,
+            ledger,
+            wrote: false,
+            wake: None,
+            warnings,
+            chronicler,
+        })
+    }
+
+    /// Whether mails come in on this device.
+    pub fn receives(&self) -> bool {
+        let home = self.kernel.tables().homes().now(RECEIVED);
+        self.ways.contains_key(RECEIVED) && home.is_none_or(|home| home == self.standing.device)
     }
 
     /// The kernel.
@@ -261,11 +292,66 @@ impl Desk {
     /// What the vault answers.
     pub fn carry_on(&mut self, vault: &mut Vault) -> Result<(), Error> {
         self.go_on(vault)?;
-        self.look_at_entities(vault)?;
-        self.wake = None;
-        let actions = self.kernel.handle(Input::Tick { now: now_ms() });
-        self.drive(vault, actions)?;
-        self.keep_journal(vault)
+        loop {
+            let more = self.receive(vault)?;
+            self.look_at_entities(vault)?;
+            self.wake = None;
+            let actions = self.kernel.handle(Input::Tick { now: now_ms() });
+            self.drive(vault, actions)?;
+            // What work wrote may start work.
+            if !more && !std::mem::take(&mut self.wrote) {
+                return self.keep_journal(vault);
+            }
+            let shown = vault.show_on_disk(Absorbed::default(), &mut |_, _, _| {})?;
+            let problem = |it: &Problem| format!("{}: {}", it.path, it.problem);
+            self.warnings.extend(shown.problems().map(problem));
+        }
+    }
+
+    /// Has each mail that came become an event, once; whether there may be more of them.
+    fn receive(&mut self, vault: &mut Vault) -> Result<bool, Error> {
+        if !self.receives() {
+            return Ok(false);
+        }
+        let mails = match self.letterbox.new_ones() {
+            Ok(mails) => mails,
+            Err(e) => {
+                self.warnings.push(format!("{}: {e}", self.letterbox.folder().display()));
+                return Ok(false);
+            }
+        };
+        let mut any = false;
+        for New { name, letter } in mails {
+            match letter {
+                Some(Letter { id, data }) if self.kernel.tables().outside(RECEIVED, &id).is_none() => {
+                    let event = WorkEvent::EventEmitted {
+                        name: RECEIVED.into(),
+                        id,
+                        data,
+                        untrusted: true,
+                        from: None,
+                        hops: 0,
+                    };
+                    let message = format!("Event {RECEIVED}");
+                    self.record(
+                        vault,
+                        Draft { actor: "aios".into(), message, ..Draft::default() },
+                        &[event],
+                    )?;
+                    any = true;
+                }
+                Some(_) => {}
+                None => self.warnings.push(format!(
+                    "{}: `{name}` is no mail that can be read; it lies in `cur`",
+                    self.letterbox.folder().display()
+                )),
+            }
+            // Only now: who is killed before tells it again, and it is one event.
+            fault::point("inbox.told")
+                .and_then(|()| self.letterbox.told(&name))
+                .map_err(|e| Error::io("move", self.letterbox.folder(), e))?;
+        }
+        Ok(any)
     }
 
     /// Has the notes of days that are over say what was done.
@@ -298,10 +384,10 @@ impl Desk {
             Some(since) => vault.saw(&looked, &view, since)?,
             None => Vec::new(),
         };
-        for entity::Saw { record, at, doc, path, made, text } in saw {
+        for entity::Saw { record, at, doc, path, made, text, run } in saw {
             let Ok(front) = Front::read(&text) else { continue };
             let fields = front.root.to_value();
-            let saw = Saw { doc: doc.hex(), record: record.hex(), at, path, made, fields };
+            let saw = Saw { doc: doc.hex(), record: record.hex(), at, path, made, fields, run };
             let created = self.kernel.saw(&saw);
             if !created.is_empty() {
                 let message = format!("task.created: {}", saw.path);
@@ -328,8 +414,13 @@ impl Desk {
                     Input::Worked { work, came }
                 }
                 Action::Perform { key, attempt, content } => {
-                    let came = self.perform(key, attempt, &content);
+                    let came = self.perform(vault, key, attempt, &content);
                     Input::Performed { key, attempt, came }
+                }
+                Action::Find { work, query } => {
+                    let outside = |path: &str, doc: &str| self.kernel.is_file_untrusted(path, doc);
+                    let came = files::find(vault, &query, outside);
+                    Input::Worked { work, came }
                 }
                 Action::Wake(at) => {
                     self.wake = Some(self.wake.map_or(at, |wake| wake.min(at)));
@@ -393,17 +484,28 @@ impl Desk {
     }
 
     /// Changes the world. That it is about to happen stands in the log already; then it stands in the ledger; then it happens (I10).
-    fn perform(&mut self, key: EffectKey, attempt: u32, content: &Content) -> Came {
+    fn perform(&mut self, vault: &mut Vault, key: EffectKey, attempt: u32, content: &Content) -> Came {
         let not_begun = |class, what| Came::Failed { failure: Failure::new(class, what) };
         let Some(kind) = self.ways.get(&content.capability) else {
             return not_begun(Class::LostContext, format!("no connector here can `{}`", content.capability));
         };
         let what = format!("{} to {}", content.capability, content.target);
         let begun = ledger::Begun { key: key.0, attempt, at: now_ms(), what };
-        if let Err(e) = self.ledger.note(begun) {
-            return not_begun(Class::Transient, format!("nothing was begun: {e}"));
+        let before = match self.ledger.note(begun) {
+            Ok(before) => before,
+            Err(e) => return not_begun(Class::Transient, format!("nothing was begun: {e}")),
+        };
+        match kind {
+            Kind::Outbox => self.post.put(key, content),
+            Kind::Maildir => self.post.deliver(key, content),
+            Kind::Files => {
+                self.wrote = true;
+                let proposed = self.kernel.tables().effect(&key).and_then(|it| it.proposed.as_ref());
+                let run = proposed.map(|it| it.run.clone());
+                files::perform(vault, &files::Deed { key, run, content, before })
+            }
+            Kind::Inbox => not_begun(Class::Permanent, "mails come in by it, and none go out".into()),
         }
-        self.post.send(*kind, key, content)
     }
 }
 
@@ -421,7 +523,10 @@ impl Work for Clerk {
             None => Desk::set_up(vault)?,
         };
         desk.carry_on(vault)?;
-        let carried = Carried { view: vault.view().clone(), wake: desk.wake(), warnings: desk.warnings() };
+        // Nobody says when a mail comes.
+        let look = desk.receives().then(|| now_ms() + LOOK);
+        let wake = desk.wake().into_iter().chain(look).min();
+        let carried = Carried { view: vault.view().clone(), wake, warnings: desk.warnings() };
         self.desk = Some(desk);
         // The daemon comes by here after all that it did, and when nothing happens.
         memory::give_back();
@@ -552,20 +657,25 @@ fn connectors(
                 continue;
             }
         };
-        if ways.insert(provides.clone(), kind).is_some() {
-            warnings.push(format!("{}: another connector can `{provides}`, too; the last counts", file.path));
+        for capability in provides {
+            if ways.insert(capability.clone(), kind).is_some() {
+                let what = format!("another connector can `{capability}`, too; the last counts");
+                warnings.push(format!("{}: {what}", file.path));
+            }
+            setting.connectors.insert(capability, connector(kind, home, file.since, post));
         }
-        let connector =
-            Connector { knows_keys: kind.knows_keys(), home, since: file.since, check: post.check(kind) };
-        setting.connectors.insert(provides, connector);
     }
     // With a connector that cannot be used it is not known who should do it.
-    if !wrong && !ways.contains_key(MAIL) {
-        let kind = Kind::Outbox;
-        let connector =
-            Connector { knows_keys: kind.knows_keys(), check: post.check(kind), ..Connector::default() };
-        setting.connectors.insert(MAIL.to_owned(), connector);
-        ways.insert(MAIL.to_owned(), kind);
+    for (capability, kind) in
+        OWN.into_iter().filter(|(name, _)| !wrong && !ways.contains_key(*name)).collect::<Vec<_>>()
+    {
+        setting.connectors.insert(capability.to_owned(), connector(kind, None, 0, post));
+        ways.insert(capability.to_owned(), kind);
     }
     Ok(ways)
+}
+
+fn connector(kind: Kind, home: Option<DeviceId>, since: u64, post: &Post) -> Connector {
+    let (knows_keys, inward, check) = (kind.knows_keys(), kind.is_inward(), post.check(kind));
+    Connector { knows_keys, home, since, check, inward }
 }

@@ -10,7 +10,9 @@ mod context;
 mod desk;
 mod error;
 mod exit;
+mod files;
 mod hook;
+mod letterbox;
 mod matter;
 mod memory;
 mod moment;
@@ -20,6 +22,7 @@ mod post;
 mod report;
 mod service;
 mod size;
+mod template;
 mod ui;
 
 use std::process::ExitCode;

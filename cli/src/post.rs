@@ -38,35 +38,42 @@ impl Post {
                     "look for a mail with its id in `Message-ID` in {folder}, and in the mail program that takes mails from there"
                 )
             }
+            Kind::Files => "look at the file with `aios log`".to_owned(),
+            Kind::Inbox => String::new(),
         }
     }
 
-    /// Sends a mail.
-    pub fn send(&self, kind: Kind, key: EffectKey, content: &Content) -> Came {
+    /// Puts a mail into the outbox, where it is called by its key.
+    pub fn put(&self, key: EffectKey, content: &Content) -> Came {
+        self.send(key, content, |id, mail| self.lay(id, mail).map(|()| true))
+    }
+
+    /// Delivers a mail to the maildir.
+    pub fn deliver(&self, key: EffectKey, content: &Content) -> Came {
+        self.send(key, content, |_, mail| self.drop_in(mail))
+    }
+
+    fn send(&self, key: EffectKey, content: &Content, done: impl Fn(&str, &str) -> io::Result<bool>) -> Came {
         let mail = match mail(key, content) {
             Ok(mail) => mail,
             Err(failure) => return Came::Failed { failure },
         };
         let id = key.0.hex();
-        let done = match kind {
-            Kind::Outbox => self.put(&id, &mail).map(|()| true),
-            Kind::Maildir => self.deliver(&mail),
-        };
-        match done {
+        match done(&id, &mail) {
             Ok(true) => Came::Done { result: json!({"id": id}) },
             Ok(false) => Came::Unknown,
             Err(e) => Came::Failed { failure: Failure::new(Class::Transient, format!("the outbox: {e}")) },
         }
     }
 
-    fn put(&self, id: &str, mail: &str) -> io::Result<()> {
+    fn lay(&self, id: &str, mail: &str) -> io::Result<()> {
         make(&self.folder)?;
         durable::replace(&self.folder.join(format!("{id}.eml")), mail.as_bytes()).map_err(io::Error::other)
     }
 
     /// As maildir(5) says: written in `tmp` under a name that nobody else has, and moved to `new` whole. Whether it is sure that it is
     /// there; an error says that it is not.
-    fn deliver(&self, mail: &str) -> io::Result<bool> {
+    fn drop_in(&self, mail: &str) -> io::Result<bool> {
         make(&self.folder)?;
         for name in ["tmp", "new", "cur"] {
             make(&self.folder.join(name))?;

@@ -32,6 +32,8 @@ pub struct NewVault {
     pub phrase: Option<Phrase>,
     /// Whether what is written is encrypted for those who may read it.
     pub sealed: bool,
+    /// Gated files that were put there by somebody else than the operator: they are in force only once accepted (I11).
+    pub waiting: std::collections::BTreeSet<String>,
 }
 
 /// The branch of the repository at `root` that goes on as `main` when it becomes a vault, if it is another one.
@@ -130,7 +132,7 @@ impl Vault {
             self.transaction(|vault| vault.author_records(begin).map(drop))?;
         }
         let (rules, texts, mut scan) = self.rules_on_disk()?;
-        for (path, text) in &texts {
+        for (path, text) in texts.iter().filter(|(path, _)| !new.waiting.contains(path)) {
             draft.push(self.acceptance(&draft, path, &aios_core::id::ContentHash::of(text.as_bytes()))?);
         }
         git::write_excludes(&self.repo, rules.exclude())?;

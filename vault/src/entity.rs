@@ -31,6 +31,8 @@ pub struct Saw {
     pub made: bool,
     /// What is in it now.
     pub text: String,
+    /// The run that the record belongs to.
+    pub run: Option<String>,
 }
 
 impl Vault {
@@ -75,7 +77,7 @@ impl Vault {
         for last in view.iter().filter(|last| !looked.has(last)) {
             // The items of a transaction in several records are those of the record that ends it.
             let mut get = self.db.prepare_cached(
-                "SELECT r.ms, r.count, r.device, r.seq, r.id, i.doc, MIN(i.act) FROM record r JOIN item i ON i.record = r.n
+                "SELECT r.ms, r.count, r.device, r.seq, r.id, i.doc, MIN(i.act), r.n FROM record r JOIN item i ON i.record = r.n
                  WHERE r.device = ? AND r.seq > ? AND r.seq <= ? AND r.held = 0 AND r.ends IS NOT NULL AND r.ms > ? AND i.act IN (0, 1, 2)
                  GROUP BY r.n, i.doc",
             )?;
@@ -87,11 +89,12 @@ impl Vault {
                 let record = db::id(row.get(4)?, RecordId::from_slice)?;
                 let doc = db::id(row.get(5)?, DocId::from_slice)?;
                 let made = row.get::<_, i64>(6)? == 0;
-                found.insert((ms, count, device, seq, doc), (record, made));
+                found.insert((ms, count, device, seq, doc), (record, made, row.get::<_, i64>(7)?));
             }
         }
         let mut out = Vec::new();
-        for ((ms, _, _, _, doc), (record, made)) in found {
+        let mut runs: BTreeMap<i64, Option<String>> = BTreeMap::new();
+        for ((ms, _, _, _, doc), (record, made, n)) in found {
             let path: Option<String> = self
                 .db
                 .prepare_cached("SELECT path FROM doc WHERE id = ? AND size <= ?")?
@@ -106,7 +109,15 @@ impl Vault {
                 Err(e) => return Err(e),
             };
             let Ok(text) = String::from_utf8(bytes.to_vec()) else { continue };
-            out.push(Saw { record, at: ms as u64, doc, path, made, text });
+            let run = match runs.get(&n) {
+                Some(run) => run.clone(),
+                None => {
+                    let row = self.row(n)?;
+                    let run = self.log.record(&row.place.device, row.spot)?.body()?.run;
+                    runs.entry(n).or_insert(run).clone()
+                }
+            };
+            out.push(Saw { record, at: ms as u64, doc, path, made, text, run });
         }
         Ok(out)
     }

@@ -79,19 +79,21 @@ impl Ledger {
         &self.begun
     }
 
-    /// Notes what is about to begin. When it returns, the line is durable.
+    /// Notes what is about to begin. When it returns, the line is durable. Gives when something was first begun under its key, where that
+    /// was before.
     ///
     /// # Errors
     /// What the disk answers; then nothing may begin.
-    pub fn note(&mut self, begun: Begun) -> Result<(), Error> {
+    pub fn note(&mut self, begun: Begun) -> Result<Option<u64>, Error> {
         // Another process may have noted something, or been killed over it.
         let length = self.path.metadata().map_or(0, |file| file.len());
         if length != self.length as u64 {
             *self = Ledger::read(&self.path)?;
         }
+        let before = self.begun.iter().find(|it| it.key == begun.key).map(|it| it.at);
         // What is done again under one key is one line.
         if self.begun.iter().rev().any(|it| it.key == begun.key && it.attempt == begun.attempt) {
-            return Ok(());
+            return Ok(before);
         }
         let mut line = serde_json::to_vec(&begun)
             .map_err(|e| Error::io("write", &self.path, std::io::Error::other(e)))?;
@@ -103,7 +105,7 @@ impl Ledger {
         self.whole += line.len();
         self.length = self.whole;
         self.begun.push(begun);
-        Ok(())
+        Ok(before)
     }
 
     fn append(&mut self, line: &[u8]) -> Result<(), Error> {
@@ -194,7 +196,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join(NAME);
         let mut ledger = Ledger::read(&path).unwrap();
-        (1..=3).for_each(|n| ledger.note(begun(n)).unwrap());
+        (1..=3).for_each(|n| assert_eq!(ledger.note(begun(n)).unwrap(), None));
         let text = std::fs::read_to_string(&path).unwrap().replacen("\"attempt\":1", "\"attempt\":x", 2);
         std::fs::write(&path, text).unwrap();
         assert!(matches!(Ledger::read(&path), Err(Error::Ledger { line: 1, .. })));
@@ -205,9 +207,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join(NAME);
         let mut ledger = Ledger::read(&path).unwrap();
-        ledger.note(begun(1)).unwrap();
-        ledger.note(begun(1)).unwrap();
-        ledger.note(Begun { attempt: 2, ..begun(1) }).unwrap();
+        assert_eq!(ledger.note(begun(1)).unwrap(), None);
+        assert_eq!(ledger.note(begun(1)).unwrap(), Some(5));
+        assert_eq!(ledger.note(Begun { attempt: 2, at: 6, ..begun(1) }).unwrap(), Some(5));
         assert_eq!(Ledger::read(&path).unwrap().begun().len(), 2);
     }
 }

@@ -67,6 +67,7 @@ mod mirror;
 mod named;
 mod newer;
 mod open;
+pub mod page;
 mod project;
 mod publish;
 mod recall;

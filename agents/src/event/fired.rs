@@ -23,6 +23,12 @@ pub enum Fired {
         path: String,
         /// Whether it was made then.
         made: bool,
+        /// Whether what is in it came from outside.
+        #[serde(default, skip_serializing_if = "super::is_false")]
+        untrusted: bool,
+        /// How many tasks led to it, each by what the one before wrote.
+        #[serde(default, skip_serializing_if = "super::is_zero")]
+        hops: u32,
     },
     /// An event.
     Event {

@@ -4,7 +4,9 @@ use aios_core::id::ContentHash;
 use serde_json::Value;
 
 use super::Need;
+use super::leaf::MAX_HOPS;
 use super::walk::{Walked, Walker};
+use crate::connector::is_of_files;
 use crate::event::{Content, EffectKey, WorkEvent};
 use crate::failure::{Class, Failure};
 use crate::money::Money;
@@ -154,6 +156,10 @@ impl Walker<'_> {
     fn propose(&mut self, deed: &Deed, generation: u32, path: &str, scope: &Value) -> Result<(), Failure> {
         let key = EffectKey::of(&self.kernel.vault, self.id, path, generation);
         let content = content(deed, scope)?;
+        if is_of_files(&content.capability) && self.kernel.tables.hops(self.id) > MAX_HOPS {
+            let what = format!("more than {MAX_HOPS} tasks led to each other by the files they wrote");
+            return Err(Failure::new(Class::Permanent, what));
+        }
         let attempts = self.run.attempts(path);
         let started = self.run.state(path).is_some_and(|state| state.status == Status::Started);
         if !started {

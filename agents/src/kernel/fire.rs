@@ -38,6 +38,8 @@ pub struct Saw {
     pub made: bool,
     /// What its frontmatter says now.
     pub fields: Value,
+    /// The run that the record belongs to: that of a task which wrote the file.
+    pub run: Option<String>,
 }
 
 fn moment(at: Millis) -> Timestamp {
@@ -188,6 +190,11 @@ impl Kernel {
         is
     }
 
+    /// Whether what is in a file came from outside: work that rests on that wrote there. The mark stays with the document.
+    pub fn is_file_untrusted(&self, path: &str, doc: &str) -> bool {
+        self.tables.writers(path, doc).any(|task| self.is_untrusted(task))
+    }
+
     /// The task that a step which is a workflow starts.
     pub(super) fn child_of(&self, task: &str, step: &str) -> String {
         let text = format!("aios-child-v1\n{}\n{task}\n{step}", self.vault);
@@ -209,6 +216,11 @@ impl Kernel {
     pub fn saw(&self, saw: &Saw) -> Vec<WorkEvent> {
         let mut out = Vec::new();
         let scope = json!({"entity": saw.fields});
+        let hops = self.tables.writers(&saw.path, &saw.doc).filter(|task| {
+            let task = self.tables.task(task);
+            saw.run.as_ref().is_some_and(|run| task.is_some_and(|task| task.runs.contains_key(run)))
+        });
+        let hops = hops.map(|task| self.tables.hops(task) + 1).max().unwrap_or(0);
         for (name, version) in &self.setting.current {
             let Some(workflow) = self.setting.versions.get(version) else { continue };
             let since = self.setting.since.get(name).copied().unwrap_or(0);
@@ -239,7 +251,12 @@ impl Kernel {
                 input: workflow.input.complete(workflow.input.pick(&saw.fields)),
                 parent: None,
                 on: Some(self.device),
-                trigger: Some(Fired::Entity { path: saw.path.clone(), made: saw.made }),
+                trigger: Some(Fired::Entity {
+                    path: saw.path.clone(),
+                    made: saw.made,
+                    untrusted: self.is_file_untrusted(&saw.path, &saw.doc),
+                    hops,
+                }),
             });
         }
         out

@@ -190,7 +190,8 @@ impl<'k> Keeper<'k> {
             }
         }
         // Who writes from outside must not decide what goes out.
-        if verdict == Verdict::Allow && self.kernel.is_untrusted(self.id) {
+        let inward = self.kernel.setting.connectors.get(&content.capability).is_some_and(|it| it.inward);
+        if verdict == Verdict::Allow && !inward && self.kernel.is_untrusted(self.id) {
             verdict = Verdict::Ask;
             why = "the task works with what came from outside, so nothing is allowed by itself".to_owned();
         }

@@ -7,6 +7,7 @@ use super::{Action, Flight, Need, Work};
 use crate::event::{WorkEvent, digest};
 use crate::expression::{ExpressionError, Template};
 use crate::failure::{Class, Failure};
+use crate::query::Query;
 use crate::span::{self, Millis};
 use crate::table::{Status, StepState, Stuck};
 use crate::workflow::{Act, Step, Target, Wait};
@@ -14,7 +15,7 @@ use crate::workflow::{Act, Step, Target, Wait};
 /// How deep workflows may start each other.
 const MAX_NESTING: usize = 16;
 /// How many events may lead to each other.
-const MAX_HOPS: u32 = 16;
+pub(super) const MAX_HOPS: u32 = 16;
 /// The most items of an `each`.
 const MAX_ITEMS: usize = 10_000;
 
@@ -176,6 +177,27 @@ impl Walker<'_> {
                     self.fail(step, path, Failure::new(Class::Crashed, what));
                 }
             }
+            // A look changes nothing: who was killed over one looks again.
+            Act::Find { .. } => {
+                let work = self.work(path, state.attempts);
+                let flight = Flight::Step(work.clone());
+                if self.kernel.flying.contains(&flight) {
+                    return Walked::Busy;
+                }
+                match goes_in(step, scope) {
+                    Ok(input) if Some(digest(&input)) == state.input => match Query::of(&input) {
+                        Ok(query) => {
+                            self.begun.push(flight);
+                            self.acts.push(Action::Find { work, query });
+                        }
+                        Err(failure) => self.give_up(path, failure),
+                    },
+                    Ok(_) | Err(_) => {
+                        let what = "what goes in is not what was recorded";
+                        self.give_up(path, Failure::new(Class::LostContext, what));
+                    }
+                }
+            }
             Act::Ask { question, choices } => {
                 let answers = self.task.answers.get(path).map(Vec::as_slice).unwrap_or_default();
                 let mut texts =
@@ -305,6 +327,9 @@ impl Walker<'_> {
 pub(super) fn goes_in(step: &Step, scope: &Value) -> Result<Value, Failure> {
     match &step.act {
         Act::Agent { input, .. } | Act::Workflow { input, .. } => Ok(input.fill(scope)?),
+        Act::Find { files, fields } => {
+            Ok(json!({"files": files.fill_text(scope)?, "match": fields.fill(scope)?}))
+        }
         Act::Ask { question, .. } => Ok(question.fill_text(scope)?.into()),
         Act::Emit { data, .. } => Ok(data.fill(scope)?),
         Act::Each { items: list, .. } => {

@@ -33,6 +33,7 @@ use crate::event::{Came, Content, EffectKey, WorkEvent};
 use crate::failure::Failure;
 use crate::health;
 use crate::policy::Policies;
+use crate::query::Query;
 use crate::span::Millis;
 use crate::table::Tables;
 use crate::workflow::Workflow;
@@ -65,7 +66,7 @@ pub enum Input {
         /// Its events.
         events: Vec<Event>,
     },
-    /// An agent's work ended.
+    /// An agent's work ended, or a look for files.
     Worked {
         /// What ended.
         work: Work,
@@ -96,6 +97,13 @@ pub enum Action {
         agent: String,
         /// What it is given.
         input: Value,
+    },
+    /// Look for files.
+    Find {
+        /// The step that looks.
+        work: Work,
+        /// What it looks for.
+        query: Query,
     },
     /// Have an agent stop: nobody waits for what it does any more.
     Stop(Work),
@@ -138,6 +146,8 @@ pub struct Connector {
     pub since: Millis,
     /// Where the operator sees whether it was done.
     pub check: String,
+    /// Whether nothing leaves the vault by it.
+    pub inward: bool,
 }
 
 /// Who the kernel works for.

@@ -397,6 +397,7 @@ fn state(effect: &Effect) -> &'static str {
 fn act(step: &Step) -> String {
     match &step.act {
         Act::Agent { agent, .. } => format!("work of agent `{agent}`"),
+        Act::Find { .. } => "a look at files".to_owned(),
         Act::Effect { deed, .. } => deed.capability.clone(),
         Act::Ask { .. } => "an answer of yours".to_owned(),
         Act::Wait(_) => "a wait".to_owned(),

@@ -202,16 +202,18 @@ impl Kernel {
     }
 }
 
+/// A moment as expressions have it: RFC 3339, in UTC.
+fn time(at: Millis) -> Value {
+    let at = i64::try_from(at).ok().and_then(|at| jiff::Timestamp::from_millisecond(at).ok());
+    at.map_or(Value::Null, |at| at.to_string().into())
+}
+
 /// What steps know of what started their task.
 fn trigger(fired: Option<&Fired>) -> Value {
-    let time = |at: Millis| {
-        let at = i64::try_from(at).ok().and_then(|at| jiff::Timestamp::from_millisecond(at).ok());
-        at.map_or(Value::Null, |at| at.to_string().into())
-    };
     match fired {
         None => Value::Null,
         Some(Fired::Cron { at, late }) => json!({"by": "cron", "at": time(*at), "late": late}),
-        Some(Fired::Entity { path, made }) => json!({"by": "entity", "path": path, "made": made}),
+        Some(Fired::Entity { path, made, .. }) => json!({"by": "entity", "path": path, "made": made}),
         Some(Fired::Event { name, id, data, .. }) => {
             json!({"by": "event", "event": name, "id": id, "data": data})
         }
@@ -286,6 +288,7 @@ impl<'k> Walker<'k> {
         let mut scope = Map::new();
         scope.insert("input".into(), self.task.input.clone());
         scope.insert("task".into(), self.id.into());
+        scope.insert("began".into(), time(self.task.made));
         scope.insert("steps".into(), json!({}));
         scope.insert("error".into(), Value::Null);
         scope.insert("trigger".into(), trigger(self.task.trigger.as_ref()));

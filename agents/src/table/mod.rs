@@ -12,6 +12,7 @@ mod outside;
 mod pause;
 mod rewind;
 mod task;
+mod writer;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -105,6 +106,8 @@ pub struct Tables {
     fired: BTreeMap<String, Millis>,
     /// Events that workflows start with or wait for, by name.
     outside: BTreeMap<String, outside::Outside>,
+    /// Which tasks wrote which files.
+    writers: writer::Writers,
 }
 
 impl Tables {
@@ -132,6 +135,7 @@ impl Tables {
             }
             Aggregate::Effect(key) => {
                 let key = *key;
+                self.writers.insert(key, &event);
                 let task = match &event {
                     WorkEvent::EffectProposed { task, .. } => Some(task.clone()),
                     _ => None,

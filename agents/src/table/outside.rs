@@ -60,10 +60,11 @@ impl Tables {
         self.outside.iter().flat_map(|(name, it)| it.first.keys().map(move |id| (name.as_str(), id.as_str())))
     }
 
-    /// How many events led to a task, one after the other.
+    /// How many events and files led to a task, one after the other.
     pub fn hops(&self, id: &str) -> u32 {
         let hops = self.line(id).filter_map(|task| match &task.trigger {
             Some(Fired::Event { hops, .. }) => Some(hops + 1),
+            Some(Fired::Entity { hops, .. }) => Some(*hops),
             _ => None,
         });
         hops.max().unwrap_or(0)
@@ -80,7 +81,9 @@ impl Task {
     pub fn has_untrusted(&self) -> bool {
         let got = |result: &Value| result.get("untrusted") == Some(&Value::Bool(true));
         let steps = || self.runs.values().flat_map(|run| run.steps.values());
-        matches!(self.trigger, Some(Fired::Event { untrusted: true, .. }))
-            || steps().any(|state| matches!(&state.status, Status::Finished { result, .. } if got(result)))
+        matches!(
+            self.trigger,
+            Some(Fired::Event { untrusted: true, .. } | Fired::Entity { untrusted: true, .. })
+        ) || steps().any(|state| matches!(&state.status, Status::Finished { result, .. } if got(result)))
     }
 }

@@ -74,6 +74,7 @@ fn shape(step: &Step) -> String {
     let label = |text: String| quoted(&text);
     match &step.act {
         Act::Agent { agent, .. } => format!("[\"{}\"]", label(format!("{name}: {agent}"))),
+        Act::Find { .. } => format!("[(\"{}\")]", label(format!("{name}: find"))),
         Act::Effect { deed, .. } => format!("[/\"{}\"/]", label(format!("{name}: {}", deed.capability))),
         Act::Ask { .. } => format!("{{{{\"{}\"}}}}", label(format!("{name}: ask"))),
         Act::Wait(Wait::Event { name: event, .. }) => {

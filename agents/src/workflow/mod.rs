@@ -86,6 +86,13 @@ pub enum Act {
         /// What it is given.
         input: Template,
     },
+    /// Files of the vault are looked for.
+    Find {
+        /// Which: a path, in which `*` stands for any text.
+        files: Template,
+        /// What their frontmatter says.
+        fields: Template,
+    },
     /// The world is changed.
     Effect {
         /// What is done.

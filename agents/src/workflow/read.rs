@@ -14,8 +14,9 @@ const MAX_DEPTH: usize = 8;
 const MAX_STEPS: usize = 500;
 
 /// What a step can be, each with the keys that belong to it.
-const KINDS: [(&str, &[&str]); 9] = [
+const KINDS: [(&str, &[&str]); 10] = [
     ("agent", &["input"]),
+    ("find", &["match"]),
     ("effect", &["target", "args", "amount", "tags", "agent", "compensate"]),
     ("ask", &["choices"]),
     ("emit", &["data"]),
@@ -28,10 +29,10 @@ const KINDS: [(&str, &[&str]); 9] = [
 /// What every step may have.
 const COMMON: [&str; 4] = ["retry", "timeout", "on_error", "next"];
 /// What expressions may name everywhere.
-const ROOTS: [&str; 5] = ["input", "steps", "error", "trigger", "task"];
+const ROOTS: [&str; 6] = ["input", "steps", "error", "trigger", "task", "began"];
 const TOP: [&str; 7] = ["type", "title", "on", "input", "steps", "expect", "expect_by"];
 /// What `expect` may name.
-const OUTCOME: [&str; 5] = ["input", "result", "effects", "trigger", "task"];
+const OUTCOME: [&str; 6] = ["input", "result", "effects", "trigger", "task", "began"];
 
 /// Reads a workflow.
 pub fn workflow(front: Front, known: &Known, out: &mut Mistakes) -> Option<Workflow> {
@@ -156,6 +157,10 @@ impl Reader<'_> {
             "agent" => {
                 let agent = self.known_name(main, "agent", self.known.agents.as_ref())?;
                 Some(Act::Agent { agent, input: template("input", self.out) })
+            }
+            "find" => {
+                let files = Template::read(main, names, self.out);
+                Some(Act::Find { files, fields: template("match", self.out) })
             }
             "workflow" => {
                 let workflow = self.known_name(main, "workflow", self.known.workflows.as_ref())?;

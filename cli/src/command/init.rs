@@ -1,5 +1,6 @@
 //! `aios init`
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use aios_vault::Vault;
@@ -14,6 +15,7 @@ use crate::context::Context;
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::report;
+use crate::template::{self, Template};
 use crate::ui::Ui;
 
 /// Makes a folder a vault.
@@ -22,8 +24,18 @@ pub fn run(args: &InitArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliError>
         Some(base) => base.join(&args.dir),
         None => args.dir.clone(),
     };
+    let template = match args.template.as_deref() {
+        Some("list") => return template::list(ui),
+        Some(name) => Some(Template::named(name)?),
+        None => None,
+    };
+    if let Some(template) = template {
+        template.write(&dir)?;
+    }
+    let waiting: BTreeSet<String> = template.into_iter().flat_map(Template::gated).collect();
     let phrase = recovery::new()?;
     let new = NewVault {
+        waiting,
         name: args.name.clone(),
         device: args.device.clone(),
         phrase: Some(phrase.clone()),
@@ -50,6 +62,7 @@ pub fn run(args: &InitArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliError>
             "head": head,
             "files": files,
             "phrase": phrase.words(),
+            "accept": new.waiting,
             "problems": round.problems().chain(&clouded).collect::<Vec<_>>(),
         }))?;
     }
@@ -69,6 +82,12 @@ pub fn run(args: &InitArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliError>
         ui.note(format!("it lies in the vault {outer}, which does not take in what is in it"));
     }
     report::problems(ui, &written::wrong_in_force(&mut vault)?);
+    if !new.waiting.is_empty() {
+        let files = report::count(new.waiting.len(), "file");
+        ui.line(format!("{files} of the template do nothing yet; this shows them and puts them in force:"))?;
+        ui.line(format!("  {}", template::accept_command(&args.dir)))?;
+        ui.flush()?;
+    }
     ui.note("hint: `aios pair` lets another device join");
     drop(vault);
     if args.hand_over {

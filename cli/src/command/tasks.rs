@@ -170,8 +170,8 @@ pub fn why(fired: &Fired) -> String {
             let outside = if *untrusted { " from outside" } else { "" };
             format!("for the event {}{outside}", one_line(name))
         }
-        Fired::Entity { path, made: true } => format!("for the new {}", one_line(path)),
-        Fired::Entity { path, made: false } => format!("for a change of {}", one_line(path)),
+        Fired::Entity { path, made: true, .. } => format!("for the new {}", one_line(path)),
+        Fired::Entity { path, made: false, .. } => format!("for a change of {}", one_line(path)),
     }
 }
 

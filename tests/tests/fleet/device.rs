@@ -200,6 +200,7 @@ impl World {
                     path: "invoices/x.md".into(),
                     made: true,
                     fields,
+                    run: None,
                 };
                 let kernel = self.devices[n].kernel.as_ref().expect("a process");
                 for created in kernel.saw(&saw) {
@@ -245,6 +246,9 @@ impl World {
                 }
             }
             Action::Start { work, input, .. } => self.devices[n].working.push((work, input)),
+            Action::Find { work, query } => {
+                self.give(n, Input::Worked { work, came: query.among(&[]) });
+            }
             Action::Stop(work) => self.devices[n].working.retain(|(other, _)| *other != work),
             Action::Perform { key, attempt, content } => {
                 self.has_consent(n, &key, &content);

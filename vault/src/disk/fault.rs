@@ -24,7 +24,8 @@
 //! Of what lies in `.git`: `git.create`, `git.make_folder`, `git.write`, `git.append`, `git.mode`, `git.link`, `git.rename`,
 //! `git.remove`, `git.sync`, `git.sync_folder`. Of the database: `database.begin`, `database.commit`. Of the keys:
 //! `keys.make_folder`, `keys.create`; what is written to them passes those of this layer. Of the outbox: `post.delivered`, once a mail
-//! is in a maildir and nobody knows that yet.
+//! is in a maildir and nobody knows that yet. Of files that work writes: `page.written`, once the record is durable. Of the inbox:
+//! `inbox.told`, once a mail is an event and lies where new ones lie still.
 
 use super::journal;
 use std::cell::RefCell;

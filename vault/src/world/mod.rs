@@ -113,7 +113,13 @@ impl World {
     ) -> World {
         let (mut first, absorbed) = Vault::create(
             &dir.path().join("d0"),
-            &NewVault { name: Some("w".into()), device: Some("d0".into()), phrase, sealed },
+            &NewVault {
+                name: Some("w".into()),
+                device: Some("d0".into()),
+                phrase,
+                sealed,
+                ..NewVault::default()
+            },
             &mut quiet(),
         )
         .unwrap();

@@ -69,7 +69,8 @@ fn office(files: &[(&str, &str)], coordinator: DeviceId) -> Sim {
     sim
 }
 
-fn says(sim: &mut Sim, event: &WorkEvent) {
+/// Tells an event, and does what follows without the operator.
+pub fn says(sim: &mut Sim, event: &WorkEvent) {
     sim.says(event);
     while let Some(action) = sim.queue.pop_front() {
         sim.act(action);

@@ -241,6 +241,7 @@ fn entities_start_what_their_filter_says_once() {
         path: "invoices/1.md".into(),
         made,
         fields,
+        run: None,
     };
     let invoice = |amount: u32, state: &str| json!({"type": "invoice", "client": "ann", "amount": amount, "state": state});
     let made = |sim: &Sim, saw: &Saw| sim.kernel.saw(saw).len();
@@ -294,7 +295,8 @@ fn what_does_not_fit_is_a_dead_letter() {
     sim.setting.coordinator = Some(LAPTOP);
     sim.restart();
     let fields = json!({"type": "invoice", "amount": 20});
-    let saw = Saw { doc: "d".into(), record: "r".into(), at: 1, path: "i.md".into(), made: true, fields };
+    let (doc, record, path) = ("d".into(), "r".into(), "i.md".into());
+    let saw = Saw { doc, record, at: 1, path, made: true, fields, run: None };
     let created = sim.kernel.saw(&saw);
     let input = sim.record(LAPTOP, created.iter().map(|it| Event::try_from(it).unwrap()).collect());
     sim.give(input);

@@ -3,6 +3,7 @@ mod chronicle;
 mod delegation;
 mod edit;
 mod event;
+mod file;
 mod fire;
 mod habit;
 mod health;

@@ -32,6 +32,8 @@ pub struct World {
     /// Targets that refuse for good.
     pub never: BTreeSet<String>,
     pub agent_failures: u32,
+    /// What can be found.
+    pub files: Vec<crate::query::Looked>,
 }
 
 impl World {
@@ -201,6 +203,15 @@ impl Sim {
                 let came = self.world.perform(key, &content);
                 if !self.crashes() {
                     self.give(Input::Performed { key, attempt, came });
+                }
+            }
+            Action::Find { work, query } => {
+                if self.crashes() {
+                    return;
+                }
+                let came = query.among(&self.world.files);
+                if !self.crashes() {
+                    self.give(Input::Worked { work, came });
                 }
             }
             Action::Stop(_) => {}

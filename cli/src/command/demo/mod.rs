@@ -14,11 +14,10 @@ use crate::args::DemoArgs;
 use crate::context::Context;
 use crate::error::CliError;
 use crate::exit::Exit;
+use crate::template::Template;
 use crate::ui::{Style, Ui, one_line};
 use cases::{CASES, Case, Form, On};
 use device::{Device, Running};
-
-include!(concat!(env!("OUT_DIR"), "/sample.rs"));
 
 /// How long the devices have to agree.
 const AGREE: Duration = Duration::from_secs(120);
@@ -29,7 +28,9 @@ pub fn run(args: &DemoArgs, _cx: &Context, ui: &mut Ui) -> Result<Exit, CliError
     let devices = [Device::new(&dir, "laptop")?, Device::new(&dir, "phone")?, Device::new(&dir, "worker")?];
     let [laptop, phone, worker] = &devices;
     title(ui, "A company of one, on three devices")?;
-    let files = unpack(&laptop.root)?;
+    let company = Template::named("consultant")?;
+    company.write(&laptop.root)?;
+    let files = company.files.len();
     let root = laptop.root.to_string_lossy();
     let made =
         laptop.run_at(&["--json", "init", &root, "--name", "Studio Peilschaal", "--device", "laptop"])?;
@@ -137,18 +138,6 @@ fn folder(given: Option<&Path>) -> Result<PathBuf, CliError> {
             hint: Some("name a new folder, or none".into()),
         }),
     }
-}
-
-fn unpack(root: &Path) -> Result<usize, CliError> {
-    for (name, bytes) in SAMPLE {
-        let path = root.join(name);
-        let io = |e| CliError::io(format!("write {}", path.display()), e);
-        if let Some(folder) = path.parent() {
-            std::fs::create_dir_all(folder).map_err(io)?;
-        }
-        std::fs::write(&path, bytes).map_err(io)?;
-    }
-    Ok(SAMPLE.len())
 }
 
 fn pair(laptop: &Device, other: &Device, role: &str, ui: &mut Ui) -> Result<(), CliError> {
