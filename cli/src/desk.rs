@@ -59,6 +59,8 @@ pub struct Desk {
     ledger: Ledger,
     /// Whether files were written that are not in the folder yet.
     wrote: bool,
+    /// Whether files were written that git may lack.
+    unprojected: bool,
     /// When work goes on by itself.
     wake: Option<u64>,
     /// What a person should know.
@@ -146,6 +148,7 @@ impl Desk {
                     .into(),
             );
         }
+        let owes = vault.owes_files()?;
         Ok(Desk {
             kernel,
             standing,
@@ -155,11 +158,18 @@ impl Desk {
             post,
             letterbox,
             ledger,
-            wrote: false,
+            // Who was killed before the folder showed what work wrote left that to whoever works next.
+            wrote: owes,
+            unprojected: owes,
             wake: None,
             warnings,
             chronicler,
         })
+    }
+
+    /// Whether files were written since this was last asked.
+    pub fn take_unprojected(&mut self) -> bool {
+        std::mem::take(&mut self.unprojected)
     }
 
     /// Whether mails come in on this device.
@@ -499,7 +509,7 @@ impl Desk {
             Kind::Outbox => self.post.put(key, content),
             Kind::Maildir => self.post.deliver(key, content),
             Kind::Files => {
-                self.wrote = true;
+                (self.wrote, self.unprojected) = (true, true);
                 let proposed = self.kernel.tables().effect(&key).and_then(|it| it.proposed.as_ref());
                 let run = proposed.map(|it| it.run.clone());
                 files::perform(vault, &files::Deed { key, run, content, before })

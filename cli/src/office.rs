@@ -8,6 +8,7 @@ use aios_agents::kernel::{CreateError, Kernel, Need, Replay};
 use aios_core::id::{ContentHash, DeviceId};
 use aios_sync::control::{Answer, Client, Request};
 use aios_vault::Vault;
+use aios_vault::absorb::Absorbed;
 use aios_vault::chance::now_ms;
 use serde_json::Value;
 
@@ -138,6 +139,10 @@ impl Office {
         let Office { mut vault, mut desk } = self;
         let Some(daemon) = Client::connect(vault.own_folder()) else {
             desk.carry_on(&mut vault)?;
+            if desk.take_unprojected() {
+                vault.finish(Absorbed::default(), &mut |_, _, _| {})?;
+                desk.catch_up(&mut vault)?;
+            }
             let wake = desk.wake();
             return Ok((Office { vault, desk }, wake));
         };

@@ -79,6 +79,14 @@ impl Vault {
         }
     }
 
+    /// Whether documents changed that the folder may not show yet: a crash came between.
+    ///
+    /// # Errors
+    /// What the database answers.
+    pub fn owes_files(&self) -> Result<bool, Error> {
+        Ok(self.db.query_row("SELECT EXISTS (SELECT 1 FROM dirty)", [], |row| row.get(0))?)
+    }
+
     /// The text file at a path.
     ///
     /// # Errors

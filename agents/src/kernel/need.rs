@@ -199,9 +199,15 @@ impl Kernel {
             let Some(device) = task.device.filter(|device| *device != self.device) else { continue };
             let over = task.ended.is_some() || self.tables.is_paused(id);
             let run = task.runs.iter().find(|(_, run)| run.device == device).filter(|_| !over);
-            if let Some((run_id, run, stuck)) = run.and_then(|(id, run)| Some((id, run, run.stuck.as_ref()?)))
-            {
-                out.push(self.dead(id, task, run_id, run, stuck));
+            match run.map(|(run_id, run)| (run_id, run, run.stuck.as_ref())) {
+                None => {}
+                Some((run_id, run, Some(stuck))) => out.push(self.dead(id, task, run_id, run, stuck)),
+                // What it asks follows from its journal, which is here, too.
+                Some((run_id, run, None)) if run.ended.is_none() => {
+                    let asked = self.walk(id, task, run_id, run).needs.into_iter();
+                    out.extend(asked.filter(|need| matches!(need, Need::Question { .. })));
+                }
+                Some(_) => {}
             }
         }
         for (key, effect) in self.tables.effects() {

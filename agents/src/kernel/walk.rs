@@ -69,7 +69,7 @@ pub(super) struct Left {
     pub stopped: Vec<Flight>,
     due: Vec<Millis>,
     listens: Vec<String>,
-    needs: Vec<Need>,
+    pub needs: Vec<Need>,
     /// An effect waits until the log knows all that this device has done.
     held_up: bool,
     /// An effect waits until another of its capability was tried.
@@ -119,7 +119,8 @@ impl Kernel {
         Left { chance: self.chance, ..Left::default() }
     }
 
-    fn walk(&self, id: &str, task: &Task, run_id: &str, run: &Run) -> Left {
+    /// Walks along a run, of this device or another, up to where it stands.
+    pub(super) fn walk(&self, id: &str, task: &Task, run_id: &str, run: &Run) -> Left {
         let definition = task.version.and_then(|version| self.setting.versions.get(&version));
         let mut walker = Walker::new(self, id, task, run_id, run);
         match definition {

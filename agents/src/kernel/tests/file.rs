@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::event::{emitted, says};
-use super::sim::{LAPTOP, START, Sim, World};
+use super::sim::{LAPTOP, PHONE, START, Sim, VAULT, World};
 use crate::event::Fired;
 use crate::kernel::*;
 use crate::query::Looked;
@@ -142,4 +142,28 @@ steps: {again: {effect: file.set, target: notes/a.md, args: {set: {n: '{{ task }
     }
     assert!((10..20).contains(&turns), "{turns}");
     assert!(matches!(sim.kernel.inbox()[..], [Need::Dead { .. }]), "{:?}", sim.kernel.inbox());
+}
+
+/// What a run asks can be answered at any device.
+#[test]
+fn a_question_is_shown_on_every_device() {
+    let ask = "---
+type: workflow
+steps:
+  what: {ask: 'What is {{ task }}?', choices: [bug, idea]}
+---
+";
+    let mut sim = Sim::new(World::default(), &[("ask", ask)], &[ALLOW]);
+    sim.create("ask", json!({}));
+    while let Some(action) = sim.queue.pop_front() {
+        sim.act(action);
+    }
+    let mut phone = Kernel::new(VAULT, PHONE, sim.setting.clone(), 3);
+    for (stamp, events) in &sim.log {
+        phone.load(*stamp, events);
+    }
+    phone.handle(Input::Tick { now: sim.now });
+    let here: Vec<Need> = sim.kernel.inbox().into_iter().cloned().collect();
+    assert!(matches!(&here[..], [Need::Question { question, .. }] if question == "What is t?"), "{here:?}");
+    assert_eq!(phone.needed_elsewhere(), here);
 }
