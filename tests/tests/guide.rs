@@ -123,3 +123,8 @@ fn forget() {
 fn phone() {
     check("docs/guide/phone.md");
 }
+
+#[test]
+fn templates() {
+    check("docs/guide/templates.md");
+}

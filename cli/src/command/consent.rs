@@ -55,9 +55,9 @@ pub fn settle(args: &SettleArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliE
 pub fn answer(args: &AnswerArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliError> {
     let office = Office::open(cx, ui)?.carry_on()?;
     let task = find(&office, &args.id)?;
-    let asked = office.kernel().inbox().into_iter().find_map(|need| match need {
-        Need::Question { task: asking, step, choices, attempt, .. } if *asking == task => {
-            Some((step.clone(), choices.clone(), *attempt))
+    let asked = office.needs().into_iter().find_map(|need| match need {
+        Need::Question { task: asking, step, choices, attempt, .. } if asking == task => {
+            Some((step, choices, attempt))
         }
         _ => None,
     });

@@ -2,6 +2,7 @@
 
 mod cases;
 mod device;
+mod work;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -69,6 +70,8 @@ pub fn run(args: &DemoArgs, _cx: &Context, ui: &mut Ui) -> Result<Exit, CliError
     title(ui, "Connected, all three save the same note at once")?;
     let mut wrong = Vec::new();
     let live = live(&devices, &mut wrong, ui)?;
+    title(ui, "At work, from the mail of a lead to the money")?;
+    let worked = work::play(&devices, &mut wrong, ui)?;
     let equal = equal && agree(&devices)?;
     for running in up {
         running.terminate()?;
@@ -96,7 +99,7 @@ pub fn run(args: &DemoArgs, _cx: &Context, ui: &mut Ui) -> Result<Exit, CliError
     }
     if ui.json() {
         ui.value(&json!({
-            "dir": dir, "live": live, "cases": shown, "conflicts": conflicts, "checks": checks, "wrong": wrong,
+            "dir": dir, "live": live, "work": worked, "cases": shown, "conflicts": conflicts, "checks": checks, "wrong": wrong,
             "devices": devices.iter().zip(&heads).map(|(device, (head, state))| {
                 json!({"name": device.name, "dir": device.root, "head": head, "state": state})
             }).collect::<Vec<_>>(),
