@@ -5,11 +5,11 @@ use mail_parser::{Message, MessageParser, MimeHeaders as _};
 use serde_json::{Value, json};
 
 /// The most of a mail's text that is told, in bytes: an event is no place for more, and the file stays.
-const MOST_TEXT: usize = 32 * 1024;
+const MOST_TEXT: usize = 20 * 1024;
 /// The most of a header that is told, in bytes.
 const MOST_HEADER: usize = 1_000;
-/// The most attachments that are named.
-const MOST_ATTACHMENTS: usize = 50;
+/// The most attachments that are named, each with so many bytes.
+const MOST_ATTACHMENTS: (usize, usize) = (20, 200);
 
 /// A mail that came.
 #[derive(Debug, Clone, PartialEq)]
@@ -32,7 +32,13 @@ impl Letter {
         let subject = one_line(mail.subject().unwrap_or_default());
         let date = mail.date().map(mail_parser::DateTime::to_rfc3339).unwrap_or_default();
         let whole = mail.body_text(0).unwrap_or_default().replace("\r\n", "\n");
-        let text = cut(whole.trim_end(), MOST_TEXT);
+        // What no terminal should be sent takes six times the room in JSON, too.
+        let plain: String = whole
+            .trim_end()
+            .chars()
+            .map(|c| if c.is_control() && c != '\n' && c != '\t' { ' ' } else { c })
+            .collect();
+        let text = cut(&plain, MOST_TEXT);
         if from.is_empty() && subject.is_empty() && text.is_empty() {
             return None;
         }
@@ -46,7 +52,7 @@ impl Letter {
             "subject": subject,
             "date": date,
             "text": text,
-            "cut": text.len() < whole.trim_end().len(),
+            "cut": text.len() < plain.len(),
             "message": message,
             "reply": one_line(mail.in_reply_to().as_text().unwrap_or_default()),
             "attachments": attachments(&mail),
@@ -56,8 +62,9 @@ impl Letter {
 }
 
 fn attachments(mail: &Message<'_>) -> Vec<String> {
-    let names = mail.attachments().take(MOST_ATTACHMENTS);
-    names.map(|part| one_line(part.attachment_name().unwrap_or("without a name"))).collect()
+    let (count, length) = MOST_ATTACHMENTS;
+    let name = |name: Option<&str>| cut(&one_line(name.unwrap_or("without a name")), length).to_owned();
+    mail.attachments().take(count).map(|part| name(part.attachment_name())).collect()
 }
 
 /// A header without what could end it.

@@ -11,6 +11,7 @@ mod desk;
 mod error;
 mod exit;
 mod files;
+mod force;
 mod hook;
 mod letterbox;
 mod matter;

@@ -3,6 +3,7 @@
 
 use std::cell::RefCell;
 
+use aios_agents::letter::Letter;
 use aios_core::clock::Hlc;
 use aios_core::delta::Delta;
 use aios_core::document::Document;
@@ -36,13 +37,14 @@ pub struct Target {
 }
 
 /// All of them.
-pub const TARGETS: [Target; 11] = [
+pub const TARGETS: [Target; 12] = [
     Target { name: "frontmatter", run: frontmatter, samples: notes },
     Target { name: "record", run: record, samples: records },
     Target { name: "segment", run: segment, samples: segments },
     Target { name: "chunk", run: a_chunk, samples: segments },
     Target { name: "frame", run: frame, samples: frames },
     Target { name: "ticket", run: ticket, samples: tickets },
+    Target { name: "letter", run: letter, samples: letters },
     Target { name: "path", run: a_path, samples: paths },
     Target { name: "config", run: config, samples: configs },
     Target { name: "rules", run: rules, samples: ignore_files },
@@ -176,6 +178,14 @@ pub fn ticket(data: &[u8]) {
     let Ok(ticket) = text.parse::<Ticket>() else { return };
     let encoded = ticket.encode().expect("what was read can be written");
     assert_eq!(encoded.parse::<Ticket>().expect("and read"), ticket);
+}
+
+/// A mail that came: what is told of it is short, and its id is one line.
+pub fn letter(data: &[u8]) {
+    let Some(letter) = Letter::read(data) else { return };
+    assert!(letter.data.to_string().len() < 64 * 1024, "an event says at most 64 KiB");
+    assert!(letter.id.len() < 1100 && !letter.id.contains(char::is_control), "{:?}", letter.id);
+    assert_eq!(Letter::read(data), Some(letter), "read once more");
 }
 
 /// A path from a record.
@@ -374,6 +384,12 @@ fn tickets() -> Vec<Vec<u8>> {
         vault_name: "notes".into(),
     };
     vec![ticket.encode().expect("a ticket").into_bytes(), b"aios1".to_vec()]
+}
+
+fn letters() -> Vec<Vec<u8>> {
+    let plain = "From: =?utf-8?Q?Zo=C3=AB?= <zoe@quay.example>\r\nSubject: =?iso-8859-1?B?6Q==?=\r\nMessage-ID: <7@x>\r\n\r\nHello\r\n";
+    let parts = "From: a@b.example\nMIME-Version: 1.0\nContent-Type: multipart/mixed; boundary=\"x\"\n\n--x\nContent-Type: text/html\nContent-Transfer-Encoding: quoted-printable\n\n<p>=C3=A9</p>\n--x\nContent-Disposition: attachment; filename=\"a.pdf\"\nContent-Transfer-Encoding: base64\n\nAAAA\n--x--\n";
+    [plain, parts].map(|text| text.as_bytes().to_vec()).to_vec()
 }
 
 fn paths() -> Vec<Vec<u8>> {

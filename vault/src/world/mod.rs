@@ -28,6 +28,7 @@ mod random;
 mod recovery;
 mod rotate;
 mod sealed;
+mod work;
 
 /// Replicas of one vault.
 pub(crate) struct World {
