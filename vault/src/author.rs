@@ -104,7 +104,7 @@ impl Vault {
         // Who takes in held records besides has another past than what is shown.
         let mut merged = match told || draft.onto.is_some() {
             true => BTreeMap::new(),
-            false => self.to_name()?,
+            false => self.still_unnamed()?,
         };
         let mut clock = Hlc::default();
         let mut deps = Vec::new();

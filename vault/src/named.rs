@@ -81,7 +81,7 @@ impl Vault {
 
     /// What the next record of this device is to name: the blob of each document that its past shows merged, at heads that nobody
     /// named.
-    pub(crate) fn to_name(&mut self) -> Result<BTreeMap<DocId, GitId>, Error> {
+    pub(crate) fn still_unnamed(&mut self) -> Result<BTreeMap<DocId, GitId>, Error> {
         let mut docs: BTreeSet<DocId> = {
             let mut get = self.db.prepare_cached("SELECT doc FROM unnamed")?;
             let rows = get.query_map([], |row| row.get::<_, Vec<u8>>(0))?;

@@ -83,7 +83,7 @@ mod tests {
         std::fs::write(world.root(0).join("note.md"), "another\n").unwrap();
         world.commit(0);
         world.replicas[0].gc(Wanted::default()).unwrap();
-        assert_ne!(packs(&world), [pack.clone()]);
+        assert_ne!(packs(&world), std::slice::from_ref(&pack));
         // Killed just before the old pack went, whose index had gone.
         std::fs::write(&pack, bytes).unwrap();
         // One that was cut off is told.
