@@ -99,7 +99,8 @@ fn those_who_hear_of_it_and_those_who_join_have_nothing_of_it() {
     // What was there before is there still.
     worker.git(&["merge-base", "--is-ancestor", head.as_str().unwrap(), "HEAD"]);
     assert_eq!(worker.read("todo.md"), "Buy paper\nand ink\n");
-    worker.fails(&["restore", "clients/ondine.md", "--at", head.as_str().unwrap()], 1);
+    let said = worker.fails(&["restore", "clients/ondine.md", "--at", head.as_str().unwrap()], 3);
+    assert!(said.contains("forgotten"), "{said}");
 }
 
 #[test]

@@ -226,9 +226,11 @@ impl World {
         for (id, it) in one.delegations() {
             let Some(grant) = &it.grant else { continue };
             let rule = format!("delegation {id}");
+            // What did not happen and never will is free for another.
             let by = one
                 .effects()
-                .filter(|(_, it)| it.charged().is_some_and(|it| it.rule.as_ref() == Some(&rule)));
+                .filter(|(_, it)| it.charged().is_some_and(|it| it.rule.as_ref() == Some(&rule)))
+                .filter(|(_, it)| !matches!(it.stand(), Stand::Failed(_) | Stand::Undone));
             let used: Vec<_> = by.map(|(key, _)| key).collect();
             assert!(used.len() as u64 <= grant.count, "{used:?} by {grant:?}");
         }
