@@ -174,6 +174,10 @@ impl Vault {
             // The log was ahead of the database: a crash between the two.
             self.transaction(|vault| vault.refresh(progress))?;
         }
+        if self.shown != self.view {
+            // What is on disk is of an older state, and would be read as edits of the newest (I6).
+            return Err(Error::Untold);
+        }
         let set_back = self.tell_set_back(progress)?;
         self.untold.extend(set_back.map(note));
         self.absorb_commits(&mut out, progress)?;

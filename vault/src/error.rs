@@ -234,6 +234,9 @@ pub enum Error {
         /// Why.
         why: String,
     },
+    /// Records came whose texts others had forgotten, and the word that says so is to come: what they show is not known.
+    #[error("records are here whose texts others had forgotten, and the word that says so has not come yet")]
+    Untold,
     /// Bytes that travel apart are not here yet.
     #[error("the bytes of {0} are not on this device yet")]
     Apart(GitId),
@@ -381,6 +384,7 @@ impl Error {
                 | Error::NoMember
                 | Error::MayNot { .. }
                 | Error::Upgrade(_)
+                | Error::Untold
                 | Error::Carrier
                 | Error::Closed(_)
                 | Error::Copied { .. }
@@ -445,6 +449,7 @@ impl Error {
             ),
             Error::NotPlaced { .. } => "`aios conflicts` shows what has it now".into(),
             Error::NameTaken(_) => "choose another name (`--device NAME` where a device joins, `--name` where it is let in): `aios devices` shows those there are".into(),
+            Error::Untold => "run `aios sync`: files are taken in once it has come".into(),
             Error::Apart(_) => "run `aios sync` while a device that has them is reachable; of what `aios forget` lists nobody has them".into(),
             _ => return None,
         })

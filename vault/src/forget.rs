@@ -30,6 +30,7 @@ use crate::vault::{Vault, git_error};
 const TABLES: &str = "
 CREATE TABLE IF NOT EXISTS obeyed(doc BLOB NOT NULL, n INTEGER NOT NULL, PRIMARY KEY(doc, n)) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS item_forget ON item(doc) WHERE act = 6;
+CREATE INDEX IF NOT EXISTS item_part ON item(part);
 ";
 /// Blobs that are to leave git: what the mirrors of logs held before.
 const LEAVING: &str = "forget leaving";
@@ -255,7 +256,15 @@ impl Vault {
             }
         }
         // Before the first byte goes: what git has of it is known, and a log that is not as the database says is read anew.
-        self.transaction(|vault| vault.set_leaving(&leaving))?;
+        self.transaction(|vault| {
+            // What was saved later is left to git in no mirror either.
+            for doc in views.keys() {
+                for device in vault.writers_of(doc)? {
+                    db::set_meta(&vault.db, &format!("mirror:{device}"), &0u64.to_le_bytes())?;
+                }
+            }
+            vault.set_leaving(&leaving)
+        })?;
         for (device, segment) in segments {
             self.strip(&device, segment, &views)?;
         }
@@ -278,7 +287,16 @@ impl Vault {
         Ok(())
     }
 
-    /// Writes a segment anew without what was forgotten, and has its mirror made anew.
+    /// The devices whose records have items on a document.
+    fn writers_of(&self, doc: &DocId) -> Result<BTreeSet<DeviceId>, Error> {
+        let mut get = self.db.prepare_cached(
+            "SELECT DISTINCT p.device FROM item i JOIN record p ON p.n = i.part WHERE i.doc = ?",
+        )?;
+        let rows = get.query_map([doc.as_bytes()], |row| row.get::<_, Vec<u8>>(0))?;
+        rows.map(|row| db::id(row?, DeviceId::from_slice)).collect()
+    }
+
+    /// Writes a segment anew without what was forgotten.
     fn strip(&mut self, device: &DeviceId, segment: u64, views: &BTreeMap<DocId, View>) -> Result<(), Error> {
         let mut records = Vec::new();
         let mut changed = false;
@@ -295,11 +313,7 @@ impl Vault {
         if !changed {
             return Ok(());
         }
-        let key = format!("mirror:{device}");
-        self.transaction(|vault| {
-            db::set_meta(&vault.db, &key, &0u64.to_le_bytes())?;
-            anew::begin(&vault.db)
-        })?;
+        self.transaction(|vault| anew::begin(&vault.db))?;
         fault::point("forget.log").map_err(|e| Error::io("forget in", self.root(), e))?;
         self.log.rewrite(device, segment, records.iter())?;
         fault::point("forget.database").map_err(|e| Error::io("forget in", self.root(), e))?;
@@ -529,6 +543,8 @@ impl Vault {
         }
         git::expunge(&self.repo, &blobs)?;
         self.repo = git::open_or_init(self.root())?;
+        // What was deleted from the database stands in its free pages.
+        self.vacuum()?;
         self.transaction(|vault| {
             for word in &words {
                 let mut put = vault.db.prepare_cached("INSERT OR IGNORE INTO obeyed VALUES(?, ?)")?;
@@ -536,8 +552,6 @@ impl Vault {
             }
             Ok(())
         })?;
-        // What was deleted from the database stands in its free pages.
-        self.vacuum()?;
         self.promise_absent()
     }
 }

@@ -63,7 +63,7 @@ impl Vault {
     ) -> Result<Option<GitId>, Error> {
         let mut get = self.db.prepare_cached(
             "SELECT m.git, r.view, r.device, r.seq FROM named m JOIN record r ON r.n = m.n AND r.held = 0
-             WHERE m.doc = ? ORDER BY m.n",
+             WHERE m.doc = ? ORDER BY r.ms, r.count, r.device, r.seq",
         )?;
         let mut rows = get.query([doc.as_bytes()])?;
         while let Some(row) = rows.next()? {

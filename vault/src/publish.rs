@@ -277,7 +277,12 @@ impl Vault {
         };
         let view = self.row(end)?.view;
         for (doc, git) in touched {
-            let touches = self.history().touches(&db::id(doc, DocId::from_slice)?)?;
+            let doc = db::id(doc, DocId::from_slice)?;
+            // Git has no version of what was forgotten, also of one saved by who had not heard of it.
+            if self.is_forgotten(&doc)? {
+                return Ok(true);
+            }
+            let touches = self.history().touches(&doc)?;
             let shown = fold::fold(&touches, &[], &view).and_then(|doc| doc.text.settled());
             if shown.is_none_or(|content| content.git.as_bytes() != git.as_slice()) {
                 return Ok(true);

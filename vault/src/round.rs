@@ -126,9 +126,14 @@ impl Vault {
             Ok((point, waits))
         })?;
         // After the commits, which follow from what goes, and before the log is mirrored.
-        self.obey()?;
+        let projected = point.is_some();
+        if projected {
+            self.obey()?;
+        }
         self.transaction(Self::mirror)?;
-        self.drop_forgotten()?;
+        if projected {
+            self.drop_forgotten()?;
+        }
         self.compared = None;
         self.open.rest();
         // Here and not only where rules are accepted: they come from other devices too, and a joined folder has none yet.

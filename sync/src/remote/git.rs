@@ -237,13 +237,13 @@ fn plan(
         if missing.is_empty() && !told {
             continue;
         }
-        out.tells |= told;
         if more(&end.device) {
             // Replacing it would take away what it has beyond this replica.
             out.lacks = Some(format!("not all of the log of {} has come there yet", end.device.short(8)));
             continue;
         }
         let Some(log) = logs.get(&end.device) else { continue };
+        out.tells |= told;
         let name = format!("{LOG}{}", end.device);
         let seen = refs.get(&name).copied();
         out.records += missing.iter().map(|(first, last)| last - first + 1).sum::<u64>();

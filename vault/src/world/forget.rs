@@ -241,3 +241,48 @@ fn only_an_operator_has_something_forgotten() {
     let refused = world.replicas[0].transaction(|vault| vault.author_records(draft));
     assert!(refused.is_err());
 }
+
+#[test]
+fn a_mirror_leaves_nothing_of_it_to_git() {
+    let long = |word: &str| (0..4_000).map(|n| format!("{word} {n} of many\n")).collect::<String>();
+    let mut world = World::of_equals(2);
+    save(&mut world, 0, "a.md", &long("first"));
+    world.sync();
+    // Saved whole by who had not heard of it: before the mirror is made anew, and after.
+    save(&mut world, 1, "a.md", &long("second"));
+    forget(&mut world, 0, "a.md");
+    world.sync();
+    world.assert_equal();
+    for vault in &world.replicas {
+        for device in crate::mirror::devices(&vault.repo).unwrap() {
+            let (found, wrong) = crate::mirror::read(&vault.repo, &vault.id(), &device).unwrap();
+            assert!(wrong.is_empty(), "{wrong:?}");
+            for mirrored in found {
+                crate::mirror::whole(&vault.repo, mirrored.record).unwrap();
+            }
+        }
+    }
+    sound(&mut world, 0);
+    sound(&mut world, 1);
+}
+
+#[test]
+fn nothing_is_taken_in_before_the_word_that_explains_a_gap_has_come() {
+    let mut world = told();
+    forget(&mut world, 0, "clients");
+    world.add(2, &["write"]);
+    let mut waited = false;
+    while world.deliver(0, 2, 1) > 0 {
+        write(&world, 2, "own.md", "mine\n");
+        match world.replicas[2].commit(&Default::default(), &mut quiet()) {
+            Err(crate::error::Error::Untold) => waited = true,
+            // Not a member yet.
+            done => _ = done,
+        }
+    }
+    world.sync();
+    world.assert_equal();
+    assert_eq!(read(&world, 0, "own.md").unwrap(), "mine\n");
+    assert!(waited || world.replicas[2].forgotten().unwrap().len() == 2);
+    sound(&mut world, 2);
+}
