@@ -130,6 +130,7 @@ impl Vault {
                     .into(),
             ));
         }
+        self.check_beside(docs)?;
         let Some(operator) = self.operator()? else { return Err(Error::NoOperator("forget")) };
         let mut draft = Draft::operator(match docs.len() {
             1 => "Forget a file".to_owned(),
@@ -146,6 +147,42 @@ impl Vault {
             vault.refresh(&mut |_, _, _| {})?;
             Ok(id)
         })
+    }
+
+    /// Whether git history from before or beside aios holds a version of these documents: it travels whole, so nobody could join without.
+    fn check_beside(&self, docs: &[DocId]) -> Result<(), Error> {
+        let tips: Vec<Vec<u8>> = {
+            let mut get = self.db.prepare_cached("SELECT DISTINCT git FROM apart WHERE kind = 1")?;
+            let rows = get.query_map([], |row| row.get(0))?;
+            rows.collect::<Result<_, _>>()?
+        };
+        if tips.is_empty() {
+            return Ok(());
+        }
+        let mut blobs = HashSet::new();
+        for doc in docs {
+            let touches = self.history().touches(doc)?;
+            for content in touches.iter().filter_map(|touch| touch.act.content()) {
+                blobs.insert(oid(&content.git)?);
+            }
+        }
+        let walking = || git::Error::git("going through history from beside aios");
+        let mut walk = self.repo.revwalk().map_err(walking())?;
+        for tip in tips {
+            walk.push(Oid::from_bytes(&tip).map_err(git_error)?).map_err(walking())?;
+        }
+        let mut seen = HashSet::new();
+        for commit in walk {
+            let commit = commit.map_err(walking())?;
+            if self.meets(git::commit(&self.repo, commit)?.tree, &blobs, &mut seen)? {
+                return Err(Error::Usage(format!(
+                    "git history from beside aios holds a version of it, such as commit {}, and cannot lose it: make the vault anew \
+                     without that history",
+                    &commit.to_string()[..12]
+                )));
+            }
+        }
+        Ok(())
     }
 
     /// What was forgotten, in order of path.

@@ -286,3 +286,30 @@ fn nothing_is_taken_in_before_the_word_that_explains_a_gap_has_come() {
     assert!(waited || world.replicas[2].forgotten().unwrap().len() == 2);
     sound(&mut world, 2);
 }
+
+#[test]
+fn what_git_history_from_before_holds_is_not_forgotten_by_half() {
+    let dir = tempfile::tempdir().unwrap();
+    crate::keys::use_data_dir(&dir.path().join("keys"));
+    let root = dir.path().join("w");
+    std::fs::create_dir(&root).unwrap();
+    std::fs::write(root.join("a.md"), "old\n").unwrap();
+    if git(&root, &["init", "-q", "-b", "main"]).is_none() {
+        return;
+    }
+    git(&root, &["add", "-A"]);
+    git(&root, &["-c", "user.name=A", "-c", "user.email=a@b", "commit", "-qm", "before"]);
+    let new =
+        crate::create::NewVault { name: Some("w".into()), device: Some("d".into()), ..Default::default() };
+    let (mut vault, absorbed) = crate::vault::Vault::create(&root, &new, &mut quiet()).unwrap();
+    vault.finish(absorbed, &mut quiet()).unwrap();
+    let doc = vault.doc_at("a.md").unwrap().unwrap();
+    let refused = vault.forget(&[doc]).unwrap_err().to_string();
+    assert!(refused.contains("git history"), "{refused}");
+    std::fs::write(root.join("b.md"), "new\n").unwrap();
+    vault.commit(&Default::default(), &mut quiet()).unwrap();
+    let doc = vault.doc_at("b.md").unwrap().unwrap();
+    vault.forget(&[doc]).unwrap();
+    vault.finish(Default::default(), &mut quiet()).unwrap();
+    assert!(!root.join("b.md").exists());
+}
