@@ -97,7 +97,7 @@ impl Vault {
         let words = self.words()?;
         let mut out = Vec::new();
         for doc in docs {
-            let (versions, bytes) = self.held_versions(&doc, None)?;
+            let (versions, bytes) = self.held_versions(&doc)?;
             let known = words.iter().any(|word| word.doc == doc);
             if versions == 0 && known {
                 continue;
@@ -193,7 +193,7 @@ impl Vault {
         let mut out: BTreeMap<DocId, Forgotten> = BTreeMap::new();
         for word in self.words()? {
             let path = self.last_claim(&word.doc)?.unwrap_or_default();
-            let kept = self.held_versions(&word.doc, None)?.0;
+            let kept = self.held_versions(&word.doc)?.0;
             out.insert(word.doc, Forgotten { doc: word.doc, path, kept });
         }
         let mut out: Vec<Forgotten> = out.into_values().collect();
@@ -224,30 +224,28 @@ impl Vault {
         Ok(out)
     }
 
-    fn is_obeyed(&self, word: &Word) -> Result<bool, Error> {
-        let mut get =
-            self.db.prepare_cached("SELECT EXISTS(SELECT 1 FROM obeyed WHERE doc = ? AND n = ?)")?;
-        Ok(get.query_row(params![word.doc.as_bytes(), word.n], |row| row.get(0))?)
+    /// The forgettings that count and are not obeyed in full; none in a sealed vault, whose records are encrypted whole.
+    fn waiting_words(&self) -> Result<Vec<Word>, Error> {
+        let mut out = self.words()?;
+        if out.is_empty() || self.is_sealed_vault()? {
+            return Ok(Vec::new());
+        }
+        let mut get = self.db.prepare_cached("SELECT doc, n FROM obeyed")?;
+        let rows = get.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        let obeyed: HashSet<(Vec<u8>, i64)> = rows.collect::<Result<_, _>>()?;
+        out.retain(|word| !obeyed.contains(&(word.doc.as_bytes().to_vec(), word.n)));
+        Ok(out)
     }
 
-    /// How many versions of a document records here hold, in `view` if there is one, and their bytes.
-    fn held_versions(&self, doc: &DocId, view: Option<&View>) -> Result<(u64, u64), Error> {
+    /// How many versions of a document records here hold, and their bytes.
+    fn held_versions(&self, doc: &DocId) -> Result<(u64, u64), Error> {
         let mut get = self.db.prepare_cached(
-            "SELECT p.device, p.seq, i.size FROM item i JOIN record p ON p.n = i.part
+            "SELECT count(*), coalesce(sum(i.size), 0) FROM item i
              WHERE i.doc = ? AND (i.payload IS NOT NULL OR i.kind = 3 AND i.git IS NOT NULL
              AND NOT EXISTS(SELECT 1 FROM item f JOIN record r ON r.n = f.record WHERE f.doc = i.doc AND f.act = 6 AND r.held = 0))",
         )?;
-        let mut rows = get.query([doc.as_bytes()])?;
-        let (mut versions, mut bytes) = (0, 0);
-        while let Some(row) = rows.next()? {
-            let device = db::id(row.get(0)?, DeviceId::from_slice)?;
-            let place = Place { device, seq: row.get::<_, i64>(1)? as u64 };
-            if view.is_none_or(|view| view.has(&place)) {
-                versions += 1;
-                bytes += row.get::<_, Option<i64>>(2)?.unwrap_or(0) as u64;
-            }
-        }
-        Ok((versions, bytes))
+        let row = |row: &rusqlite::Row<'_>| Ok((row.get::<_, i64>(0)? as u64, row.get::<_, i64>(1)? as u64));
+        Ok(get.query_row([doc.as_bytes()], row)?)
     }
 
     fn last_claim(&self, doc: &DocId) -> Result<Option<String>, Error> {
@@ -264,14 +262,8 @@ impl Vault {
     /// # Errors
     /// What the disk answers; the next round goes on.
     pub(crate) fn obey(&mut self) -> Result<(), Error> {
-        let mut words = Vec::new();
-        for word in self.words()? {
-            if !self.is_obeyed(&word)? {
-                words.push(word);
-            }
-        }
-        // A sealed record is encrypted whole.
-        if words.is_empty() || self.is_sealed_vault()? {
+        let words = self.waiting_words()?;
+        if words.is_empty() {
             return Ok(());
         }
         let mut views: BTreeMap<DocId, View> = BTreeMap::new();
@@ -560,16 +552,10 @@ impl Vault {
     /// # Errors
     /// What git answers; the next round goes on.
     pub(crate) fn drop_forgotten(&mut self) -> Result<(), Error> {
-        let mut words = Vec::new();
-        for word in self.words()? {
-            if !self.is_obeyed(&word)? {
-                words.push(word);
-            }
-        }
-        if words.is_empty() || self.is_sealed_vault()? {
+        let words = self.waiting_words()?;
+        if words.is_empty() {
             return Ok(());
         }
-        let blobs = self.forgotten_blobs()?;
         fault::point("forget.git").map_err(|e| Error::io("forget in", self.root(), e))?;
         // What git remotes had when last seen is fetched again.
         for name in
@@ -578,8 +564,7 @@ impl Vault {
             let name = name.map_err(git_error)?.to_owned();
             self.repo.find_reference(&name).and_then(|mut found| found.delete()).map_err(git_error)?;
         }
-        git::expunge(&self.repo, &blobs)?;
-        self.repo = git::open_or_init(self.root())?;
+        self.drop_again()?;
         // What was deleted from the database stands in its free pages.
         self.vacuum()?;
         self.transaction(|vault| {
@@ -588,7 +573,6 @@ impl Vault {
                 put.execute(params![word.doc.as_bytes(), word.n])?;
             }
             Ok(())
-        })?;
-        self.promise_absent()
+        })
     }
 }

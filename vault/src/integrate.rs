@@ -312,24 +312,9 @@ impl Vault {
         let device = record.header.device;
         let open = self.open_parts(&device)?;
         let first_index = self.open_index(&open)?;
-        let line = record.body_line.as_ptr() as usize;
-        let body_at =
-            spot.at + (record.entry_len() - record.payloads.len() - record.body_line.len() - 2) as u64;
-        let mut payload = spot.at + (record.entry_len() - record.payloads.len() - 1) as u64;
-        let mut ordinal = 0;
-        for (offset, (item, raw)) in items.iter().zip(&body.items).enumerate() {
-            let index = first_index + offset as i64;
-            let at = body_at + (raw.get().as_ptr() as usize - line) as u64;
-            let own = item.payload().and_then(|(_, size)| {
-                ordinal += 1;
-                if record.gone.has(ordinal - 1) {
-                    return None;
-                }
-                let here = payload;
-                payload += size;
-                Some(here as i64)
-            });
-            self.insert_item(n, index, item, at, raw.get().len(), own)?;
+        let lying = lie(record, spot.at, body, items);
+        for (offset, ((item, raw), (at, own))) in items.iter().zip(&body.items).zip(lying).enumerate() {
+            self.insert_item(n, first_index + offset as i64, item, at, raw.get().len(), own)?;
         }
         if body.more {
             let mut open = open;
@@ -358,24 +343,16 @@ impl Vault {
         let malformed =
             |e: serde_json::Error| aios_core::record::RecordError::Body(record.header.place(), e.to_string());
         let body: RawBody<'_> = serde_json::from_slice(&record.body_line).map_err(malformed)?;
-        let line = record.body_line.as_ptr() as usize;
-        let end = at + record.entry_len() as u64 - 1;
-        let mut payload = end - record.payloads.len() as u64;
-        let body_at = payload - 1 - record.body_line.len() as u64;
-        let (mut rows, mut ordinal) = (rows.into_iter(), 0);
-        for raw in &body.items {
-            let item: Item = serde_json::from_str(raw.get()).map_err(malformed)?;
-            let own = item.payload().and_then(|(_, size)| {
-                ordinal += 1;
-                let here = (!record.gone.has(ordinal - 1)).then_some(payload as i64)?;
-                payload += size;
-                Some(here)
-            });
-            if Act::of(&item).is_none() {
-                continue;
-            }
-            let Some((doc, of, idx)) = rows.next() else { break };
-            let at = body_at + (raw.get().as_ptr() as usize - line) as u64;
+        let items: Vec<Item> = body
+            .items
+            .iter()
+            .map(|raw| serde_json::from_str(raw.get()))
+            .collect::<Result<_, _>>()
+            .map_err(malformed)?;
+        let lying = items.iter().zip(lie(record, at, &body, &items));
+        // Items of another sort have no row.
+        let lying = lying.filter(|(item, _)| Act::of(item).is_some()).map(|(_, lies)| lies);
+        for ((doc, of, idx), (at, own)) in rows.into_iter().zip(lying) {
             let mut put = self.db.prepare_cached(
                 "UPDATE item SET at = ?, payload = ? WHERE doc = ? AND record = ? AND idx = ?",
             )?;
@@ -719,6 +696,25 @@ impl Vault {
         }
         Ok(())
     }
+}
+
+/// Where the JSON of each item lies, and its payload if that is with the record, whose entry begins at byte `at` of its segment.
+fn lie(record: &Record, at: u64, body: &RawBody<'_>, items: &[Item]) -> Vec<(u64, Option<i64>)> {
+    let line = record.body_line.as_ptr() as usize;
+    let mut payload = at + (record.entry_len() - record.payloads.len() - 1) as u64;
+    let body_at = payload - 1 - record.body_line.len() as u64;
+    let mut ordinal = 0;
+    let own = |item: &Item| {
+        let (_, size) = item.payload()?;
+        ordinal += 1;
+        if record.gone.has(ordinal - 1) {
+            return None;
+        }
+        payload += size;
+        Some((payload - size) as i64)
+    };
+    let json = body.items.iter().map(|raw| body_at + (raw.get().as_ptr() as usize - line) as u64);
+    json.zip(items.iter().map(own)).collect()
 }
 
 /// Whether an item may be believed: nothing from the wire may point outside the vault or lie about an id.
