@@ -7,19 +7,28 @@ use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// A world in which everything follows from a seed.
 pub trait Seeded {
+    /// Steps before peace.
+    const STEPS: usize;
+
     /// The world as it begins.
     fn new(seed: u64) -> Self;
 
-    /// A whole run. Panics where something does not hold.
-    fn play(&mut self);
+    /// Does one step.
+    fn step(&mut self);
+
+    /// Lets all come to rest. Panics where something does not hold then.
+    fn peace(&mut self);
 
     /// Takes out what happened, line by line.
     fn take_trace(&mut self) -> Vec<String>;
 }
+
+/// How much longer some steps of a slow run take: more than the grain by which a disk dates files.
+const LONGER: Duration = Duration::from_millis(30);
 
 /// A run that is over.
 #[derive(Debug)]
@@ -32,13 +41,22 @@ pub struct Run {
     pub wrong: Option<String>,
 }
 
-/// Runs one seed, and shows `see` the world as it was left, whether or not it failed.
-pub fn run<W: Seeded>(seed: u64, see: &dyn Fn(&W)) -> Run {
+/// Runs one seed, and shows `see` the world as it was left, whether or not it failed. A slow run takes longer over its steps,
+/// as on a machine with more to do, and nothing else is to be different.
+pub fn run<W: Seeded>(seed: u64, slow: bool, see: &dyn Fn(&W)) -> Run {
     let mut trace = Vec::new();
     // Two, so that there is a trace of a run that fails, and a world that does not begin or end is a failed run, too.
     let wrong = catch_unwind(AssertUnwindSafe(|| {
         let mut world = W::new(seed);
-        let wrong = catch_unwind(AssertUnwindSafe(|| world.play()));
+        let wrong = catch_unwind(AssertUnwindSafe(|| {
+            for step in 0..W::STEPS {
+                if slow && step.is_multiple_of(3) {
+                    std::thread::sleep(LONGER);
+                }
+                world.step();
+            }
+            world.peace();
+        }));
         trace = world.take_trace();
         see(&world);
         wrong.err()
@@ -79,7 +97,7 @@ pub fn try_seeds<W: Seeded>(
                     if seed >= end {
                         return;
                     }
-                    let run = run(seed, see);
+                    let run = run(seed, false, see);
                     if let Some(wrong) = &run.wrong {
                         println!("seed {seed}: {wrong}");
                         failed.lock().expect("a lock").push(run);
@@ -114,13 +132,14 @@ pub fn no_seed_fails<W: Seeded>(usual: u64, most: usize, see: &(dyn Fn(&W) + Syn
     count
 }
 
-/// Runs some seeds twice, and compares what happened.
+/// Runs some seeds twice, once slowly, and compares what happened.
 ///
 /// # Panics
 /// When a seed gives two traces.
 pub fn seeds_replay<W: Seeded>() {
-    for seed in 1..4 {
-        let [one, other] = [(); 2].map(|()| run::<W>(seed, &|_| {}).trace);
+    let first = number("AIOS_SEED").unwrap_or(1);
+    for seed in first..first + number("AIOS_SEEDS").unwrap_or(3) {
+        let [one, other] = [false, true].map(|slow| run::<W>(seed, slow, &|_| {}).trace);
         // The first line that differs says more than two whole traces.
         for (a, b) in one.iter().zip(&other) {
             assert_eq!(a, b, "seed {seed}");

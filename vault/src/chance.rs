@@ -12,6 +12,17 @@ pub fn now_ms() -> u64 {
     since.map_or(0, |since| since.as_millis() as u64)
 }
 
+/// Nanoseconds since the Unix epoch, to compare with when a file was written. The disk dates by a clock of its own: where a seed
+/// gives the time no file is ever old, so that none is believed unread.
+pub(crate) fn now_ns() -> i64 {
+    #[cfg(any(test, feature = "simulated"))]
+    if seeded::is_simulated() {
+        return 0;
+    }
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.map_or(0, |since| i64::try_from(since.as_nanos()).unwrap_or(i64::MAX))
+}
+
 /// How long ago a file was written last; `None` where that is yet to be.
 pub(crate) fn age(written: std::time::SystemTime) -> Option<std::time::Duration> {
     #[cfg(any(test, feature = "simulated"))]

@@ -5,7 +5,7 @@ use aios_core::frontier::View;
 use aios_core::id::{ContentHash, DocId, GitId};
 use rusqlite::{OptionalExtension, Row, params};
 
-use crate::chance::now_ms;
+use crate::chance::{now_ms, now_ns};
 use crate::db;
 use crate::disk::{Found, Kind};
 use crate::error::Error;
@@ -63,13 +63,6 @@ pub(crate) struct Shown {
     pub by: By,
     /// When, ms since the Unix epoch.
     pub at: u64,
-}
-
-/// Nanoseconds since the Unix epoch.
-pub(crate) fn now_ns() -> i64 {
-    std::time::SystemTime::now()
-        .duration_since(std::time::UNIX_EPOCH)
-        .map_or_else(|_| now_ms() as i64 * 1_000_000, |t| t.as_nanos() as i64)
 }
 
 const COLUMNS: &str = "path, doc, link, exec, hash, git, size, mtime, ctime, ino, dev, seen";

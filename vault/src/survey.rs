@@ -376,7 +376,7 @@ impl Vault {
                     Some(row) if row.hash == saved.hash && row.found.kind == saved.found.kind => {
                         let known = row.found.same(&saved.found) && row.found.exec == saved.found.exec;
                         // Too fresh still to be believed next time, it is nothing to be noted.
-                        if !known || !saved.found.racy(crate::file::now_ns()) {
+                        if !known || !saved.found.racy(crate::chance::now_ns()) {
                             out.touched.push((row.clone(), saved.found));
                         }
                     }
@@ -402,7 +402,7 @@ impl Vault {
         let mut found = read()?;
         for _ in 0..EMPTY_TRIES {
             let emptied = found.found.size == 0 && row.is_some_and(|row| row.found.size > 0);
-            let young = crate::file::now_ns().saturating_sub(found.found.mtime_ns) < EMPTY_YOUNG_NS;
+            let young = crate::chance::now_ns().saturating_sub(found.found.mtime_ns) < EMPTY_YOUNG_NS;
             if !emptied || !young {
                 break;
             }

@@ -18,23 +18,24 @@ use aios_tests::seeds::{self, Seeded};
 
 use world::World;
 
-/// Steps of a run.
-const STEPS: usize = 220;
 /// Seeds when nobody says how many.
 const SEEDS: u64 = 100;
 /// After so many that fail no more are tried.
 const MOST: usize = 30;
 
 impl Seeded for World {
+    const STEPS: usize = 220;
+
     fn new(seed: u64) -> World {
         World::new(seed)
     }
 
-    fn play(&mut self) {
-        for _ in 0..STEPS {
-            self.step();
-        }
-        self.peace();
+    fn step(&mut self) {
+        World::step(self);
+    }
+
+    fn peace(&mut self) {
+        World::peace(self);
     }
 
     fn take_trace(&mut self) -> Vec<String> {

@@ -98,7 +98,7 @@ pub(super) fn read_in(folder: &Folder, name: &str, path: &str, cap: u64) -> Resu
             }),
             Kind::File => folder.open_file(name).and_then(|mut file| {
                 // Half of a save in place is no save.
-                let age = crate::file::now_ns().saturating_sub(before.mtime_ns);
+                let age = crate::chance::now_ns().saturating_sub(before.mtime_ns);
                 if age < YOUNG_NS {
                     lease::until_written(&file, WRITERS);
                 }
