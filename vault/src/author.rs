@@ -6,7 +6,7 @@ use aios_core::authority::{Authority, Deed};
 use aios_core::clock::Hlc;
 use aios_core::event::Event;
 use aios_core::frontier::Place;
-use aios_core::id::{ContentHash, GitId, RecordId};
+use aios_core::id::{ContentHash, DocId, GitId, RecordId};
 use aios_core::item::Item;
 use aios_core::member::WRITE;
 use aios_core::record::{Body, Header, Record, VERSION};
@@ -36,6 +36,8 @@ pub struct Draft {
     pub run: Option<String>,
     /// The number in the database of a held record that it builds on besides what is integrated.
     pub onto: Option<i64>,
+    /// What it names, where that is all it is for: what the past of another draft has merged is found by itself.
+    pub(crate) merged: Option<BTreeMap<DocId, GitId>>,
     /// The items, each with its payload where it has one.
     pub items: Vec<(Item, Vec<u8>)>,
 }
@@ -96,19 +98,23 @@ impl Vault {
         // The head is not that of the record's past where it takes in more.
         let onto = match draft.onto {
             _ if told => None,
+            // What the record before came to is not projected yet.
+            None if draft.merged.is_some() => None,
             None => {
                 self.projected_head()?.map(|oid| GitId::from_slice(oid.as_bytes()).unwrap_or(GitId([0; 20])))
             }
             Some(_) => None,
         };
-        // Who takes in held records besides has another past than what is shown.
-        let mut merged = match told || draft.onto.is_some() {
-            true => BTreeMap::new(),
-            false => self.still_unnamed()?,
-        };
         let mut clock = Hlc::default();
         let mut deps = Vec::new();
         let adopted = draft.onto.map(|n| self.row(n)).transpose()?;
+        let names = draft.merged.is_some();
+        let mut merged = match (draft.merged, &adopted) {
+            (Some(merged), _) => merged,
+            _ if told => BTreeMap::new(),
+            (None, None) => self.still_unnamed(&self.view.clone())?,
+            (None, Some(adopted)) => self.still_unnamed(&self.view.union(&adopted.view))?,
+        };
         let known = |row: &RecordRow| {
             adopted.as_ref().is_some_and(|adopted| adopted.n != row.n && adopted.view.has(&row.place))
         };
@@ -174,6 +180,9 @@ impl Vault {
         }
         let id = self.write_own(&records)?;
         self.confirm(edited)?;
+        if !told && !names {
+            self.name_made()?;
+        }
         Ok(id)
     }
 

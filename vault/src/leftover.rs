@@ -17,6 +17,9 @@ impl Vault {
         if self.has_open_parts()? {
             self.transaction(|vault| vault.abort_open())?;
         }
+        if !self.is_left_behind()? {
+            self.transaction(|vault| vault.name_made())?;
+        }
         for left in self.writer.leftovers()? {
             match left.origin {
                 Origin::Own => self.writer.discard(&left.name)?,

@@ -9,7 +9,9 @@ use aios_core::history::{History, Touch};
 use aios_core::id::{DeviceId, DocId, GitId};
 use rusqlite::{Connection, params};
 
+use crate::author::Draft;
 use crate::db;
+use crate::disk::fault;
 use crate::error::Error;
 use crate::text::without;
 use crate::vault::Vault;
@@ -79,9 +81,9 @@ impl Vault {
         Ok(None)
     }
 
-    /// What the next record of this device is to name: the blob of each document that its past shows merged, at heads that nobody
-    /// named.
-    pub(crate) fn still_unnamed(&mut self) -> Result<BTreeMap<DocId, GitId>, Error> {
+    /// What a record is to name whose past is `past`, which covers what is shown: the blob of each document that is merged there, at
+    /// heads that nobody named.
+    pub(crate) fn still_unnamed(&mut self, past: &View) -> Result<BTreeMap<DocId, GitId>, Error> {
         let mut docs: BTreeSet<DocId> = {
             let mut get = self.db.prepare_cached("SELECT doc FROM unnamed")?;
             let rows = get.query_map([], |row| row.get::<_, Vec<u8>>(0))?;
@@ -89,33 +91,71 @@ impl Vault {
         };
         let any = !docs.is_empty();
         // What is integrated and not shown yet is in the past of the next record, too.
-        let shown = self.shown == self.view;
-        if !shown {
-            docs.extend(self.history().between(&self.shown, &self.view)?.0);
+        if self.shown != *past {
+            docs.extend(self.history().between(&self.shown, past)?.0);
         }
-        let view: View = self.view.clone();
+        let out = self.unnamed(&docs, past)?;
+        if any {
+            self.db.execute("DELETE FROM unnamed", [])?;
+        }
+        Ok(out)
+    }
+
+    /// What of these documents `view` has merged at heads that nobody named.
+    fn unnamed(&mut self, docs: &BTreeSet<DocId>, view: &View) -> Result<BTreeMap<DocId, GitId>, Error> {
+        let shown = self.shown == *view;
         let mut out = BTreeMap::new();
         for doc in docs {
-            let touches = self.history().touches(&doc)?;
-            let Some(found) = fold(&touches, &[], &view).filter(|found| is_made(&found.text)) else {
+            let touches = self.history().touches(doc)?;
+            let Some(found) = fold(&touches, &[], view).filter(|found| is_made(&found.text)) else {
                 continue;
             };
-            if self.named(&doc, &touches, found.text.heads())?.is_some() {
+            if self.named(doc, &touches, found.text.heads())?.is_some() {
                 continue;
             }
-            match shown.then(|| self.placement(&doc)).transpose()?.flatten() {
-                Some(placement) => _ = out.insert(doc, placement.content.git),
-                None => match self.read_text(&doc, &touches, &view, &found.text) {
-                    Ok(reading) => _ = out.insert(doc, reading.content.git),
+            match shown.then(|| self.placement(doc)).transpose()?.flatten() {
+                Some(placement) => _ = out.insert(*doc, placement.content.git),
+                None => match self.read_text(doc, &touches, view, &found.text) {
+                    Ok(reading) => _ = out.insert(*doc, reading.content.git),
                     // Who lacks the text cannot tell what it reads as.
                     Err(Error::Apart(_)) => {}
                     Err(e) => return Err(e),
                 },
             }
         }
-        if any {
-            self.db.execute("DELETE FROM unnamed", [])?;
-        }
         Ok(out)
+    }
+
+    /// Says at once what the last record of this device made of documents that it did not edit as they were, a save from an older version
+    /// say: by the next record others may have gone on with them, and nobody would ever have named the blob that its commit holds.
+    ///
+    /// # Errors
+    /// What writing a record answers. Whoever opens the vault after a crash says it.
+    pub(crate) fn name_made(&mut self) -> Result<(), Error> {
+        let Some((seq, ..)) = self.tip(&self.replica.device)? else { return Ok(()) };
+        let Some(n) = self.number(&Place { device: self.replica.device, seq })? else { return Ok(()) };
+        let docs: BTreeSet<DocId> = {
+            let mut get = self
+                .db
+                .prepare_cached("SELECT DISTINCT doc FROM item WHERE record = ? AND base IS NOT NULL")?;
+            let rows = get.query_map([n], |row| row.get::<_, Vec<u8>>(0))?;
+            rows.map(|row| db::id(row?, DocId::from_slice)).collect::<Result<_, Error>>()?
+        };
+        if docs.is_empty() || self.row(n)?.view != self.view {
+            return Ok(());
+        }
+        let view = self.view.clone();
+        let merged = self.unnamed(&docs, &view)?;
+        if merged.is_empty() {
+            return Ok(());
+        }
+        fault::point("author.merged").map_err(|e| Error::io("write a record in", self.root(), e))?;
+        let draft = Draft {
+            actor: "aios".into(),
+            message: "Name what was merged".into(),
+            merged: Some(merged),
+            ..Draft::default()
+        };
+        self.author_records(draft).map(drop)
     }
 }

@@ -313,3 +313,68 @@ fn what_git_history_from_before_holds_is_not_forgotten_by_half() {
     vault.finish(Default::default(), &mut quiet()).unwrap();
     assert!(!root.join("b.md").exists());
 }
+
+/// Has a third device that never had a byte come to the same as the others, and all of them again from their logs.
+fn without_a_byte(world: &mut World) {
+    forget(world, 0, "a.md");
+    world.sync();
+    world.add(2, &["write"]);
+    world.sync();
+    world.assert_equal();
+    for n in 0..3 {
+        assert_eq!(knows(world, n), Vec::<String>::new());
+        world.rebuild(n);
+        world.commit(n);
+        sound(world, n);
+    }
+    world.assert_equal();
+}
+
+#[test]
+fn a_save_that_merges_in_its_own_tree_is_named() {
+    let mut world = World::of_equals(2);
+    let text = |first: &str, last: &str| format!("{first}\ntwo of {SECRET}\n{last}\n");
+    save(&mut world, 0, "a.md", &text("one", "three"));
+    world.sync();
+    save(&mut world, 1, "a.md", &text("one", "three from b"));
+    world.sync();
+    // From a buffer with the first version, while another goes on: no later record is at the heads of either.
+    save(&mut world, 1, "a.md", &text("one", "three from c"));
+    save(&mut world, 0, "a.md", &text("one from a", "three"));
+    assert_eq!(read(&world, 0, "a.md").unwrap(), text("one from a", "three from b"));
+    world.sync();
+    without_a_byte(&mut world);
+}
+
+#[test]
+fn a_large_text_that_is_merged_by_line_is_named_as_well() {
+    let mut world = World::of_equals(2);
+    let middle = "a line that is the same on all devices\n".repeat(60_000);
+    let text = |first: &str, last: &str| format!("{first}\n{SECRET}\n{middle}{last}\n");
+    save(&mut world, 0, "a.md", &text("one", "three"));
+    world.sync();
+    save(&mut world, 1, "a.md", &text("one", "three from b"));
+    world.sync();
+    save(&mut world, 1, "a.md", &text("one", "three from c"));
+    save(&mut world, 0, "a.md", &text("one from a", "three"));
+    world.sync();
+    without_a_byte(&mut world);
+}
+
+#[test]
+fn a_crash_before_a_merge_is_named_is_made_good() {
+    let text = |first: &str, last: &str| format!("{first}\ntwo of {SECRET}\n{last}\n");
+    let mut world = World::of_equals(2);
+    save(&mut world, 0, "a.md", &text("one", "three"));
+    world.sync();
+    save(&mut world, 1, "a.md", &text("one", "three from b"));
+    world.sync();
+    write(&world, 0, "a.md", &text("one from a", "three"));
+    super::crash::crashes("author.merged=crash@1", || _ = world.commit(0));
+    world.restart(0);
+    // What comes meanwhile takes the text on before anything else is said.
+    save(&mut world, 1, "a.md", &text("one", "three from c"));
+    while world.deliver(1, 0, 1 << 20) > 0 {}
+    world.sync();
+    without_a_byte(&mut world);
+}
