@@ -1,7 +1,7 @@
 //! Runs of a simulated world, each from one seed: many at once on all processors, those that fail with all that happened
 //! in them.
 //!
-//! `AIOS_SEED` says where the seeds start, 1 without it, `AIOS_SEEDS` how many there are.
+//! `AIOS_SEED` says where the seeds start, 1 without it, `AIOS_SEEDS` how many there are, `AIOS_REPLAYS` how many are run twice.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -138,7 +138,7 @@ pub fn no_seed_fails<W: Seeded>(usual: u64, most: usize, see: &(dyn Fn(&W) + Syn
 /// When a seed gives two traces.
 pub fn seeds_replay<W: Seeded>() {
     let first = number("AIOS_SEED").unwrap_or(1);
-    for seed in first..first + number("AIOS_SEEDS").unwrap_or(3) {
+    for seed in first..first + number("AIOS_REPLAYS").unwrap_or(3) {
         let [one, other] = [false, true].map(|slow| run::<W>(seed, slow, &|_| {}).trace);
         // The first line that differs says more than two whole traces.
         for (a, b) in one.iter().zip(&other) {

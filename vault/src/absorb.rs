@@ -180,8 +180,10 @@ impl Vault {
         }
         let set_back = self.tell_set_back(progress)?;
         self.untold.extend(set_back.map(note));
-        self.absorb_commits(&mut out, progress)?;
-        Ok(out)
+        match self.absorb_commits(&mut out, progress) {
+            Err(Error::Apart(_)) => Err(Error::Untold),
+            done => done.map(|()| out),
+        }
     }
 
     /// Adds what was done before.
@@ -213,6 +215,7 @@ impl Vault {
         out.problems.extend(survey.problems.iter().cloned());
         out.notes.extend(self.note_flaws(&survey)?);
         let mut after: Vec<After> = Vec::new();
+        self.regain(&mut survey)?;
         let index = git::Index::read(&self.repo).ok();
         for (from, to) in survey.folders.steps {
             draft.push(Item::MoveDir { from, to });
@@ -374,7 +377,14 @@ impl Vault {
         let by_git = staged
             .is_some_and(|(_, oid)| crate::project::git_id(&oid) == content.git && row.git != content.git);
         let current = self.placement(&row.doc)?.is_some_and(|placement| written.stands(&placement));
-        let edited = self.edit(&row.doc, &file.found.path, written, by_git)?;
+        let edited = match self.edit(&row.doc, &file.found.path, written, by_git) {
+            // It stays as it is, and is looked at again.
+            Err(Error::Apart(_)) => {
+                out.problems.push(untold(&file.found.path));
+                return Ok(());
+            }
+            edited => edited?,
+        };
         self.mode_change(row, &file.found, draft, out)?;
         match edited {
             None if current => {
@@ -655,16 +665,24 @@ impl Vault {
         Ok(then.filter(|then| (then.text.kind() == Kind::Link) == written.link).map(|_| view))
     }
 
-    /// Takes in content that was displaced or left over, as a save of a document; `None` while it is still being written.
+    /// Takes in content that was displaced or left over, as a save of a document; `None` while it is still being written, or a text that
+    /// others had forgotten is not explained.
     pub(crate) fn absorb_aside(
         &mut self,
         doc: &DocId,
         path: &str,
         saved: Saved,
     ) -> Result<Option<Aside>, Error> {
+        if self.is_forgotten(doc)? {
+            return self.regain_aside(path, saved);
+        }
         let Some(written) = self.take_content(saved)? else { return Ok(None) };
         let content = written.content;
-        let Some(edited) = self.edit(doc, path, written, false)? else {
+        let edited = match self.edit(doc, path, written, false) {
+            Err(Error::Apart(_)) => return Ok(None),
+            edited => edited?,
+        };
+        let Some(edited) = edited else {
             return Ok(Some(Aside { content, stale: None, news: false }));
         };
         let stale = edited.stale;
@@ -676,7 +694,8 @@ impl Vault {
         Ok(Some(Aside { content, stale, news: true }))
     }
 
-    fn absorb_added(
+    /// Adds new files to a transaction.
+    pub(crate) fn absorb_added(
         &mut self,
         added: Vec<Saved>,
         draft: &mut Draft,
@@ -789,6 +808,14 @@ fn changing(path: &str) -> Problem {
         path: path.to_owned(),
         problem: "it changed while it was read".into(),
         hint: "the rest goes on; this file is taken in when its writer is done".into(),
+    }
+}
+
+fn untold(path: &str) -> Problem {
+    Problem {
+        path: path.to_owned(),
+        problem: "another device has had it forgotten, and the word that says so has not come yet".into(),
+        hint: "run `aios sync`; the rest goes on, and this file is taken in once it has come".into(),
     }
 }
 

@@ -55,6 +55,9 @@ pub struct Entry {
     pub changed: Vec<PathChange>,
     /// What else happened in it.
     pub events: Vec<serde_json::Value>,
+    /// Whether all it does is to name blobs for what others did.
+    #[serde(skip)]
+    names: bool,
 }
 
 /// Which part of the trail is asked for.
@@ -104,7 +107,8 @@ impl Vault {
             }
             let entry =
                 self.entry(&row, |actor| query.actor.as_deref().is_none_or(|wanted| wanted == actor))?;
-            out.extend(entry);
+            // What only names what others did is nothing that anybody did.
+            out.extend(entry.filter(|entry| !entry.names));
         }
         Ok(out)
     }
@@ -149,6 +153,7 @@ impl Vault {
             approved_by: body.approved_by,
             message: body.message,
             changed: self.changed_by(row, &items)?,
+            names: items.is_empty() && !body.merged.is_empty(),
             events,
         }))
     }

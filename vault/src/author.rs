@@ -12,6 +12,7 @@ use aios_core::member::WRITE;
 use aios_core::record::{Body, Header, Record, VERSION};
 
 use crate::chance::{now_ms, random};
+use crate::disk::fault;
 use crate::epoch::is_clear;
 use crate::error::{Error, Refusal};
 use crate::judge::deeds;
@@ -36,8 +37,6 @@ pub struct Draft {
     pub run: Option<String>,
     /// The number in the database of a held record that it builds on besides what is integrated.
     pub onto: Option<i64>,
-    /// What it names, where that is all it is for: what the past of another draft has merged is found by itself.
-    pub(crate) merged: Option<BTreeMap<DocId, GitId>>,
     /// The items, each with its payload where it has one.
     pub items: Vec<(Item, Vec<u8>)>,
 }
@@ -67,6 +66,33 @@ impl Vault {
 
     /// Writes a transaction. When it returns, the records are durable and indexed; documents are not refreshed yet.
     pub(crate) fn author_records(&mut self, draft: Draft) -> Result<RecordId, Error> {
+        let id = self.write_records(draft, None)?;
+        self.name_made()?;
+        Ok(id)
+    }
+
+    /// Says at once what the last record of this device made of documents that it did not edit as they were, a save from an older version
+    /// say: by the next record others may have gone on with them, and nobody would ever have named the blob that its commit holds.
+    ///
+    /// # Errors
+    /// What writing a record answers. Whoever opens the vault after a crash says it.
+    pub(crate) fn name_made(&mut self) -> Result<(), Error> {
+        let made = self.just_made()?;
+        if made.is_empty() {
+            return Ok(());
+        }
+        fault::point("author.merged").map_err(|e| Error::io("write a record in", self.root(), e))?;
+        let actor = "aios".to_owned();
+        let draft = Draft { actor, message: "Name what was merged".into(), ..Draft::default() };
+        self.write_records(draft, Some(made)).map(drop)
+    }
+
+    /// As [`Vault::author_records`]; `names` is what it names where that is all it is for.
+    fn write_records(
+        &mut self,
+        draft: Draft,
+        names: Option<BTreeMap<DocId, GitId>>,
+    ) -> Result<RecordId, Error> {
         let clear = draft.items.iter().any(|(item, _)| is_clear(item));
         match clear {
             true => self.check_decides()?,
@@ -99,7 +125,7 @@ impl Vault {
         let onto = match draft.onto {
             _ if told => None,
             // What the record before came to is not projected yet.
-            None if draft.merged.is_some() => None,
+            None if names.is_some() => None,
             None => {
                 self.projected_head()?.map(|oid| GitId::from_slice(oid.as_bytes()).unwrap_or(GitId([0; 20])))
             }
@@ -108,8 +134,7 @@ impl Vault {
         let mut clock = Hlc::default();
         let mut deps = Vec::new();
         let adopted = draft.onto.map(|n| self.row(n)).transpose()?;
-        let names = draft.merged.is_some();
-        let mut merged = match (draft.merged, &adopted) {
+        let mut merged = match (names, &adopted) {
             (Some(merged), _) => merged,
             _ if told => BTreeMap::new(),
             (None, None) => self.still_unnamed(&self.view.clone())?,
@@ -180,9 +205,6 @@ impl Vault {
         }
         let id = self.write_own(&records)?;
         self.confirm(edited)?;
-        if !told && !names {
-            self.name_made()?;
-        }
         Ok(id)
     }
 

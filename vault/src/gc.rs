@@ -315,6 +315,30 @@ mod tests {
     }
 
     #[test]
+    fn commits_that_wait_for_bytes_stay_however_old_they_are() {
+        let mut world = World::new(2);
+        world.sync();
+        std::fs::write(world.root(0).join("logo.png"), [0, 159, 146]).unwrap();
+        for n in 0..3 {
+            std::fs::write(world.root(0).join("note.md"), format!("{n}\n")).unwrap();
+            world.commit(0);
+        }
+        while world.deliver(0, 1, 1 << 20) > 0 {}
+        world.commit(1);
+        let old = SystemTime::now() - Duration::from_secs(40 * 24 * 3600);
+        for (path, ..) in files(&world.root(1).join(".git/objects")).unwrap() {
+            std::fs::File::open(&path).and_then(|file| file.set_modified(old)).unwrap();
+        }
+        world.replicas[1].gc(Wanted::default()).unwrap();
+        let report = world.replicas[1].verify(true, &mut quiet()).unwrap();
+        assert!(report.findings.iter().all(|finding| finding.what.contains("not here")), "{report:?}");
+        world.replicas[1].store_blob(3, &mut [0, 159, 146].as_slice()).unwrap();
+        world.sync();
+        world.assert_equal();
+        assert!(world.replicas[1].verify(true, &mut quiet()).unwrap().ok);
+    }
+
+    #[test]
     fn what_came_in_part_goes_once_nobody_awaits_it() {
         let mut world = World::new(2);
         std::fs::write(world.root(0).join("logo.png"), [0, 1, 2, 3]).unwrap();

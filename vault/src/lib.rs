@@ -72,6 +72,7 @@ mod project;
 mod publish;
 mod recall;
 mod recent;
+mod regained;
 pub mod settle;
 pub mod share;
 mod show;

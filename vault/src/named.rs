@@ -9,9 +9,7 @@ use aios_core::history::{History, Touch};
 use aios_core::id::{DeviceId, DocId, GitId};
 use rusqlite::{Connection, params};
 
-use crate::author::Draft;
 use crate::db;
-use crate::disk::fault;
 use crate::error::Error;
 use crate::text::without;
 use crate::vault::Vault;
@@ -126,14 +124,11 @@ impl Vault {
         Ok(out)
     }
 
-    /// Says at once what the last record of this device made of documents that it did not edit as they were, a save from an older version
-    /// say: by the next record others may have gone on with them, and nobody would ever have named the blob that its commit holds.
-    ///
-    /// # Errors
-    /// What writing a record answers. Whoever opens the vault after a crash says it.
-    pub(crate) fn name_made(&mut self) -> Result<(), Error> {
-        let Some((seq, ..)) = self.tip(&self.replica.device)? else { return Ok(()) };
-        let Some(n) = self.number(&Place { device: self.replica.device, seq })? else { return Ok(()) };
+    /// What the last record of this device made of documents that it did not edit as they were, and nobody named.
+    pub(crate) fn just_made(&mut self) -> Result<BTreeMap<DocId, GitId>, Error> {
+        let device = self.replica.device;
+        let Some((seq, ..)) = self.tip(&device)? else { return Ok(BTreeMap::new()) };
+        let Some(n) = self.number(&Place { device, seq })? else { return Ok(BTreeMap::new()) };
         let docs: BTreeSet<DocId> = {
             let mut get = self
                 .db
@@ -141,21 +136,11 @@ impl Vault {
             let rows = get.query_map([n], |row| row.get::<_, Vec<u8>>(0))?;
             rows.map(|row| db::id(row?, DocId::from_slice)).collect::<Result<_, Error>>()?
         };
-        if docs.is_empty() || self.row(n)?.view != self.view {
-            return Ok(());
-        }
         let view = self.view.clone();
-        let merged = self.unnamed(&docs, &view)?;
-        if merged.is_empty() {
-            return Ok(());
+        // A name is of what is in the past of the record that says it.
+        if docs.is_empty() || self.row(n)?.view != view {
+            return Ok(BTreeMap::new());
         }
-        fault::point("author.merged").map_err(|e| Error::io("write a record in", self.root(), e))?;
-        let draft = Draft {
-            actor: "aios".into(),
-            message: "Name what was merged".into(),
-            merged: Some(merged),
-            ..Draft::default()
-        };
-        self.author_records(draft).map(drop)
+        self.unnamed(&docs, &view)
     }
 }

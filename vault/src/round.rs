@@ -91,8 +91,8 @@ impl Vault {
             }
             let more = match self.absorb(&AbsorbOptions::default(), progress) {
                 Ok(more) => more,
-                // What somebody saved where nobody may stays as it is, and is told (I12).
-                Err(e @ Error::MayNot { .. }) => {
+                // What somebody saved where nobody may, or before a gap is explained, stays as it is, and is told (I12).
+                Err(e @ (Error::MayNot { .. } | Error::Untold)) => {
                     out.absorbed.problems.push(Problem::of_all(&e));
                     break;
                 }
@@ -168,7 +168,12 @@ impl Vault {
     }
 
     pub(crate) fn repack_by(&mut self, limits: &git::Limits) -> Result<(), Error> {
-        let done = git::repack(&self.repo, limits)?;
+        let mut limits = *limits;
+        if self.apart_missing()? {
+            // No ref names the commits that wait for it.
+            limits.unreached = std::time::Duration::MAX;
+        }
+        let done = git::repack(&self.repo, &limits)?;
         db::set_meta(&self.db, LEFT, &(done.left as u64).to_le_bytes())?;
         self.repo = git::open_or_init(self.root())?;
         Ok(())

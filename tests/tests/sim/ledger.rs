@@ -44,6 +44,8 @@ pub struct Ledger {
     pub commits: BTreeSet<git2::Oid>,
     /// Whether some of either went with the only folder that had them.
     pub lost: bool,
+    /// What was saved, by its hash.
+    pub saved_as: BTreeMap<ContentHash, Vec<u8>>,
     /// Files that aios itself has shown somewhere.
     pub shown: BTreeSet<ContentHash>,
 }
@@ -57,8 +59,14 @@ impl Ledger {
 
     /// Somebody who had `base` in front of them saved `new`.
     pub fn saved(&mut self, base: &[u8], new: &[u8]) {
+        self.note(new);
         let kept = tokens(new);
         self.touched.extend(tokens(base).difference(&kept));
+    }
+
+    /// These bytes were saved.
+    pub fn note(&mut self, bytes: &[u8]) {
+        self.saved_as.entry(ContentHash::of(bytes)).or_insert_with(|| bytes.to_vec());
     }
 
     pub fn touch(&mut self, bytes: &[u8]) {
@@ -67,6 +75,7 @@ impl Ledger {
 
     /// These bytes are in the log, or must be.
     pub fn owe(&mut self, n: usize, path: &str, bytes: &[u8]) {
+        self.note(bytes);
         let hash = ContentHash::of(bytes);
         if !bytes.is_empty() && !self.shown.contains(&hash) {
             self.owed.entry(hash).or_insert_with(|| (n, path.to_owned()));

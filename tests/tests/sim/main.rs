@@ -8,6 +8,7 @@ mod daemon;
 mod editor;
 mod ledger;
 mod network;
+mod oblivion;
 mod peace;
 mod room;
 mod step;

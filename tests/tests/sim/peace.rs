@@ -172,6 +172,7 @@ impl World {
                 self.fail(format!("d{n} differs (I1): {:?} {:?}", show(&disk), show(&wanted)));
             }
         }
+        self.forgotten_is_gone(&here);
         let disks = here.iter().map(|n| self.disk(*n));
         let standing: BTreeSet<Token> =
             disks.flat_map(|disk| disk.into_values().flat_map(|bytes| tokens(&bytes))).collect();

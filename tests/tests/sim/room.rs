@@ -17,7 +17,7 @@ const AGES: [Duration; 2] = [Duration::ZERO, Duration::from_secs(7200)];
 const LONG: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// Whether git at a folder has these very bytes.
-fn git_has(root: &std::path::Path, hash: &ContentHash, git: &GitId) -> bool {
+pub fn git_has(root: &std::path::Path, hash: &ContentHash, git: &GitId) -> bool {
     let found = git2::Repository::open(root).and_then(|repo| {
         let blob = repo.find_blob(git2::Oid::from_bytes(git.as_bytes())?)?;
         Ok(ContentHash::of(blob.content()) == *hash)

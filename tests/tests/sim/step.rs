@@ -77,10 +77,12 @@ impl World {
             Act::Fetch => self.fetch(n),
             Act::Told => self.told(n),
             Act::Gc => self.gc(n),
+            Act::Forget => self.forget(n),
         }
     }
 
-    fn stands(&mut self, n: usize, what: &str) {
+    /// Says where a device stands after it did something.
+    pub fn stands(&mut self, n: usize, what: &str) {
         let stand = self.stand(n);
         self.tell(format!("d{n} {what}: {stand}"));
     }

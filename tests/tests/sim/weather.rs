@@ -38,6 +38,7 @@ pub enum Act {
     Fetch,
     Told,
     Gc,
+    Forget,
 }
 
 impl Act {
@@ -52,7 +53,7 @@ impl Act {
 }
 
 /// Every act, how often it comes, and whether some runs go without it.
-const ACTS: [(Act, usize, bool); 33] = [
+const ACTS: [(Act, usize, bool); 34] = [
     (Act::Edit, 60, false),
     (Act::Make, 10, false),
     (Act::Delete, 5, true),
@@ -86,6 +87,7 @@ const ACTS: [(Act, usize, bool); 33] = [
     (Act::Fetch, 5, true),
     (Act::Told, 2, true),
     (Act::Gc, 5, true),
+    (Act::Forget, 3, true),
 ];
 
 /// How often each act comes in one run.

@@ -346,7 +346,8 @@ impl World {
                 Some(value)
             }
             Ok(Err(e)) if failed > 0 => {
-                self.tell(format!("d{n} does not start: {e}"));
+                let why = self.plain(&e.to_string());
+                self.tell(format!("d{n} does not start: {why}"));
                 None
             }
             Ok(Err(e)) => self.fail(format!("d{n} does not start: {e}")),

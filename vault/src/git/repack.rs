@@ -149,6 +149,7 @@ pub fn repack(repo: &Repository, limits: &Limits) -> Result<Repacked, Error> {
 /// As [`repack`].
 pub fn expunge(repo: &Repository, leave: &BTreeSet<Oid>) -> Result<Vec<Oid>, Error> {
     let limits = Limits {
+        unreached: Duration::MAX,
         replaced: Duration::ZERO,
         packs: 0,
         whole: u64::MAX,

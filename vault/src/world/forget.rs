@@ -2,6 +2,7 @@
 
 use super::members::{hand, read, save, write};
 use super::{World, quiet};
+use crate::audit::Query;
 use crate::git::testing::git;
 
 const SECRET: &str = "Ondine Vasseur";
@@ -342,6 +343,8 @@ fn a_save_that_merges_in_its_own_tree_is_named() {
     save(&mut world, 1, "a.md", &text("one", "three from c"));
     save(&mut world, 0, "a.md", &text("one from a", "three"));
     assert_eq!(read(&world, 0, "a.md").unwrap(), text("one from a", "three from b"));
+    let log = world.replicas[0].log(&Query { limit: Some(1), ..Query::default() }).unwrap();
+    assert_eq!(log[0].changed.len(), 1, "what names a blob is nothing that anybody did: {log:?}");
     world.sync();
     without_a_byte(&mut world);
 }
@@ -377,4 +380,19 @@ fn a_crash_before_a_merge_is_named_is_made_good() {
     while world.deliver(1, 0, 1 << 20) > 0 {}
     world.sync();
     without_a_byte(&mut world);
+}
+
+#[test]
+fn what_was_saved_before_the_word_came_is_a_file_of_its_own() {
+    let mut world = told();
+    forget(&mut world, 0, "clients/ondine.md");
+    while world.deliver(0, 1, 1 << 20) > 0 {}
+    // Saved, and not taken in before the word is.
+    write(&world, 1, "clients/ondine.md", "goes on\n");
+    world.sync();
+    world.assert_equal();
+    for n in 0..2 {
+        assert_eq!(read(&world, n, "clients/ondine.md").unwrap(), "goes on\n");
+        sound(&mut world, n);
+    }
 }
