@@ -311,7 +311,23 @@ impl Vault {
         walk.push(oid(tip)?).map_err(packing())?;
         let mut builder = self.repo.packbuilder().map_err(packing())?;
         builder.set_threads(0);
-        builder.insert_walk(&mut walk).map_err(packing())?;
+        let forgotten = self.forgotten_blobs()?;
+        match forgotten.is_empty() {
+            true => builder.insert_walk(&mut walk).map_err(packing())?,
+            false => {
+                let mut seen = HashSet::new();
+                for commit in walk {
+                    let commit = commit.map_err(packing())?;
+                    builder.insert_object(commit, None).map_err(packing())?;
+                    self.walk_tree(git::commit(&self.repo, commit)?.tree, &mut seen, &mut |id, is_tree| {
+                        match !is_tree && forgotten.contains(&id) {
+                            true => Ok(()),
+                            false => builder.insert_object(id, None).map_err(|e| packing()(e).into()),
+                        }
+                    })?;
+                }
+            }
+        }
         let (mut file, path) = self.spool()?;
         let mut failed = None;
         let done = builder.foreach(|bytes| match file.write_all(bytes) {
@@ -394,11 +410,19 @@ impl Vault {
             return Err(corrupt(format!("object {missing} is missing")));
         }
         durable::sync_filesystem(&folder, [])?;
-        self.keep_history(tip)
+        self.keep_history(tip)?;
+        // Whoever gave it had not heard that some of it is forgotten.
+        let forgotten = self.forgotten_blobs()?;
+        let came = {
+            let odb = self.repo.odb().map_err(git_error)?;
+            forgotten.into_iter().any(|id| odb.exists(id))
+        };
+        if came { self.drop_again() } else { Ok(()) }
     }
 
-    /// An object that `tip` reaches and that is not here.
+    /// An object that `tip` reaches and that is not here, and is not forgotten.
     fn unreachable(&self, tip: Oid) -> Result<Option<Oid>, Error> {
+        let forgotten = self.forgotten_blobs()?;
         let odb = self.repo.odb().map_err(git_error)?;
         let mut seen: HashSet<Oid> = HashSet::from([tip]);
         let mut waiting = vec![(tip, ObjectType::Commit)];
@@ -423,7 +447,7 @@ impl Vault {
                         }
                     }
                 }
-                _ if !odb.exists(id) => return Ok(Some(id)),
+                _ if !forgotten.contains(&id) && !odb.exists(id) => return Ok(Some(id)),
                 _ => {}
             }
         }

@@ -3,6 +3,7 @@
 //! See `docs/decisions/0040-forgetting.md`.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::path::Path;
 
 use aios_core::event::Event;
 use aios_core::fold::fold;
@@ -13,7 +14,7 @@ use aios_core::item::{Bytes, Item};
 use aios_core::key::ForgettingStatement;
 use aios_core::path;
 use aios_core::record::Record;
-use git2::Oid;
+use git2::{ObjectType, Oid};
 use rusqlite::{Connection, params};
 use serde::Serialize;
 
@@ -149,8 +150,9 @@ impl Vault {
         })
     }
 
-    /// Whether git history from before or beside aios holds a version of these documents: it travels whole, so nobody could join without.
-    fn check_beside(&self, docs: &[DocId]) -> Result<(), Error> {
+    /// Refuses where git history from before or beside aios holds a version of these documents that no record names: it would stay, for
+    /// nobody can tell what else there is to be dropped.
+    fn check_beside(&mut self, docs: &[DocId]) -> Result<(), Error> {
         let tips: Vec<Vec<u8>> = {
             let mut get = self.db.prepare_cached("SELECT DISTINCT git FROM apart WHERE kind = 1")?;
             let rows = get.query_map([], |row| row.get(0))?;
@@ -159,27 +161,44 @@ impl Vault {
         if tips.is_empty() {
             return Ok(());
         }
-        let mut blobs = HashSet::new();
+        let (mut known, mut paths) = (HashSet::new(), BTreeSet::new());
         for doc in docs {
-            let touches = self.history().touches(doc)?;
-            for content in touches.iter().filter_map(|touch| touch.act.content()) {
-                blobs.insert(oid(&content.git)?);
+            known.extend(self.made_blobs(doc)?);
+            for touch in self.history().touches(doc)?.iter() {
+                known.extend(touch.act.content().map(|content| oid(&content.git)).transpose()?);
+                paths.extend(touch.act.claim().map(str::to_owned));
             }
         }
+        let own: HashSet<Vec<u8>> = {
+            let sql = "SELECT git FROM record WHERE git IS NOT NULL UNION SELECT git FROM merge";
+            let mut get = self.db.prepare(sql)?;
+            let rows = get.query_map([], |row| row.get(0))?;
+            rows.collect::<Result<_, _>>()?
+        };
         let walking = || git::Error::git("going through history from beside aios");
         let mut walk = self.repo.revwalk().map_err(walking())?;
         for tip in tips {
             walk.push(Oid::from_bytes(&tip).map_err(git_error)?).map_err(walking())?;
         }
-        let mut seen = HashSet::new();
         for commit in walk {
             let commit = commit.map_err(walking())?;
-            if self.meets(git::commit(&self.repo, commit)?.tree, &blobs, &mut seen)? {
-                return Err(Error::Usage(format!(
-                    "git history from beside aios holds a version of it, such as commit {}, and cannot lose it: make the vault anew \
-                     without that history",
-                    &commit.to_string()[..12]
-                )));
+            // What aios made of records is made the same of what is left.
+            if own.contains(commit.as_bytes()) {
+                continue;
+            }
+            let tree = self.repo.find_commit(commit).and_then(|commit| commit.tree()).map_err(walking())?;
+            for path in &paths {
+                let there = tree
+                    .get_path(Path::new(path))
+                    .ok()
+                    .filter(|entry| entry.kind() == Some(ObjectType::Blob));
+                if there.is_some_and(|entry| !known.contains(&entry.id())) {
+                    return Err(Error::Usage(format!(
+                        "git history from beside aios holds a version of {path} that aios never had, in commit {}, and cannot lose it: \
+                         make the vault anew without that history",
+                        &commit.to_string()[..12]
+                    )));
+                }
             }
         }
         Ok(())
@@ -491,19 +510,35 @@ impl Vault {
 
     /// Whether a tree names one of these blobs, in what was not `seen`.
     fn meets(&self, tree: Oid, blobs: &HashSet<Oid>, seen: &mut HashSet<Oid>) -> Result<bool, Error> {
+        let mut met = false;
+        self.walk_tree(tree, seen, &mut |id, is_tree| {
+            met |= !is_tree && blobs.contains(&id);
+            Ok(())
+        })?;
+        Ok(met)
+    }
+
+    /// Shows `see` each tree and blob of a tree that was not `seen`, and whether it is a tree.
+    pub(crate) fn walk_tree(
+        &self,
+        tree: Oid,
+        seen: &mut HashSet<Oid>,
+        see: &mut dyn FnMut(Oid, bool) -> Result<(), Error>,
+    ) -> Result<(), Error> {
         if !seen.insert(tree) {
-            return Ok(false);
+            return Ok(());
         }
+        see(tree, true)?;
         for entry in git::entries(tree, &git::read(&self.repo, tree)?.1)? {
-            let met = match entry.mode {
-                git::TREE => self.meets(entry.oid, blobs, seen)?,
-                _ => seen.insert(entry.oid) && blobs.contains(&entry.oid),
-            };
-            if met {
-                return Ok(true);
+            match entry.mode {
+                git::TREE => self.walk_tree(entry.oid, seen, see)?,
+                // A submodule's commit lies in another repository.
+                0o160_000 => {}
+                _ if seen.insert(entry.oid) => see(entry.oid, false)?,
+                _ => {}
             }
         }
-        Ok(false)
+        Ok(())
     }
 
     /// Whether any of these records, read elsewhere, has a text that was dropped here.

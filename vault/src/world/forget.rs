@@ -2,6 +2,7 @@
 
 use super::members::{hand, read, save, write};
 use super::{World, quiet};
+use crate::apart::Given;
 use crate::audit::Query;
 use crate::git::testing::git;
 
@@ -298,8 +299,11 @@ fn what_git_history_from_before_holds_is_not_forgotten_by_half() {
     if git(&root, &["init", "-q", "-b", "main"]).is_none() {
         return;
     }
-    git(&root, &["add", "-A"]);
-    git(&root, &["-c", "user.name=A", "-c", "user.email=a@b", "commit", "-qm", "before"]);
+    for (name, text) in [("a.md", "old\n"), ("a.md", "newer\n"), ("c.md", "only one\n")] {
+        std::fs::write(root.join(name), text).unwrap();
+        git(&root, &["add", "-A"]);
+        git(&root, &["-c", "user.name=A", "-c", "user.email=a@b", "commit", "-qm", "before"]);
+    }
     let new =
         crate::create::NewVault { name: Some("w".into()), device: Some("d".into()), ..Default::default() };
     let (mut vault, absorbed) = crate::vault::Vault::create(&root, &new, &mut quiet()).unwrap();
@@ -309,10 +313,16 @@ fn what_git_history_from_before_holds_is_not_forgotten_by_half() {
     assert!(refused.contains("git history"), "{refused}");
     std::fs::write(root.join("b.md"), "new\n").unwrap();
     vault.commit(&Default::default(), &mut quiet()).unwrap();
-    let doc = vault.doc_at("b.md").unwrap().unwrap();
-    vault.forget(&[doc]).unwrap();
-    vault.finish(Default::default(), &mut quiet()).unwrap();
-    assert!(!root.join("b.md").exists());
+    // All of one that came by that history as it is, and of one that it does not know.
+    for name in ["b.md", "c.md"] {
+        let doc = vault.doc_at(name).unwrap().unwrap();
+        vault.forget(&[doc]).unwrap();
+        vault.finish(Default::default(), &mut quiet()).unwrap();
+        assert!(!root.join(name).exists());
+    }
+    let blob = git2::Oid::hash_object(git2::ObjectType::Blob, b"only one\n").unwrap();
+    assert!(!git2::Repository::open(&root).unwrap().odb().unwrap().exists(blob));
+    git(&root, &["fsck", "--full", "--strict"]);
 }
 
 /// Has a third device that never had a byte come to the same as the others, and all of them again from their logs.
@@ -394,5 +404,68 @@ fn what_was_saved_before_the_word_came_is_a_file_of_its_own() {
     for n in 0..2 {
         assert_eq!(read(&world, n, "clients/ondine.md").unwrap(), "goes on\n");
         sound(&mut world, n);
+    }
+}
+
+#[test]
+fn a_power_cut_brings_nothing_back() {
+    let mut world = told();
+    let held = crate::disk::journal::hold(crate::disk::journal::Journal::default());
+    forget(&mut world, 0, "clients");
+    assert_eq!(knows(&world, 0), Vec::<String>::new());
+    held.release().lose(false);
+    world.restart(0);
+    world.commit(0);
+    assert_eq!(knows(&world, 0), Vec::<String>::new());
+    sound(&mut world, 0);
+}
+
+/// Hands over what travels apart, until nothing is awaited that is there.
+fn give_all(world: &mut World, from: usize, to: usize) {
+    for named in world.replicas[to].apart_wanted().unwrap() {
+        let Some(given) = world.replicas[from].give(&named).unwrap() else { continue };
+        let path = world.root(to).join(".aios/given");
+        match given {
+            Given::Bytes(bytes) => std::fs::write(&path, bytes).unwrap(),
+            Given::File(mut file, _) => {
+                std::io::Seek::rewind(&mut file).unwrap();
+                std::io::copy(&mut file, &mut std::fs::File::create(&path).unwrap()).map(drop).unwrap();
+            }
+        }
+        world.replicas[to].take_apart(&named, &path).unwrap();
+        std::fs::remove_file(path).unwrap();
+    }
+    world.commit(to);
+}
+
+#[test]
+fn a_commit_made_with_git_meanwhile_loses_it_as_well_and_travels() {
+    for by in 0..2 {
+        let mut world = told();
+        // Committed before aios followed, so that the commit travels with its history.
+        write(&world, by, "other.md", "by hand\n");
+        world.replicas[by].absorb(&Default::default(), &mut quiet()).unwrap();
+        let root = world.root(by);
+        if git(&root, &["add", "-A"]).is_none() {
+            return;
+        }
+        git(&root, &["-c", "user.name=A", "-c", "user.email=a@b", "commit", "-qm", "by hand"]);
+        world.commit(by);
+        // Said by one who has not heard of the commit; and by the one who made it: what aios made of records is no history beside.
+        forget(&mut world, 0, "clients");
+        for _ in 0..2 {
+            world.sync();
+            give_all(&mut world, by, 1 - by);
+        }
+        world.add(2, &["write"]);
+        for _ in 0..2 {
+            world.sync();
+            give_all(&mut world, 1 - by, 2);
+        }
+        world.assert_equal();
+        for n in 0..3 {
+            assert_eq!(knows(&world, n), Vec::<String>::new(), "{by} {n}");
+            sound(&mut world, n);
+        }
     }
 }
