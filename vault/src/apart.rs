@@ -16,7 +16,7 @@ use rusqlite::{OptionalExtension, params};
 
 use crate::disk::durable;
 use crate::error::Error;
-use crate::git;
+use crate::git::{self, Objects};
 use crate::project::{git_id, oid};
 use crate::survey::Problem;
 use crate::vault::{Vault, git_error};
@@ -247,7 +247,7 @@ impl Vault {
         match named {
             Named::Blob(content) => self.give_blob(content),
             Named::History(_) if !self.apart_here(named)? => Ok(None),
-            Named::History(tip) => self.pack_history(tip).map(Some),
+            Named::History(tip) => self.pack_history(tip),
         }
     }
 
@@ -305,7 +305,8 @@ impl Vault {
         Ok((file, path))
     }
 
-    fn pack_history(&self, tip: &GitId) -> Result<Given, Error> {
+    /// `None` where some of it is to be written yet.
+    fn pack_history(&self, tip: &GitId) -> Result<Option<Given>, Error> {
         let packing = || git::Error::git(format!("packing the history of {tip}"));
         let mut walk = self.repo.revwalk().map_err(packing())?;
         walk.push(oid(tip)?).map_err(packing())?;
@@ -315,16 +316,24 @@ impl Vault {
         match forgotten.is_empty() {
             true => builder.insert_walk(&mut walk).map_err(packing())?,
             false => {
-                let mut seen = HashSet::new();
+                let odb = self.repo.odb().map_err(git_error)?;
+                let (mut seen, mut whole) = (HashSet::new(), true);
                 for commit in walk {
                     let commit = commit.map_err(packing())?;
                     builder.insert_object(commit, None).map_err(packing())?;
                     self.walk_tree(git::commit(&self.repo, commit)?.tree, &mut seen, &mut |id, is_tree| {
-                        match !is_tree && forgotten.contains(&id) {
-                            true => Ok(()),
-                            false => builder.insert_object(id, None).map_err(|e| packing()(e).into()),
+                        if !is_tree && forgotten.contains(&id) {
+                            return Ok(());
                         }
+                        whole &= odb.exists(id);
+                        if whole {
+                            builder.insert_object(id, None).map_err(packing())?
+                        }
+                        Ok(())
                     })?;
+                }
+                if !whole {
+                    return Ok(None);
                 }
             }
         }
@@ -342,7 +351,7 @@ impl Vault {
         }
         done.map_err(packing())?;
         let size = file.metadata().map_err(|e| Error::io("write", &path, e))?.len();
-        Ok(Given::File(file, size))
+        Ok(Some(Given::File(file, size)))
     }
 
     /// Takes what was received for it into git, from the file `from`, durably.
@@ -420,12 +429,12 @@ impl Vault {
         if came { self.drop_again() } else { Ok(()) }
     }
 
-    /// An object that `tip` reaches and that is not here, and is not forgotten.
-    fn unreachable(&self, tip: Oid) -> Result<Option<Oid>, Error> {
+    /// An object that `tip` reaches and that is not here, is not forgotten, and no record has.
+    fn unreachable(&mut self, tip: Oid) -> Result<Option<Oid>, Error> {
         let forgotten = self.forgotten_blobs()?;
         let odb = self.repo.odb().map_err(git_error)?;
         let mut seen: HashSet<Oid> = HashSet::from([tip]);
-        let mut waiting = vec![(tip, ObjectType::Commit)];
+        let (mut waiting, mut lacking) = (vec![(tip, ObjectType::Commit)], Vec::new());
         while let Some((id, kind)) = waiting.pop() {
             let mut reach = |id: Oid, kind: ObjectType| {
                 if seen.insert(id) {
@@ -447,11 +456,25 @@ impl Vault {
                         }
                     }
                 }
-                _ if !forgotten.contains(&id) && !odb.exists(id) => return Ok(Some(id)),
+                _ if !forgotten.contains(&id) && !odb.exists(id) => lacking.push(id),
                 _ => {}
             }
         }
+        drop(odb);
+        for id in lacking {
+            // Whoever gave it has had a file with these bytes forgotten, and does not know of the other that has them here.
+            if !self.write_again(&git_id(&id))? {
+                return Ok(Some(id));
+            }
+        }
         Ok(None)
+    }
+
+    /// Writes a blob to git whose text some record has.
+    fn write_again(&mut self, git: &GitId) -> Result<bool, Error> {
+        let Some(bytes) = self.text_of_blob(git)? else { return Ok(false) };
+        let written = git::Loose::new(&self.repo, true)?.write(ObjectType::Blob, &bytes)?;
+        Ok(git_id(&written) == *git)
     }
 
     /// How many documents there are, for people.

@@ -99,6 +99,15 @@ impl Vault {
         Ok(out)
     }
 
+    /// The blobs of records that are held: no tree names them, and whoever adopts the records wants them (I2).
+    pub(crate) fn held_blobs(&self) -> Result<Vec<Oid>, Error> {
+        let mut get = self.db.prepare_cached(
+            "SELECT DISTINCT a.git FROM apart a JOIN record r ON r.n = a.n WHERE a.kind = 0 AND r.held = 1",
+        )?;
+        let rows = get.query_map([], |row| row.get::<_, Vec<u8>>(0))?;
+        rows.map(|row| Oid::from_bytes(&row?).map_err(git_error)).collect()
+    }
+
     /// Whether a lean device is to have a blob: it was asked for; or this device saved it, so that it was here; or it is what became
     /// of a file that lies here, as what is here is kept as new as the rest.
     fn is_asked(&self, blob: Oid) -> Result<bool, Error> {

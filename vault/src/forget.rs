@@ -465,12 +465,15 @@ impl Vault {
             }
         }
         ids.extend(self.leaving()?.iter().map(|id| id.as_bytes().to_vec()));
+        // Nothing is told by no bytes, and many have them.
+        ids.remove(GitId::blob(b"").as_bytes().as_slice());
         let mut out = BTreeSet::new();
         for id in ids {
             let mut get = self.db.prepare_cached(
                 "SELECT EXISTS(SELECT 1 FROM item i WHERE i.git = ?1 AND NOT EXISTS
                    (SELECT 1 FROM item f JOIN record r ON r.n = f.record WHERE f.doc = i.doc AND f.act = 6 AND r.held = 0))
-                 OR EXISTS(SELECT 1 FROM doc WHERE git = ?1)",
+                 OR EXISTS(SELECT 1 FROM doc d WHERE d.git = ?1 AND NOT EXISTS
+                   (SELECT 1 FROM item f JOIN record r ON r.n = f.record WHERE f.doc = d.id AND f.act = 6 AND r.held = 0))",
             )?;
             if !get.query_row([&id], |row| row.get::<_, bool>(0))? {
                 out.insert(Oid::from_bytes(&id).map_err(git_error)?);

@@ -173,7 +173,7 @@ impl Vault {
             // No ref names the commits that wait for it.
             limits.unreached = std::time::Duration::MAX;
         }
-        let done = git::repack(&self.repo, &limits)?;
+        let done = git::repack(&self.repo, &limits, &self.held_blobs()?)?;
         db::set_meta(&self.db, LEFT, &(done.left as u64).to_le_bytes())?;
         self.repo = git::open_or_init(self.root())?;
         Ok(())

@@ -13,6 +13,7 @@ use aios_core::id::{ContentHash, DocId, GitId};
 use aios_core::item::{Content, Epoch, Item, Kind};
 
 use crate::conflict::{Conflict, ConflictKind, Value};
+use crate::db;
 use crate::error::Error;
 use crate::file::Shown;
 use crate::git;
@@ -335,6 +336,30 @@ impl Vault {
             conflicts.push(Conflict::new(*doc, ConflictKind::Front, None, values.collect()));
         }
         Ok(reading.text)
+    }
+
+    /// The bytes of a blob, from the log alone, if some record there has them. Goes through all items.
+    pub(crate) fn text_of_blob(&mut self, git: &GitId) -> Result<Option<Vec<u8>>, Error> {
+        let docs: Vec<DocId> = {
+            let mut get = self.db.prepare("SELECT DISTINCT doc FROM item WHERE git = ?")?;
+            let rows = get.query_map([git.as_bytes()], |row| row.get::<_, Vec<u8>>(0))?;
+            rows.map(|row| db::id(row?, DocId::from_slice)).collect::<Result<_, Error>>()?
+        };
+        for doc in docs {
+            let touches = self.history().touches(&doc)?;
+            for touch in touches.iter() {
+                let Some(content) = touch.act.content().filter(|content| content.git == *git) else {
+                    continue;
+                };
+                let head = Head { place: touch.place, index: touch.index, content, seen: touch.seen.clone() };
+                match self.compute_head(&doc, &head) {
+                    Ok(bytes) => return Ok(Some(bytes)),
+                    Err(Error::Apart(_)) => {}
+                    Err(e) => return Err(e),
+                }
+            }
+        }
+        Ok(None)
     }
 
     pub(crate) fn start_text(&mut self, doc: &DocId, touch: &Touch) -> Result<String, Error> {

@@ -130,7 +130,7 @@ fn packs(folder: &Path) -> Result<Vec<OnDisk>, Error> {
 
 /// Puts loose objects that something reaches into one new pack with deltas, with the objects of small packs when there are
 /// too many of these, then removes what the new pack replaces and what nothing has reached for long. What is reached: every
-/// ref, HEAD and its likes (`ORIG_HEAD`…), the reflogs and the index. At every instant each reached object is durable in at
+/// ref, HEAD and its likes (`ORIG_HEAD`…), the reflogs, the index, and what `also` names. At every instant each reached object is durable in at
 /// least one place (I9). Nothing else may write objects through this module meanwhile. Walks history until every candidate is found, so its cost follows the age of the oldest one.
 ///
 /// libgit2 keeps the indexes of packs it has opened: when [`Repacked::packs`] is not 0, open every repository handle anew
@@ -138,8 +138,8 @@ fn packs(folder: &Path) -> Result<Vec<OnDisk>, Error> {
 ///
 /// # Errors
 /// [`Error::Git`] or [`Error::Io`]; then nothing was removed that is not in a durable pack.
-pub fn repack(repo: &Repository, limits: &Limits) -> Result<Repacked, Error> {
-    run(repo, limits, &BTreeSet::new())
+pub fn repack(repo: &Repository, limits: &Limits, also: &[Oid]) -> Result<Repacked, Error> {
+    run(repo, limits, also, &BTreeSet::new())
 }
 
 /// Drops these objects, whatever reaches them, and what mirrors of logs held that others took the place of; all other objects are in
@@ -156,13 +156,13 @@ pub fn expunge(repo: &Repository, leave: &BTreeSet<Oid>) -> Result<Vec<Oid>, Err
         largest: u64::MAX,
         ..Limits::default()
     };
-    run(repo, &limits, leave)?;
+    run(repo, &limits, &[], leave)?;
     let repo = Repository::open(repo.path()).map_err(Error::git("opening the repository"))?;
     let odb = repo.odb().map_err(Error::git("opening the object database"))?;
     Ok(leave.iter().copied().filter(|id| odb.exists(*id)).collect())
 }
 
-fn run(repo: &Repository, limits: &Limits, leave: &BTreeSet<Oid>) -> Result<Repacked, Error> {
+fn run(repo: &Repository, limits: &Limits, also: &[Oid], leave: &BTreeSet<Oid>) -> Result<Repacked, Error> {
     let folder = repo.commondir().join("objects");
     let pack_folder = folder.join("pack");
     let older = |modified: SystemTime, limit| chance::age(modified).is_some_and(|age| age > limit);
@@ -201,7 +201,7 @@ fn run(repo: &Repository, limits: &Limits, leave: &BTreeSet<Oid>) -> Result<Repa
     wanted.retain(|oid| !leave.contains(oid));
     let candidates = wanted.len();
     let mut walk = Walk::new(repo, wanted)?;
-    walk.run()?;
+    walk.run(also)?;
 
     // Not reached: dropped when old, carried along when in a pack that goes, left loose otherwise.
     let mut doomed: HashSet<Oid> = HashSet::new();
@@ -349,8 +349,8 @@ impl<'r> Walk<'r> {
         Ok(Walk { repo, wanted, found, seen, commits, complete })
     }
 
-    fn run(&mut self) -> Result<(), Error> {
-        let mut tips = Vec::new();
+    fn run(&mut self, also: &[Oid]) -> Result<(), Error> {
+        let mut tips = also.to_vec();
         let failed = |e| Error::git("listing refs")(e);
         for reference in self.repo.references().map_err(failed)? {
             tips.extend(reference.map_err(failed)?.target());
@@ -582,7 +582,7 @@ mod tests {
         let staged = git(dir.path(), &["add", "staged"])
             .map(|_| objects.write(ObjectType::Blob, b"staged only").unwrap());
         let before = size(&repo.path().join("objects"));
-        let done = repack(&repo, &Limits::default()).unwrap();
+        let done = repack(&repo, &Limits::default(), &[]).unwrap();
         assert_eq!(done.packed, 100 * 4 + usize::from(staged.is_some()));
         assert_eq!((done.loose, done.unreached, done.packs), (done.packed, 0, 0));
         let mut left = 0;
@@ -597,7 +597,7 @@ mod tests {
         git(dir.path(), &["fsck", "--strict"]);
         let now = Limits { unreached: Duration::ZERO, ..Limits::default() };
         let unreached = Repacked { unreached: 1, ..Repacked::default() };
-        assert_eq!(repack(&repo, &now).unwrap(), unreached);
+        assert_eq!(repack(&repo, &now, &[]).unwrap(), unreached);
         let odb = repo.odb().unwrap();
         assert!(!odb.exists(young) && odb.exists(head));
         assert!(staged.is_none_or(|staged| odb.exists(staged)));
@@ -630,10 +630,10 @@ mod tests {
         let head = commit_tree(&mut objects, tree, &[], 0);
         set_ref(&repo, MAIN, head, None, &Signature::new("t", "", 0), "x").unwrap();
         let other = objects.write(ObjectType::Blob, b"nobody has me").unwrap();
-        let young = repack(&repo, &Limits::default()).unwrap();
+        let young = repack(&repo, &Limits::default(), &[]).unwrap();
         assert_eq!((young.unreached, young.left), (0, 6));
         let limits = Limits { replaced: Duration::ZERO, ..Limits::default() };
-        let done = repack(&repo, &limits).unwrap();
+        let done = repack(&repo, &limits, &[]).unwrap();
         assert_eq!((done.unreached, done.left), (5, 1));
         let odb = repo.odb().unwrap();
         assert!(!odb.exists(first.0) && !odb.exists(first.1) && !odb.exists(second.0));
@@ -650,7 +650,7 @@ mod tests {
         let (dir, repo) = repository();
         history(&repo, 2_000, 60, true);
         let start = std::time::Instant::now();
-        let done = repack(&repo, &Limits::default()).unwrap();
+        let done = repack(&repo, &Limits::default(), &[]).unwrap();
         println!("60 packs repacked: {:?}", start.elapsed());
         assert!(done.packs >= 60, "{done:?}");
         let ours = size(&repo.path().join("objects"));
