@@ -21,7 +21,7 @@ use serde::Serialize;
 use crate::anew;
 use crate::author::Draft;
 use crate::db;
-use crate::disk::fault;
+use crate::disk::{durable, fault};
 use crate::error::Error;
 use crate::git;
 use crate::project::oid;
@@ -581,6 +581,8 @@ impl Vault {
     pub fn drop_again(&mut self) -> Result<(), Error> {
         let blobs = self.forgotten_blobs()?;
         git::expunge(&self.repo, &blobs)?;
+        // A file whose removal was not synced, now or by an earlier packing, is there again after a power cut.
+        durable::sync_filesystem(&self.repo.commondir().join("objects"), [])?;
         self.repo = git::open_or_init(self.root())?;
         self.promise_absent()
     }

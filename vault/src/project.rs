@@ -283,6 +283,9 @@ impl Vault {
         git: &GitId,
         objects: &mut dyn Objects,
     ) -> Result<(), Error> {
+        if *git == GitId::blob(b"") {
+            return Ok(objects.write(ObjectType::Blob, b"").map(drop)?);
+        }
         if self.is_forgotten(doc)? {
             return Ok(());
         }

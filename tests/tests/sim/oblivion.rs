@@ -38,8 +38,8 @@ impl World {
                 self.stands(n, &format!("forgets {path}"));
                 self.news(n);
             }
-            // It was never taken in, or what git has from beside aios keeps it.
-            Some(Err(e @ (Error::Unknown { .. } | Error::Usage(_)))) => {
+            // It was never taken in, git history from beside aios keeps a version of it, or nobody decides there.
+            Some(Err(e @ (Error::Unknown { .. } | Error::Usage(_) | Error::NoOperator(_)))) => {
                 self.tell(format!("d{n} does not forget {path}: {}", self.plain(&e.to_string())));
             }
             Some(Err(e)) => self.excused(n, "forgetting", &e),
@@ -95,7 +95,7 @@ impl World {
             if let Some(bytes) = self.ledger.saved_as.get(&hash).cloned() {
                 self.ledger.touch(&bytes);
             }
-            if stays.contains(&hash) {
+            if stays.contains(&hash) || hash == ContentHash::of(b"") {
                 continue;
             }
             self.ledger.blobs.remove(&hash);

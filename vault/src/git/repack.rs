@@ -242,23 +242,14 @@ fn run(repo: &Repository, limits: &Limits, also: &[Oid], leave: &BTreeSet<Oid>) 
             }
         }
     }
-    let mut emptied: BTreeSet<&Path> = BTreeSet::from([pack_folder.as_path()]);
     for (oid, (path, _)) in &loose {
         if safe(*oid) {
             durable::remove(path)?;
-            emptied.extend(path.parent());
             done.loose += 1;
         } else if doomed.contains(oid) {
             durable::remove(path)?;
-            emptied.extend(path.parent());
         } else {
             done.left += 1;
-        }
-    }
-    if !leave.is_empty() {
-        // A file whose removal was not synced is there again after a power cut.
-        for folder in emptied {
-            durable::sync_folder(folder)?;
         }
     }
     done.unreached = doomed.len();

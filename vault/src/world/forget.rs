@@ -4,6 +4,7 @@ use super::members::{hand, read, save, write};
 use super::{World, quiet};
 use crate::apart::Given;
 use crate::audit::Query;
+use crate::gc::Wanted;
 use crate::git::testing::git;
 
 const SECRET: &str = "Ondine Vasseur";
@@ -409,15 +410,20 @@ fn what_was_saved_before_the_word_came_is_a_file_of_its_own() {
 
 #[test]
 fn a_power_cut_brings_nothing_back() {
-    let mut world = told();
-    let held = crate::disk::journal::hold(crate::disk::journal::Journal::default());
-    forget(&mut world, 0, "clients");
-    assert_eq!(knows(&world, 0), Vec::<String>::new());
-    held.release().lose(false);
-    world.restart(0);
-    world.commit(0);
-    assert_eq!(knows(&world, 0), Vec::<String>::new());
-    sound(&mut world, 0);
+    for packed in [false, true] {
+        let mut world = told();
+        let held = crate::disk::journal::hold(crate::disk::journal::Journal::default());
+        if packed {
+            world.replicas[0].gc(Wanted::default()).unwrap();
+        }
+        forget(&mut world, 0, "clients");
+        assert_eq!(knows(&world, 0), Vec::<String>::new());
+        held.release().lose(false);
+        world.restart(0);
+        world.commit(0);
+        assert_eq!(knows(&world, 0), Vec::<String>::new());
+        sound(&mut world, 0);
+    }
 }
 
 /// Hands over what travels apart, until nothing is awaited that is there.
