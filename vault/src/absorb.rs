@@ -719,6 +719,12 @@ impl Vault {
             let here = here.map(|doc| Ok::<_, Error>(self.files_of(&doc)?.is_empty().then_some(doc)));
             let here = here.transpose()?.flatten();
             if let Some(doc) = &here
+                && self.lacks_text(doc)?
+            {
+                out.problems.push(untold(&claim));
+                continue;
+            }
+            if let Some(doc) = &here
                 && let Some(made) = self.made_at(doc, &claim)?
             {
                 self.absorb_beside(doc, made, saved, draft, after, out)?;

@@ -475,3 +475,30 @@ fn a_commit_made_with_git_meanwhile_loses_it_as_well_and_travels() {
         }
     }
 }
+
+#[test]
+fn a_file_that_stands_where_a_text_is_unexplained_waits() {
+    let mut world = World::of_equals(3);
+    world.sync();
+    save(&mut world, 0, "a.md", &format!("one of {SECRET}\n"));
+    save(&mut world, 0, "b.md", "other\n");
+    forget(&mut world, 0, "a.md");
+    write(&world, 2, "a.md", "made here\n");
+    write(&world, 2, "c.md", "made here, too\n");
+    // As far as the record of the file, and not of the word.
+    let mut waited = false;
+    while world.deliver(0, 2, 1) > 0 {
+        let done = world.replicas[2].commit(&Default::default(), &mut quiet()).unwrap();
+        waited |= done.absorbed.problems.iter().any(|problem| problem.path == "a.md");
+    }
+    assert!(waited);
+    world.sync();
+    world.assert_equal();
+    assert_eq!(read(&world, 0, "a.md").unwrap(), "made here\n");
+    for n in 0..3 {
+        world.rebuild(n);
+        world.commit(n);
+        sound(&mut world, n);
+    }
+    world.assert_equal();
+}
