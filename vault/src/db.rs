@@ -11,7 +11,7 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
 use crate::error::Error;
 
 /// Bumped whenever the tables change; another number means "make it again".
-const SCHEMA: i64 = 4;
+const SCHEMA: i64 = 5;
 
 const TABLES: &str = "
 CREATE TABLE meta(key TEXT PRIMARY KEY, value BLOB) WITHOUT ROWID;
@@ -92,6 +92,7 @@ pub fn open(path: &Path) -> Result<Connection, Error> {
     crate::away::prepare(&db)?;
     crate::named::prepare(&db)?;
     crate::forget::prepare(&db)?;
+    crate::dropped::prepare(&db)?;
     Ok(db)
 }
 

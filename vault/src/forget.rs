@@ -68,10 +68,10 @@ pub struct Forgotten {
 }
 
 /// A forgetting that counts.
-struct Word {
-    doc: DocId,
-    n: i64,
-    view: View,
+pub(crate) struct Word {
+    pub doc: DocId,
+    pub n: i64,
+    pub view: View,
 }
 
 impl Vault {
@@ -229,7 +229,7 @@ impl Vault {
     }
 
     /// Every forgetting that counts.
-    fn words(&self) -> Result<Vec<Word>, Error> {
+    pub(crate) fn words(&self) -> Result<Vec<Word>, Error> {
         let mut get = self.db.prepare_cached(
             "SELECT i.doc, i.record, r.view FROM item i INDEXED BY item_forget CROSS JOIN record r ON r.n = i.record
              WHERE i.act = 6 AND r.held = 0 ORDER BY i.record",
@@ -447,41 +447,6 @@ impl Vault {
         Ok(out)
     }
 
-    /// Every blob of forgotten documents that no other document holds: git does not have them, or is not to.
-    pub(crate) fn forgotten_blobs(&self) -> Result<BTreeSet<Oid>, Error> {
-        let words = self.words()?;
-        if words.is_empty() {
-            return Ok(BTreeSet::new());
-        }
-        let mut ids: BTreeSet<Vec<u8>> = BTreeSet::new();
-        for word in &words {
-            // Versions saved later hold the text that they were made from.
-            let mut get = self.db.prepare_cached(
-                "SELECT git FROM item WHERE doc = ?1 AND git IS NOT NULL UNION SELECT git FROM named WHERE doc = ?1",
-            )?;
-            let rows = get.query_map([word.doc.as_bytes()], |row| row.get(0))?;
-            for row in rows {
-                ids.insert(row?);
-            }
-        }
-        ids.extend(self.leaving()?.iter().map(|id| id.as_bytes().to_vec()));
-        // Nothing is told by no bytes, and many have them.
-        ids.remove(GitId::blob(b"").as_bytes().as_slice());
-        let mut out = BTreeSet::new();
-        for id in ids {
-            let mut get = self.db.prepare_cached(
-                "SELECT EXISTS(SELECT 1 FROM item i WHERE i.git = ?1 AND NOT EXISTS
-                   (SELECT 1 FROM item f JOIN record r ON r.n = f.record WHERE f.doc = i.doc AND f.act = 6 AND r.held = 0))
-                 OR EXISTS(SELECT 1 FROM doc d WHERE d.git = ?1 AND NOT EXISTS
-                   (SELECT 1 FROM item f JOIN record r ON r.n = f.record WHERE f.doc = d.id AND f.act = 6 AND r.held = 0))",
-            )?;
-            if !get.query_row([&id], |row| row.get::<_, bool>(0))? {
-                out.insert(Oid::from_bytes(&id).map_err(git_error)?);
-            }
-        }
-        Ok(out)
-    }
-
     /// Whether all that a repository at `there` lacks of the history of `head` is here: versions of a file that were forgotten before they
     /// were published are not, and git publishes no history without them.
     ///
@@ -564,7 +529,7 @@ impl Vault {
         Ok(false)
     }
 
-    fn leaving(&self) -> Result<BTreeSet<Oid>, Error> {
+    pub(crate) fn leaving(&self) -> Result<BTreeSet<Oid>, Error> {
         let known = db::meta(&self.db, LEAVING)?.unwrap_or_default();
         Ok(String::from_utf8_lossy(&known).lines().filter_map(|line| line.parse().ok()).collect())
     }

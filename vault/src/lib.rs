@@ -13,6 +13,7 @@ pub mod conflict;
 pub mod create;
 pub mod disk;
 pub mod doctor;
+mod dropped;
 pub mod entity;
 pub mod error;
 pub mod export;

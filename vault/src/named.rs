@@ -5,18 +5,20 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use aios_core::fold::{Head, Text, fold};
 use aios_core::frontier::{Place, View};
-use aios_core::history::{History, Touch};
+use aios_core::history::History;
 use aios_core::id::{DeviceId, DocId, GitId};
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::db;
 use crate::error::Error;
 use crate::text::without;
 use crate::vault::Vault;
 
-/// `named`: what bodies name. `unnamed`: documents that are shown merged, at heads that no body may have named.
+/// `named`: what bodies name, and once somebody asked at which heads. `unnamed`: documents that are shown merged, at heads that no body
+/// may have named.
 const TABLES: &str = "
-CREATE TABLE IF NOT EXISTS named(doc BLOB NOT NULL, n INTEGER NOT NULL, git BLOB NOT NULL, PRIMARY KEY(doc, n)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS named(doc BLOB NOT NULL, n INTEGER NOT NULL, git BLOB NOT NULL, heads BLOB, PRIMARY KEY(doc, n)) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS named_heads ON named(doc, heads);
 CREATE TABLE IF NOT EXISTS unnamed(doc BLOB PRIMARY KEY) WITHOUT ROWID;
 ";
 
@@ -30,15 +32,21 @@ pub(crate) fn is_made(text: &Text) -> bool {
     matches!(text, Text::Characters { .. } | Text::Lines { .. })
 }
 
-fn key(heads: &[Head]) -> BTreeSet<(Place, u32)> {
-    heads.iter().map(|head| (head.place, head.index)).collect()
+/// What stands for heads in any order.
+fn key(heads: &[Head]) -> [u8; 32] {
+    let places: BTreeSet<(Place, u32)> = heads.iter().map(|head| (head.place, head.index)).collect();
+    let mut hasher = blake3::Hasher::new();
+    for (place, index) in places {
+        hasher.update(place.device.as_bytes()).update(&place.seq.to_le_bytes()).update(&index.to_le_bytes());
+    }
+    hasher.finalize().into()
 }
 
 impl Vault {
     /// Keeps what the body of record `n` names.
     pub(crate) fn note_named(&self, n: i64, merged: &BTreeMap<DocId, GitId>) -> Result<(), Error> {
         for (doc, git) in merged {
-            let mut note = self.db.prepare_cached("INSERT OR REPLACE INTO named VALUES(?, ?, ?)")?;
+            let mut note = self.db.prepare_cached("INSERT OR REPLACE INTO named VALUES(?, ?, ?, NULL)")?;
             note.execute(params![doc.as_bytes(), n, git.as_bytes()])?;
         }
         Ok(())
@@ -55,28 +63,40 @@ impl Vault {
     }
 
     /// The blob that some body names for a document at these heads.
-    pub(crate) fn named(
-        &self,
-        doc: &DocId,
-        touches: &[Touch],
-        heads: &[Head],
-    ) -> Result<Option<GitId>, Error> {
+    pub(crate) fn named(&self, doc: &DocId, heads: &[Head]) -> Result<Option<GitId>, Error> {
+        self.key_names(doc)?;
         let mut get = self.db.prepare_cached(
-            "SELECT m.git, r.view, r.device, r.seq FROM named m JOIN record r ON r.n = m.n AND r.held = 0
-             WHERE m.doc = ? ORDER BY r.ms, r.count, r.device, r.seq",
+            "SELECT m.git FROM named m JOIN record r ON r.n = m.n AND r.held = 0
+             WHERE m.doc = ? AND m.heads = ? ORDER BY r.ms, r.count, r.device, r.seq LIMIT 1",
         )?;
-        let mut rows = get.query([doc.as_bytes()])?;
-        while let Some(row) = rows.next()? {
-            let place = Place {
-                device: db::id(row.get(2)?, DeviceId::from_slice)?,
-                seq: row.get::<_, i64>(3)? as u64,
-            };
-            let past = without(&db::read_view(&row.get::<_, Vec<u8>>(1)?)?, &place);
-            if fold(touches, &[], &past).is_some_and(|there| key(there.text.heads()) == key(heads)) {
-                return db::id(row.get(0)?, GitId::from_slice).map(Some);
-            }
+        let git: Option<Vec<u8>> =
+            get.query_row(params![doc.as_bytes(), key(heads)], |row| row.get(0)).optional()?;
+        git.map(|git| db::id(git, GitId::from_slice)).transpose()
+    }
+
+    /// Notes at which heads each name of a document is that nobody asked for before: what is in the past of a record stays.
+    fn key_names(&self, doc: &DocId) -> Result<(), Error> {
+        let new: Vec<(i64, Vec<u8>, Vec<u8>, i64)> = {
+            let mut get = self.db.prepare_cached(
+                "SELECT m.n, r.view, r.device, r.seq FROM named m JOIN record r ON r.n = m.n WHERE m.doc = ? AND m.heads IS NULL",
+            )?;
+            let rows = get.query_map([doc.as_bytes()], |row| {
+                Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
+            })?;
+            rows.collect::<Result<_, _>>()?
+        };
+        if new.is_empty() {
+            return Ok(());
         }
-        Ok(None)
+        let touches = self.history().touches(doc)?;
+        for (n, view, device, seq) in new {
+            let place = Place { device: db::id(device, DeviceId::from_slice)?, seq: seq as u64 };
+            let past = without(&db::read_view(&view)?, &place);
+            let there = fold(&touches, &[], &past).map(|there| key(there.text.heads())).unwrap_or_default();
+            let mut put = self.db.prepare_cached("UPDATE named SET heads = ? WHERE doc = ? AND n = ?")?;
+            put.execute(params![there, doc.as_bytes(), n])?;
+        }
+        Ok(())
     }
 
     /// What a record is to name whose past is `past`, which covers what is shown: the blob of each document that is merged there, at
@@ -108,7 +128,7 @@ impl Vault {
             let Some(found) = fold(&touches, &[], view).filter(|found| is_made(&found.text)) else {
                 continue;
             };
-            if self.named(doc, &touches, found.text.heads())?.is_some() {
+            if self.named(doc, found.text.heads())?.is_some() {
                 continue;
             }
             match shown.then(|| self.placement(doc)).transpose()?.flatten() {

@@ -154,7 +154,6 @@ pub fn expunge(repo: &Repository, leave: &BTreeSet<Oid>) -> Result<Vec<Oid>, Err
         packs: 0,
         whole: u64::MAX,
         largest: u64::MAX,
-        ..Limits::default()
     };
     run(repo, &limits, &[], leave)?;
     let repo = Repository::open(repo.path()).map_err(Error::git("opening the repository"))?;

@@ -1,0 +1,115 @@
+//! Blobs that only forgotten documents have: git does not have them, or is not to. What is known of it is kept, and each look goes through
+//! what came since, not through all that was ever saved (I13).
+
+use std::collections::{BTreeSet, HashSet};
+
+use aios_core::id::GitId;
+use git2::Oid;
+use rusqlite::{Connection, params};
+
+use crate::db;
+use crate::error::Error;
+use crate::forget::Word;
+use crate::vault::{Vault, git_error};
+
+/// `dropped`: those blobs, as of `UPTO`.
+const TABLES: &str = "CREATE TABLE IF NOT EXISTS dropped(git BLOB PRIMARY KEY) WITHOUT ROWID;";
+/// For which words, and up to which record.
+const UPTO: &str = "dropped upto";
+
+/// Sees to it that the table is there.
+pub(crate) fn prepare(db: &Connection) -> Result<(), Error> {
+    Ok(db.execute_batch(TABLES)?)
+}
+
+impl Vault {
+    /// Every blob of forgotten documents that no other document holds.
+    pub(crate) fn forgotten_blobs(&self) -> Result<BTreeSet<Oid>, Error> {
+        let words = self.words()?;
+        if words.is_empty() {
+            return Ok(BTreeSet::new());
+        }
+        self.follow_dropped(&words)?;
+        let mut get = self.db.prepare_cached("SELECT git FROM dropped")?;
+        let rows = get.query_map([], |row| row.get::<_, Vec<u8>>(0))?;
+        rows.map(|row| Oid::from_bytes(&row?).map_err(git_error)).collect()
+    }
+
+    /// Brings the table up to what is in the log.
+    fn follow_dropped(&self, words: &[Word]) -> Result<(), Error> {
+        let docs: BTreeSet<Vec<u8>> = words.iter().map(|word| word.doc.as_bytes().to_vec()).collect();
+        let mut key = blake3::Hasher::new();
+        docs.iter().for_each(|doc| _ = key.update(doc));
+        self.leaving()?.iter().for_each(|id| _ = key.update(id.as_bytes()));
+        let key = key.finalize();
+        let last: i64 = self.db.query_row("SELECT coalesce(max(n), 0) FROM record", [], |row| row.get(0))?;
+        let now = [key.as_bytes().as_slice(), &last.to_le_bytes()].concat();
+        let known = db::meta(&self.db, UPTO)?.unwrap_or_default();
+        if known == now {
+            return Ok(());
+        }
+        let since = known.strip_prefix(key.as_bytes()).and_then(|bytes| bytes.try_into().ok());
+        let since = since.map(i64::from_le_bytes);
+        let mut mine: BTreeSet<Vec<u8>> = BTreeSet::new();
+        let mut others: HashSet<Vec<u8>> = HashSet::new();
+        {
+            let mut get =
+                self.db.prepare_cached("SELECT doc, git FROM item WHERE record > ? AND git IS NOT NULL")?;
+            let mut rows = get.query([since.unwrap_or(0)])?;
+            while let Some(row) = rows.next()? {
+                let (doc, git): (Vec<u8>, Vec<u8>) = (row.get(0)?, row.get(1)?);
+                match docs.contains(&doc) {
+                    // Versions saved later hold the text that they were made from.
+                    true => _ = mine.insert(git),
+                    false => _ = others.insert(git),
+                }
+            }
+        }
+        for doc in &docs {
+            let mut get = self.db.prepare_cached("SELECT git FROM named WHERE doc = ? AND n > ?")?;
+            let rows = get.query_map(params![doc, since.unwrap_or(0)], |row| row.get::<_, Vec<u8>>(0))?;
+            mine.extend(rows.collect::<Result<Vec<_>, _>>()?);
+        }
+        match since {
+            None => {
+                self.db.execute("DELETE FROM dropped", [])?;
+                mine.extend(self.leaving()?.iter().map(|id| id.as_bytes().to_vec()));
+                let mut get = self.db.prepare("SELECT id, git FROM doc")?;
+                let rows =
+                    get.query_map([], |row| Ok((row.get::<_, Vec<u8>>(0)?, row.get::<_, Vec<u8>>(1)?)))?;
+                for row in rows {
+                    let (doc, git) = row?;
+                    if !docs.contains(&doc) {
+                        others.insert(git);
+                    }
+                }
+            }
+            Some(_) => {
+                for git in &others {
+                    self.db.prepare_cached("DELETE FROM dropped WHERE git = ?")?.execute([git])?;
+                }
+                for git in &mine {
+                    if self.is_held_elsewhere(&docs, git)? {
+                        others.insert(git.clone());
+                    }
+                }
+            }
+        }
+        // Nothing is told by no bytes, and many have them.
+        others.insert(GitId::blob(b"").as_bytes().to_vec());
+        for git in mine.difference(&others.into_iter().collect()) {
+            self.db.prepare_cached("INSERT OR IGNORE INTO dropped VALUES(?)")?.execute([git])?;
+        }
+        db::set_meta(&self.db, UPTO, &now)
+    }
+
+    /// Whether a document that is not forgotten has a blob. Goes through all items.
+    fn is_held_elsewhere(&self, docs: &BTreeSet<Vec<u8>>, git: &[u8]) -> Result<bool, Error> {
+        let mut get = self
+            .db
+            .prepare_cached("SELECT doc FROM item WHERE git = ?1 UNION SELECT id FROM doc WHERE git = ?1")?;
+        let rows = get.query_map([git], |row| row.get::<_, Vec<u8>>(0))?;
+        let found: Vec<Vec<u8>> = rows.collect::<Result<_, _>>()?;
+        Ok(found.iter().any(|doc| !docs.contains(doc)))
+    }
+}
