@@ -3,7 +3,7 @@
 //! See `docs/decisions/0040-forgetting.md`.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use aios_core::event::Event;
 use aios_core::fold::fold;
@@ -65,6 +65,8 @@ pub struct Forgotten {
     pub path: String,
     /// How many versions of it are kept all the same: saved on a device that had not heard of it.
     pub kept: u64,
+    /// How many of its blobs git has all the same: in a pack that somebody marked to be kept, or of another repository.
+    pub in_git: u64,
 }
 
 /// A forgetting that counts.
@@ -100,7 +102,7 @@ impl Vault {
         for doc in docs {
             let (versions, bytes) = self.held_versions(&doc)?;
             let known = words.iter().any(|word| word.doc == doc);
-            if versions == 0 && known {
+            if versions == 0 && known && self.in_git(&doc)? == 0 {
                 continue;
             }
             let placed = self.placement(&doc)?;
@@ -213,11 +215,37 @@ impl Vault {
         for word in self.words()? {
             let path = self.last_claim(&word.doc)?.unwrap_or_default();
             let kept = self.held_versions(&word.doc)?.0;
-            out.insert(word.doc, Forgotten { doc: word.doc, path, kept });
+            let in_git = self.in_git(&word.doc)?;
+            out.insert(word.doc, Forgotten { doc: word.doc, path, kept, in_git });
         }
         let mut out: Vec<Forgotten> = out.into_values().collect();
         out.sort_by(|a, b| (&a.path, a.doc).cmp(&(&b.path, b.doc)));
         Ok(out)
+    }
+
+    /// How many blobs of a document that are to be nowhere git has all the same.
+    fn in_git(&self, doc: &DocId) -> Result<u64, Error> {
+        let dropped = self.forgotten_blobs()?;
+        let odb = self.repo.odb().map_err(git_error)?;
+        let mut there: BTreeSet<Oid> = BTreeSet::new();
+        for touch in self.history().touches(doc)?.iter() {
+            there.extend(touch.act.content().map(|content| oid(&content.git)).transpose()?);
+        }
+        Ok(there.into_iter().filter(|id| dropped.contains(id) && odb.exists(*id)).count() as u64)
+    }
+
+    /// What was set aside here in earlier mending, in which nothing is looked for.
+    ///
+    /// # Errors
+    /// What the disk answers.
+    pub fn kept_aside(&self) -> Result<Vec<PathBuf>, Error> {
+        let folder = self.layout.own().join("aside");
+        let wrap = |e| Error::io("list", &folder, e);
+        match std::fs::read_dir(&folder) {
+            Ok(entries) => entries.map(|entry| entry.map(|entry| entry.path()).map_err(wrap)).collect(),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
+            Err(e) => Err(wrap(e)),
+        }
     }
 
     /// Whether a word that counts has a document forgotten.

@@ -58,6 +58,24 @@ pub fn run(args: &ForgetArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliErro
         "{} forgotten here; the other devices drop it when they sync",
         count(found.len(), "file")
     ))?;
+    let in_git: u64 =
+        vault.forgotten()?.iter().filter(|one| docs.contains(&one.doc)).map(|one| one.in_git).sum();
+    if in_git > 0 {
+        ui.warn(
+            format!(
+                "git still has {}: in a pack marked with a `.keep` file, or another repository",
+                count(in_git, "version")
+            ),
+            Some("remove the mark in .git/objects/pack, and forget it once more"),
+        );
+    }
+    let aside = vault.kept_aside()?;
+    if !aside.is_empty() {
+        ui.warn(
+            format!("what was set aside in mending stays as it is: {}", count(aside.len(), "file")),
+            Some("look into .aios/aside, and remove what is not needed"),
+        );
+    }
     if !remotes.is_empty() {
         ui.warn(
             format!("what was published stays there: {}", remotes.join(", ")),
@@ -81,12 +99,16 @@ fn list(vault: &Vault, ui: &mut Ui) -> Result<Exit, CliError> {
     if ui.json() {
         ui.value(&forgotten)?;
     }
-    for Forgotten { path, kept, .. } in &forgotten {
+    for Forgotten { path, kept, in_git, .. } in &forgotten {
         let late = match kept {
             0 => String::new(),
             kept => format!(": {} saved on a device that had not heard of it", count(*kept, "version")),
         };
-        ui.line(one_line(&format!("{path}{late}")))?;
+        let there = match in_git {
+            0 => String::new(),
+            there => format!("; git has {} of it still", count(*there, "version")),
+        };
+        ui.line(one_line(&format!("{path}{late}{there}")))?;
     }
     if forgotten.is_empty() {
         ui.line("nothing was forgotten")?;

@@ -502,3 +502,21 @@ fn a_file_that_stands_where_a_text_is_unexplained_waits() {
     }
     world.assert_equal();
 }
+
+#[test]
+fn what_git_is_told_to_keep_is_said() {
+    let mut world = World::of_equals(1);
+    save(&mut world, 0, "a.md", &format!("one of {SECRET}\n"));
+    world.replicas[0].gc(Wanted::default()).unwrap();
+    let packs = world.root(0).join(".git/objects/pack");
+    let mut pack = std::fs::read_dir(&packs).unwrap().map(|entry| entry.unwrap().path());
+    let pack = pack.find(|path| path.extension().is_some_and(|end| end == "pack")).unwrap();
+    let mark = pack.with_extension("keep");
+    std::fs::write(&mark, "").unwrap();
+    forget(&mut world, 0, "a.md");
+    assert_eq!(world.replicas[0].forgotten().unwrap()[0].in_git, 1);
+    std::fs::remove_file(mark).unwrap();
+    forget(&mut world, 0, "a.md");
+    assert_eq!(world.replicas[0].forgotten().unwrap()[0].in_git, 0);
+    assert_eq!(knows(&world, 0), Vec::<String>::new());
+}
