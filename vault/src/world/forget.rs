@@ -1,5 +1,7 @@
 //! Documents that are forgotten: their bytes leave every device that hears of it, and everything else stays what it was.
 
+use aios_core::history::{Act, History};
+
 use super::members::{hand, read, save, write};
 use super::{World, quiet};
 use crate::apart::Given;
@@ -247,12 +249,15 @@ fn only_an_operator_has_something_forgotten() {
 
 #[test]
 fn a_mirror_leaves_nothing_of_it_to_git() {
-    let long = |word: &str| (0..4_000).map(|n| format!("{word} {n} of many\n")).collect::<String>();
+    let long = |word: &str| (0..40).map(|n| format!("{n} {}\n", word.repeat(330))).collect::<String>();
     let mut world = World::of_equals(2);
     save(&mut world, 0, "a.md", &long("first"));
     world.sync();
     // Saved whole by who had not heard of it: before the mirror is made anew, and after.
     save(&mut world, 1, "a.md", &long("second"));
+    let doc = world.replicas[1].doc_at("a.md").unwrap().unwrap();
+    let touches = world.replicas[1].history().touches(&doc).unwrap();
+    assert!(touches.iter().any(|touch| matches!(touch.act, Act::Replace { .. })), "{touches:?}");
     forget(&mut world, 0, "a.md");
     world.sync();
     world.assert_equal();
