@@ -73,7 +73,7 @@ export class Doc {
     if (found.length === 1) return this.#of(found[0], items);
     if (found.length === 0) return null;
     // Who lacks the text goes by what was named for these heads.
-    if (items.some((item) => this.#lacks(item))) return { kind: "md", hash: null, git: this.#named(found), bytes: null };
+    if (items.some((item) => this.#lacks(item))) return { kind: "md", hash: null, git: this.#named(items), bytes: null };
     this.concurrent = true;
     const epoch = this.#automerge(items);
     if (epoch) return whole(epoch.kind, this.#render(epoch, found).text);
@@ -87,19 +87,19 @@ export class Doc {
     return item.lacks;
   }
 
-  #named(found) {
-    const key = keyOf(found);
-    return this.names.find(({ past }) => keyOf(this.#headsIn(past)) === key)?.git ?? null;
+  #named(items) {
+    const key = nameKey(items);
+    return this.names.find(({ past }) => nameKey(this.#contentIn(past)) === key)?.git ?? null;
   }
 
-  #headsIn(view) {
-    return heads(this.in(view).filter((item) => CONTENT.has(item.t)));
+  #contentIn(view) {
+    return this.in(view).filter((item) => CONTENT.has(item.t));
   }
 
   /** Checks that what bodies name is what the text comes to. */
   checkNames() {
     for (const { past, git, record } of this.names) {
-      const items = this.in(past).filter((item) => CONTENT.has(item.t));
+      const items = this.#contentIn(past);
       if (heads(items).length < 2) this.found("merged", record.id, `${this.id} is named and was not merged`);
       else if (this.content(items).git !== git) this.found("merged", record.id, `${this.id} is named ${git}`);
     }
@@ -227,6 +227,9 @@ export class Doc {
     }
   }
 }
+
+/** What a name stands for: heads, and the creates that rank them. */
+const nameKey = (items) => `${keyOf(heads(items))}|${keyOf(creates(items))}`;
 
 const keyOf = (items) => items.map(({ index }) => index).join(" ");
 

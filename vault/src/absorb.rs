@@ -225,20 +225,26 @@ impl Vault {
         }
         for moved in survey.moved {
             let (row, to) = (moved.row, moved.to);
-            after.push(After::Gone { path: row.path.clone() });
-            // What is claimed may not be what it gets: a name that is taken leads back to the old path.
-            self.db.prepare_cached("INSERT OR IGNORE INTO dirty VALUES(?)")?.execute([row.doc.as_bytes()])?;
-            if !survey.folders.along.contains(&row.path) {
-                draft.push(Item::Move { doc: row.doc, path: to.found.path.clone() });
-                out.changed.push(PathChange::new(&to.found.path, format!("renamed from {}", row.path)));
-            }
-            match row.hash == to.hash {
+            let found = to.found.clone();
+            // What cannot be taken in now is found where it is once more.
+            let taken = match row.hash == to.hash {
                 true => {
                     let saved = SavedFile { found: to.found, hash: row.hash, git: row.git };
                     self.mode_change(&row, &saved.found, &mut draft, out)?;
                     after.push(After::Same { doc: row.doc, saved });
+                    true
                 }
                 false => self.absorb_save(&row, to, index.as_ref(), &mut draft, &mut after, out)?,
+            };
+            if !taken {
+                continue;
+            }
+            after.push(After::Gone { path: row.path.clone() });
+            // What is claimed may not be what it gets: a name that is taken leads back to the old path.
+            self.db.prepare_cached("INSERT OR IGNORE INTO dirty VALUES(?)")?.execute([row.doc.as_bytes()])?;
+            if !survey.folders.along.contains(&row.path) {
+                draft.push(Item::Move { doc: row.doc, path: found.path.clone() });
+                out.changed.push(PathChange::new(&found.path, format!("renamed from {}", row.path)));
             }
         }
         let mut modified = survey.modified.into_iter().peekable();
@@ -246,7 +252,7 @@ impl Vault {
             let some: Vec<_> = modified.by_ref().take(AHEAD).collect();
             self.load_ahead_now(&some.iter().map(|(row, _)| row.doc).collect::<Vec<_>>())?;
             for (row, saved) in some {
-                self.absorb_save(&row, saved, index.as_ref(), &mut draft, &mut after, out)?;
+                let _ = self.absorb_save(&row, saved, index.as_ref(), &mut draft, &mut after, out)?;
             }
         }
         for (row, found) in survey.touched {
@@ -357,6 +363,7 @@ impl Vault {
         Ok(())
     }
 
+    /// Takes in a save; `false` where it stays as it is for now.
     fn absorb_save(
         &mut self,
         row: &FileRow,
@@ -365,11 +372,11 @@ impl Vault {
         draft: &mut Draft,
         after: &mut Vec<After>,
         out: &mut Absorbed,
-    ) -> Result<(), Error> {
+    ) -> Result<bool, Error> {
         let found = saved.found.clone();
         let Some(written) = self.take_content(saved)? else {
             out.problems.push(changing(&found.path));
-            return Ok(());
+            return Ok(false);
         };
         let content = written.content;
         let file = SavedFile { found, hash: content.hash, git: content.git };
@@ -381,7 +388,7 @@ impl Vault {
             // It stays as it is, and is looked at again.
             Err(Error::Apart(_)) => {
                 out.problems.push(untold(&file.found.path));
-                return Ok(());
+                return Ok(false);
             }
             edited => edited?,
         };
@@ -407,7 +414,7 @@ impl Vault {
                 after.push(After::Saved { doc: row.doc, saved: file, stale: edited.stale });
             }
         }
-        Ok(())
+        Ok(true)
     }
 
     /// The user saved an older version unchanged: once may be an editor's habit, twice is meant.

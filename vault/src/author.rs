@@ -66,18 +66,16 @@ impl Vault {
 
     /// Writes a transaction. When it returns, the records are durable and indexed; documents are not refreshed yet.
     pub(crate) fn author_records(&mut self, draft: Draft) -> Result<RecordId, Error> {
+        let adopts = draft.onto.is_some();
         let id = self.write_records(draft, None)?;
-        self.name_made()?;
+        let made = if adopts { self.still_unnamed()? } else { self.just_made()? };
+        self.name_made(made)?;
         Ok(id)
     }
 
     /// Says at once what the last record of this device made of documents that it did not edit as they were, a save from an older version
     /// say: by the next record others may have gone on with them, and nobody would ever have named the blob that its commit holds.
-    ///
-    /// # Errors
-    /// What writing a record answers. Whoever opens the vault after a crash says it.
-    pub(crate) fn name_made(&mut self) -> Result<(), Error> {
-        let made = self.just_made()?;
+    fn name_made(&mut self, made: BTreeMap<DocId, GitId>) -> Result<(), Error> {
         if made.is_empty() {
             return Ok(());
         }
@@ -134,11 +132,11 @@ impl Vault {
         let mut clock = Hlc::default();
         let mut deps = Vec::new();
         let adopted = draft.onto.map(|n| self.row(n)).transpose()?;
-        let mut merged = match (names, &adopted) {
-            (Some(merged), _) => merged,
-            _ if told => BTreeMap::new(),
-            (None, None) => self.still_unnamed(&self.view.clone())?,
-            (None, Some(adopted)) => self.still_unnamed(&self.view.union(&adopted.view))?,
+        let mut merged = match names {
+            Some(merged) => merged,
+            // What is held counts only once this record is written: what is merged then is named right after.
+            _ if told || adopted.is_some() => BTreeMap::new(),
+            _ => self.still_unnamed()?,
         };
         let known = |row: &RecordRow| {
             adopted.as_ref().is_some_and(|adopted| adopted.n != row.n && adopted.view.has(&row.place))
@@ -206,6 +204,12 @@ impl Vault {
         let id = self.write_own(&records)?;
         self.confirm(edited)?;
         Ok(id)
+    }
+
+    /// Says what a crash kept from being said right after the last record of this device.
+    pub(crate) fn name_left(&mut self) -> Result<(), Error> {
+        let made = self.just_made()?;
+        self.name_made(made)
     }
 
     /// Cancels a transaction that a crash left open: its parts have no effect.

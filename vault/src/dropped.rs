@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashSet};
 
 use aios_core::id::GitId;
 use git2::Oid;
-use rusqlite::{Connection, params};
+use rusqlite::Connection;
 
 use crate::db;
 use crate::error::Error;
@@ -14,12 +14,22 @@ use crate::vault::{Vault, git_error};
 
 /// `dropped`: those blobs, as of `UPTO`.
 const TABLES: &str = "CREATE TABLE IF NOT EXISTS dropped(git BLOB PRIMARY KEY) WITHOUT ROWID;";
+/// So many new versions of what was forgotten are looked for one by one.
+const FEW: usize = 8;
 /// For which words, and up to which record.
 const UPTO: &str = "dropped upto";
 
 /// Sees to it that the table is there.
 pub(crate) fn prepare(db: &Connection) -> Result<(), Error> {
     Ok(db.execute_batch(TABLES)?)
+}
+
+/// Git ids that documents have.
+struct Blobs {
+    /// Those that were forgotten.
+    mine: BTreeSet<Vec<u8>>,
+    /// All others.
+    others: HashSet<Vec<u8>>,
 }
 
 impl Vault {
@@ -35,8 +45,19 @@ impl Vault {
         rows.map(|row| Oid::from_bytes(&row?).map_err(git_error)).collect()
     }
 
-    /// Brings the table up to what is in the log.
+    /// Brings the table up to what is in the log: wholly or not at all.
     fn follow_dropped(&self, words: &[Word]) -> Result<(), Error> {
+        self.db.execute_batch("SAVEPOINT dropped")?;
+        let done = self.follow_dropped_by(words);
+        self.db.execute_batch(if done.is_ok() {
+            "RELEASE dropped"
+        } else {
+            "ROLLBACK TO dropped; RELEASE dropped"
+        })?;
+        done
+    }
+
+    fn follow_dropped_by(&self, words: &[Word]) -> Result<(), Error> {
         let docs: BTreeSet<Vec<u8>> = words.iter().map(|word| word.doc.as_bytes().to_vec()).collect();
         let mut key = blake3::Hasher::new();
         docs.iter().for_each(|doc| _ = key.update(doc));
@@ -50,25 +71,12 @@ impl Vault {
         }
         let since = known.strip_prefix(key.as_bytes()).and_then(|bytes| bytes.try_into().ok());
         let since = since.map(i64::from_le_bytes);
-        let mut mine: BTreeSet<Vec<u8>> = BTreeSet::new();
-        let mut others: HashSet<Vec<u8>> = HashSet::new();
-        {
-            let mut get =
-                self.db.prepare_cached("SELECT doc, git FROM item WHERE record > ? AND git IS NOT NULL")?;
-            let mut rows = get.query([since.unwrap_or(0)])?;
-            while let Some(row) = rows.next()? {
-                let (doc, git): (Vec<u8>, Vec<u8>) = (row.get(0)?, row.get(1)?);
-                match docs.contains(&doc) {
-                    // Versions saved later hold the text that they were made from.
-                    true => _ = mine.insert(git),
-                    false => _ = others.insert(git),
-                }
-            }
-        }
-        for doc in &docs {
-            let mut get = self.db.prepare_cached("SELECT git FROM named WHERE doc = ? AND n > ?")?;
-            let rows = get.query_map(params![doc, since.unwrap_or(0)], |row| row.get::<_, Vec<u8>>(0))?;
-            mine.extend(rows.collect::<Result<Vec<_>, _>>()?);
+        let mut since = since.filter(|since| *since <= last);
+        let Blobs { mut mine, mut others } = self.blobs_since(&docs, since.unwrap_or(0))?;
+        // Looking for each of many goes through all items each time: once is enough.
+        if since.is_some() && mine.len() > FEW {
+            since = None;
+            Blobs { mine, others } = self.blobs_since(&docs, 0)?;
         }
         match since {
             None => {
@@ -103,11 +111,35 @@ impl Vault {
         db::set_meta(&self.db, UPTO, &now)
     }
 
+    /// The blobs that records after the `since`th have for these documents, and for all others.
+    fn blobs_since(&self, docs: &BTreeSet<Vec<u8>>, since: i64) -> Result<Blobs, Error> {
+        let (mut mine, mut others) = (BTreeSet::new(), HashSet::new());
+        for sql in [
+            "SELECT doc, git FROM item WHERE record > ? AND git IS NOT NULL",
+            "SELECT doc, git FROM named WHERE n > ?",
+            // Shown merged, and named by nobody yet.
+            "SELECT d.id, d.git FROM unnamed u JOIN doc d ON d.id = u.doc WHERE ? >= 0",
+        ] {
+            let mut get = self.db.prepare_cached(sql)?;
+            let mut rows = get.query([since])?;
+            while let Some(row) = rows.next()? {
+                let (doc, git): (Vec<u8>, Vec<u8>) = (row.get(0)?, row.get(1)?);
+                match docs.contains(&doc) {
+                    // Versions saved later hold the text that they were made from.
+                    true => _ = mine.insert(git),
+                    false => _ = others.insert(git),
+                }
+            }
+        }
+        Ok(Blobs { mine, others })
+    }
+
     /// Whether a document that is not forgotten has a blob. Goes through all items.
     fn is_held_elsewhere(&self, docs: &BTreeSet<Vec<u8>>, git: &[u8]) -> Result<bool, Error> {
-        let mut get = self
-            .db
-            .prepare_cached("SELECT doc FROM item WHERE git = ?1 UNION SELECT id FROM doc WHERE git = ?1")?;
+        let mut get = self.db.prepare_cached(
+            "SELECT doc FROM item WHERE git = ?1 UNION SELECT doc FROM named WHERE git = ?1
+             UNION SELECT id FROM doc WHERE git = ?1",
+        )?;
         let rows = get.query_map([git], |row| row.get::<_, Vec<u8>>(0))?;
         let found: Vec<Vec<u8>> = rows.collect::<Result<_, _>>()?;
         Ok(found.iter().any(|doc| !docs.contains(doc)))

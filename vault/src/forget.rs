@@ -3,7 +3,7 @@
 //! See `docs/decisions/0040-forgetting.md`.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use aios_core::event::Event;
 use aios_core::fold::fold;
@@ -14,7 +14,7 @@ use aios_core::item::{Bytes, Item};
 use aios_core::key::ForgettingStatement;
 use aios_core::path;
 use aios_core::record::Record;
-use git2::{ObjectType, Oid};
+use git2::Oid;
 use rusqlite::{Connection, params};
 use serde::Serialize;
 
@@ -180,30 +180,63 @@ impl Vault {
         let walking = || git::Error::git("going through history from beside aios");
         let mut walk = self.repo.revwalk().map_err(walking())?;
         for tip in tips {
-            walk.push(Oid::from_bytes(&tip).map_err(git_error)?).map_err(walking())?;
+            let tip = Oid::from_bytes(&tip).map_err(git_error)?;
+            if !self.keeps_history(tip)? {
+                return Err(Error::Usage(format!(
+                    "git history from beside aios, up to commit {}, has not come yet, and may hold a version: run `aios sync` first",
+                    &tip.to_string()[..12]
+                )));
+            }
+            walk.push(tip).map_err(walking())?;
         }
+        let mut seen = HashSet::new();
         for commit in walk {
             let commit = commit.map_err(walking())?;
             // What aios made of records is made the same of what is left.
             if own.contains(commit.as_bytes()) {
                 continue;
             }
-            let tree = self.repo.find_commit(commit).and_then(|commit| commit.tree()).map_err(walking())?;
-            for path in &paths {
-                let there = tree
-                    .get_path(Path::new(path))
-                    .ok()
-                    .filter(|entry| entry.kind() == Some(ObjectType::Blob));
-                if there.is_some_and(|entry| !known.contains(&entry.id())) {
-                    return Err(Error::Usage(format!(
-                        "git history from beside aios holds a version of {path} that aios never had, in commit {}, and cannot lose it: \
-                         make the vault anew without that history",
-                        &commit.to_string()[..12]
-                    )));
-                }
+            let tree = git::commit(&self.repo, commit)?.tree;
+            if let Some(path) = self.other_version(tree, "", &paths, &known, &mut seen)? {
+                return Err(Error::Usage(format!(
+                    "git history from beside aios holds a version of {path} that aios never had, in commit {}, and cannot lose it: \
+                     make the vault anew without that history",
+                    &commit.to_string()[..12]
+                )));
             }
         }
         Ok(())
+    }
+
+    /// The first of these paths at which a tree, which lies at `folder`, has another blob than a known one, in what was not `seen`.
+    fn other_version(
+        &self,
+        tree: Oid,
+        folder: &str,
+        paths: &BTreeSet<String>,
+        known: &HashSet<Oid>,
+        seen: &mut HashSet<(Oid, String)>,
+    ) -> Result<Option<String>, Error> {
+        if !seen.insert((tree, folder.to_owned())) {
+            return Ok(None);
+        }
+        for entry in git::entries(tree, &git::read(&self.repo, tree)?.1)? {
+            let path = format!("{folder}{}", String::from_utf8_lossy(&entry.name));
+            let below = format!("{path}/");
+            match entry.mode {
+                git::TREE
+                    if paths.range(below.clone()..).next().is_some_and(|next| next.starts_with(&below)) =>
+                {
+                    if let Some(found) = self.other_version(entry.oid, &below, paths, known, seen)? {
+                        return Ok(Some(found));
+                    }
+                }
+                git::TREE => {}
+                _ if paths.contains(&path) && !known.contains(&entry.oid) => return Ok(Some(path)),
+                _ => {}
+            }
+        }
+        Ok(None)
     }
 
     /// What was forgotten, in order of path.

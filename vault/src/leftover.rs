@@ -17,8 +17,12 @@ impl Vault {
         if self.has_open_parts()? {
             self.transaction(|vault| vault.abort_open())?;
         }
-        if !self.is_left_behind()? {
-            self.transaction(|vault| vault.name_made())?;
+        // A disk that is full must not keep the vault from being opened: it is said with the next opening.
+        if !self.is_left_behind()?
+            && !self.just_made()?.is_empty()
+            && let Err(error) = self.transaction(|vault| vault.name_left())
+        {
+            tracing::warn!(%error, "what was merged last is not named yet");
         }
         for left in self.writer.leftovers()? {
             match left.origin {

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use aios_core::fold::{Head, Text, fold};
 use aios_core::frontier::{Place, View};
-use aios_core::history::History;
+use aios_core::history::{Act, History, Touch};
 use aios_core::id::{DeviceId, DocId, GitId};
 use rusqlite::{Connection, OptionalExtension, params};
 
@@ -19,6 +19,7 @@ use crate::vault::Vault;
 const TABLES: &str = "
 CREATE TABLE IF NOT EXISTS named(doc BLOB NOT NULL, n INTEGER NOT NULL, git BLOB NOT NULL, heads BLOB, PRIMARY KEY(doc, n)) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS named_heads ON named(doc, heads);
+CREATE INDEX IF NOT EXISTS named_n ON named(n);
 CREATE TABLE IF NOT EXISTS unnamed(doc BLOB PRIMARY KEY) WITHOUT ROWID;
 ";
 
@@ -32,12 +33,21 @@ pub(crate) fn is_made(text: &Text) -> bool {
     matches!(text, Text::Characters { .. } | Text::Lines { .. })
 }
 
-/// What stands for heads in any order.
-fn key(heads: &[Head]) -> [u8; 32] {
-    let places: BTreeSet<(Place, u32)> = heads.iter().map(|head| (head.place, head.index)).collect();
+/// What a name stands for: the heads in any order, and the creates in view, of which the least ranks what was made there.
+fn key(touches: &[Touch], view: &View, heads: &[Head]) -> [u8; 32] {
+    let heads: BTreeSet<(Place, u32)> = heads.iter().map(|head| (head.place, head.index)).collect();
+    let made =
+        touches.iter().filter(|touch| matches!(touch.act, Act::Create { .. }) && view.has(&touch.place));
+    let made: BTreeSet<(Place, u32)> = made.map(|touch| (touch.place, touch.index)).collect();
     let mut hasher = blake3::Hasher::new();
-    for (place, index) in places {
-        hasher.update(place.device.as_bytes()).update(&place.seq.to_le_bytes()).update(&index.to_le_bytes());
+    for places in [heads, made] {
+        hasher.update(&(places.len() as u64).to_le_bytes());
+        for (place, index) in places {
+            hasher
+                .update(place.device.as_bytes())
+                .update(&place.seq.to_le_bytes())
+                .update(&index.to_le_bytes());
+        }
     }
     hasher.finalize().into()
 }
@@ -62,23 +72,30 @@ impl Vault {
         Ok(())
     }
 
-    /// The blob that some body names for a document at these heads.
-    pub(crate) fn named(&self, doc: &DocId, heads: &[Head]) -> Result<Option<GitId>, Error> {
+    /// The blob that some body names for a document at these heads of a view.
+    pub(crate) fn named(
+        &self,
+        doc: &DocId,
+        touches: &[Touch],
+        view: &View,
+        heads: &[Head],
+    ) -> Result<Option<GitId>, Error> {
         self.key_names(doc)?;
         let mut get = self.db.prepare_cached(
             "SELECT m.git FROM named m JOIN record r ON r.n = m.n AND r.held = 0
              WHERE m.doc = ? AND m.heads = ? ORDER BY r.ms, r.count, r.device, r.seq LIMIT 1",
         )?;
         let git: Option<Vec<u8>> =
-            get.query_row(params![doc.as_bytes(), key(heads)], |row| row.get(0)).optional()?;
+            get.query_row(params![doc.as_bytes(), key(touches, view, heads)], |row| row.get(0)).optional()?;
         git.map(|git| db::id(git, GitId::from_slice)).transpose()
     }
 
-    /// Notes at which heads each name of a document is that nobody asked for before: what is in the past of a record stays.
+    /// Notes at which heads each name of a document is that nobody asked for before: what is in the past of a record that counts stays.
     fn key_names(&self, doc: &DocId) -> Result<(), Error> {
         let new: Vec<(i64, Vec<u8>, Vec<u8>, i64)> = {
             let mut get = self.db.prepare_cached(
-                "SELECT m.n, r.view, r.device, r.seq FROM named m JOIN record r ON r.n = m.n WHERE m.doc = ? AND m.heads IS NULL",
+                "SELECT m.n, r.view, r.device, r.seq FROM named m JOIN record r ON r.n = m.n
+                 WHERE m.doc = ? AND m.heads IS NULL AND r.held = 0",
             )?;
             let rows = get.query_map([doc.as_bytes()], |row| {
                 Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
@@ -92,16 +109,16 @@ impl Vault {
         for (n, view, device, seq) in new {
             let place = Place { device: db::id(device, DeviceId::from_slice)?, seq: seq as u64 };
             let past = without(&db::read_view(&view)?, &place);
-            let there = fold(&touches, &[], &past).map(|there| key(there.text.heads())).unwrap_or_default();
+            let there = fold(&touches, &[], &past);
+            let there = there.map(|there| key(&touches, &past, there.text.heads())).unwrap_or_default();
             let mut put = self.db.prepare_cached("UPDATE named SET heads = ? WHERE doc = ? AND n = ?")?;
             put.execute(params![there, doc.as_bytes(), n])?;
         }
         Ok(())
     }
 
-    /// What a record is to name whose past is `past`, which covers what is shown: the blob of each document that is merged there, at
-    /// heads that nobody named.
-    pub(crate) fn still_unnamed(&mut self, past: &View) -> Result<BTreeMap<DocId, GitId>, Error> {
+    /// What the next record of this device is to name: the blob of each document that its past has merged, at heads that nobody named.
+    pub(crate) fn still_unnamed(&mut self) -> Result<BTreeMap<DocId, GitId>, Error> {
         let mut docs: BTreeSet<DocId> = {
             let mut get = self.db.prepare_cached("SELECT doc FROM unnamed")?;
             let rows = get.query_map([], |row| row.get::<_, Vec<u8>>(0))?;
@@ -109,10 +126,11 @@ impl Vault {
         };
         let any = !docs.is_empty();
         // What is integrated and not shown yet is in the past of the next record, too.
-        if self.shown != *past {
-            docs.extend(self.history().between(&self.shown, past)?.0);
+        let view = self.view.clone();
+        if self.shown != view {
+            docs.extend(self.history().between(&self.shown, &view)?.0);
         }
-        let out = self.unnamed(&docs, past)?;
+        let out = self.unnamed(&docs, &view)?;
         if any {
             self.db.execute("DELETE FROM unnamed", [])?;
         }
@@ -128,7 +146,7 @@ impl Vault {
             let Some(found) = fold(&touches, &[], view).filter(|found| is_made(&found.text)) else {
                 continue;
             };
-            if self.named(doc, found.text.heads())?.is_some() {
+            if self.named(doc, &touches, view, found.text.heads())?.is_some() {
                 continue;
             }
             match shown.then(|| self.placement(doc)).transpose()?.flatten() {

@@ -1,6 +1,6 @@
 //! What somebody goes on with after it was forgotten: a file of its own, and not a version of what cannot be read any more.
 
-use aios_core::id::DocId;
+use aios_core::id::{DocId, GitId};
 use aios_core::item::Kind;
 use rusqlite::params;
 
@@ -23,7 +23,8 @@ impl Vault {
             }
         }
         for moved in std::mem::take(&mut survey.moved) {
-            match self.is_forgotten(&moved.row.doc)? {
+            // What was only given another name nobody went on with.
+            match moved.row.hash != moved.to.hash && self.is_forgotten(&moved.row.doc)? {
                 true => other.push((moved.row, moved.to)),
                 false => survey.moved.push(moved),
             }
@@ -44,6 +45,13 @@ impl Vault {
         Ok(get.query_row(params![doc.as_bytes(), kind_number(Kind::Blob)], |row| row.get(0))?)
     }
 
+    /// Whether some record named a text with this blob, and has it no more. Goes through all items.
+    pub(crate) fn is_unexplained(&self, git: &GitId) -> Result<bool, Error> {
+        let mut get =
+            self.db.prepare_cached("SELECT EXISTS(SELECT 1 FROM item WHERE git = ? AND payload IS NULL)")?;
+        Ok(get.query_row([git.as_bytes()], |row| row.get(0))?)
+    }
+
     /// As [`Vault::absorb_aside`], where the document was forgotten meanwhile.
     pub(crate) fn regain_aside(&mut self, path: &str, saved: Saved) -> Result<Option<Aside>, Error> {
         let (found, hash) = (Found { path: path.to_owned(), ..saved.found.clone() }, saved.hash);
@@ -52,12 +60,15 @@ impl Vault {
         let git = written.bytes.is_none().then_some(content.git);
         let saved = Saved { found, hash, bytes: written.bytes, git, aside: true };
         let mut draft = Draft::operator(format!("Keep what was saved to {path} while it was written"));
-        self.absorb_added(vec![saved], &mut draft, &mut Vec::new(), &mut Absorbed::default())?;
-        if draft.items.is_empty() {
+        let mut out = Absorbed::default();
+        self.absorb_added(vec![saved], &mut draft, &mut Vec::new(), &mut out)?;
+        if !out.problems.is_empty() {
             return Ok(None);
         }
-        self.author_records(draft)?;
-        self.refresh(&mut |_, _, _| {})?;
+        if !draft.items.is_empty() {
+            self.author_records(draft)?;
+            self.refresh(&mut |_, _, _| {})?;
+        }
         Ok(Some(Aside { content, stale: None, news: false }))
     }
 }

@@ -169,7 +169,7 @@ impl Vault {
 
     pub(crate) fn repack_by(&mut self, limits: &git::Limits) -> Result<(), Error> {
         let mut limits = *limits;
-        if self.apart_missing()? {
+        if self.apart_missing()? || self.projection_waits()? {
             // No ref names the commits that wait for it.
             limits.unreached = std::time::Duration::MAX;
         }

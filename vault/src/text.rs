@@ -227,7 +227,9 @@ impl Vault {
             return Ok(reading.clone());
         }
         let reading = match self.read_anew(doc, touches, view, text) {
-            Err(Error::Apart(git)) => return self.read_named(doc, text)?.ok_or(Error::Apart(git)),
+            Err(Error::Apart(git)) => {
+                return self.read_named(doc, touches, view, text)?.ok_or(Error::Apart(git));
+            }
             reading => reading?,
         };
         if matches!(text, Text::Characters { .. } | Text::Lines { .. }) {
@@ -241,11 +243,19 @@ impl Vault {
     }
 
     /// What a text reads as whose bytes are not here, as far as records say so. Its conflicts cannot be told.
-    fn read_named(&self, doc: &DocId, text: &Text) -> Result<Option<Reading>, Error> {
+    fn read_named(
+        &self,
+        doc: &DocId,
+        touches: &[Touch],
+        view: &View,
+        text: &Text,
+    ) -> Result<Option<Reading>, Error> {
         let content = match text.settled() {
             Some(content) => Some(content),
             // Of what is merged a tree needs the blob's id, and nothing else is asked of it.
-            None => self.named(doc, text.heads())?.map(|git| Content { git, ..Content::of(b"") }),
+            None => {
+                self.named(doc, touches, view, text.heads())?.map(|git| Content { git, ..Content::of(b"") })
+            }
         };
         Ok(content.map(|content| Reading { content, conflicts: Vec::new() }))
     }

@@ -230,7 +230,7 @@ impl Vault {
     }
 
     /// Whether git lags behind the log, as after a crash: what is not there yet is no damage then.
-    fn projection_waits(&self) -> Result<bool, Error> {
+    pub(crate) fn projection_waits(&self) -> Result<bool, Error> {
         Ok(self.db.query_row(
             "SELECT EXISTS(SELECT 1 FROM record WHERE tree = 1 AND git IS NULL AND held = 0)",
             [],
