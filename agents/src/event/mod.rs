@@ -13,6 +13,7 @@ use aios_core::item::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::agent::Turn;
 use crate::failure::Failure;
 use crate::money::Money;
 use crate::policy::Verdict;
@@ -231,6 +232,23 @@ pub enum WorkEvent {
         /// When a wait is over, or its deadline.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         until: Option<Millis>,
+        /// The version of the agent that works, with all that it refers to.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        agent: Option<ContentHash>,
+    },
+    /// Something happened in an agent's work with a model; recorded before what comes next.
+    #[serde(rename = "turn.taken")]
+    TurnTaken {
+        /// The task.
+        task: String,
+        /// The run.
+        run: String,
+        /// Path of the step, with loop items.
+        step: String,
+        /// Which attempt it is part of.
+        attempt: u32,
+        /// What happened.
+        took: Box<Turn>,
     },
     /// A step has its result; recorded before the next begins.
     #[serde(rename = "step.finished")]
@@ -554,6 +572,7 @@ impl WorkEvent {
             | E::RunStuck { run, .. }
             | E::RunEnded { run, .. }
             | E::StepStarted { run, .. }
+            | E::TurnTaken { run, .. }
             | E::StepFinished { run, .. }
             | E::StepFailed { run, .. }
             | E::TimerFired { run, .. }
