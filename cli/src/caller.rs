@@ -70,7 +70,8 @@ impl Calls {
         within: Option<Duration>,
     ) -> Result<(), Failure> {
         let (ends, to) = (self.ends.0.clone(), work.clone());
-        let span = tracing::info_span!("chat", gen_ai.operation.name = "chat", task = work.task, step = work.step);
+        let span =
+            tracing::info_span!("chat", gen_ai.operation.name = "chat", task = work.task, step = work.step);
         let call = async move {
             let asked = ask(&lines, &request);
             let came = match within {

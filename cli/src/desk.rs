@@ -151,6 +151,11 @@ impl Desk {
         self.staff.registry()
     }
 
+    /// What is otherwise than files say, and works all the same.
+    pub fn told(&self) -> impl Iterator<Item = &str> {
+        self.staff.told()
+    }
+
     /// When work goes on by itself.
     pub fn wake(&self) -> Option<u64> {
         self.wake
@@ -480,9 +485,7 @@ impl Desk {
             Some(version) => self.staff.with_version(vault, version)?,
             None => self.staff.registry().clone(),
         };
-        Ok(self
-            .kernel
-            .replay(task, &mut |agent, input, turns| staff::again(&registry, agent, input, turns)))
+        Ok(self.kernel.replay(task, &mut |agent, input, turns| staff::again(&registry, agent, input, turns)))
     }
 
     /// Changes the world. That it is about to happen stands in the log already; then it stands in the ledger; then it happens (I10).

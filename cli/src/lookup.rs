@@ -78,7 +78,8 @@ fn files(
         return Err("`files` names a folder first, such as `clients/*.md`".into());
     }
     let found = vault.pages(glob, MOST_FILES).map_err(|e| e.to_string())?;
-    let pages = found.ok_or_else(|| format!("more than {MOST_FILES} files are {glob}: name a smaller folder"))?;
+    let pages =
+        found.ok_or_else(|| format!("more than {MOST_FILES} files are {glob}: name a smaller folder"))?;
     let wanted = wanted.to_lowercase();
     let (mut out, mut untrusted, mut count) = (String::new(), false, 0);
     for Page { doc, path, text } in pages {

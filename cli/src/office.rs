@@ -44,6 +44,11 @@ impl Office {
         self.desk.kernel()
     }
 
+    /// What is otherwise than files say, and works all the same.
+    pub fn told(&self) -> impl Iterator<Item = &str> {
+        self.desk.told()
+    }
+
     /// The agents in force.
     pub fn registry(&self) -> &Registry {
         self.desk.registry()

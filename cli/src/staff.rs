@@ -1,6 +1,6 @@
 //! Who works on this device: the agents in force, with what does their work.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use aios_agents::agent::talk::{self, Look, Next, Talk};
@@ -60,7 +60,7 @@ pub struct Staff {
     calls: Calls,
     asked: BTreeMap<Work, Asked>,
     /// Agents of which it was said that they work without a model.
-    told: BTreeSet<String>,
+    told: BTreeMap<String, String>,
     warnings: Vec<String>,
 }
 
@@ -70,7 +70,12 @@ impl Staff {
         let files: Vec<File> = vault
             .in_force("agents")?
             .into_iter()
-            .map(|file| File { name: stem(&file.path), path: file.path, version: file.version, text: file.text })
+            .map(|file| File {
+                name: stem(&file.path),
+                path: file.path,
+                version: file.version,
+                text: file.text,
+            })
             .collect();
         let (registry, wrong) = Registry::of(&files);
         let mut staff = Staff { registry, ..Staff::default() };
@@ -99,6 +104,11 @@ impl Staff {
     /// What a person should know, each once.
     pub fn warnings(&mut self) -> Vec<String> {
         std::mem::take(&mut self.warnings)
+    }
+
+    /// What is otherwise than its files say, and works all the same.
+    pub fn told(&self) -> impl Iterator<Item = &str> {
+        self.told.values().map(String::as_str)
     }
 
     /// An agent.
@@ -141,8 +151,9 @@ impl Staff {
                 return Err(lost(what));
             };
             let value = fill(entry, template, &input)?;
-            if self.told.insert(order.agent.clone()) {
-                self.warnings.push(format!("agent {} works from its template: {why}", order.agent));
+            let told = format!("agent {} works from its template: {why}", order.agent);
+            if self.told.insert(order.agent.clone(), told.clone()).is_none() {
+                self.warnings.push(told);
             }
             return ended(value);
         }
@@ -197,7 +208,10 @@ impl Staff {
             let key = self.keys.key(&provider, found.origin()).cloned();
             if found.key && key.is_none() {
                 let what = match self.keys.origin(&provider) {
-                    Some(origin) => format!("the key of `{provider}` was given for {origin}, and it is at {} now", found.origin()),
+                    Some(origin) => format!(
+                        "the key of `{provider}` was given for {origin}, and it is at {} now",
+                        found.origin()
+                    ),
                     None => format!("this device has no key of `{provider}`"),
                 };
                 lacks.get_or_insert(format!("{what}: `aios connect {provider}`"));
@@ -280,7 +294,12 @@ impl Staff {
 }
 
 /// Does an agent's work once more from what is recorded; nothing where that cannot be done.
-pub fn again(registry: &Registry, name: &str, input: &Value, turns: &[Turn]) -> Option<Result<Value, Failure>> {
+pub fn again(
+    registry: &Registry,
+    name: &str,
+    input: &Value,
+    turns: &[Turn],
+) -> Option<Result<Value, Failure>> {
     let entry = registry.agents.get(name)?;
     let input = match entry.agent.take(input) {
         Ok(input) => input,

@@ -76,7 +76,10 @@ pub fn tools(entry: &Entry) -> Vec<Spec> {
                     "Proposes a new file; its owner decides. You may write to {}.",
                     agent.writes.join(", ")
                 ),
-                object(json!({"path": text(), "fields": {"type": "object"}, "body": text()}), &["path", "body"]),
+                object(
+                    json!({"path": text(), "fields": {"type": "object"}, "body": text()}),
+                    &["path", "body"],
+                ),
             ),
             Tool::Set => add(
                 "set",
@@ -88,7 +91,8 @@ pub fn tools(entry: &Entry) -> Vec<Spec> {
             ),
         }
     }
-    let acts: Vec<&String> = agent.effects.iter().flatten().filter(|it| !crate::connector::is_of_files(it)).collect();
+    let acts: Vec<&String> =
+        agent.effects.iter().flatten().filter(|it| !crate::connector::is_of_files(it)).collect();
     if !acts.is_empty() {
         add(
             "propose",
@@ -101,7 +105,11 @@ pub fn tools(entry: &Entry) -> Vec<Spec> {
     }
     if !entry.skills.is_empty() {
         let names: Vec<&String> = entry.skills.iter().map(|(name, ..)| name).collect();
-        add("skill", "Gives instructions for special work.".into(), object(json!({"name": {"enum": names}}), &["name"]));
+        add(
+            "skill",
+            "Gives instructions for special work.".into(),
+            object(json!({"name": {"enum": names}}), &["name"]),
+        );
     }
     out
 }

@@ -6,10 +6,10 @@ use super::{Agent, Budget, Choice, Example, Runtime, Shape, Tool};
 use crate::expression::{Names, Template};
 use crate::failure::{Retry, read_span};
 use crate::mistake::{At, Mistake, Mistakes, nearest};
+use crate::model::settings::is_tier;
 use crate::money::Money;
 use crate::node::{Data, Front, Node};
 use crate::schema::Schema;
-use crate::model::settings::is_tier;
 use crate::workflow::is_capability;
 
 const KEYS: [&str; 25] = [
@@ -202,7 +202,8 @@ fn globs(root: &Node, name: &str, out: &mut Mistakes) -> Vec<String> {
     let mut globs = Vec::new();
     for item in items {
         let Some(glob) = item.text(name, out) else { continue };
-        if glob.starts_with('/') || glob.split('/').any(|part| part.is_empty() || part == "." || part == "..") {
+        if glob.starts_with('/') || glob.split('/').any(|part| part.is_empty() || part == "." || part == "..")
+        {
             let hint = "a path below the vault, in which `*` stands for any text: `clients/*.md`";
             out.hint(item.at, format!("`{glob}` is no path of the vault"), hint);
         }

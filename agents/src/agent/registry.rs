@@ -159,13 +159,7 @@ fn text(front: &Front, kind: &str, out: &mut Mistakes) -> String {
     description.unwrap_or_default()
 }
 
-fn missing<'t>(
-    file: &File,
-    key: &str,
-    name: &str,
-    there: impl Iterator<Item = &'t str>,
-    out: &mut Mistakes,
-) {
+fn missing<'t>(file: &File, key: &str, name: &str, there: impl Iterator<Item = &'t str>, out: &mut Mistakes) {
     let list = if key == "skill" { "skills" } else { "context" };
     let front = Front::read(&file.text).ok();
     let nodes = front.as_ref().and_then(|front| front.root.get(list)).map_or(&[][..], |it| it.items());

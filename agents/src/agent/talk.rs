@@ -140,7 +140,9 @@ impl Talk<'_> {
                             messages.push(came(call, text));
                         }
                         Some(_) => return self.lost("what came of a call is of another"),
-                        None => return Next::Took(Turn::Wants { call: of.clone(), content: content.clone() }),
+                        None => {
+                            return Next::Took(Turn::Wants { call: of.clone(), content: content.clone() });
+                        }
                     },
                     Some(_) => return self.lost("what came of a call is of another"),
                     None => return self.call(call),
@@ -228,7 +230,11 @@ impl Talk<'_> {
     fn call(&self, call: &Call) -> Next {
         match self.allowed(call) {
             Ok(next) => next,
-            Err(what) => Next::Took(Turn::Came { call: call.id.clone(), text: format!("refused: {what}"), untrusted: false }),
+            Err(what) => Next::Took(Turn::Came {
+                call: call.id.clone(),
+                text: format!("refused: {what}"),
+                untrusted: false,
+            }),
         }
     }
 
@@ -240,7 +246,8 @@ impl Talk<'_> {
             return Err(format!("there is no tool `{}`; there are: {}", shown(&call.name), names.join(", ")));
         }
         let source = if call.arguments.trim().is_empty() { "{}" } else { &call.arguments };
-        let value: Value = serde_json::from_str(source).map_err(|e| format!("the arguments are no JSON: {e}"))?;
+        let value: Value =
+            serde_json::from_str(source).map_err(|e| format!("the arguments are no JSON: {e}"))?;
         let Value::Object(arguments) = value else { return Err("the arguments are no map".into()) };
         let text = |name: &str| match arguments.get(name) {
             None | Some(Value::Null) => Ok(None),
@@ -257,9 +264,8 @@ impl Talk<'_> {
             Some(key) => Err(format!("there is no argument `{}`", shown(key))),
             None => Ok(()),
         };
-        let wants = |content: Content| {
-            Next::Took(Turn::Wants { call: call.id.clone(), content: Box::new(content) })
-        };
+        let wants =
+            |content: Content| Next::Took(Turn::Wants { call: call.id.clone(), content: Box::new(content) });
         let content = |capability: &str, target: String, args: Value, amount: Option<Money>| Content {
             capability: capability.to_owned(),
             target,
@@ -348,14 +354,20 @@ impl Talk<'_> {
                 (Next::Ask(request), Turn::Answered { asked: recorded, .. }) => {
                     answers += 1;
                     if asked(&request) != *recorded {
-                        return Err(lost(format!("what the model is asked is not what was recorded before answer {answers}")));
+                        return Err(lost(format!(
+                            "what the model is asked is not what was recorded before answer {answers}"
+                        )));
                     }
                 }
                 (Next::Look { call, .. }, Turn::Came { call: of, .. }) if call == *of => {}
                 (Next::Took(Turn::Wants { call, .. }), Turn::Came { call: of, .. })
                     if call == *of && matches!(before.turns.last(), Some(Turn::Wants { .. })) => {}
                 (Next::Took(now), recorded) if now == *recorded => {}
-                _ => return Err(lost(format!("after answer {answers} it goes on otherwise than was recorded"))),
+                _ => {
+                    return Err(lost(format!(
+                        "after answer {answers} it goes on otherwise than was recorded"
+                    )));
+                }
             }
         }
         match self.next() {

@@ -30,7 +30,8 @@ skills: [invoices]
 Write to the client.
 ";
 const HOUSE: &str = "---\ntype: context\n---\nNever promise dates.\n";
-const INVOICES: &str = "---\ntype: skill\ndescription: How invoices are worded\n---\nThe long text of the skill.\n";
+const INVOICES: &str =
+    "---\ntype: skill\ndescription: How invoices are worded\n---\nThe long text of the skill.\n";
 
 fn file(name: &str, text: &str) -> File {
     let version = ContentHash::of(text.as_bytes());
@@ -45,7 +46,12 @@ fn registry(writer: &str) -> Registry {
 }
 
 fn said(text: &str) -> Answer {
-    Answer { text: text.into(), calls: vec![], usage: Some(Usage { input: 10, output: 5, cached: 0 }), stop: Stop::End }
+    Answer {
+        text: text.into(),
+        calls: vec![],
+        usage: Some(Usage { input: 10, output: 5, cached: 0 }),
+        stop: Stop::End,
+    }
 }
 
 fn calls(calls: &[(&str, serde_json::Value)]) -> Answer {
@@ -148,7 +154,11 @@ runtimes: x
     assert_eq!(told[0].at, crate::mistake::At { line: 7, column: 4 });
     assert_eq!(told[0].what, "the input has no `b`");
     let tools = "---\ntype: agent\nruntime: template\ntools: [read]\n---\n";
-    assert_eq!(Agent::read("t", tools).unwrap_err().len(), 2, "tools are for models, and it may read nothing");
+    assert_eq!(
+        Agent::read("t", tools).unwrap_err().len(),
+        2,
+        "tools are for models, and it may read nothing"
+    );
 }
 
 #[test]
@@ -200,7 +210,10 @@ fn a_model_is_asked_held_to_its_contract_and_told_what_does_not_fit() {
     let (requests, turns, end) = play(entry, &json!({"client": "bram"}), answers);
     assert_eq!(end, Next::Done(json!({"subject": "Hello"})));
     assert_eq!(requests.len(), 3);
-    assert!(requests[0].system.contains("Never promise dates.") && requests[0].system.contains("How invoices are worded"));
+    assert!(
+        requests[0].system.contains("Never promise dates.")
+            && requests[0].system.contains("How invoices are worded")
+    );
     assert!(!requests[0].system.contains("The long text of the skill."), "a skill is loaded when it is used");
     assert!(matches!(&requests[2].messages[4], Message::User(text) if text.contains("does not fit")));
     assert!(matches!(turns[1], Turn::Came { untrusted: true, .. }));
@@ -271,13 +284,17 @@ fn it_ends_whatever_the_model_does() {
     assert_eq!(requests.len(), 3, "it is told twice");
     let (_, _, end) = play(entry, &input, vec![Answer { stop: Stop::Refused, ..said("I cannot") }]);
     assert!(matches!(end, Next::Failed(Failure { class: Class::Denied, .. })), "{end:?}");
-    let (_, _, end) = play(entry, &input, vec![said(" "), Answer { stop: Stop::Length, ..said("{\"sub") }, said("")]);
+    let (_, _, end) =
+        play(entry, &input, vec![said(" "), Answer { stop: Stop::Length, ..said("{\"sub") }, said("")]);
     assert!(matches!(end, Next::Failed(Failure { class: Class::InvalidOutput, .. })), "{end:?}");
     // What a provider does not count is counted at the most that it can be.
     let silent = Answer { usage: None, ..calls(&[("read", json!({"path": "notes/x"}))]) };
     let (requests, turns, _) = play(entry, &input, vec![silent]);
     let Turn::Answered { counted, .. } = &turns[0] else { panic!() };
-    assert!(counted.input > 1000 && counted.input <= json!(requests[0]).to_string().len() as u64, "{counted:?}");
+    assert!(
+        counted.input > 1000 && counted.input <= json!(requests[0]).to_string().len() as u64,
+        "{counted:?}"
+    );
     let price = crate::model::price::Price { input: 300_000_000, output: 300_000_000, cached: 0 };
     let talk = Talk { name: "writer", entry, input: &input, outside: false, turns: &turns };
     assert_eq!(talk.affords(&requests[0], &price).unwrap_err().class, Class::Budget);
@@ -296,7 +313,10 @@ fn data_is_quoted_and_never_an_instruction() {
     let Message::User(text) = &request.messages[0] else { panic!() };
     let id = text.split('"').nth(1).unwrap();
     assert!(text.starts_with("<data id=") && text.contains("origin=\"outside\""));
-    assert!(text.ends_with(&format!("</data id=\"{id}\">")) && text.matches(&format!("</data id=\"{id}\">")).count() == 1);
+    assert!(
+        text.ends_with(&format!("</data id=\"{id}\">"))
+            && text.matches(&format!("</data id=\"{id}\">")).count() == 1
+    );
 }
 
 #[test]
@@ -304,11 +324,16 @@ fn what_others_wrote_is_taken_along_as_a_proposal() {
     let reviewer = "---\nname: Code Reviewer\ndescription: \"Reviews: all of it\"\ntools: Read, Grep, Bash\nmodel: haiku\ncolor: red\n---\nYou review.\n";
     let found = import("code-reviewer.md", reviewer).unwrap();
     assert_eq!(found.name, "code-reviewer");
-    let agent = Agent::read(&found.name, &found.text).unwrap_or_else(|wrong| panic!("{wrong:?}\n{}", found.text));
-    assert_eq!((agent.model, agent.tools.len(), agent.body.as_str()), (Choice::Tier("small".into()), 2, "You review.\n"));
+    let agent =
+        Agent::read(&found.name, &found.text).unwrap_or_else(|wrong| panic!("{wrong:?}\n{}", found.text));
+    assert_eq!(
+        (agent.model, agent.tools.len(), agent.body.as_str()),
+        (Choice::Tier("small".into()), 2, "You review.\n")
+    );
     assert_eq!(agent.effects, Some(vec![]));
     assert_eq!(found.left, ["`color`", "the tool Bash", "which files it may read: it says `notes/*`"]);
-    let skill = import("SKILL.md", "---\nname: pdf\ndescription: Fills forms\nlicense: MIT\n---\nDo it.\n").unwrap();
+    let skill =
+        import("SKILL.md", "---\nname: pdf\ndescription: Fills forms\nlicense: MIT\n---\nDo it.\n").unwrap();
     let house = import("AGENTS.md", "# Rules\nNo tabs.\n").unwrap();
     let (_, wrong) = Registry::of(&[file(&skill.name, &skill.text), file(&house.name, &house.text)]);
     assert_eq!(wrong, vec![]);

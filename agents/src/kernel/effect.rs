@@ -3,9 +3,9 @@
 use aios_core::id::ContentHash;
 use serde_json::Value;
 
-use super::{Kernel, Need};
 use super::leaf::MAX_HOPS;
 use super::walk::{Walked, Walker};
+use super::{Kernel, Need};
 use crate::connector::is_of_files;
 use crate::event::{Content, EffectKey, WorkEvent};
 use crate::failure::{Class, Failure};

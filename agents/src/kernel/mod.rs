@@ -30,8 +30,8 @@ use aios_core::event::Event;
 use aios_core::id::{ContentHash, DeviceId, VaultId};
 use serde_json::Value;
 
-use crate::event::{Came, Content, EffectKey, WorkEvent};
 use crate::agent::Turn;
+use crate::event::{Came, Content, EffectKey, WorkEvent};
 use crate::failure::{Failure, Retry};
 use crate::health;
 use crate::policy::Policies;

@@ -37,8 +37,7 @@ pub fn body(request: &Request) -> Value {
             }
         }
     }
-    let system =
-        json!([{"type": "text", "text": request.system, "cache_control": {"type": "ephemeral"}}]);
+    let system = json!([{"type": "text", "text": request.system, "cache_control": {"type": "ephemeral"}}]);
     let mut body = json!({
         "model": request.model,
         "system": system,

@@ -54,7 +54,8 @@ pub fn read(value: &Value, calls: u64) -> Result<Vec<Event>, WireError> {
     if !said.is_empty() {
         out.push(Event::Text(said));
     }
-    for (place, call) in message.get("tool_calls").and_then(Value::as_array).into_iter().flatten().enumerate() {
+    for (place, call) in message.get("tool_calls").and_then(Value::as_array).into_iter().flatten().enumerate()
+    {
         let function = call.get("function").unwrap_or(&Value::Null);
         let arguments = match function.get("arguments") {
             Some(Value::String(text)) => text.clone(),

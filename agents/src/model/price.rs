@@ -91,7 +91,10 @@ mod tests {
     #[test]
     fn tokens_have_exact_prices() {
         let part = |value: Value| Price::part(&value);
-        assert_eq!((part(json!(0.25)), part(json!("2")), part(json!(0))), (Some(250_000), Some(2_000_000), Some(0)));
+        assert_eq!(
+            (part(json!(0.25)), part(json!("2")), part(json!(0))),
+            (Some(250_000), Some(2_000_000), Some(0))
+        );
         assert_eq!((part(json!(-1)), part(json!("0.1234567")), part(json!("free"))), (None, None, None));
         let price = Price { input: 250_000, output: 2_000_000, cached: 25_000 };
         let usage = Usage { input: 1_000, output: 100, cached: 400 };

@@ -60,7 +60,9 @@ fn words(error: &Value) -> String {
 fn is_long(code: &str, words: &str) -> bool {
     let words = words.to_lowercase();
     code.contains("context_length")
-        || ["too long", "context length", "context window", "maximum context"].iter().any(|it| words.contains(it))
+        || ["too long", "context length", "context window", "maximum context"]
+            .iter()
+            .any(|it| words.contains(it))
 }
 
 /// How long to wait: seconds, or a date (RFC 9110, 10.2.3).
@@ -84,7 +86,10 @@ mod tests {
     #[test]
     fn every_refusal_has_its_class() {
         let class = |status, body: &str| refusal(status, None, body, 0).class;
-        assert_eq!(class(401, r#"{"error":{"message":"Incorrect API key provided: sk-abc"}}"#), Class::Denied);
+        assert_eq!(
+            class(401, r#"{"error":{"message":"Incorrect API key provided: sk-abc"}}"#),
+            Class::Denied
+        );
         assert_eq!(class(429, r#"{"error":{"type":"insufficient_quota"}}"#), Class::Budget);
         assert_eq!(class(429, "{}"), Class::RateLimited);
         assert_eq!(class(529, "<html>"), Class::Transient);

@@ -88,19 +88,31 @@ fn settings(root: &Node, out: &mut Mistakes) -> Settings {
         Some(node) => {
             for (key, node) in node.map("providers", out).unwrap_or_default() {
                 if !is_tier(&key.name) {
-                    out.hint(key.at, format!("`{}` cannot name a provider", key.name), "lowercase letters, digits, `-` and `_`");
+                    out.hint(
+                        key.at,
+                        format!("`{}` cannot name a provider", key.name),
+                        "lowercase letters, digits, `-` and `_`",
+                    );
                 }
                 if let Some(provider) = provider(key.at, node, out) {
                     settings.providers.insert(key.name.clone(), provider);
                 }
             }
         }
-        None => out.hint(At::START, "it has no `providers`", "such as `local: {api: ollama, url: http://127.0.0.1:11434}`"),
+        None => out.hint(
+            At::START,
+            "it has no `providers`",
+            "such as `local: {api: ollama, url: http://127.0.0.1:11434}`",
+        ),
     }
     let named = |node: &Node, out: &mut Mistakes| {
         let text = node.text("model", out)?;
         let Some((provider, model)) = text.split_once('/').filter(|(_, model)| !model.is_empty()) else {
-            out.hint(node.at, format!("`{text}` names no model"), "a provider and a model there: `openai/gpt-5`");
+            out.hint(
+                node.at,
+                format!("`{text}` names no model"),
+                "a provider and a model there: `openai/gpt-5`",
+            );
             return None;
         };
         let known = &settings.providers;
@@ -148,7 +160,11 @@ fn settings(root: &Node, out: &mut Mistakes) -> Settings {
             }
             let provider = key.name.split('/').next().unwrap_or_default();
             if !key.name.contains('/') || !settings.providers.contains_key(provider) {
-                out.hint(key.at, format!("`{}` is the price of nothing", key.name), "`PROVIDER/MODEL`, or `PROVIDER/*`");
+                out.hint(
+                    key.at,
+                    format!("`{}` is the price of nothing", key.name),
+                    "`PROVIDER/MODEL`, or `PROVIDER/*`",
+                );
             }
         }
     }
@@ -164,7 +180,11 @@ fn provider(at: At, node: &Node, out: &mut Mistakes) -> Option<Provider> {
         Some(node) => {
             let found = Api::NAMES.iter().find(|(name, _)| node.as_text() == Some(name));
             if found.is_none() {
-                out.hint(node.at, "there is no such way to speak to one", "`chat`, `responses`, `anthropic` or `ollama`");
+                out.hint(
+                    node.at,
+                    "there is no such way to speak to one",
+                    "`chat`, `responses`, `anthropic` or `ollama`",
+                );
             }
             found.map(|(_, api)| *api)
         }
@@ -191,8 +211,10 @@ fn provider(at: At, node: &Node, out: &mut Mistakes) -> Option<Provider> {
 fn is_safe(url: &str) -> Result<(), String> {
     let bad = url.contains(|c: char| c.is_whitespace() || c.is_control() || "@?#\\".contains(c));
     let rest = url.strip_prefix("https://").map(|rest| (rest, true));
-    let (rest, closed) =
-        rest.or_else(|| url.strip_prefix("http://").map(|rest| (rest, false))).filter(|_| !bad).ok_or("this is no address")?;
+    let (rest, closed) = rest
+        .or_else(|| url.strip_prefix("http://").map(|rest| (rest, false)))
+        .filter(|_| !bad)
+        .ok_or("this is no address")?;
     let authority = rest.split('/').next().unwrap_or_default();
     let host = match authority.strip_prefix('[') {
         Some(rest) => rest.split(']').next().unwrap_or_default(),

@@ -79,7 +79,8 @@ fn half_an_answer_is_none() {
 #[test]
 fn what_is_no_answer_is_refused() {
     for (api, _) in ALL {
-        let frame = |text: &str| if api == Api::Ollama { format!("{text}\n") } else { format!("data: {text}\n\n") };
+        let frame =
+            |text: &str| if api == Api::Ollama { format!("{text}\n") } else { format!("data: {text}\n\n") };
         for wrong in ["{", "[]", "7", "\"x\"", "null", "{}"] {
             let came = answer(api, frame(wrong).as_bytes(), 8);
             assert!(matches!(came, Err(WireError::Malformed(_))), "{api:?} {wrong}: {came:?}");
@@ -92,7 +93,9 @@ fn what_is_no_answer_is_refused() {
         let part = match api {
             Api::Chat => json!({"choices": [{"delta": {"content": "y".repeat(1000)}}]}),
             Api::Responses => json!({"type": "response.output_text.delta", "delta": "y".repeat(1000)}),
-            Api::Anthropic => json!({"type": "content_block_delta", "delta": {"type": "text_delta", "text": "y".repeat(1000)}}),
+            Api::Anthropic => {
+                json!({"type": "content_block_delta", "delta": {"type": "text_delta", "text": "y".repeat(1000)}})
+            }
             Api::Ollama => json!({"message": {"content": "y".repeat(1000)}}),
         };
         let many = frame(&part.to_string()).repeat(10_000);
@@ -103,11 +106,13 @@ fn what_is_no_answer_is_refused() {
 #[test]
 fn an_error_in_the_middle_has_its_class() {
     let class = |api, text: &str| Failure::from(answer(api, text.as_bytes(), 16).unwrap_err()).class;
-    let overloaded = "data: {\"type\":\"error\",\"error\":{\"type\":\"overloaded_error\",\"message\":\"x\"}}\n\n";
+    let overloaded =
+        "data: {\"type\":\"error\",\"error\":{\"type\":\"overloaded_error\",\"message\":\"x\"}}\n\n";
     assert_eq!(class(Api::Anthropic, overloaded), Class::Transient);
     let limited = "data: {\"error\":{\"code\":\"rate_limit_exceeded\"}}\n\n";
     assert_eq!(class(Api::Chat, limited), Class::RateLimited);
-    let failed = "data: {\"type\":\"response.failed\",\"response\":{\"error\":{\"code\":\"invalid_prompt\"}}}\n\n";
+    let failed =
+        "data: {\"type\":\"response.failed\",\"response\":{\"error\":{\"code\":\"invalid_prompt\"}}}\n\n";
     assert_eq!(class(Api::Responses, failed), Class::Permanent);
     assert_eq!(class(Api::Ollama, "{\"error\":\"model not found\"}\n"), Class::Transient);
 }
@@ -121,11 +126,18 @@ fn a_request_has_the_shape_of_its_provider() {
         system: "Be brief".into(),
         messages: vec![
             Message::User("hello".into()),
-            Message::Model { text: String::new(), calls: vec![call.clone(), Call { id: "c2".into(), ..call }] },
+            Message::Model {
+                text: String::new(),
+                calls: vec![call.clone(), Call { id: "c2".into(), ..call }],
+            },
             Message::Came { id: "c1".into(), name: "read".into(), text: "one".into() },
             Message::Came { id: "c2".into(), name: "read".into(), text: "two".into() },
         ],
-        tools: vec![Spec { name: "read".into(), description: "Reads".into(), schema: json!({"type": "object"}) }],
+        tools: vec![Spec {
+            name: "read".into(),
+            description: "Reads".into(),
+            schema: json!({"type": "object"}),
+        }],
         schema: None,
         most: 100,
     };
@@ -135,7 +147,10 @@ fn a_request_has_the_shape_of_its_provider() {
     assert_eq!(chat["stream_options"]["include_usage"], true);
     let responses = Api::Responses.body(&request);
     assert_eq!(responses["input"][1]["type"], "function_call");
-    assert_eq!(responses["input"][4], json!({"type": "function_call_output", "call_id": "c2", "output": "two"}));
+    assert_eq!(
+        responses["input"][4],
+        json!({"type": "function_call_output", "call_id": "c2", "output": "two"})
+    );
     assert_eq!(responses["store"], false);
     let anthropic = Api::Anthropic.body(&request);
     assert_eq!(anthropic["messages"].as_array().unwrap().len(), 3, "both results are one message");
@@ -163,11 +178,15 @@ fn models_are_set_up_with_places_for_mistakes() {
     assert_eq!(settings.models(&small).len(), 2);
     assert_eq!(settings.price("local", "anything").unwrap().output, 0);
     assert!(settings.price("far", "other").is_none(), "what nobody said is not zero");
-    let wrong = read("providers:\n  far: {api: smoke, url: 'http://api.example.org', kee: true}\ntiers: {small: [fra/x]}\nprices: {far/x: {input: cheap}}\n");
+    let wrong = read(
+        "providers:\n  far: {api: smoke, url: 'http://api.example.org', kee: true}\ntiers: {small: [fra/x]}\nprices: {far/x: {input: cheap}}\n",
+    );
     let places: Vec<String> = wrong.unwrap_err().iter().map(|it| format!("{} {}", it.at, it.what)).collect();
     assert_eq!(places.len(), 7, "{places:#?}");
     assert!(places[0].starts_with("4:14 "), "{places:#?}");
-    for url in ["ftp://x", "https://", "https://user@host", "http://10.0.0.1/v1", "http://localhost.evil.example"] {
+    for url in
+        ["ftp://x", "https://", "https://user@host", "http://10.0.0.1/v1", "http://localhost.evil.example"]
+    {
         assert!(read(&format!("providers: {{far: {{api: chat, url: '{url}'}}}}\n")).is_err(), "{url}");
     }
 }

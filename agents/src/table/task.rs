@@ -7,8 +7,8 @@ use serde_json::Value;
 
 use super::rewind::{Owed, Rewind};
 use super::{Fold, Order};
-use crate::event::{Content, EffectKey, Fired, Outcome, WorkEvent};
 use crate::agent::Turn;
+use crate::event::{Content, EffectKey, Fired, Outcome, WorkEvent};
 use crate::failure::{Class, Failure};
 use crate::model::price::Fine;
 use crate::span::Millis;

@@ -35,7 +35,8 @@ fn list(cx: &Context, ui: &mut Ui) -> Result<Exit, CliError> {
     let waiting = waiting(&mut office)?;
     let registry = office.registry();
     if ui.json() {
-        let rows: Vec<Value> = registry.agents.iter().map(|(name, entry)| row(name, entry, &waiting)).collect();
+        let rows: Vec<Value> =
+            registry.agents.iter().map(|(name, entry)| row(name, entry, &waiting)).collect();
         ui.value(&rows)?;
     }
     for (name, entry) in &registry.agents {
@@ -46,7 +47,8 @@ fn list(cx: &Context, ui: &mut Ui) -> Result<Exit, CliError> {
         };
         let name = ui.paint(Style::Bold, format!("{:<20}", one_line(name)));
         let about = agent.description.as_deref().unwrap_or_default();
-        let line = format!("{name} {:<20} {}  {}", one_line(&runtime), entry.version.short(SHORT), one_line(about));
+        let line =
+            format!("{name} {:<20} {}  {}", one_line(&runtime), entry.version.short(SHORT), one_line(about));
         ui.line(line.trim_end())?;
     }
     if registry.agents.is_empty() {
@@ -99,8 +101,7 @@ fn check(given: &[PathBuf], cx: &Context, ui: &mut Ui) -> Result<Exit, CliError>
         wrong.extend(unset(name, entry, &registry).map(|mistake| (entry.path.clone(), vec![mistake])));
     }
     wrong.retain(|(path, _)| paths.contains(path.as_str()));
-    let reports: Vec<Report> =
-        wrong.into_iter().map(|(path, mistakes)| Report { path, mistakes }).collect();
+    let reports: Vec<Report> = wrong.into_iter().map(|(path, mistakes)| Report { path, mistakes }).collect();
     let mistakes: usize = reports.iter().map(|report| report.mistakes.len()).sum();
     if ui.json() {
         ui.value(&json!({"ok": mistakes == 0, "files": paths, "reports": reports}))?;
@@ -158,7 +159,14 @@ fn show(name: &str, cx: &Context, ui: &mut Ui) -> Result<Exit, CliError> {
         value["edits"] = json!(edits);
         ui.value(&value)?;
     }
-    ui.line(format!("{}  {}", ui.paint(Style::Bold, one_line(name)), one_line(agent.description.as_deref().unwrap_or_default())).trim_end())?;
+    ui.line(
+        format!(
+            "{}  {}",
+            ui.paint(Style::Bold, one_line(name)),
+            one_line(agent.description.as_deref().unwrap_or_default())
+        )
+        .trim_end(),
+    )?;
     let mut line = |key: &str, text: String| match text.is_empty() {
         true => Ok(()),
         false => ui.line(format!("  {key:<10} {}", one_line(&text))),
@@ -261,7 +269,9 @@ fn import(path: &Path, cx: &Context, ui: &mut Ui) -> Result<Exit, CliError> {
     for what in &left {
         ui.line(format!("  not taken along as it was: {}", one_line(what)))?;
     }
-    ui.note("look at what they may do, then `aios agents check` and `aios accept`: until then they are proposals");
+    ui.note(
+        "look at what they may do, then `aios agents check` and `aios accept`: until then they are proposals",
+    );
     Ok(Exit::Done)
 }
 
@@ -286,7 +296,10 @@ fn sources(path: &Path) -> Result<Vec<PathBuf>, CliError> {
     }
     out.sort();
     match out.is_empty() {
-        true => Err(CliError::failed(format!("nothing in {} can be imported", path.display()), "it takes `.md` files, and folders with SKILL.md")),
+        true => Err(CliError::failed(
+            format!("nothing in {} can be imported", path.display()),
+            "it takes `.md` files, and folders with SKILL.md",
+        )),
         false => Ok(out),
     }
 }

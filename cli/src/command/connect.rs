@@ -25,7 +25,10 @@ pub fn run(args: &ConnectArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliErr
     let name = &args.name;
     if args.remove {
         if !keys.remove(name) {
-            return Err(CliError::failed(format!("this device has no key of `{name}`"), "`aios agents check` names what is set up"));
+            return Err(CliError::failed(
+                format!("this device has no key of `{name}`"),
+                "`aios agents check` names what is set up",
+            ));
         }
         keys.save(&folder)?;
         if ui.json() {
@@ -50,7 +53,10 @@ pub fn run(args: &ConnectArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliErr
     if ui.json() {
         ui.value(&json!({"provider": name, "origin": origin, "connected": true}))?;
     }
-    ui.line(format!("{} is connected on this device; its key goes to {origin} and nowhere else", one_line(name)))?;
+    ui.line(format!(
+        "{} is connected on this device; its key goes to {origin} and nowhere else",
+        one_line(name)
+    ))?;
     Ok(Exit::Done)
 }
 

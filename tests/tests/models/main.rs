@@ -1,8 +1,8 @@
 //! Agents that work with models, with real processes, against a provider that says what a test tells it to.
 
+mod injection;
 #[path = "../work/office.rs"]
 mod office;
-mod injection;
 mod provider;
 
 use std::io::Write;
@@ -71,6 +71,14 @@ fn connect(office: &Office) {
     let out = child.wait_with_output().expect("it ends");
     assert!(out.status.success());
     assert!(!String::from_utf8_lossy(&out.stdout).contains(KEY));
+}
+
+/// Has a task begin that does not come to its end by itself; how it stands then.
+fn begins(office: &Office, task: &str) -> String {
+    let out = office.aios(&["run", "flow", "--task", task], "");
+    let said = String::from_utf8_lossy(&out.stderr).into_owned();
+    assert!(matches!(out.status.code(), Some(1 | 3)), "{task}: {said}");
+    state(office, task)
 }
 
 /// How a task stands.
@@ -150,11 +158,19 @@ fn the_key_is_nowhere_else() {
     let office = company(&provider, "chat", WRITER);
     let mut said = String::new();
     for _ in 0..3 {
-        let out = office.command(&["-v", "run", "flow"], "").env("AIOS_LOG", "trace").output().expect("it runs");
+        let out =
+            office.command(&["-v", "run", "flow"], "").env("AIOS_LOG", "trace").output().expect("it runs");
         said.push_str(&String::from_utf8_lossy(&out.stdout));
         said.push_str(&String::from_utf8_lossy(&out.stderr));
     }
-    for args in [vec!["inbox"], vec!["tasks", "--json"], vec!["log", "--json"], vec!["agents", "show", "writer"], vec!["health"], vec!["inbox", "--json"]] {
+    for args in [
+        vec!["inbox"],
+        vec!["tasks", "--json"],
+        vec!["log", "--json"],
+        vec!["agents", "show", "writer"],
+        vec!["health"],
+        vec!["inbox", "--json"],
+    ] {
         let out = office.aios(&args, "");
         said.push_str(&String::from_utf8_lossy(&out.stdout));
         said.push_str(&String::from_utf8_lossy(&out.stderr));
@@ -173,12 +189,12 @@ fn the_key_is_nowhere_else() {
 /// A file that says another address later is not given the key, also where it was accepted.
 #[test]
 fn a_key_goes_where_it_was_given_for() {
-    let (provider, other) = (Provider::says(vec![Say::chat(DONE, &[])]), Provider::says(vec![Say::chat(DONE, &[])]));
+    let (provider, other) =
+        (Provider::says(vec![Say::chat(DONE, &[])]), Provider::says(vec![Say::chat(DONE, &[])]));
     let office = company(&provider, "chat", WRITER);
     office.write(&[("agents/models.md", &models(&other, "chat"))]);
     office.ends(&["accept", "-q"], 0);
-    office.ends(&["run", "flow", "--task", "one"], 3);
-    assert_eq!(state(&office, "one"), "stuck");
+    assert_eq!(begins(&office, "one"), "stuck");
     assert_eq!((provider.asked().len(), other.asked().len()), (0, 0));
     assert!(office.ends(&["inbox"], 0).contains("aios connect test"));
 }
@@ -197,23 +213,75 @@ fn a_provider_may_do_anything() {
     let loops = Say::chat("", &[("read", json!({"path": "clients/bram.md"}))]);
     // What it says, how the task stands, how often it is asked at least, and a word of what is told.
     let cases: Vec<(&str, Vec<Say>, &str, usize, &str)> = vec![
-        ("half a stream, then all of it", vec![half.clone(), half.clone(), good.clone()], "waits", 3, "mail.send"),
+        (
+            "half a stream, then all of it",
+            vec![half.clone(), half.clone(), good.clone()],
+            "waits",
+            3,
+            "mail.send",
+        ),
         ("always half", vec![half], "stuck", 3, "broke off"),
         ("no JSON", vec![Say::stream("data: {\"choices\": [\n\n")], "stuck", 3, "cannot be read"),
         ("no stream", vec![Say::stream("<html>hello</html>")], "stuck", 3, "broke off"),
         ("invalid UTF-8", vec![Say::stream(b"data: \xff\xfe{}\n\n".to_vec())], "stuck", 3, "not UTF-8"),
         ("ten megabytes", vec![Say::stream(long)], "stuck", 3, "longer than"),
-        ("another schema", vec![Say::chat("{\"subject\": 7}", &[])], "stuck", 3, "output.subject"),
-        ("another schema once", vec![Say::chat("{\"subject\": 7}", &[]), good.clone()], "waits", 2, "mail.send"),
-        ("too many calls with a time", vec![Say::refuse(429, "retry-after: 0.05\r\n", "{}"), Say::refuse(429, "retry-after: 0.05\r\n", "{}"), good.clone()], "waits", 3, "mail.send"),
-        ("too many calls without", vec![Say::refuse(429, "", "{}"), Say::refuse(429, "", "{}"), good.clone()], "waits", 3, "mail.send"),
+        ("another schema", vec![Say::chat("{\"subject\": 7}", &[])], "stuck", 3, "output.text: is missing"),
+        (
+            "another schema once",
+            vec![Say::chat("{\"subject\": 7}", &[]), good.clone()],
+            "waits",
+            2,
+            "mail.send",
+        ),
+        (
+            "too many calls with a time",
+            vec![
+                Say::refuse(429, "retry-after: 0.05\r\n", "{}"),
+                Say::refuse(429, "retry-after: 0.05\r\n", "{}"),
+                good.clone(),
+            ],
+            "waits",
+            3,
+            "mail.send",
+        ),
+        (
+            "too many calls without",
+            vec![Say::refuse(429, "", "{}"), Say::refuse(429, "", "{}"), good.clone()],
+            "waits",
+            3,
+            "mail.send",
+        ),
         ("no money", vec![Say::refuse(402, "", "{}")], "stuck", 1, "no money"),
-        ("too long a prompt", vec![Say::refuse(400, "", "{\"error\":{\"message\":\"prompt is too long\"}}")], "stuck", 1, "too long"),
+        (
+            "too long a prompt",
+            vec![Say::refuse(400, "", "{\"error\":{\"message\":\"prompt is too long\"}}")],
+            "stuck",
+            1,
+            "too long",
+        ),
         ("elsewhere", vec![Say::refuse(302, "location: http://127.0.0.1:1/\r\n", "")], "stuck", 1, "302"),
         ("no usage", vec![usageless], "waits", 1, "mail.send"),
-        ("an unknown tool", vec![Say::chat("", &[("shell", json!({}))]), good.clone()], "waits", 2, "mail.send"),
-        ("what it may not read", vec![Say::chat("", &[("read", json!({"path": "private/bank.md"}))]), good.clone()], "waits", 2, "mail.send"),
-        ("arguments that are none", vec![Say::chat("", &[("read", json!("{\"path\""))]), good], "waits", 2, "mail.send"),
+        (
+            "an unknown tool",
+            vec![Say::chat("", &[("shell", json!({}))]), good.clone()],
+            "waits",
+            2,
+            "mail.send",
+        ),
+        (
+            "what it may not read",
+            vec![Say::chat("", &[("read", json!({"path": "private/bank.md"}))]), good.clone()],
+            "waits",
+            2,
+            "mail.send",
+        ),
+        (
+            "arguments that are none",
+            vec![Say::chat("", &[("read", json!("{\"path\""))]), good],
+            "waits",
+            2,
+            "mail.send",
+        ),
         ("a loop without end", vec![loops], "stuck", 6, "after 6 answers"),
     ];
     let provider = Provider::says(vec![]);
@@ -222,8 +290,7 @@ fn a_provider_may_do_anything() {
         let before = provider.asked().len();
         provider.then(script);
         let task = format!("t{n}");
-        office.ends(&["run", "flow", "--task", &task], 3);
-        assert_eq!(state(&office, &task), stands, "{name}: {}", office.ends(&["inbox"], 0));
+        assert_eq!(begins(&office, &task), stands, "{name}: {}", office.ends(&["inbox"], 0));
         let times = provider.asked().len() - before;
         assert!(times >= asked, "{name}: asked {times} times");
         let inbox = office.ends(&["inbox"], 0);
@@ -239,11 +306,11 @@ fn a_provider_may_do_anything() {
 fn what_has_no_price_asks_and_a_budget_is_never_passed() {
     let provider = Provider::says(vec![Say::chat(DONE, &[])]);
     let office = company(&provider, "chat", WRITER);
-    let prices = |text: &str| models(&provider, "chat").replace("prices: {'test/*': {input: 0.25, output: 2}}", text);
+    let prices =
+        |text: &str| models(&provider, "chat").replace("prices: {'test/*': {input: 0.25, output: 2}}", text);
     office.write(&[("agents/models.md", &prices("prices: {test/two: {input: 0, output: 0}}"))]);
     office.ends(&["accept", "-q"], 0);
-    office.ends(&["run", "flow", "--task", "one"], 3);
-    assert_eq!((state(&office, "one").as_str(), provider.asked().len()), ("stuck", 0));
+    assert_eq!((begins(&office, "one").as_str(), provider.asked().len()), ("stuck", 0));
     assert!(office.ends(&["inbox"], 0).contains("nobody said what test/one costs"));
     office.write(&[("agents/models.md", &prices("prices: {'test/*': {input: 0, output: 0}}"))]);
     office.ends(&["accept", "-q"], 0);
@@ -251,13 +318,15 @@ fn what_has_no_price_asks_and_a_budget_is_never_passed() {
     assert!(office.asks("one").is_some(), "what is free is named as that");
     // A hundred for a million: the first call may cost a quarter at most, and a second no more than what is left.
     let dear = WRITER.replace("budget: {turns: 6}", "budget: {money: 1.20}");
-    office.write(&[("agents/writer.md", &dear), ("agents/models.md", &prices("prices: {'test/*': {input: 100, output: 100}}"))]);
+    office.write(&[
+        ("agents/writer.md", &dear),
+        ("agents/models.md", &prices("prices: {'test/*': {input: 100, output: 100}}")),
+    ]);
     office.ends(&["accept", "-q"], 0);
     let greedy = "data: {\"choices\":[{\"delta\":{\"tool_calls\":[{\"index\":0,\"id\":\"c\",\"function\":{\"name\":\"read\",\"arguments\":\"{}\"}}]},\"finish_reason\":\"tool_calls\"}]}\n\ndata: {\"choices\":[],\"usage\":{\"prompt_tokens\":4000,\"completion_tokens\":1000}}\n\ndata: [DONE]\n\n";
     provider.then(vec![Say::stream(greedy)]);
     let before = provider.asked().len();
-    office.ends(&["run", "flow", "--task", "two"], 3);
-    assert_eq!(state(&office, "two"), "stuck");
+    assert_eq!(begins(&office, "two"), "stuck");
     assert_eq!(provider.asked().len() - before, 1, "the next call might have passed it");
     assert!(office.ends(&["inbox"], 0).contains("its budget is 1.20"));
 }
@@ -276,8 +345,17 @@ fn where_one_model_cannot_the_next_is_asked() {
 #[test]
 fn tools_do_what_the_contract_says() {
     let provider = Provider::says(vec![
-        Say::chat("", &[("search", json!({"files": "clients/*", "text": "short"})), ("read", json!({"path": "clients/bram.md"}))]),
-        Say::chat("", &[("write", json!({"path": "drafts/bram.md", "fields": {"type": "draft"}, "body": "Dear Bram"}))]),
+        Say::chat(
+            "",
+            &[
+                ("search", json!({"files": "clients/*", "text": "short"})),
+                ("read", json!({"path": "clients/bram.md"})),
+            ],
+        ),
+        Say::chat(
+            "",
+            &[("write", json!({"path": "drafts/bram.md", "fields": {"type": "draft"}, "body": "Dear Bram"}))],
+        ),
         Say::chat(DONE, &[]),
     ]);
     let office = company(&provider, "chat", &WRITER.replace("tools:", "expose_fields: [name]\ntools:"));
@@ -349,7 +427,10 @@ fn a_daemon_waits_for_models_beside_its_work() {
 /// Without a model what has a template works, and says so; what has none waits with what to do.
 #[test]
 fn without_a_model_templates_work() {
-    let template = WRITER.replace("effects:", "template: '{\"subject\": \"Hi\", \"text\": \"Dear {{ input.client }}\"}'\neffects:");
+    let template = WRITER.replace(
+        "effects:",
+        "template: '{\"subject\": \"Hi\", \"text\": \"Dear {{ input.client }}\"}'\neffects:",
+    );
     let office = Office::new(&[("workflows/flow.md", FLOW), ("agents/writer.md", &template)]);
     let out = office.aios(&["run", "flow", "--task", "one"], "");
     let said = String::from_utf8_lossy(&out.stderr).into_owned();
@@ -359,14 +440,16 @@ fn without_a_model_templates_work() {
     office.ends(&["replay", "one"], 0);
     office.write(&[("agents/writer.md", WRITER)]);
     office.ends(&["accept", "-q"], 0);
-    office.ends(&["run", "flow", "--task", "two"], 3);
-    assert_eq!(state(&office, "two"), "stuck");
+    assert_eq!(begins(&office, "two"), "stuck");
     assert!(office.ends(&["inbox"], 0).contains("type: models"));
 }
 
 #[test]
 fn agents_are_in_force_once_accepted_and_named_in_workflows() {
-    let office = Office::new(&[("workflows/flow.md", FLOW), ("agents/writer.md", "---\ntype: agent\nruntime: template\n---\nDear\n")]);
+    let office = Office::new(&[
+        ("workflows/flow.md", FLOW),
+        ("agents/writer.md", "---\ntype: agent\nruntime: template\n---\nDear\n"),
+    ]);
     office.ends(&["agents", "check"], 0);
     office.ends(&["workflow", "check"], 0);
     let list = office.json(&["agents"]);
@@ -384,9 +467,19 @@ fn agents_are_in_force_once_accepted_and_named_in_workflows() {
     assert!(said.contains("there is no agent `writer`"), "{said}");
     // What others wrote comes in as a proposal.
     let claude = office.dir.path().join("reviewer.md");
-    std::fs::write(&claude, "---\nname: reviewer\ndescription: Reviews\ntools: Read, Bash\n---\nReview.\n").expect("a file");
+    std::fs::write(&claude, "---\nname: reviewer\ndescription: Reviews\ntools: Read, Bash\n---\nReview.\n")
+        .expect("a file");
     let said = office.ends(&["agents", "import", &claude.display().to_string()], 0);
     assert!(said.contains("agents/reviewer.md") && said.contains("the tool Bash"), "{said}");
     office.ends(&["agents", "import", &claude.display().to_string()], 1);
-    assert_eq!(office.json(&["agents"]).as_array().expect("a list").iter().filter(|it| it["name"] == "reviewer").count(), 0);
+    assert_eq!(
+        office
+            .json(&["agents"])
+            .as_array()
+            .expect("a list")
+            .iter()
+            .filter(|it| it["name"] == "reviewer")
+            .count(),
+        0
+    );
 }

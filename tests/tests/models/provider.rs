@@ -56,7 +56,9 @@ impl Say {
         for (n, (name, arguments)) in calls.iter().enumerate() {
             let arguments = arguments.as_str().map_or_else(|| arguments.to_string(), str::to_owned);
             let function = json!({"name": name, "arguments": arguments});
-            line(json!({"choices": [{"delta": {"tool_calls": [{"index": n, "id": format!("c{n}"), "function": function}]}}]}));
+            line(
+                json!({"choices": [{"delta": {"tool_calls": [{"index": n, "id": format!("c{n}"), "function": function}]}}]}),
+            );
         }
         let reason = if calls.is_empty() { "stop" } else { "tool_calls" };
         line(json!({"choices": [{"delta": {}, "finish_reason": reason}]}));

@@ -139,7 +139,8 @@ fn what_is_denied_is_told_to_the_model_and_what_it_may_not_propose_is_not_asked(
     run(&mut sim);
     assert_eq!(sim.done(), Vec::<String>::new());
     let mut sim = self::sim(&[]);
-    let terms = Terms { version: ContentHash([3; 32]), effects: Some(vec![]), always_asks: false, retry: None };
+    let terms =
+        Terms { version: ContentHash([3; 32]), effects: Some(vec![]), always_asks: false, retry: None };
     sim.setting.agents = [("writer".to_owned(), terms)].into();
     sim.restart();
     sim.create("flow", json!({}));
