@@ -35,11 +35,14 @@ pub struct Line {
 /// What came of a call: the model that answered, by its place among those that were asked, and its answer.
 pub type Called = Result<(usize, Answer), Failure>;
 
+/// A call that ended.
+type End = (Work, Called);
+
 /// The calls of a desk.
 #[derive(Debug)]
 pub struct Calls {
     open: BTreeMap<Work, AbortHandle>,
-    ends: (Sender<(Work, Called)>, Receiver<(Work, Called)>),
+    ends: (Sender<End>, Receiver<End>),
 }
 
 impl Default for Calls {

@@ -1,13 +1,13 @@
 //! Domain events of work. Each folds into one aggregate, a task, an effect or a budget, in the total order of records.
 
 mod aggregate;
+mod codec;
 mod consent;
 mod content;
 mod fired;
 
 use std::collections::BTreeMap;
 
-use aios_core::event::Event;
 use aios_core::id::{ContentHash, DeviceId};
 use aios_core::item::Bytes;
 use serde::{Deserialize, Serialize};
@@ -20,6 +20,7 @@ use crate::policy::Verdict;
 use crate::span::Millis;
 
 pub use aggregate::Aggregate;
+pub use codec::NotWork;
 pub use consent::Terms;
 pub use content::{Content, EffectKey, digest};
 pub use fired::{Fired, cron_task, entity_task, event_task, is_event_name};
@@ -578,36 +579,6 @@ impl WorkEvent {
             | E::TimerFired { run, .. }
             | E::EffectProposed { run, .. } => Some(run),
             _ => None,
-        }
-    }
-}
-
-/// An event that is not one of work, or not as this program knows it.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the event is not one of work: {0}")]
-pub struct NotWork(String);
-
-impl TryFrom<&WorkEvent> for Event {
-    type Error = NotWork;
-
-    fn try_from(event: &WorkEvent) -> Result<Event, NotWork> {
-        match serde_json::to_value(event) {
-            Ok(Value::Object(map)) => Ok(Event::Other(map)),
-            Ok(_) => Err(NotWork("it is no object".into())),
-            Err(e) => Err(NotWork(e.to_string())),
-        }
-    }
-}
-
-impl TryFrom<&Event> for WorkEvent {
-    type Error = NotWork;
-
-    fn try_from(event: &Event) -> Result<WorkEvent, NotWork> {
-        match event {
-            Event::Other(map) => {
-                serde_json::from_value(Value::Object(map.clone())).map_err(|e| NotWork(e.to_string()))
-            }
-            other => Err(NotWork(other.name())),
         }
     }
 }

@@ -1,9 +1,9 @@
 //! What strangers write to an agent, with a model that does all they say: no mail goes out, nothing is read or written beyond the contract, no
 //! word of what is private is shown to anybody, and the key is nowhere.
 
+use aios_tests::office::Office;
 use serde_json::{Value, json};
 
-use super::office::Office;
 use super::provider::{Provider, Say};
 use super::{DONE, KEY, company, holding};
 

@@ -1,8 +1,6 @@
 //! Agents that work with models, with real processes, against a provider that says what a test tells it to.
 
 mod injection;
-#[path = "../work/office.rs"]
-mod office;
 mod provider;
 
 use std::io::Write;
@@ -10,13 +8,13 @@ use std::path::Path;
 use std::process::Stdio;
 
 use aios_tests::device::eventually;
+use aios_tests::office::Office;
 use serde_json::{Value, json};
 
-use office::Office;
 use provider::{Provider, Say};
 
 /// A key that must not be anywhere.
-pub const KEY: &str = "sk-test-5ecret-0123456789abcdef";
+const KEY: &str = "sk-test-5ecret-0123456789abcdef";
 
 const FLOW: &str = "---
 type: workflow
@@ -26,7 +24,7 @@ steps:
   send: {effect: mail.send, target: bram@example.org, args: {subject: '{{ steps.draft.subject }}', text: '{{ steps.draft.text }}'}}
 ---
 ";
-pub const WRITER: &str = "---
+const WRITER: &str = "---
 type: agent
 runtime: model
 model: small
@@ -40,9 +38,9 @@ budget: {turns: 6}
 ---
 Write a friendly mail to the client.
 ";
-pub const DONE: &str = "{\"subject\": \"Hello\", \"text\": \"Dear Bram\"}";
+const DONE: &str = "{\"subject\": \"Hello\", \"text\": \"Dear Bram\"}";
 
-pub fn models(provider: &Provider, api: &str) -> String {
+fn models(provider: &Provider, api: &str) -> String {
     let path = if api == "chat" || api == "responses" { "/v1" } else { "" };
     format!(
         "---\ntype: models\nproviders:\n  test: {{api: {api}, url: 'http://{}{path}', key: true, silence: 2s}}\ntiers: {{small: [test/one, test/two]}}\nprices: {{'test/*': {{input: 0.25, output: 2}}}}\n---\n",
@@ -51,7 +49,7 @@ pub fn models(provider: &Provider, api: &str) -> String {
 }
 
 /// A company with a writer whose model a provider is.
-pub fn company(provider: &Provider, api: &str, writer: &str) -> Office {
+fn company(provider: &Provider, api: &str, writer: &str) -> Office {
     let models = models(provider, api);
     let office = Office::new(&[
         ("workflows/flow.md", FLOW),
@@ -82,14 +80,14 @@ fn begins(office: &Office, task: &str) -> String {
 }
 
 /// How a task stands.
-pub fn state(office: &Office, task: &str) -> String {
+fn state(office: &Office, task: &str) -> String {
     let tasks = office.json(&["tasks"]);
     let found = tasks.as_array().expect("a list").iter().find(|it| it["task"] == task);
     found.map(|it| it["state"].as_str().expect("a state").to_owned()).unwrap_or_default()
 }
 
 /// The files below a folder in which a text stands.
-pub fn holding(folder: &Path, text: &str) -> Vec<String> {
+fn holding(folder: &Path, text: &str) -> Vec<String> {
     let mut open = vec![folder.to_owned()];
     let mut out = Vec::new();
     while let Some(folder) = open.pop() {
