@@ -8,8 +8,9 @@ use std::time::Duration;
 use aios_agents::failure::{Class, Failure};
 use aios_agents::kernel::Work;
 use aios_agents::model::settings::Provider;
-use aios_agents::model::{Answer, Reader, Request, refusal};
+use aios_agents::model::{Answer, Api, Reader, Request, refusal};
 use aios_vault::chance::now_ms;
+use reqwest::header::HeaderValue;
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::AbortHandle;
 use tracing::Instrument;
@@ -20,6 +21,8 @@ use crate::keyring::Secret;
 const CONNECT: Duration = Duration::from_secs(10);
 /// The longest that a refusal is read.
 const MOST_REFUSAL: usize = 64 * 1024;
+/// The longest that an answer is read which comes whole.
+const MOST_WHOLE: usize = 9 << 20;
 
 /// Who is asked.
 #[derive(Debug, Clone)]
@@ -164,6 +167,10 @@ async fn ask_one(line: &Line, request: &Request) -> Result<Answer, Failure> {
         .header("accept", "text/event-stream, application/x-ndjson, application/json")
         .body(body);
     for (name, value) in provider.api.headers(key.as_ref().map(Secret::reveal)) {
+        let value = HeaderValue::from_str(&value);
+        let mut value = value.map_err(|_| Failure::new(Class::Denied, "its key cannot be sent"))?;
+        // No part of the network library prints it then.
+        value.set_sensitive(true);
         post = post.header(name, value);
     }
     let silent = |_| Failure::new(Class::Transient, "it was silent for too long");
@@ -181,16 +188,20 @@ async fn ask_one(line: &Line, request: &Request) -> Result<Answer, Failure> {
         said.truncate(MOST_REFUSAL);
         return Err(refusal(status, after.as_deref(), &String::from_utf8_lossy(&said), now_ms()));
     }
-    let mut reader = Reader::new(provider.api);
-    while !reader.is_over() {
+    let kind = response.headers().get("content-type").and_then(|it| it.to_str().ok()).unwrap_or_default();
+    // Lines of JSON are what Ollama streams, whatever it calls them.
+    let whole = kind.starts_with("application/json") && provider.api != Api::Ollama;
+    let (mut reader, mut said) = (Reader::new(provider.api), Vec::new());
+    while !reader.is_over() && said.len() <= MOST_WHOLE {
         let part = tokio::time::timeout(silence, response.chunk()).await.map_err(silent)?;
         // What breaks off in the middle is no answer, whoever broke it off.
         match part.map_err(|_| Failure::new(Class::Transient, "the answer broke off"))? {
+            Some(part) if whole => said.extend_from_slice(&part),
             Some(part) => _ = reader.feed(&part)?,
             None => break,
         }
     }
-    Ok(reader.end()?)
+    if whole { Ok(Reader::whole(provider.api, &said)?) } else { Ok(reader.end()?) }
 }
 
 fn client() -> Result<&'static reqwest::Client, Failure> {

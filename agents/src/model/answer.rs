@@ -119,6 +119,26 @@ impl Reader {
         Ok(Answer { text: self.text, calls, usage: self.usage, stop })
     }
 
+    /// An answer that came whole, though a stream was asked for.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn whole(api: Api, bytes: &[u8]) -> Result<Answer, WireError> {
+        if bytes.len() > MOST_STREAM {
+            return Err(WireError::Long);
+        }
+        let value: Value = serde_json::from_slice(bytes).map_err(|e| WireError::Malformed(e.to_string()))?;
+        let mut reader = Reader::new(api);
+        let events = match api {
+            Api::Chat => chat::whole(&value),
+            Api::Responses => responses::whole(&value),
+            Api::Anthropic => anthropic::whole(&value),
+            Api::Ollama => ollama::read(&value, 0),
+        }?;
+        events.iter().try_for_each(|event| reader.take(event))?;
+        reader.end()
+    }
+
     fn read(&mut self, messages: Vec<String>) -> Result<Vec<Event>, WireError> {
         let mut out = Vec::new();
         for message in messages {

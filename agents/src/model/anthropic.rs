@@ -115,3 +115,33 @@ fn read_usage(usage: &Value) -> Usage {
     let input = number(usage, "input_tokens") + cached + number(usage, "cache_creation_input_tokens");
     Usage { input, output: number(usage, "output_tokens"), cached }
 }
+
+/// What an answer says that came whole.
+pub fn whole(value: &Value) -> Result<Vec<Event>, WireError> {
+    if let Some(error) = value.get("error").filter(|error| !error.is_null()) {
+        return Err(failed(error));
+    }
+    let content = value.get("content").and_then(Value::as_array);
+    let content = content.ok_or_else(|| WireError::Malformed("it has no `content`".into()))?;
+    let mut out = Vec::new();
+    for (index, block) in content.iter().enumerate() {
+        match block.get("type").and_then(Value::as_str) {
+            Some("text") => out.push(Event::Text(text(block, "text"))),
+            Some("tool_use") => out.push(Event::Call {
+                index: index as u64,
+                id: text(block, "id"),
+                name: text(block, "name"),
+                arguments: block.get("input").map(Value::to_string).unwrap_or_default(),
+            }),
+            _ => {}
+        }
+    }
+    let ends = json!({
+        "type": "message_delta",
+        "delta": {"stop_reason": value.get("stop_reason")},
+        "usage": value.get("usage"),
+    });
+    out.extend(read(&ends)?);
+    out.push(Event::End);
+    Ok(out)
+}

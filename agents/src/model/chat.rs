@@ -92,3 +92,15 @@ pub fn read(value: &Value) -> Result<Vec<Event>, WireError> {
     out.extend(stop.map(Event::Stop));
     Ok(out)
 }
+
+/// What an answer says that came whole.
+pub fn whole(value: &Value) -> Result<Vec<Event>, WireError> {
+    let mut value = value.clone();
+    // It is one message of a stream, under another name.
+    for choice in value.get_mut("choices").and_then(Value::as_array_mut).into_iter().flatten() {
+        if let Some(message) = choice.get_mut("message").map(Value::take) {
+            choice["delta"] = message;
+        }
+    }
+    read(&value)
+}

@@ -99,3 +99,35 @@ pub fn read(value: &Value) -> Result<Vec<Event>, WireError> {
         _ => Vec::new(),
     })
 }
+
+/// What an answer says that came whole.
+pub fn whole(value: &Value) -> Result<Vec<Event>, WireError> {
+    if let Some(error) = value.get("error").filter(|error| !error.is_null()) {
+        return Err(failed(error));
+    }
+    let output = value.get("output").and_then(Value::as_array);
+    let output = output.ok_or_else(|| WireError::Malformed("it has no `output`".into()))?;
+    let mut out = Vec::new();
+    for (index, item) in output.iter().enumerate() {
+        match item.get("type").and_then(Value::as_str) {
+            Some("function_call") => out.push(Event::Call {
+                index: index as u64,
+                id: text(item, "call_id"),
+                name: text(item, "name"),
+                arguments: text(item, "arguments"),
+            }),
+            Some("message") => {
+                for part in item.get("content").and_then(Value::as_array).into_iter().flatten() {
+                    out.push(Event::Text(text(part, "text")));
+                }
+            }
+            _ => {}
+        }
+    }
+    let kind = match value.get("status").and_then(Value::as_str) {
+        Some("incomplete") => "response.incomplete",
+        _ => "response.completed",
+    };
+    out.extend(read(&json!({"type": kind, "response": value}))?);
+    Ok(out)
+}

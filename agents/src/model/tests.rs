@@ -103,6 +103,44 @@ fn what_is_no_answer_is_refused() {
     }
 }
 
+/// Some servers give the whole at once, whatever they are asked for.
+#[test]
+fn an_answer_may_come_whole() {
+    let usage = json!({"prompt_tokens": 9, "completion_tokens": 4, "input_tokens": 9, "output_tokens": 4});
+    let call = json!({"id": "c1", "function": {"name": "read", "arguments": "{\"path\":1}"}});
+    for (api, value) in [
+        (
+            Api::Chat,
+            json!({"choices": [{"message": {"content": "Hi", "tool_calls": [call]}, "finish_reason": "tool_calls"}], "usage": usage}),
+        ),
+        (
+            Api::Responses,
+            json!({"status": "completed", "error": null, "usage": usage, "output": [
+            {"type": "message", "content": [{"type": "output_text", "text": "Hi"}]},
+            {"type": "function_call", "call_id": "c1", "name": "read", "arguments": "{\"path\":1}"}]}),
+        ),
+        (
+            Api::Anthropic,
+            json!({"type": "message", "stop_reason": "tool_use", "usage": usage, "content": [
+            {"type": "text", "text": "Hi"}, {"type": "tool_use", "id": "c1", "name": "read", "input": {"path": 1}}]}),
+        ),
+        (
+            Api::Ollama,
+            json!({"done": true, "prompt_eval_count": 9, "eval_count": 4, "message": {
+            "content": "Hi", "tool_calls": [{"function": {"name": "read", "arguments": {"path": 1}}}]}}),
+        ),
+    ] {
+        let answer =
+            Reader::whole(api, value.to_string().as_bytes()).unwrap_or_else(|e| panic!("{api:?}: {e}"));
+        assert_eq!((answer.text.as_str(), answer.stop), ("Hi", Stop::Tools), "{api:?}");
+        assert_eq!(arguments(&answer.calls[0]), json!({"path": 1}), "{api:?}");
+        assert_eq!(answer.usage, Some(Usage { input: 9, output: 4, cached: 0 }), "{api:?}");
+        for wrong in [&b"{"[..], b"[]", b"{}", b"7", b"\xff"] {
+            assert!(Reader::whole(api, wrong).is_err(), "{api:?}");
+        }
+    }
+}
+
 #[test]
 fn an_error_in_the_middle_has_its_class() {
     let class = |api, text: &str| Failure::from(answer(api, text.as_bytes(), 16).unwrap_err()).class;

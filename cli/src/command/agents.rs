@@ -218,6 +218,7 @@ fn show(name: &str, cx: &Context, ui: &mut Ui) -> Result<Exit, CliError> {
         line("changed", format!("{} by you before they went out", count(edits, "effect")))?;
     }
     if waiting.contains(&entry.path) {
+        ui.flush()?;
         ui.note("its file is another than the one in force: `aios accept` shows what differs");
     }
     Ok(Exit::Done)
@@ -269,6 +270,8 @@ fn import(path: &Path, cx: &Context, ui: &mut Ui) -> Result<Exit, CliError> {
     for what in &left {
         ui.line(format!("  not taken along as it was: {}", one_line(what)))?;
     }
+    // Remarks come after what they are about.
+    ui.flush()?;
     ui.note(
         "look at what they may do, then `aios agents check` and `aios accept`: until then they are proposals",
     );

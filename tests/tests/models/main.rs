@@ -422,6 +422,51 @@ fn a_daemon_waits_for_models_beside_its_work() {
     assert_eq!(provider.asked().len(), 1);
 }
 
+/// Those of an `each` that may go on at once do: nobody is answered before all have asked.
+#[test]
+fn several_are_asked_at_once() {
+    const ALL: &str = "---
+type: workflow
+steps:
+  all:
+    each: '[1, 2, 3, 4]'
+    at_once: 4
+    steps:
+      draft: {agent: writer, input: {client: 'c{{ item }}'}}
+---
+";
+    let provider = Provider::says(vec![Say::chat(DONE, &[])]);
+    provider.waits_for(4);
+    let office = company(&provider, "chat", &WRITER.replace("budget:", "timeout: 60s\nbudget:"));
+    office.write(&[("workflows/all.md", ALL)]);
+    office.ends(&["accept", "-q"], 0);
+    office.ends(&["run", "all", "--task", "one"], 0);
+    assert_eq!(provider.asked().len(), 4);
+}
+
+/// A task that is cancelled while a model's wish waits wants nothing any more.
+#[test]
+fn what_is_cancelled_asks_no_more() {
+    let wish = json!({"capability": "mail.send", "target": "bram@example.org", "args": {"subject": "x", "text": "y"}});
+    let provider = Provider::says(vec![Say::chat("", &[("propose", wish)]), Say::chat(DONE, &[])]);
+    let office = company(&provider, "chat", WRITER);
+    begins(&office, "one");
+    assert!(office.asks("one").is_some());
+    office.ends(&["task", "cancel", "one"], 0);
+    assert_eq!((office.asks("one"), state(&office, "one").as_str()), (None, "cancelled"));
+    assert_eq!(provider.asked().len(), 1);
+    // Gone back over, it is asked anew, and what waited is wanted no more.
+    provider.then(vec![Say::chat("", &[("propose", json!({"capability": "mail.send", "target": "ann@example.org", "args": {"subject": "x", "text": "y"}}))]), Say::chat(DONE, &[])]);
+    begins(&office, "two");
+    let first = office.asks("two").expect("it asks");
+    provider.then(vec![Say::chat("", &[("propose", json!({"capability": "mail.send", "target": "bob@example.org", "args": {"subject": "x", "text": "y"}}))]), Say::chat(DONE, &[])]);
+    office.ends(&["task", "retry", "two", "--from", "draft"], 3);
+    let second = office.asks("two").expect("it asks anew");
+    assert_ne!(first, second);
+    office.ends(&["approve", &second], 3);
+    assert_eq!((office.sent_to("ann"), office.sent_to("bob")), (0, 1));
+}
+
 /// Without a model what has a template works, and says so; what has none waits with what to do.
 #[test]
 fn without_a_model_templates_work() {

@@ -28,6 +28,8 @@ struct State {
     asked: Vec<Asked>,
     /// What it ends with where it does all that it is told, by whomever.
     obeys: Option<String>,
+    /// How many have to ask before any is answered.
+    together: usize,
 }
 
 /// The provider. Its thread ends with the test's process.
@@ -101,6 +103,11 @@ impl Provider {
         self.state.lock().expect("no test panicked").script = script;
     }
 
+    /// Answers nobody before so many have asked.
+    pub fn waits_for(&self, together: usize) {
+        self.state.lock().expect("no test panicked").together = together;
+    }
+
     /// What it was asked.
     pub fn asked(&self) -> Vec<Asked> {
         self.state.lock().expect("no test panicked").asked.clone()
@@ -168,6 +175,12 @@ fn answer(mut stream: TcpStream, state: &Mutex<State>) -> std::io::Result<()> {
             _ => state.script.remove(0),
         }
     };
+    while {
+        let state = state.lock().expect("no test panicked");
+        state.asked.len() < state.together
+    } {
+        std::thread::sleep(Duration::from_millis(5));
+    }
     write!(stream, "HTTP/1.1 {}connection: close\r\n\r\n", say.head)?;
     // Whoever has heard enough hangs up.
     for part in say.body.chunks(1000) {
