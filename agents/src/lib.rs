@@ -2,6 +2,7 @@
 //!
 //! No I/O: files come in as text, events as values with their place in the total order; actions go out.
 
+pub mod agent;
 pub mod alike;
 pub mod connector;
 pub mod cron;
@@ -14,6 +15,7 @@ pub mod journal;
 pub mod kernel;
 pub mod letter;
 pub mod mistake;
+pub mod model;
 pub mod money;
 pub mod node;
 pub mod page;

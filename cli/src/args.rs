@@ -1,5 +1,6 @@
 //! The command line, which people script against: names, flags and JSON stay.
 
+mod agent;
 mod work;
 
 use std::path::PathBuf;
@@ -7,6 +8,7 @@ use std::path::PathBuf;
 use clap::{Args as ClapArgs, Parser, Subcommand};
 use clap_complete::Shell;
 
+pub use agent::*;
 pub use work::*;
 
 use crate::ui::{Color, Manner};
@@ -150,6 +152,10 @@ pub enum Command {
     Connector(ConnectorArgs),
     /// Check workflow files and draw them
     Workflow(WorkflowArgs),
+    /// List agents, check their files, or import some
+    Agents(AgentsArgs),
+    /// Keep the key of a provider of models on this device
+    Connect(ConnectArgs),
     /// Check policy files, or say which rule decides an effect
     Policy(PolicyArgs),
     /// Play the main job on a sample company, three devices on this machine

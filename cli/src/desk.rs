@@ -1,11 +1,11 @@
-//! The desk where work is done on this device: it drives the kernel, has its events recorded, runs agents from templates and has
+//! The desk where work is done on this device: it drives the kernel, has its events recorded, has agents work and
 //! effects performed.
 
 use std::collections::{BTreeMap, VecDeque};
 
+use aios_agents::agent::Registry;
 use aios_agents::connector::{Kind, RECEIVED};
 use aios_agents::event::{Came, Content, EffectKey, WorkEvent};
-use aios_agents::expression::render;
 use aios_agents::failure::{Class, Failure};
 use aios_agents::kernel::{Action, Begun, CreateError, Input, Kernel, Need, Replay, ReplayError, Saw};
 use aios_agents::letter::Letter;
@@ -23,18 +23,21 @@ use aios_vault::entity;
 use aios_vault::ledger::{self, Ledger};
 use aios_vault::survey::Problem;
 use aios_vault::{Error, Vault};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::chronicler::{self, ACTOR, Chronicler};
-use crate::command::written::stem;
 use crate::files;
 use crate::force::{self, Standing};
 use crate::letterbox::{Letterbox, New};
+use crate::lookup;
 use crate::memory;
 use crate::post::{self, Post};
+use crate::staff::{self, Doing, Order, Staff};
 
 /// How often a letterbox is looked into, in ms.
 const LOOK: u64 = 1_000;
+/// When it is looked again whether a model has answered, in ms.
+const SOON: u64 = 20;
 
 /// The desk.
 pub struct Desk {
@@ -42,8 +45,10 @@ pub struct Desk {
     standing: Standing,
     /// The records that the kernel was told of.
     view: View,
-    /// The templates of agents, by name.
-    templates: BTreeMap<String, String>,
+    /// Who works.
+    staff: Staff,
+    /// Whether it is waited for models to answer; else whoever works at the desk comes by again.
+    patient: bool,
     /// How effects are performed, by capability.
     ways: BTreeMap<String, Kind>,
     post: Post,
@@ -71,28 +76,20 @@ impl Desk {
         let view = vault.view().clone();
         let happened = vault.happened(&View::new())?.unwrap_or_default();
         let mut warnings = Vec::new();
-        let mut templates = BTreeMap::new();
         let mut chronicler = None;
         for file in vault.in_force("agents")? {
-            if let Some(found) = Chronicler::read(&file) {
-                match found {
-                    Ok(found) => chronicler = Some(found),
-                    Err(what) => warnings.push(format!("{}: {what}", file.path)),
-                }
-                continue;
-            }
-            match Front::read(&file.text) {
-                Ok(front) if front.root.get("runtime").and_then(|it| it.as_text()) == Some("template") => {
-                    templates.insert(stem(&file.path), front.body);
-                }
-                _ => {
-                    warnings.push(format!("{}: only agents with `runtime: template` can work yet", file.path))
-                }
+            match Chronicler::read(&file) {
+                Some(Ok(found)) => chronicler = Some(found),
+                Some(Err(what)) => warnings.push(format!("{}: {what}", file.path)),
+                None => {}
             }
         }
+        let mut staff = Staff::of(vault)?;
+        warnings.extend(staff.warnings());
         let post = Post::of(vault.root()).map_err(|e| Error::io("find", vault.root(), e))?;
         let letterbox = Letterbox::of(vault.root()).map_err(|e| Error::io("find", vault.root(), e))?;
         let mut setting = force::setting(vault, &happened, &standing, &mut warnings)?;
+        setting.agents = staff.terms();
         let ways = force::connectors(vault, &mut setting, &standing, &post, &mut warnings)?;
         let seed: [u8; 32] = random()?;
         let seed = seed[..8].iter().fold(0, |seed, byte| seed << 8 | u64::from(*byte));
@@ -118,7 +115,8 @@ impl Desk {
             kernel,
             standing,
             view,
-            templates,
+            staff,
+            patient: true,
             ways,
             post,
             letterbox,
@@ -148,6 +146,16 @@ impl Desk {
         &self.kernel
     }
 
+    /// The agents in force.
+    pub fn registry(&self) -> &Registry {
+        self.staff.registry()
+    }
+
+    /// What is otherwise than files say, and works all the same.
+    pub fn told(&self) -> impl Iterator<Item = &str> {
+        self.staff.told()
+    }
+
     /// When work goes on by itself.
     pub fn wake(&self) -> Option<u64> {
         self.wake
@@ -172,8 +180,9 @@ impl Desk {
         };
         let Some(happened) = happened else {
             let said = self.warnings();
-            let before = self.standing.coordinator;
+            let (before, patient) = (self.standing.coordinator, self.patient);
             *self = Desk::set_up(vault)?;
+            self.patient = patient;
             // What this device looked at while another was to start it nobody may have started.
             if self.standing.coordinator != before {
                 vault.set_looked(&View::new())?;
@@ -383,12 +392,31 @@ impl Desk {
 
     fn drive(&mut self, vault: &mut Vault, actions: Vec<Action>) -> Result<(), Error> {
         let mut queue = VecDeque::from(actions);
+        loop {
+            self.act(vault, &mut queue)?;
+            match self.staff.ended(self.patient) {
+                Some(came) => queue.extend(self.kernel.handle(came)),
+                None => break,
+            }
+        }
+        self.warnings.extend(self.staff.warnings());
+        if self.staff.waits() {
+            let soon = now_ms() + SOON;
+            self.wake = Some(self.wake.map_or(soon, |wake| wake.min(soon)));
+        }
+        Ok(())
+    }
+
+    /// Does all that is to be done now.
+    fn act(&mut self, vault: &mut Vault, queue: &mut VecDeque<Action>) -> Result<(), Error> {
         while let Some(action) = queue.pop_front() {
             let input = match action {
                 Action::Append(events) => self.append(vault, &events)?,
-                Action::Start { work, agent, input } => {
-                    let came = self.work(&agent, &input);
-                    Input::Worked { work, came }
+                Action::Start { work, agent, input, outside, since, turns } => {
+                    match self.start(vault, Order { work, agent, input, outside, since, turns }) {
+                        Some(came) => came,
+                        None => continue,
+                    }
                 }
                 Action::Perform { key, attempt, content } => {
                     let came = self.perform(vault, key, attempt, &content);
@@ -407,7 +435,10 @@ impl Desk {
                     self.warnings.extend(trouble(&need));
                     continue;
                 }
-                Action::Stop(_) => continue,
+                Action::Stop(work) => {
+                    self.staff.stop(&work);
+                    continue;
+                }
             };
             queue.extend(self.kernel.handle(input));
         }
@@ -425,11 +456,18 @@ impl Desk {
         Ok(Input::Recorded { stamp, events })
     }
 
-    fn work(&self, agent: &str, input: &Value) -> Result<Value, Failure> {
-        let Some(template) = self.templates.get(agent) else {
-            return Err(Failure::new(Class::LostContext, format!("no agent `{agent}` is in force here")));
-        };
-        fill(template, input)
+    /// Has an agent work; what came of it, where that is known already.
+    fn start(&mut self, vault: &mut Vault, order: Order) -> Option<Input> {
+        match self.staff.carry_on(&order) {
+            Doing::Came(came) => Some(came),
+            Doing::Asked => None,
+            Doing::Look(call, look) => {
+                let agent = &self.staff.entry(&order.agent)?.agent;
+                let outside = |path: &str, doc: &str| self.kernel.is_file_untrusted(path, doc);
+                let turn = lookup::look(vault, agent, call, &look, outside);
+                Some(Input::Took { work: order.work, turn })
+            }
+        }
     }
 
     /// Replays a task against its journal. Agents work with the files in force; with `version`, the agent that once had that one in force
@@ -443,21 +481,11 @@ impl Desk {
         task: &str,
         version: Option<&ContentHash>,
     ) -> Result<Result<Replay, ReplayError>, Error> {
-        let mut templates = self.templates.clone();
-        if let Some(version) = version {
-            let mut found = false;
-            for (name, template) in &mut templates {
-                let Some(text) = vault.text_at_version(&format!("agents/{name}.md"), version)? else {
-                    continue;
-                };
-                let Ok(front) = Front::read(&text) else { continue };
-                (*template, found) = (front.body, true);
-            }
-            if !found {
-                return Err(Error::Usage(format!("no agent had the version {version} in force")));
-            }
-        }
-        Ok(self.kernel.replay(task, &mut |agent, input| Some(fill(templates.get(agent)?, input))))
+        let registry = match version {
+            Some(version) => self.staff.with_version(vault, version)?,
+            None => self.staff.registry().clone(),
+        };
+        Ok(self.kernel.replay(task, &mut |agent, input, turns| staff::again(&registry, agent, input, turns)))
     }
 
     /// Changes the world. That it is about to happen stands in the log already; then it stands in the ledger; then it happens (I10).
@@ -497,7 +525,7 @@ impl Work for Clerk {
         // One that was left in the middle of something does not know where it stands, and is not used again.
         let mut desk = match self.desk.take() {
             Some(desk) => desk,
-            None => Desk::set_up(vault)?,
+            None => Desk { patient: false, ..Desk::set_up(vault)? },
         };
         desk.carry_on(vault)?;
         // Nobody says when a mail comes.
@@ -509,13 +537,6 @@ impl Work for Clerk {
         memory::give_back();
         Ok(carried)
     }
-}
-
-/// What an agent gives that is a template.
-fn fill(template: &str, input: &Value) -> Result<Value, Failure> {
-    let text = render(template, &json!({"input": input}));
-    let text = text.map_err(|e| Failure::new(Class::Permanent, e.to_string()))?;
-    Ok(json!({"text": text}))
 }
 
 /// What a person should hear of without asking: what went wrong, and not what only waits for a decision.

@@ -4,6 +4,7 @@
 #![warn(clippy::print_stderr, clippy::print_stdout)]
 
 mod args;
+mod caller;
 mod chronicler;
 mod command;
 mod context;
@@ -13,7 +14,9 @@ mod exit;
 mod files;
 mod force;
 mod hook;
+mod keyring;
 mod letterbox;
+mod lookup;
 mod matter;
 mod memory;
 mod moment;
@@ -23,6 +26,7 @@ mod post;
 mod report;
 mod service;
 mod size;
+mod staff;
 mod template;
 mod ui;
 

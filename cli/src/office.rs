@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use aios_agents::agent::Registry;
 use aios_agents::event::{Content, EffectKey, WorkEvent};
 use aios_agents::failure::Failure;
 use aios_agents::kernel::{CreateError, Kernel, Need, Replay};
@@ -41,6 +42,16 @@ impl Office {
     /// The kernel.
     pub fn kernel(&self) -> &Kernel {
         self.desk.kernel()
+    }
+
+    /// What is otherwise than files say, and works all the same.
+    pub fn told(&self) -> impl Iterator<Item = &str> {
+        self.desk.told()
+    }
+
+    /// The agents in force.
+    pub fn registry(&self) -> &Registry {
+        self.desk.registry()
     }
 
     /// The vault.

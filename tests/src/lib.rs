@@ -5,6 +5,7 @@ pub mod chance;
 pub mod console;
 pub mod device;
 pub mod merge;
+pub mod office;
 pub mod page;
 pub mod parse;
 pub mod reader;

@@ -110,6 +110,11 @@ fn workflows() {
 }
 
 #[test]
+fn agents() {
+    check("docs/guide/agents.md");
+}
+
+#[test]
 fn readme() {
     check("README.md");
 }

@@ -39,6 +39,7 @@ impl WorkEvent {
             | E::RunStuck { task, .. }
             | E::RunEnded { task, .. }
             | E::StepStarted { task, .. }
+            | E::TurnTaken { task, .. }
             | E::StepFinished { task, .. }
             | E::StepFailed { task, .. }
             | E::TimerFired { task, .. }

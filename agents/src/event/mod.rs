@@ -1,24 +1,26 @@
 //! Domain events of work. Each folds into one aggregate, a task, an effect or a budget, in the total order of records.
 
 mod aggregate;
+mod codec;
 mod consent;
 mod content;
 mod fired;
 
 use std::collections::BTreeMap;
 
-use aios_core::event::Event;
 use aios_core::id::{ContentHash, DeviceId};
 use aios_core::item::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::agent::Turn;
 use crate::failure::Failure;
 use crate::money::Money;
 use crate::policy::Verdict;
 use crate::span::Millis;
 
 pub use aggregate::Aggregate;
+pub use codec::NotWork;
 pub use consent::Terms;
 pub use content::{Content, EffectKey, digest};
 pub use fired::{Fired, cron_task, entity_task, event_task, is_event_name};
@@ -231,6 +233,23 @@ pub enum WorkEvent {
         /// When a wait is over, or its deadline.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         until: Option<Millis>,
+        /// The version of the agent that works, with all that it refers to.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        agent: Option<ContentHash>,
+    },
+    /// Something happened in an agent's work with a model; recorded before what comes next.
+    #[serde(rename = "turn.taken")]
+    TurnTaken {
+        /// The task.
+        task: String,
+        /// The run.
+        run: String,
+        /// Path of the step, with loop items.
+        step: String,
+        /// Which attempt it is part of.
+        attempt: u32,
+        /// What happened.
+        took: Box<Turn>,
     },
     /// A step has its result; recorded before the next begins.
     #[serde(rename = "step.finished")]
@@ -554,41 +573,12 @@ impl WorkEvent {
             | E::RunStuck { run, .. }
             | E::RunEnded { run, .. }
             | E::StepStarted { run, .. }
+            | E::TurnTaken { run, .. }
             | E::StepFinished { run, .. }
             | E::StepFailed { run, .. }
             | E::TimerFired { run, .. }
             | E::EffectProposed { run, .. } => Some(run),
             _ => None,
-        }
-    }
-}
-
-/// An event that is not one of work, or not as this program knows it.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the event is not one of work: {0}")]
-pub struct NotWork(String);
-
-impl TryFrom<&WorkEvent> for Event {
-    type Error = NotWork;
-
-    fn try_from(event: &WorkEvent) -> Result<Event, NotWork> {
-        match serde_json::to_value(event) {
-            Ok(Value::Object(map)) => Ok(Event::Other(map)),
-            Ok(_) => Err(NotWork("it is no object".into())),
-            Err(e) => Err(NotWork(e.to_string())),
-        }
-    }
-}
-
-impl TryFrom<&Event> for WorkEvent {
-    type Error = NotWork;
-
-    fn try_from(event: &Event) -> Result<WorkEvent, NotWork> {
-        match event {
-            Event::Other(map) => {
-                serde_json::from_value(Value::Object(map.clone())).map_err(|e| NotWork(e.to_string()))
-            }
-            other => Err(NotWork(other.name())),
         }
     }
 }

@@ -1,3 +1,5 @@
+use aios_core::event::Event;
+
 use super::*;
 use crate::failure::Class;
 use aios_core::id::VaultId;

@@ -3,9 +3,9 @@
 use aios_core::id::ContentHash;
 use serde_json::Value;
 
-use super::Need;
 use super::leaf::MAX_HOPS;
 use super::walk::{Walked, Walker};
+use super::{Kernel, Need};
 use crate::connector::is_of_files;
 use crate::event::{Content, EffectKey, WorkEvent};
 use crate::failure::{Class, Failure};
@@ -150,6 +150,7 @@ impl Walker<'_> {
             input,
             items: None,
             until: None,
+            agent: None,
         });
     }
 
@@ -160,6 +161,7 @@ impl Walker<'_> {
             let what = format!("more than {MAX_HOPS} tasks led to each other by the files they wrote");
             return Err(Failure::new(Class::Permanent, what));
         }
+        self.kernel.holds(&content)?;
         let attempts = self.run.attempts(path);
         let started = self.run.state(path).is_some_and(|state| state.status == Status::Started);
         if !started {
@@ -257,6 +259,26 @@ impl Walker<'_> {
         let gone = !self.kernel.setting.members.is_empty() && !self.kernel.setting.members.contains(&device);
         let (task, step) = (self.id.to_owned(), path.to_owned());
         self.needs.push(Need::Elsewhere { task, step, capability, device, gone });
+    }
+}
+
+impl Kernel {
+    /// Whether what is proposed as an agent's work may be that.
+    fn holds(&self, content: &Content) -> Result<(), Failure> {
+        let agent = content.agent.as_deref();
+        let terms = agent.and_then(|agent| self.setting.agents.get(agent));
+        let effects = terms.and_then(|terms| terms.effects.as_ref());
+        match effects.is_none_or(|effects| effects.contains(&content.capability)) {
+            true => Ok(()),
+            false => {
+                let what = format!(
+                    "`{}` is none of the effects that agent `{}` may propose",
+                    content.capability,
+                    agent.unwrap_or_default()
+                );
+                Err(Failure::new(Class::Denied, what))
+            }
+        }
     }
 }
 

@@ -195,6 +195,11 @@ impl<'k> Keeper<'k> {
             verdict = Verdict::Ask;
             why = "the task works with what came from outside, so nothing is allowed by itself".to_owned();
         }
+        let terms = content.agent.as_ref().and_then(|agent| self.kernel.setting.agents.get(agent));
+        if verdict == Verdict::Allow && terms.is_some_and(|terms| terms.always_asks) {
+            verdict = Verdict::Ask;
+            why = "the agent's file says `approval: always`".to_owned();
+        }
         let (digest, capability) = (proposed.digest, content.capability.clone());
         self.events.push(WorkEvent::EffectDecided { key, digest, capability, verdict, rule, why });
     }

@@ -25,7 +25,8 @@ impl Kernel {
         }
         for event in counted {
             match event {
-                WorkEvent::StepStarted { task, run, step, attempt, .. } => {
+                WorkEvent::StepStarted { task, run, step, attempt, .. }
+                | WorkEvent::TurnTaken { task, run, step, attempt, .. } => {
                     self.fresh.insert(Flight::Step(Work { task, run, step, attempt }));
                 }
                 WorkEvent::EffectIntended { key, attempt, .. } => {

@@ -4,13 +4,14 @@ use serde_json::{Value, json};
 
 use super::walk::{Walked, Walker};
 use super::{Action, Flight, Need, Work};
-use crate::event::{WorkEvent, digest};
+use crate::agent::Turn;
+use crate::event::{Content, WorkEvent, digest};
 use crate::expression::{ExpressionError, Template};
 use crate::failure::{Class, Failure};
 use crate::query::Query;
 use crate::span::{self, Millis};
 use crate::table::{Status, StepState, Stuck};
-use crate::workflow::{Act, Step, Target, Wait};
+use crate::workflow::{Act, Deed, Step, Target, Wait};
 
 /// How deep workflows may start each other.
 const MAX_NESTING: usize = 16;
@@ -39,6 +40,12 @@ impl Walker<'_> {
             };
         };
         if self.closing {
+            if matches!(state.status, Status::Started)
+                && let Some((_, content)) = state.wants()
+                && matches!(self.wanted(step, content, path), Walked::Busy)
+            {
+                return Walked::Busy;
+            }
             self.stop(state, path);
             return self.cancelled(path);
         }
@@ -121,6 +128,10 @@ impl Walker<'_> {
             input: digest(&input),
             items,
             until,
+            agent: match &step.act {
+                Act::Agent { agent, .. } => self.kernel.setting.agents.get(agent).map(|it| it.version),
+                _ => None,
+            },
         });
         if let Act::Emit { name, .. } = &step.act {
             self.emit(name, path, input);
@@ -153,6 +164,7 @@ impl Walker<'_> {
         let late = deadline.is_some_and(|at| at <= now);
         let over = format!("it took longer than {}", span::show(step.timeout.unwrap_or(0)));
         match &step.act {
+            Act::Agent { .. } if state.wants().is_some() => self.waits_for(step, path, state),
             Act::Agent { agent, input } => {
                 let work = self.work(path, state.attempts);
                 let flight = Flight::Step(work.clone());
@@ -165,7 +177,10 @@ impl Walker<'_> {
                     match input.fill(scope) {
                         Ok(input) if Some(digest(&input)) == state.input => {
                             self.begun.push(flight);
-                            self.acts.push(Action::Start { work, agent: agent.clone(), input });
+                            let (turns, since) = (state.turns.clone(), state.began);
+                            let outside = self.kernel.is_untrusted(self.id);
+                            let agent = agent.clone();
+                            self.acts.push(Action::Start { work, agent, input, outside, since, turns });
                         }
                         Ok(_) | Err(_) => {
                             let what = "what goes in is not what was recorded";
@@ -245,6 +260,24 @@ impl Walker<'_> {
             | Act::Effect { .. } => {}
         }
         Walked::Busy
+    }
+
+    /// Carries on what an agent wants to change in the world.
+    fn wanted(&mut self, step: &Step, content: &Content, path: &str) -> Walked {
+        self.effect(step, &Deed::fixed(content), &Turn::place(path, content), &Value::Null)
+    }
+
+    /// Has it recorded what came of what an agent wants, once that is known: its work goes on then. Nobody is hurried over consent.
+    fn waits_for(&mut self, step: &Step, path: &str, state: &StepState) {
+        let Some((call, content)) = state.wants() else { return };
+        let text = match self.wanted(step, content, path) {
+            Walked::Busy => return,
+            Walked::Done(result) => format!("done: {result}"),
+            Walked::Failed(stuck) => format!("not done: {}", stuck.failure),
+        };
+        let took = Box::new(Turn::Came { call: call.to_owned(), text, untrusted: false });
+        let Work { task, run, step, attempt } = self.work(path, state.attempts);
+        self.events.push(WorkEvent::TurnTaken { task, run, step, attempt, took });
     }
 
     fn wait(&mut self, wait: &Wait, path: &str, scope: &Value, state: &StepState) {

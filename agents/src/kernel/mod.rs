@@ -19,6 +19,7 @@ mod need;
 mod packet;
 mod replay;
 mod rewind;
+mod service;
 mod spend;
 mod walk;
 
@@ -29,8 +30,9 @@ use aios_core::event::Event;
 use aios_core::id::{ContentHash, DeviceId, VaultId};
 use serde_json::Value;
 
+use crate::agent::Turn;
 use crate::event::{Came, Content, EffectKey, WorkEvent};
-use crate::failure::Failure;
+use crate::failure::{Failure, Retry};
 use crate::health;
 use crate::policy::Policies;
 use crate::query::Query;
@@ -49,6 +51,7 @@ pub use need::Need;
 pub use packet::{Cost, Dead, Deed, Kin, Lasting, Packet, Told};
 pub use replay::{Compared, Difference, Replay, ReplayError};
 pub use rewind::RewindError;
+pub use service::Service;
 pub use spend::{By, CapUse, Of};
 
 /// What happens to the kernel.
@@ -72,6 +75,13 @@ pub enum Input {
         work: Work,
         /// What came out.
         came: Result<Value, Failure>,
+    },
+    /// Something happened in an agent's work, which goes on once that is recorded.
+    Took {
+        /// The work.
+        work: Work,
+        /// What happened.
+        turn: Turn,
     },
     /// An effect was performed, or not.
     Performed {
@@ -97,6 +107,12 @@ pub enum Action {
         agent: String,
         /// What it is given.
         input: Value,
+        /// Whether that came from outside.
+        outside: bool,
+        /// When it began.
+        since: Millis,
+        /// What happened so far: it goes on from there.
+        turns: Vec<Turn>,
     },
     /// Look for files.
     Find {
@@ -150,6 +166,19 @@ pub struct Connector {
     pub inward: bool,
 }
 
+/// What the kernel holds an agent to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Terms {
+    /// The version of its file and of all that it refers to.
+    pub version: ContentHash,
+    /// The capabilities of effects that may be its work; nothing: any that a workflow names it for.
+    pub effects: Option<Vec<String>>,
+    /// Whether each of its effects asks, whatever policies allow.
+    pub always_asks: bool,
+    /// How often a failed attempt is made again, where the step does not say.
+    pub retry: Option<Retry>,
+}
+
 /// Who the kernel works for.
 #[derive(Debug, Clone, Default)]
 pub struct Setting {
@@ -163,6 +192,8 @@ pub struct Setting {
     pub connectors: BTreeMap<String, Connector>,
     /// When the versions in force were accepted, by name: entities that are older start nothing.
     pub since: BTreeMap<String, Millis>,
+    /// The agents in force, by name.
+    pub agents: BTreeMap<String, Terms>,
     /// When workflows in force start by themselves.
     pub schedules: Vec<Schedule>,
     /// The device that does what has no home.
@@ -312,6 +343,7 @@ impl Kernel {
             Input::Tick { now } => (self.now, self.wall) = (self.now.max(now), now),
             Input::Recorded { stamp, events } => self.recorded(stamp, &events),
             Input::Worked { work, came } => self.worked(work, came, &mut out),
+            Input::Took { work, turn } => self.took(work, turn, &mut out),
             Input::Performed { key, attempt, came } => self.performed(key, attempt, came, &mut out),
         }
         self.advance(&mut out);
@@ -334,6 +366,15 @@ impl Kernel {
             Err(failure) => self.failed(&work, failure),
         };
         self.append(&work.task, vec![event], out);
+    }
+
+    fn took(&mut self, work: Work, turn: Turn, out: &mut Vec<Action>) {
+        if !self.flying.remove(&Flight::Step(work.clone())) {
+            return;
+        }
+        let Work { task, run, step, attempt } = work;
+        let event = WorkEvent::TurnTaken { task: task.clone(), run, step, attempt, took: Box::new(turn) };
+        self.append(&task, vec![event], out);
     }
 
     fn performed(&mut self, key: EffectKey, attempt: u32, came: Came, out: &mut Vec<Action>) {

@@ -257,6 +257,6 @@ impl Kernel {
 
 /// The place of a step in its workflow: its path without which item it is of, and how often the run came there.
 pub(super) fn place(path: &str) -> String {
-    let bare = |name: &str| name.split(['[', '#']).next().unwrap_or_default().to_owned();
+    let bare = |name: &str| name.split(['[', '#', '~']).next().unwrap_or_default().to_owned();
     path.split('/').map(bare).collect::<Vec<_>>().join("/")
 }

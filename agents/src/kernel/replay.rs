@@ -10,6 +10,7 @@ use super::effect::content;
 use super::leaf::{chosen, goes_in};
 use super::walk::Walker;
 use super::{Kernel, run_id};
+use crate::agent::Turn;
 use crate::event::{Content, EffectKey, Outcome, digest};
 use crate::failure::Failure;
 use crate::table::{Run, Status, StepState, Task};
@@ -123,8 +124,8 @@ pub struct Replay {
     pub difference: Option<Difference>,
 }
 
-/// Does an agent's work once more; nothing where that cannot be done.
-pub type Again<'k> = &'k mut dyn FnMut(&str, &Value) -> Option<Result<Value, Failure>>;
+/// Does an agent's work once more, of which with a model it is recorded what happened; nothing where that cannot be done.
+pub type Again<'k> = &'k mut dyn FnMut(&str, &Value, &[Turn]) -> Option<Result<Value, Failure>>;
 
 /// What compares a walk with the journal.
 pub(super) struct Comparison<'k> {
@@ -216,7 +217,7 @@ impl<'k> Comparison<'k> {
                 }
                 (Ok(input), _) => match (&step.act, &state.status) {
                     (Act::Agent { agent, .. }, Status::Finished { result, .. }) => {
-                        let now = (self.again)(agent, &input);
+                        let now = (self.again)(agent, &input, &state.turns);
                         again = now.is_some();
                         output(path, result, now)
                     }
@@ -250,8 +251,8 @@ impl<'k> Comparison<'k> {
         }
         // In the order in which they began.
         let mut missed: Vec<_> = run.steps.iter().filter(|(path, _)| !self.seen.contains(*path)).collect();
-        // What takes back comes after a failure, and is no part of the way.
-        missed.retain(|(path, state)| !path.contains('!') && state.status != Status::Rewound);
+        // What takes back comes after a failure, and is no part of the way; what agents proposed stands in their turns.
+        missed.retain(|(path, state)| !path.contains(['!', '~']) && state.status != Status::Rewound);
         missed.sort_by_key(|(_, state)| state.started);
         if let Some((path, _)) = missed.first() {
             self.difference = Some(Difference::Missed { step: (*path).clone() });

@@ -8,7 +8,7 @@ use super::home::Keeper;
 use super::replay::Comparison;
 use super::{Action, Flight, Kernel, Need, Work, run_id};
 use crate::event::{Fired, Outcome, WorkEvent};
-use crate::failure::{Class, Failure};
+use crate::failure::{Class, Failure, Retry};
 use crate::span::Millis;
 use crate::table::{Order, Run, Status, Stuck, Task};
 use crate::workflow::{Act, Deed, Step, Steps, Target, Workflow};
@@ -184,7 +184,7 @@ impl Kernel {
         let retry = step.zip(state).and_then(|(step, state)| {
             let attempt = work.attempt.saturating_sub(state.forgiven);
             let began = state.began.saturating_add(self.tables.stood(&work.task, state.began));
-            step.retry.next(&failure, attempt, began, self.now, chance)
+            self.retry_of(step).next(&failure, attempt, began, self.now, chance)
         });
         WorkEvent::StepFailed {
             task: work.task.clone(),
@@ -194,6 +194,16 @@ impl Kernel {
             failure,
             retry,
         }
+    }
+
+    /// How often a step is tried: as it says, else as its agent's file does.
+    fn retry_of(&self, step: &Step) -> Retry {
+        let terms = match &step.act {
+            Act::Agent { agent, .. } => self.setting.agents.get(agent),
+            _ => None,
+        };
+        let said = step.retry.as_ref().or_else(|| terms?.retry.as_ref());
+        said.cloned().unwrap_or_default()
     }
 
     /// The step of the workflow that a path in a journal is about.
@@ -522,7 +532,7 @@ impl<'k> Walker<'k> {
         let Some(state) = self.run.state(path) else { return self.give_up(path, failure) };
         let attempt = state.attempts.saturating_sub(state.forgiven);
         let began = self.later(state.began, state.began);
-        let retry = step.retry.next(&failure, attempt, began, now, chance);
+        let retry = self.kernel.retry_of(step).next(&failure, attempt, began, now, chance);
         self.fail_at(path, state.attempts.max(1), failure, retry);
     }
 }

@@ -389,7 +389,11 @@ fn millis(at: &Zoned) -> Millis {
 
 /// Whether a text fits a pattern in which `*` stands for anything, whatever the case of letters.
 pub(crate) fn fits(pattern: &str, text: &str) -> bool {
-    let (pattern, text) = (pattern.to_lowercase(), text.to_lowercase());
+    like(&pattern.to_lowercase(), &text.to_lowercase())
+}
+
+/// Whether a text is like a pattern to the letter, in which `*` stands for any text.
+pub(crate) fn like(pattern: &str, text: &str) -> bool {
     let mut parts = pattern.split('*');
     let first = parts.next().unwrap_or_default();
     let Some(mut rest) = text.strip_prefix(first) else { return false };

@@ -30,7 +30,7 @@ pub use home::Homes;
 pub use journal::Journaled;
 pub use outside::Emitted;
 pub use rewind::{Owed, Rewind};
-pub use task::{Answer, Attempt, Run, Status, StepState, Stuck, Task};
+pub use task::{Answer, Attempt, Run, Spent, Status, StepState, Stuck, Task};
 
 /// The place of an event in the total order: that of its record, then its place in the record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -84,6 +84,9 @@ impl Task {
         matches!(
             self.trigger,
             Some(Fired::Event { untrusted: true, .. } | Fired::Entity { untrusted: true, .. })
-        ) || steps().any(|state| matches!(&state.status, Status::Finished { result, .. } if got(result)))
+        ) || steps().any(|state| {
+            let given = matches!(&state.status, Status::Finished { result, .. } if got(result));
+            given || state.heard
+        })
     }
 }

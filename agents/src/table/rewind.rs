@@ -88,6 +88,7 @@ impl Run {
                     self.owed.insert(path.clone(), Owed { order: *order, content: content.clone() });
                 }
                 state.status = Status::Rewound;
+                state.turns.clear();
                 state.forgiven = state.attempts;
                 state.over = Some((*order, state.attempts));
             } else if is_within(to, path) {

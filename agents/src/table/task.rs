@@ -7,8 +7,10 @@ use serde_json::Value;
 
 use super::rewind::{Owed, Rewind};
 use super::{Fold, Order};
-use crate::event::{EffectKey, Fired, Outcome, WorkEvent};
-use crate::failure::Failure;
+use crate::agent::Turn;
+use crate::event::{Content, EffectKey, Fired, Outcome, WorkEvent};
+use crate::failure::{Class, Failure};
+use crate::model::price::Fine;
 use crate::span::Millis;
 
 /// A task.
@@ -123,6 +125,27 @@ pub struct StepState {
     pub status: Status,
     /// The attempts that failed, in order.
     pub failed: Vec<Attempt>,
+    /// The version of the agent that last began.
+    pub agent: Option<ContentHash>,
+    /// What happened in its work with a model, as far as it goes on from there.
+    pub turns: Vec<Turn>,
+    /// Whether a model was shown what came from outside.
+    pub heard: bool,
+    /// What models took, also for what was of no use.
+    pub spent: BTreeMap<String, Spent>,
+}
+
+/// What one model took.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]
+pub struct Spent {
+    /// Answers.
+    pub answers: u64,
+    /// Tokens that it read.
+    pub input: u64,
+    /// Tokens that it wrote.
+    pub output: u64,
+    /// Money.
+    pub cost: Fine,
 }
 
 /// Where a step stands.
@@ -175,6 +198,10 @@ impl Task {
             until: None,
             status: Status::Started,
             failed: Vec::new(),
+            agent: None,
+            turns: Vec::new(),
+            heard: false,
+            spent: BTreeMap::new(),
         }))
     }
 
@@ -195,6 +222,25 @@ impl Task {
                 _ => {}
             }
         }
+    }
+}
+
+impl StepState {
+    /// What it wants to change in the world, where it waits for that.
+    pub fn wants(&self) -> Option<(&str, &Content)> {
+        match self.turns.last() {
+            Some(Turn::Wants { call, content }) => Some((call, content)),
+            _ => None,
+        }
+    }
+
+    fn spend(&mut self, took: &Turn) {
+        let Turn::Answered { model, counted, cost, .. } = took else { return };
+        let spent = self.spent.entry(model.clone()).or_default();
+        spent.answers += 1;
+        spent.input = spent.input.saturating_add(counted.input);
+        spent.output = spent.output.saturating_add(counted.output);
+        spent.cost = spent.cost.plus(*cost);
     }
 }
 
@@ -281,7 +327,7 @@ impl Fold for Task {
                     self.ended.get_or_insert_with(|| (run.clone(), *outcome, result.clone()));
                 }
             }
-            WorkEvent::StepStarted { run, step, attempt, input, items, until, .. } => {
+            WorkEvent::StepStarted { run, step, attempt, input, items, until, agent, .. } => {
                 let Some(state) = self.step(run, step, order) else { return };
                 if *attempt > state.attempts && !matches!(state.status, Status::Finished { .. }) {
                     state.come(order);
@@ -291,6 +337,19 @@ impl Fold for Task {
                     state.items = items.clone();
                     state.until = *until;
                     state.status = Status::Started;
+                    // Another version was told something else: it begins anew.
+                    if state.agent != *agent {
+                        state.turns.clear();
+                        state.agent = *agent;
+                    }
+                }
+            }
+            WorkEvent::TurnTaken { run, step, attempt, took, .. } => {
+                let Some(state) = self.step(run, step, order) else { return };
+                state.spend(took);
+                state.heard |= matches!(**took, Turn::Came { untrusted: true, .. });
+                if *attempt == state.attempts && state.status == Status::Started {
+                    state.turns.push((**took).clone());
                 }
             }
             WorkEvent::StepFinished { run, step, result, go, .. } => {
@@ -308,6 +367,10 @@ impl Fold for Task {
                     state.status = Status::Failed { failure: failure.clone(), retry: *retry };
                     let attempt = Attempt { number: *attempt, at: order.time(), failure: failure.clone() };
                     state.failed.push(attempt);
+                    // What the other side is to blame for goes on where it was.
+                    if !matches!(failure.class, Class::Transient | Class::RateLimited | Class::Crashed) {
+                        state.turns.clear();
+                    }
                 }
             }
             WorkEvent::TimerFired { run, step, late, .. } => {

@@ -68,6 +68,7 @@ fn events() -> impl Strategy<Value = WorkEvent> {
             input: ContentHash([0; 32]),
             items: None,
             until: Some(5),
+            agent: None,
         }),
         (task(), run(), step(), 0..3).prop_map(|(task, run, step, n)| WorkEvent::StepFinished {
             task,

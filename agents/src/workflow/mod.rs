@@ -16,6 +16,7 @@ use crate::schema::Schema;
 use crate::span::Millis;
 
 pub use graph::check_calls;
+pub use read::is_capability;
 pub use trigger::{Change, Trigger, is_hook_path};
 
 /// A workflow.
@@ -57,8 +58,8 @@ pub struct Step {
     pub at: At,
     /// What it does.
     pub act: Act,
-    /// How often it is tried.
-    pub retry: Retry,
+    /// How often it is tried, where that is said.
+    pub retry: Option<Retry>,
     /// How long it may take.
     pub timeout: Option<Millis>,
     /// Where to go when it has failed for good.
@@ -269,7 +270,7 @@ impl Steps {
         let mut parts = path.split('/');
         let mut part = parts.next()?;
         loop {
-            let name = part.split(['#', '[', '!']).next()?;
+            let name = part.split(['#', '[', '!', '~']).next()?;
             let step = steps.get(name)?;
             steps = match (&step.act, parts.next()) {
                 (_, None) => return Some(step),

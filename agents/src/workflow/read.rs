@@ -129,7 +129,7 @@ impl Reader<'_> {
         let keys: Vec<&str> = [*kind].into_iter().chain(own.iter().copied()).chain(COMMON).collect();
         node.only(&format!("a step that is `{kind}`"), &keys, self.out);
         let act = self.act(kind, key, node, names, depth);
-        let retry = node.get("retry").map_or_else(Retry::default, |it| Retry::read(it, self.out));
+        let retry = node.get("retry").map(|it| Retry::read(it, self.out));
         let timeout = read_span(node, "timeout", self.out);
         let on_error = node.get("on_error").and_then(|it| self.target(it, "on_error"));
         let next = match node.get("next") {

@@ -89,7 +89,7 @@ fn a_workflow_is_read() {
     assert_eq!(workflow.triggers.len(), 5);
     assert!(matches!(&workflow.triggers[1], Trigger::Cron { zone, .. } if zone == "Europe/Amsterdam"));
     let steps = &workflow.steps;
-    assert_eq!(steps.get("draft").unwrap().retry.attempts, 5);
+    assert_eq!(steps.get("draft").unwrap().retry.as_ref().unwrap().attempts, 5);
     assert_eq!(steps.get("draft").unwrap().next, Target::Step("pick".into()));
     assert_eq!(steps.get("both").unwrap().next, Target::End);
     assert!(matches!(&steps.get("all").unwrap().act, Act::Each { at_once: 3, .. }));

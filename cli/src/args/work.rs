@@ -129,6 +129,8 @@ pub enum CostBy {
     Device,
     /// The day, in UTC
     Day,
+    /// The model that was asked
+    Model,
 }
 
 /// `aios hook`

@@ -18,6 +18,7 @@ pub fn run(args: &CostArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliError>
     let since = moment::past(&args.since)?;
     let office = Office::open(cx, ui)?;
     let by = match args.by {
+        CostBy::Model => return models(&office, since, ui),
         CostBy::Capability => By::Capability,
         CostBy::Workflow => By::Workflow,
         CostBy::Agent => By::Agent,
@@ -47,6 +48,23 @@ pub fn run(args: &CostArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliError>
     }
     for cap in &caps {
         ui.line(one_line(&used(cap)))?;
+    }
+    Ok(Exit::Done)
+}
+
+/// Says what models took, whose tokens are too cheap to be told in hundredths.
+fn models(office: &Office, since: u64, ui: &mut Ui) -> Result<Exit, CliError> {
+    let spent = office.kernel().spent_on_models(since);
+    if ui.json() {
+        ui.value(&json!({"since": since, "models": spent}))?;
+    }
+    if spent.is_empty() {
+        ui.line(format!("no model was asked since {}", aios_vault::audit::time(since)))?;
+    }
+    for (model, it) in &spent {
+        let answers = count(it.answers, "answer");
+        let (model, cost) = (one_line(model), it.cost);
+        ui.line(format!("{model} {answers}, {} tokens in, {} out, {cost}", it.input, it.output))?;
     }
     Ok(Exit::Done)
 }

@@ -1,11 +1,13 @@
 //! The commands, one file each: `run` does it, says what it did to `ui`, and gives the exit code.
 
 mod accept;
+mod agents;
 mod approve;
 mod blame;
 mod commit;
 mod completions;
 mod conflicts;
+mod connect;
 mod connector;
 mod consent;
 mod cost;
@@ -105,6 +107,8 @@ pub fn run(command: &Command, cx: &Context, ui: &mut Ui) -> Result<Exit, CliErro
         Command::Settle(args) => consent::settle(args, cx, ui),
         Command::Answer(args) => consent::answer(args, cx, ui),
         Command::Connector(args) => connector::run(args, cx, ui),
+        Command::Agents(args) => agents::run(args, cx, ui),
+        Command::Connect(args) => connect::run(args, cx, ui),
         Command::Workflow(args) => workflow::run(args, cx, ui),
         Command::Policy(args) => policy::run(args, cx, ui),
         Command::Demo(args) => demo::run(args, cx, ui),

@@ -179,6 +179,7 @@ pub fn why(fired: &Fired) -> String {
 pub fn tell(ui: &mut Ui, office: &Office, only: &[&str]) -> Result<Exit, CliError> {
     let mut worst = Exit::Done;
     let mut rows = Vec::new();
+    office.told().for_each(|what| ui.warn(one_line(what), None));
     for (id, task) in office.kernel().tables().tasks() {
         if !only.is_empty() && !only.contains(&id) {
             continue;

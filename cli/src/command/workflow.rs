@@ -25,7 +25,7 @@ pub fn run(args: &WorkflowArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliEr
 fn check(args: &WorkflowCheckArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliError> {
     let files = written::files(cx, &args.files, "workflows")?;
     let known = Known {
-        agents: written::names(cx, "agents")?,
+        agents: written::agents(cx)?,
         workflows: written::names(cx, "workflows")?,
         capabilities: None,
         zones: Some(jiff::tz::db().clone()),

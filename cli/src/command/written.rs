@@ -4,8 +4,10 @@ use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use aios_agents::agent::{File, Registry};
 use aios_agents::connector::Connector;
 use aios_agents::mistake::Mistake;
+use aios_agents::node::Front;
 use aios_agents::policy::Policy;
 use aios_agents::workflow::{Known, Workflow};
 use aios_vault::layout::Layout;
@@ -66,6 +68,22 @@ pub fn names(cx: &Context, folder: &str) -> Result<Option<BTreeSet<String>>, Cli
     Ok(Some(below(layout.root(), folder)?.iter().map(Written::name).collect()))
 }
 
+/// The names of the agents in the vault, also of those whose files have mistakes; nothing outside a vault.
+pub fn agents(cx: &Context) -> Result<Option<BTreeSet<String>>, CliError> {
+    let Ok(layout) = Layout::find(cx.dir()) else { return Ok(None) };
+    let files = below(layout.root(), "agents")?;
+    Ok(Some(files.iter().filter(|file| works(&file.text)).map(Written::name).collect()))
+}
+
+/// Whether a file of `agents` is of somebody who can be named in a workflow.
+fn works(text: &str) -> bool {
+    let Ok(front) = Front::read(text) else { return true };
+    let is = |name: &str, values: &[&str]| {
+        front.root.get(name).and_then(|it| it.as_text()).is_some_and(|it| values.contains(&it))
+    };
+    !is("type", &["models", "context", "skill"]) && !is("runtime", &["journal"])
+}
+
 fn below(root: &Path, folder: &str) -> Result<Vec<Written>, CliError> {
     let mut out = Vec::new();
     let mut open = vec![folder.to_owned()];
@@ -105,8 +123,9 @@ pub fn wrong_in_force(vault: &mut Vault) -> Result<Vec<Problem>, Error> {
     let mut out = Vec::new();
     let names = |files: &[InForce]| Some(files.iter().map(|file| stem(&file.path)).collect());
     let workflows = vault.in_force("workflows")?;
+    let agents = vault.in_force("agents")?;
     let known = Known {
-        agents: names(&vault.in_force("agents")?),
+        agents: Some(agents.iter().filter(|file| works(&file.text)).map(|file| stem(&file.path)).collect()),
         workflows: names(&workflows),
         capabilities: None,
         zones: Some(jiff::tz::db().clone()),
@@ -120,6 +139,13 @@ pub fn wrong_in_force(vault: &mut Vault) -> Result<Vec<Problem>, Error> {
         let problem = format!("it is in force, and wrong at {}: {}{more}", first.at, first.what);
         out.push(Problem { path: path.to_owned(), problem, hint: what.to_owned() });
     };
+    let staff: Vec<File> = agents
+        .into_iter()
+        .map(|file| File { name: stem(&file.path), path: file.path, version: file.version, text: file.text })
+        .collect();
+    for (path, mistakes) in Registry::of(&staff).1 {
+        add(&path, mistakes, "`aios agents check` names every mistake; mend it, and `aios accept`");
+    }
     let mend = "`aios workflow check` names every mistake; mend it, and `aios accept`";
     for file in workflows {
         add(&file.path, Workflow::check(&file.text, &known).mistakes, mend);

@@ -193,7 +193,9 @@ impl World {
         }
         assert!(by_day.values().all(|count| *count <= NEWSLETTERS), "the cap is passed: {by_day:?}");
         for (id, _) in one.tasks().filter(|(_, task)| task.ended.is_some()) {
-            let mut again = |_: &str, input: &Value| Some(Ok(json!({"text": input.to_string()})));
+            let mut again = |_: &str, input: &Value, _: &[aios_agents::agent::Turn]| {
+                Some(Ok(json!({"text": input.to_string()})))
+            };
             let replay = self.kernel(0).replay(id, &mut again).unwrap_or_else(|e| panic!("{e}"));
             assert!(replay.difference.is_none(), "{id} is another on replay: {replay:#?}");
         }

@@ -2,8 +2,8 @@
 
 use serde_json::Value;
 
-use super::office::Office;
 use super::{GREET, WRITER};
+use aios_tests::office::Office;
 
 const ALL: &str = "---
 type: workflow

@@ -3,7 +3,6 @@
 //! `AIOS_CRASH_ALL=1` takes every point in place of some.
 
 mod consent;
-mod office;
 mod policy;
 mod turns;
 mod versions;
@@ -15,7 +14,7 @@ use aios_tests::device::{Device, eventually, pair};
 use aios_tests::reader;
 use serde_json::Value;
 
-use office::Office;
+use aios_tests::office::Office;
 
 const GREET: &str = "---
 type: workflow

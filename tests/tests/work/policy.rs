@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use aios_tests::device::{Device, eventually, pair};
 
-use super::office::Office;
+use aios_tests::office::Office;
 
 const ALL: &str = "---
 type: workflow

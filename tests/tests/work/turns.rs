@@ -8,8 +8,8 @@ use std::process::Stdio;
 use aios_tests::device::eventually;
 use serde_json::Value;
 
-use crate::office::{Daemon, Office};
 use crate::{GREET, WRITER, said};
+use aios_tests::office::{Daemon, Office};
 
 /// The operator does not like the draft: it is made anew, the mail of before is wanted no more, and what happened is not done again.
 #[test]

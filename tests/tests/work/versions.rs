@@ -1,6 +1,6 @@
 //! Runs and the versions of their workflows, what a run leaves behind, and how long it took.
 
-use super::office::Office;
+use aios_tests::office::Office;
 
 const GREET: &str = "---
 type: workflow

@@ -15,6 +15,7 @@ mod rewind;
 mod sim;
 mod spend;
 mod time;
+mod turn;
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -106,7 +106,8 @@ fn what_waits_asks_anew_and_what_was_answered_is_forgotten() {
     approve(&mut sim, now);
     sim.run();
     assert_eq!(sim.done(), ["ann {\"text\":\"no\"}", "done.txt {}"]);
-    let mut again = |_: &str, _: &Value| Some(Ok(json!({"words": 4, "text": "dear 1"})));
+    let mut again =
+        |_: &str, _: &Value, _: &[crate::agent::Turn]| Some(Ok(json!({"words": 4, "text": "dear 1"})));
     let replay = sim.kernel.replay("t", &mut again).unwrap();
     assert_eq!(replay.difference, None);
 }

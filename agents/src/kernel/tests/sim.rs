@@ -180,7 +180,7 @@ impl Sim {
                     self.give(input);
                 }
             }
-            Action::Start { work, agent, input } => {
+            Action::Start { work, agent, input, .. } => {
                 if self.crashes() {
                     return;
                 }

@@ -4,15 +4,18 @@ use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 
-use aios_tests::binary;
 use serde_json::Value;
+
+use crate::binary;
 
 /// An office. It is gone when dropped.
 pub struct Office {
+    /// Where it is: the vault in `company`, keys and all else beside it.
     pub dir: tempfile::TempDir,
 }
 
 impl Office {
+    /// Makes a vault of these files.
     pub fn new(files: &[(&str, &str)]) -> Office {
         let office = Office { dir: tempfile::tempdir().expect("a folder") };
         std::fs::create_dir_all(office.root()).expect("a folder");
@@ -21,6 +24,7 @@ impl Office {
         office
     }
 
+    /// Writes files into it.
     pub fn write(&self, files: &[(&str, &str)]) {
         for (name, text) in files {
             let path = self.root().join(name);
@@ -29,10 +33,12 @@ impl Office {
         }
     }
 
+    /// The vault.
     pub fn root(&self) -> PathBuf {
         self.dir.path().join("company")
     }
 
+    /// Runs a command, with a fault where one is named.
     pub fn aios(&self, args: &[&str], fault: &str) -> Output {
         self.command(args, fault).output().expect("aios runs")
     }
@@ -51,6 +57,7 @@ impl Office {
         Daemon { child, said }
     }
 
+    /// A command that is to be run, with a fault where one is named.
     pub fn command(&self, args: &[&str], fault: &str) -> Command {
         let mut command = Command::new(binary::aios());
         command.args(args).current_dir(self.root()).stdin(Stdio::null());
@@ -79,6 +86,7 @@ impl Office {
         text
     }
 
+    /// What a command that must be done says as JSON.
     pub fn json(&self, args: &[&str]) -> Value {
         serde_json::from_str(&self.ends(&[args, &["--json"]].concat(), 0)).expect("a JSON value")
     }
@@ -98,6 +106,7 @@ impl Office {
         found.map(|need| need["key"].as_str().expect("a key").to_owned())
     }
 
+    /// The mails that went out.
     pub fn mails(&self) -> Vec<String> {
         let outbox = self.dir.path().join("company.outbox");
         let entries =
@@ -107,6 +116,7 @@ impl Office {
         mails.map(|path| std::fs::read_to_string(path).expect("a mail")).collect()
     }
 
+    /// How many went to a client.
     pub fn sent_to(&self, client: &str) -> usize {
         let to = format!("To: {client}@example.org\r\n");
         self.mails().iter().filter(|mail| mail.contains(&to)).count()
@@ -115,7 +125,9 @@ impl Office {
 
 /// A daemon. It is killed when dropped.
 pub struct Daemon {
+    /// The process.
     pub child: Child,
+    /// Where it says what is wrong.
     pub said: PathBuf,
 }
 
@@ -127,10 +139,12 @@ impl Drop for Daemon {
 }
 
 impl Daemon {
+    /// What it said is wrong.
     pub fn said(&self) -> String {
         std::fs::read_to_string(&self.said).expect("what it said")
     }
 
+    /// Whether it runs.
     pub fn runs(&mut self) -> bool {
         self.child.try_wait().expect("it can be waited for").is_none()
     }

@@ -1,0 +1,183 @@
+//! The agents there are: what their files come to together.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use aios_core::id::ContentHash;
+
+use super::Agent;
+use crate::mistake::{At, Mistake, Mistakes, nearest};
+use crate::model::settings::Settings;
+use crate::node::Front;
+
+/// A file of `agents`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct File {
+    /// Its path.
+    pub path: String,
+    /// Its name: that of the file without folder and ending.
+    pub name: String,
+    /// Its version.
+    pub version: ContentHash,
+    /// What is in it.
+    pub text: String,
+}
+
+/// An agent with all that it refers to.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Entry {
+    /// Its file.
+    pub path: String,
+    /// The version of its file and of all that it refers to.
+    pub version: ContentHash,
+    /// The version of its file alone.
+    pub file: ContentHash,
+    /// The agent.
+    pub agent: Agent,
+    /// What belongs to its instructions, by name.
+    pub context: Vec<(String, String)>,
+    /// What it may ask for: name, description, text.
+    pub skills: Vec<(String, String, String)>,
+}
+
+/// All agents.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Registry {
+    /// The agents that can be read, by name.
+    pub agents: BTreeMap<String, Entry>,
+    /// The models there are.
+    pub models: Settings,
+}
+
+/// What a file of `agents` is by its `type`.
+enum Kind {
+    Agent,
+    Models,
+    Text(String),
+}
+
+impl Registry {
+    /// What files come to, and what is wrong with which.
+    pub fn of(files: &[File]) -> (Registry, Vec<(String, Vec<Mistake>)>) {
+        let mut registry = Registry::default();
+        let mut wrong: BTreeMap<&str, Vec<Mistake>> =
+            files.iter().map(|file| (file.path.as_str(), Vec::new())).collect();
+        let mut texts = BTreeMap::new();
+        let mut agents = Vec::new();
+        let mut taken = BTreeSet::new();
+        let mut models = false;
+        for file in files {
+            let mut note = |mistakes: Vec<Mistake>| wrong.entry(&file.path).or_default().extend(mistakes);
+            if !taken.insert(&file.name) {
+                note(vec![start(format!("another file of `agents` is called `{}`, too", file.name))]);
+                continue;
+            }
+            let front = match Front::read(&file.text) {
+                Ok(front) => front,
+                Err(mistake) => {
+                    note(vec![mistake]);
+                    continue;
+                }
+            };
+            match kind(&front) {
+                Kind::Agent => match Agent::read(&file.name, &file.text) {
+                    Ok(agent) => agents.push((file, agent)),
+                    Err(mistakes) => note(mistakes),
+                },
+                Kind::Models if models => note(vec![start("another file says which models there are")]),
+                Kind::Models => match Settings::read(&front) {
+                    Ok(settings) => (registry.models, models) = (settings, true),
+                    Err(mistakes) => note(mistakes),
+                },
+                Kind::Text(kind) => {
+                    let mut out = Mistakes::default();
+                    let description = text(&front, &kind, &mut out);
+                    note(out.into_vec());
+                    texts.insert(file.name.as_str(), (kind, description, front.body, file.version));
+                }
+            }
+        }
+        for (file, agent) in agents {
+            let mut parts = vec![file.version];
+            let mut out = Mistakes::default();
+            let mut refer = |names: &[String], key: &str| {
+                let mut found = Vec::new();
+                for name in names {
+                    match texts.get(name.as_str()).filter(|(kind, ..)| kind == key) {
+                        Some((_, description, body, version)) => {
+                            parts.push(*version);
+                            found.push((name.clone(), description.clone(), body.clone()));
+                        }
+                        None => missing(file, key, name, texts.keys().copied(), &mut out),
+                    }
+                }
+                found
+            };
+            let context = refer(&agent.context, "context");
+            let skills = refer(&agent.skills, "skill");
+            let mistakes = out.into_vec();
+            if !mistakes.is_empty() {
+                wrong.entry(&file.path).or_default().extend(mistakes);
+                continue;
+            }
+            registry.agents.insert(
+                file.name.clone(),
+                Entry {
+                    path: file.path.clone(),
+                    version: version(&parts),
+                    file: file.version,
+                    agent,
+                    context: context.into_iter().map(|(name, _, text)| (name, text)).collect(),
+                    skills,
+                },
+            );
+        }
+        let wrong = wrong.into_iter().filter(|(_, mistakes)| !mistakes.is_empty());
+        (registry, wrong.map(|(path, mistakes)| (path.to_owned(), mistakes)).collect())
+    }
+}
+
+fn start(what: impl Into<String>) -> Mistake {
+    Mistake { at: At::START, what: what.into(), hint: None }
+}
+
+fn kind(front: &Front) -> Kind {
+    match front.root.get("type").and_then(|it| it.as_text()) {
+        Some("models") => Kind::Models,
+        Some(kind @ ("context" | "skill")) => Kind::Text(kind.to_owned()),
+        _ => Kind::Agent,
+    }
+}
+
+/// Reads what is no agent and belongs to some; what it says it is for.
+fn text(front: &Front, kind: &str, out: &mut Mistakes) -> String {
+    front.root.only(&format!("a {kind}"), &["type", "name", "title", "description", "license", "tags"], out);
+    let description = front.root.get("description").and_then(|it| it.text("description", out));
+    if kind == "skill" && description.is_none() {
+        let hint = "`description` says when it is of use: a model is shown that, and asks for the rest";
+        out.hint(At::START, "a skill needs a description", hint);
+    }
+    description.unwrap_or_default()
+}
+
+fn missing<'t>(file: &File, key: &str, name: &str, there: impl Iterator<Item = &'t str>, out: &mut Mistakes) {
+    let list = if key == "skill" { "skills" } else { "context" };
+    let front = Front::read(&file.text).ok();
+    let nodes = front.as_ref().and_then(|front| front.root.get(list)).map_or(&[][..], |it| it.items());
+    let at = nodes.iter().find(|node| node.as_text() == Some(name)).map_or(At::START, |node| node.at);
+    let what = format!("no file in `agents` with `type: {key}` is called `{name}`");
+    match nearest(name, there) {
+        Some(near) => out.hint(at, what, format!("`{near}` is meant?")),
+        None => out.add(at, what),
+    }
+}
+
+/// The version of a file and of all that it refers to; of a file alone, its own.
+fn version(parts: &[ContentHash]) -> ContentHash {
+    match parts {
+        [only] => *only,
+        parts => {
+            let lines: Vec<String> = parts.iter().map(|part| part.hex()).collect();
+            ContentHash::of(format!("aios-agent-v1\n{}", lines.join("\n")).as_bytes())
+        }
+    }
+}

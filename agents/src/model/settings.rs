@@ -1,0 +1,228 @@
+//! Which models there are: a file of `agents` with `type: models`, with their providers, tiers and prices.
+
+use std::collections::BTreeMap;
+
+use super::Api;
+use super::price::Price;
+use crate::agent::Choice;
+use crate::failure::read_span;
+use crate::mistake::{At, Mistake, Mistakes, nearest};
+use crate::node::{Front, Node};
+use crate::span::Millis;
+
+/// How long a provider may be silent, where its file does not say.
+const SILENCE: Millis = 60_000;
+
+/// Which models there are.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Settings {
+    /// Who has them, by name.
+    pub providers: BTreeMap<String, Provider>,
+    /// By tier, what to ask in turn: provider and model.
+    pub tiers: BTreeMap<String, Vec<(String, String)>>,
+    /// What they cost, by `provider/model`; `provider/*` for all others of it.
+    pub prices: BTreeMap<String, Price>,
+}
+
+/// Who has models.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Provider {
+    /// How it is spoken to.
+    pub api: Api,
+    /// Its address, without a `/` at the end.
+    pub url: String,
+    /// Whether it needs a key.
+    pub key: bool,
+    /// How long it may be silent.
+    pub silence: Millis,
+}
+
+impl Provider {
+    /// Where it is: scheme, host and port. A key is given for that.
+    pub fn origin(&self) -> &str {
+        let after = self.url.find("://").map_or(0, |at| at + 3);
+        let end = self.url[after..].find('/').map_or(self.url.len(), |at| after + at);
+        &self.url[..end]
+    }
+}
+
+impl Settings {
+    /// Reads a file of models.
+    ///
+    /// # Errors
+    /// What is wrong with it, each with its place.
+    pub fn read(front: &Front) -> Result<Settings, Vec<Mistake>> {
+        let mut out = Mistakes::default();
+        let settings = settings(&front.root, &mut out);
+        if out.count() == 0 { Ok(settings) } else { Err(out.into_vec()) }
+    }
+
+    /// What to ask in turn for a choice; nothing where it names nothing that is there.
+    pub fn models(&self, choice: &Choice) -> Vec<(String, String)> {
+        match choice {
+            Choice::One(provider, model) if self.providers.contains_key(provider) => {
+                vec![(provider.clone(), model.clone())]
+            }
+            Choice::One(..) => Vec::new(),
+            Choice::Tier(tier) => self.tiers.get(tier).cloned().unwrap_or_default(),
+        }
+    }
+
+    /// What a model costs; nothing where nobody said.
+    pub fn price(&self, provider: &str, model: &str) -> Option<Price> {
+        let own = self.prices.get(&format!("{provider}/{model}"));
+        own.or_else(|| self.prices.get(&format!("{provider}/*"))).copied()
+    }
+}
+
+/// Whether a text can name a tier or a provider.
+pub fn is_tier(text: &str) -> bool {
+    let inside = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-_".contains(&byte);
+    (1..=40).contains(&text.len()) && text.bytes().all(inside)
+}
+
+fn settings(root: &Node, out: &mut Mistakes) -> Settings {
+    let mut settings = Settings::default();
+    root.only("a file of models", &["type", "title", "description", "providers", "tiers", "prices"], out);
+    match root.get("providers") {
+        Some(node) => {
+            for (key, node) in node.map("providers", out).unwrap_or_default() {
+                if !is_tier(&key.name) {
+                    out.hint(
+                        key.at,
+                        format!("`{}` cannot name a provider", key.name),
+                        "lowercase letters, digits, `-` and `_`",
+                    );
+                }
+                if let Some(provider) = provider(key.at, node, out) {
+                    settings.providers.insert(key.name.clone(), provider);
+                }
+            }
+        }
+        None => out.hint(
+            At::START,
+            "it has no `providers`",
+            "such as `local: {api: ollama, url: http://127.0.0.1:11434}`",
+        ),
+    }
+    let named = |node: &Node, out: &mut Mistakes| {
+        let text = node.text("model", out)?;
+        let Some((provider, model)) = text.split_once('/').filter(|(_, model)| !model.is_empty()) else {
+            out.hint(
+                node.at,
+                format!("`{text}` names no model"),
+                "a provider and a model there: `openai/gpt-5`",
+            );
+            return None;
+        };
+        let known = &settings.providers;
+        if !known.contains_key(provider) {
+            let what = format!("there is no provider `{provider}`");
+            match nearest(provider, known.keys().map(String::as_str)) {
+                Some(near) => out.hint(node.at, what, format!("`{near}` is meant?")),
+                None => out.add(node.at, what),
+            }
+        }
+        Some((provider.to_owned(), model.to_owned()))
+    };
+    let mut tiers = BTreeMap::new();
+    if let Some(entries) = root.get("tiers").and_then(|it| it.map("tiers", out)) {
+        for (key, node) in entries {
+            if !is_tier(&key.name) {
+                out.add(key.at, format!("`{}` cannot name a tier", key.name));
+            }
+            let models: Vec<_> = node.items().iter().filter_map(|item| named(item, out)).collect();
+            if models.is_empty() {
+                out.add(node.at, format!("the tier `{}` has no models", key.name));
+            }
+            tiers.insert(key.name.clone(), models);
+        }
+    }
+    let mut prices = BTreeMap::new();
+    if let Some(entries) = root.get("prices").and_then(|it| it.map("prices", out)) {
+        for (key, node) in entries {
+            node.only("a price", &["input", "output", "cached"], out);
+            let part = |name: &str, out: &mut Mistakes| {
+                let node = node.get(name)?;
+                let part = Price::part(&node.to_value());
+                if part.is_none() {
+                    let hint = "what a million tokens cost, such as `0.25`; what is free costs `0`";
+                    out.hint(node.at, format!("`{name}` is no price"), hint);
+                }
+                part
+            };
+            let (input, output, cached) = (part("input", out), part("output", out), part("cached", out));
+            if node.get("input").is_none() || node.get("output").is_none() {
+                out.add(node.at, "a price needs `input` and `output`");
+            }
+            if let (Some(input), Some(output)) = (input, output) {
+                prices.insert(key.name.clone(), Price { input, output, cached: cached.unwrap_or(input) });
+            }
+            let provider = key.name.split('/').next().unwrap_or_default();
+            if !key.name.contains('/') || !settings.providers.contains_key(provider) {
+                out.hint(
+                    key.at,
+                    format!("`{}` is the price of nothing", key.name),
+                    "`PROVIDER/MODEL`, or `PROVIDER/*`",
+                );
+            }
+        }
+    }
+    settings.tiers = tiers;
+    settings.prices = prices;
+    settings
+}
+
+fn provider(at: At, node: &Node, out: &mut Mistakes) -> Option<Provider> {
+    node.map("a provider", out)?;
+    node.only("a provider", &["api", "url", "key", "silence"], out);
+    let api = match node.get("api") {
+        Some(node) => {
+            let found = Api::NAMES.iter().find(|(name, _)| node.as_text() == Some(name));
+            if found.is_none() {
+                out.hint(
+                    node.at,
+                    "there is no such way to speak to one",
+                    "`chat`, `responses`, `anthropic` or `ollama`",
+                );
+            }
+            found.map(|(_, api)| *api)
+        }
+        None => {
+            out.hint(at, "a provider needs `api`", "`chat`, `responses`, `anthropic` or `ollama`");
+            None
+        }
+    };
+    let Some(url_node) = node.get("url") else {
+        out.hint(at, "a provider needs `url`", "such as `https://api.openai.com/v1`");
+        return None;
+    };
+    let url = url_node.text("url", out)?;
+    let url = url.trim_end_matches('/').to_owned();
+    let key = node.get("key").and_then(|it| it.boolean("key", out)).unwrap_or(api != Some(Api::Ollama));
+    if let Err(what) = is_safe(&url) {
+        out.hint(url_node.at, what, "such as `https://api.openai.com/v1`; `http://` only for this machine");
+    }
+    let silence = read_span(node, "silence", out).unwrap_or(SILENCE);
+    Some(Provider { api: api?, url, key, silence })
+}
+
+/// Whether what is sent there, a key too, is for the one who is there alone.
+fn is_safe(url: &str) -> Result<(), String> {
+    let bad = url.contains(|c: char| c.is_whitespace() || c.is_control() || "@?#\\".contains(c));
+    let rest = url.strip_prefix("https://").map(|rest| (rest, true));
+    let (rest, closed) = rest
+        .or_else(|| url.strip_prefix("http://").map(|rest| (rest, false)))
+        .filter(|_| !bad)
+        .ok_or("this is no address")?;
+    let authority = rest.split('/').next().unwrap_or_default();
+    let host = match authority.strip_prefix('[') {
+        Some(rest) => rest.split(']').next().unwrap_or_default(),
+        None => authority.split(':').next().unwrap_or_default(),
+    };
+    match (host, closed) {
+        ("", _) => Err("this is no address".into()),
+        (_, true) | ("localhost" | "127.0.0.1" | "::1", false) => Ok(()),
+        (host, false) => Err(format!("what is sent to {host} by `http://` anybody on the way can read")),
+    }
+}

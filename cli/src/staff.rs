@@ -1,0 +1,322 @@
+//! Who works on this device: the agents in force, with what does their work.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use aios_agents::agent::talk::{self, Look, Next, Talk};
+use aios_agents::agent::{Entry, File, Registry, Runtime, Turn};
+use aios_agents::expression::render;
+use aios_agents::failure::{Class, Failure};
+use aios_agents::kernel::{Input, Terms, Work};
+use aios_agents::model::Request;
+use aios_core::id::ContentHash;
+use aios_vault::chance::now_ms;
+use aios_vault::{Error, Vault};
+use serde_json::{Value, json};
+
+use crate::caller::{Called, Calls, Line};
+use crate::command::written::stem;
+use crate::keyring::Keyring;
+
+/// A piece of work for an agent.
+#[derive(Debug, Clone)]
+pub struct Order {
+    /// What it is.
+    pub work: Work,
+    /// The agent.
+    pub agent: String,
+    /// What it is given.
+    pub input: Value,
+    /// Whether that came from outside.
+    pub outside: bool,
+    /// When it began.
+    pub since: u64,
+    /// What happened so far.
+    pub turns: Vec<Turn>,
+}
+
+/// What is to be done for a piece of work now.
+pub enum Doing {
+    /// This came of it.
+    Came(Input),
+    /// Something is to be looked up in the vault first.
+    Look(String, Look),
+    /// A model was asked: it tells when it has answered.
+    Asked,
+}
+
+/// A call that is under way.
+struct Asked {
+    request: Request,
+    outside: bool,
+    lines: Vec<Line>,
+}
+
+/// The agents of this device.
+#[derive(Default)]
+pub struct Staff {
+    registry: Registry,
+    keys: Keyring,
+    calls: Calls,
+    asked: BTreeMap<Work, Asked>,
+    /// Agents of which it was said that they work without a model.
+    told: BTreeMap<String, String>,
+    warnings: Vec<String>,
+}
+
+impl Staff {
+    /// Those in force.
+    pub fn of(vault: &mut Vault) -> Result<Staff, Error> {
+        let files: Vec<File> = vault
+            .in_force("agents")?
+            .into_iter()
+            .map(|file| File {
+                name: stem(&file.path),
+                path: file.path,
+                version: file.version,
+                text: file.text,
+            })
+            .collect();
+        let (registry, wrong) = Registry::of(&files);
+        let mut staff = Staff { registry, ..Staff::default() };
+        for (path, mistakes) in wrong {
+            let first = mistakes.first().map(|it| format!(":{} {}", it.at, it.what)).unwrap_or_default();
+            staff.warnings.push(format!("{path}{first}"));
+        }
+        match Keyring::load(vault.own_folder()) {
+            Ok(keys) => staff.keys = keys,
+            Err(e) => staff.warnings.push(format!("the keys of providers cannot be read: {e}")),
+        }
+        Ok(staff)
+    }
+
+    /// What the kernel holds them to.
+    pub fn terms(&self) -> BTreeMap<String, Terms> {
+        let terms = |entry: &Entry| Terms {
+            version: entry.version,
+            effects: entry.agent.effects.clone(),
+            always_asks: entry.agent.always_asks,
+            retry: entry.agent.retry.clone(),
+        };
+        self.registry.agents.iter().map(|(name, entry)| (name.clone(), terms(entry))).collect()
+    }
+
+    /// What a person should know, each once.
+    pub fn warnings(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.warnings)
+    }
+
+    /// What is otherwise than its files say, and works all the same.
+    pub fn told(&self) -> impl Iterator<Item = &str> {
+        self.told.values().map(String::as_str)
+    }
+
+    /// An agent.
+    pub fn entry(&self, name: &str) -> Option<&Entry> {
+        self.registry.agents.get(name)
+    }
+
+    /// Carries on a piece of work as far as it goes by itself.
+    pub fn carry_on(&mut self, order: &Order) -> Doing {
+        let ended = |came| Doing::Came(Input::Worked { work: order.work.clone(), came });
+        match self.try_carry_on(order) {
+            Ok(doing) => doing,
+            Err(failure) => ended(Err(failure)),
+        }
+    }
+
+    fn try_carry_on(&mut self, order: &Order) -> Result<Doing, Failure> {
+        let lost = |what: String| Failure::new(Class::LostContext, what);
+        let Some(entry) = self.registry.agents.get(&order.agent) else {
+            return Err(lost(format!("no agent `{}` is in force here", order.agent)));
+        };
+        let input = entry.agent.take(&order.input)?;
+        let ended = |value| Ok(Doing::Came(Input::Worked { work: order.work.clone(), came: Ok(value) }));
+        match entry.agent.runtime {
+            Runtime::Template => return ended(fill(entry, &entry.agent.body, &input)?),
+            Runtime::Model => {}
+            other => {
+                let what = format!("agent `{}`: `runtime: {}` does no work here", order.agent, other.name());
+                return Err(lost(what));
+            }
+        }
+        let models = self.registry.models.models(&entry.agent.model);
+        if models.is_empty() && order.turns.is_empty() {
+            let why = format!("no model is set up for `{}`", entry.agent.model);
+            let Some(template) = &entry.agent.template else {
+                let what = format!(
+                    "{why}, and agent `{}` has no `template`: say which models there are in a file of `agents` with `type: models`, and accept it",
+                    order.agent
+                );
+                return Err(lost(what));
+            };
+            let value = fill(entry, template, &input)?;
+            let told = format!("agent {} works from its template: {why}", order.agent);
+            if self.told.insert(order.agent.clone(), told.clone()).is_none() {
+                self.warnings.push(told);
+            }
+            return ended(value);
+        }
+        let Order { outside, turns, .. } = order;
+        let talk = Talk { name: &order.agent, entry, input: &input, outside: *outside, turns };
+        match talk.next() {
+            Next::Done(value) => ended(value),
+            Next::Failed(failure) => Err(failure),
+            Next::Took(turn) => Ok(Doing::Came(Input::Took { work: order.work.clone(), turn })),
+            Next::Look { call, look } => Ok(Doing::Look(call, look)),
+            Next::Ask(request) => {
+                let within = match entry.agent.timeout {
+                    Some(timeout) => {
+                        let left = (order.since + timeout).saturating_sub(now_ms());
+                        if left == 0 {
+                            let what = "it took longer than its agent's `timeout`";
+                            return Err(Failure::new(Class::Budget, what));
+                        }
+                        Some(Duration::from_millis(left))
+                    }
+                    None => None,
+                };
+                let lines = self.lines(&talk, &request, models)?;
+                let asked = Asked { request: (*request).clone(), outside: *outside, lines: lines.clone() };
+                self.calls.begin(&order.work, lines, *request, within)?;
+                self.asked.insert(order.work.clone(), asked);
+                Ok(Doing::Asked)
+            }
+        }
+    }
+
+    /// Who is asked, in turn.
+    fn lines(
+        &self,
+        talk: &Talk<'_>,
+        request: &Request,
+        models: Vec<(String, String)>,
+    ) -> Result<Vec<Line>, Failure> {
+        let mut lines = Vec::new();
+        let mut lacks = None;
+        for (provider, model) in models {
+            let settings = &self.registry.models;
+            let Some(found) = settings.providers.get(&provider) else { continue };
+            // What costs nobody knows what is not called, and nothing else in its place: the operator says what it costs.
+            let Some(price) = settings.price(&provider, &model) else {
+                let what = format!(
+                    "nobody said what {provider}/{model} costs: name it under `prices` where models are set up, and accept that"
+                );
+                return Err(Failure::new(Class::Budget, what));
+            };
+            talk.affords(request, &price)?;
+            let key = self.keys.key(&provider, found.origin()).cloned();
+            if found.key && key.is_none() {
+                let what = match self.keys.origin(&provider) {
+                    Some(origin) => format!(
+                        "the key of `{provider}` was given for {origin}, and it is at {} now",
+                        found.origin()
+                    ),
+                    None => format!("this device has no key of `{provider}`"),
+                };
+                lacks.get_or_insert(format!("{what}: `aios connect {provider}`"));
+                continue;
+            }
+            let key = key.filter(|_| found.key);
+            lines.push(Line { model: (provider, model), provider: found.clone(), key });
+        }
+        match (lines.is_empty(), lacks) {
+            (true, Some(what)) => Err(Failure::new(Class::Denied, what)),
+            (true, None) => Err(Failure::new(Class::LostContext, "its model is not set up any more")),
+            (false, _) => Ok(lines),
+        }
+    }
+
+    /// What came of a call; with `wait` of the next one that ends, where one is under way.
+    pub fn ended(&mut self, wait: bool) -> Option<Input> {
+        loop {
+            let (work, came) = self.calls.ended(wait)?;
+            if let Some(asked) = self.asked.remove(&work) {
+                return Some(self.answered(work, asked, came));
+            }
+        }
+    }
+
+    fn answered(&self, work: Work, asked: Asked, came: Called) -> Input {
+        let Asked { request, outside, lines } = asked;
+        let (place, answer) = match came {
+            Ok(came) => came,
+            Err(failure) => return Input::Worked { work, came: Err(failure) },
+        };
+        let (provider, model) = lines.into_iter().nth(place).map(|line| line.model).unwrap_or_default();
+        let counted = talk::counted(&request, &answer);
+        let price = self.registry.models.price(&provider, &model).unwrap_or_default();
+        let turn = Turn::Answered {
+            model: format!("{provider}/{model}"),
+            asked: talk::asked(&request),
+            outside,
+            answer,
+            counted,
+            cost: price.of(&counted),
+        };
+        Input::Took { work, turn }
+    }
+
+    /// Ends the work on something that nobody waits for any more.
+    pub fn stop(&mut self, work: &Work) {
+        self.calls.stop(work);
+        self.asked.remove(work);
+    }
+
+    /// Whether a model is being asked.
+    pub fn waits(&self) -> bool {
+        self.calls.any()
+    }
+
+    /// Has agents work with a version of their files that was in force once.
+    ///
+    /// # Errors
+    /// What the vault answers, and that no agent had it.
+    pub fn with_version(&self, vault: &mut Vault, version: &ContentHash) -> Result<Registry, Error> {
+        let mut registry = self.registry.clone();
+        let mut found = false;
+        for (name, entry) in &mut registry.agents {
+            let Some(text) = vault.text_at_version(&entry.path, version)? else { continue };
+            if let Ok(agent) = aios_agents::agent::Agent::read(name, &text) {
+                (entry.agent, found) = (agent, true);
+            }
+        }
+        match found {
+            true => Ok(registry),
+            false => Err(Error::Usage(format!("no agent had the version {version} in force"))),
+        }
+    }
+
+    /// All of them.
+    pub fn registry(&self) -> &Registry {
+        &self.registry
+    }
+}
+
+/// Does an agent's work once more from what is recorded; nothing where that cannot be done.
+pub fn again(
+    registry: &Registry,
+    name: &str,
+    input: &Value,
+    turns: &[Turn],
+) -> Option<Result<Value, Failure>> {
+    let entry = registry.agents.get(name)?;
+    let input = match entry.agent.take(input) {
+        Ok(input) => input,
+        Err(failure) => return Some(Err(failure)),
+    };
+    match entry.agent.runtime {
+        Runtime::Template => Some(fill(entry, &entry.agent.body, &input)),
+        Runtime::Model if turns.is_empty() => {
+            entry.agent.template.as_ref().map(|template| fill(entry, template, &input))
+        }
+        Runtime::Model => Some(Talk { name, entry, input: &input, outside: false, turns }.replay()),
+        Runtime::Command | Runtime::Wasm | Runtime::Journal => None,
+    }
+}
+
+/// What a template gives.
+fn fill(entry: &Entry, template: &str, input: &Value) -> Result<Value, Failure> {
+    let text = render(template, &json!({"input": input}));
+    entry.agent.give(&text.map_err(|e| Failure::new(Class::Permanent, e.to_string()))?)
+}
