@@ -1,15 +1,14 @@
-//! The desk where work is done on this device: it drives the kernel, has its events recorded, runs agents from templates and has
-//! effects performed.
+//! The desk where work is done on this device: it drives the kernel, has its events recorded, agents work and effects performed.
 
 use std::collections::{BTreeMap, VecDeque};
 
 use aios_agents::connector::{Kind, RECEIVED};
 use aios_agents::event::{Came, Content, EffectKey, WorkEvent};
-use aios_agents::expression::render;
 use aios_agents::failure::{Class, Failure};
 use aios_agents::kernel::{Action, Begun, CreateError, Input, Kernel, Need, Replay, ReplayError, Saw};
 use aios_agents::letter::Letter;
 use aios_agents::node::Front;
+use aios_agents::runtime::Stop;
 use aios_core::event::Event;
 use aios_core::frontier::View;
 use aios_core::id::{ContentHash, DeviceId};
@@ -23,10 +22,11 @@ use aios_vault::entity;
 use aios_vault::ledger::{self, Ledger};
 use aios_vault::survey::Problem;
 use aios_vault::{Error, Vault};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::chronicler::{self, ACTOR, Chronicler};
 use crate::command::written::stem;
+use crate::crew::{self, Crew};
 use crate::files;
 use crate::force::{self, Standing};
 use crate::letterbox::{Letterbox, New};
@@ -42,8 +42,7 @@ pub struct Desk {
     standing: Standing,
     /// The records that the kernel was told of.
     view: View,
-    /// The templates of agents, by name.
-    templates: BTreeMap<String, String>,
+    crew: Crew,
     /// How effects are performed, by capability.
     ways: BTreeMap<String, Kind>,
     post: Post,
@@ -71,7 +70,7 @@ impl Desk {
         let view = vault.view().clone();
         let happened = vault.happened(&View::new())?.unwrap_or_default();
         let mut warnings = Vec::new();
-        let mut templates = BTreeMap::new();
+        let mut agents = BTreeMap::new();
         let mut chronicler = None;
         for file in vault.in_force("agents")? {
             if let Some(found) = Chronicler::read(&file) {
@@ -81,13 +80,14 @@ impl Desk {
                 }
                 continue;
             }
-            match Front::read(&file.text) {
-                Ok(front) if front.root.get("runtime").and_then(|it| it.as_text()) == Some("template") => {
-                    templates.insert(stem(&file.path), front.body);
-                }
-                _ => {
-                    warnings.push(format!("{}: only agents with `runtime: template` can work yet", file.path))
-                }
+            let front = Front::read(&file.text).map_err(|it| format!("{}: {}", it.at, it.what));
+            match front.and_then(|front| crew::read(front, vault.root())) {
+                Ok(Some(runtime)) => _ = agents.insert(stem(&file.path), runtime),
+                Ok(None) => warnings.push(format!(
+                    "{}: only agents with `runtime: template` or `runtime: command` can work yet",
+                    file.path
+                )),
+                Err(what) => warnings.push(format!("{}: {what}", file.path)),
             }
         }
         let post = Post::of(vault.root()).map_err(|e| Error::io("find", vault.root(), e))?;
@@ -118,7 +118,7 @@ impl Desk {
             kernel,
             standing,
             view,
-            templates,
+            crew: Crew::of(agents),
             ways,
             post,
             letterbox,
@@ -148,6 +148,12 @@ impl Desk {
         &self.kernel
     }
 
+    /// When it is to be looked whether somebody has ended who works beside it; nothing where nobody does.
+    pub fn look_again(&self) -> Option<u64> {
+        let patience = u64::try_from(self.crew.patience()?.as_millis()).ok()?;
+        Some(now_ms().saturating_add(patience))
+    }
+
     /// When work goes on by itself.
     pub fn wake(&self) -> Option<u64> {
         self.wake
@@ -173,7 +179,10 @@ impl Desk {
         let Some(happened) = happened else {
             let said = self.warnings();
             let before = self.standing.coordinator;
-            *self = Desk::set_up(vault)?;
+            let mut was = std::mem::replace(self, Desk::set_up(vault)?);
+            // Who is at work goes on, as it was in force when that began.
+            self.crew.take_over(&mut was.crew);
+            self.crew.under_way().for_each(|work| self.kernel.goes_on(work.clone()));
             // What this device looked at while another was to start it nobody may have started.
             if self.standing.coordinator != before {
                 vault.set_looked(&View::new())?;
@@ -275,6 +284,10 @@ impl Desk {
             self.wake = None;
             let actions = self.kernel.handle(Input::Tick { now: now_ms() });
             self.drive(vault, actions)?;
+            for (work, came) in self.crew.ended() {
+                let actions = self.kernel.handle(Input::Worked { work, came });
+                self.drive(vault, actions)?;
+            }
             // What work wrote may start work.
             if !more && !std::mem::take(&mut self.wrote) {
                 return self.keep_journal(vault);
@@ -386,10 +399,10 @@ impl Desk {
         while let Some(action) = queue.pop_front() {
             let input = match action {
                 Action::Append(events) => self.append(vault, &events)?,
-                Action::Start { work, agent, input } => {
-                    let came = self.work(&agent, &input);
-                    Input::Worked { work, came }
-                }
+                Action::Start { work, agent, input } => match self.crew.begin(&work, &agent, input) {
+                    Some(came) => Input::Worked { work, came },
+                    None => continue,
+                },
                 Action::Perform { key, attempt, content } => {
                     let came = self.perform(vault, key, attempt, &content);
                     Input::Performed { key, attempt, came }
@@ -407,7 +420,10 @@ impl Desk {
                     self.warnings.extend(trouble(&need));
                     continue;
                 }
-                Action::Stop(_) => continue,
+                Action::Stop(work) => {
+                    self.crew.stop(&work);
+                    continue;
+                }
             };
             queue.extend(self.kernel.handle(input));
         }
@@ -425,13 +441,6 @@ impl Desk {
         Ok(Input::Recorded { stamp, events })
     }
 
-    fn work(&self, agent: &str, input: &Value) -> Result<Value, Failure> {
-        let Some(template) = self.templates.get(agent) else {
-            return Err(Failure::new(Class::LostContext, format!("no agent `{agent}` is in force here")));
-        };
-        fill(template, input)
-    }
-
     /// Replays a task against its journal. Agents work with the files in force; with `version`, the agent that once had that one in force
     /// works with it.
     ///
@@ -443,21 +452,25 @@ impl Desk {
         task: &str,
         version: Option<&ContentHash>,
     ) -> Result<Result<Replay, ReplayError>, Error> {
-        let mut templates = self.templates.clone();
+        let mut agents = self.crew.agents().clone();
         if let Some(version) = version {
             let mut found = false;
-            for (name, template) in &mut templates {
+            for (name, agent) in &mut agents {
                 let Some(text) = vault.text_at_version(&format!("agents/{name}.md"), version)? else {
                     continue;
                 };
                 let Ok(front) = Front::read(&text) else { continue };
-                (*template, found) = (front.body, true);
+                let Ok(Some(runtime)) = crew::read(front, vault.root()) else { continue };
+                (*agent, found) = (runtime, true);
             }
             if !found {
                 return Err(Error::Usage(format!("no agent had the version {version} in force")));
             }
         }
-        Ok(self.kernel.replay(task, &mut |agent, input| Some(fill(templates.get(agent)?, input))))
+        Ok(self.kernel.replay(task, &mut |agent, input| {
+            let agent = agents.get(agent).filter(|agent| agent.repeats())?;
+            Some(agent.work(input, &Stop::default()))
+        }))
     }
 
     /// Changes the world. That it is about to happen stands in the log already; then it stands in the ledger; then it happens (I10).
@@ -501,21 +514,19 @@ impl Work for Clerk {
         };
         desk.carry_on(vault)?;
         // Nobody says when a mail comes.
-        let look = desk.receives().then(|| now_ms() + LOOK);
-        let wake = desk.wake().into_iter().chain(look).min();
-        let carried = Carried { view: vault.view().clone(), wake, warnings: desk.warnings() };
+        let mails = desk.receives().then(|| now_ms() + LOOK);
+        let carried = Carried {
+            view: vault.view().clone(),
+            wake: desk.wake(),
+            look: mails.into_iter().chain(desk.look_again()).min(),
+            at_work: desk.look_again().is_some(),
+            warnings: desk.warnings(),
+        };
         self.desk = Some(desk);
         // The daemon comes by here after all that it did, and when nothing happens.
         memory::give_back();
         Ok(carried)
     }
-}
-
-/// What an agent gives that is a template.
-fn fill(template: &str, input: &Value) -> Result<Value, Failure> {
-    let text = render(template, &json!({"input": input}));
-    let text = text.map_err(|e| Failure::new(Class::Permanent, e.to_string()))?;
-    Ok(json!({"text": text}))
 }
 
 /// What a person should hear of without asking: what went wrong, and not what only waits for a decision.

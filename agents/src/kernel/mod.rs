@@ -269,6 +269,11 @@ impl Kernel {
         self.take_in(stamp, events);
     }
 
+    /// Takes over what another kernel in this process has begun and that has not ended: it has not crashed. After all records.
+    pub fn goes_on(&mut self, work: Work) {
+        self.flying.insert(Flight::Step(work));
+    }
+
     /// The tables.
     pub fn tables(&self) -> &Tables {
         &self.tables

@@ -176,6 +176,11 @@ impl Kernel {
         out
     }
 
+    /// Whether a task waits for the operator, another device or its time.
+    pub fn is_waited_for(&self, task: &str) -> bool {
+        self.needs.contains_key(task)
+    }
+
     /// The capability that a task waits for, and the device that has it.
     pub fn elsewhere(&self, task: &str) -> Option<(&str, DeviceId)> {
         self.needs.get(task)?.iter().find_map(|need| match need {

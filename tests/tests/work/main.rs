@@ -5,6 +5,7 @@
 mod consent;
 mod office;
 mod policy;
+mod program;
 mod turns;
 mod versions;
 
