@@ -15,6 +15,7 @@ pub mod kernel;
 pub mod letter;
 pub mod mistake;
 pub mod money;
+pub mod needs;
 pub mod node;
 pub mod page;
 pub mod policy;

@@ -39,6 +39,8 @@ impl Kernel {
     /// Folds a record and marks what it touches.
     pub(super) fn take_in(&mut self, stamp: Stamp, events: &[Event]) -> Vec<WorkEvent> {
         let mut out = Vec::new();
+        let seen = self.seen.entry(stamp.2).or_default();
+        *seen = (*seen).max(stamp.clock().0);
         for (place, event) in events.iter().enumerate() {
             let order = Order(stamp, u32::try_from(place).unwrap_or(u32::MAX));
             match (WorkEvent::try_from(event), event) {
@@ -77,6 +79,7 @@ impl Kernel {
                 ) if task != event_task(&self.vault, &workflow, &name, &id) => {}
                 (Ok(work), _) => {
                     self.tables.insert(order, work.clone());
+                    self.lease(&work);
                     self.catch_up(&work);
                     self.touch(&work);
                     out.push(work);
@@ -110,6 +113,11 @@ impl Kernel {
                 self.dirty.extend(
                     self.tables.tasks().filter(|(_, it)| it.ended.is_none()).map(|(id, _)| id.to_owned()),
                 );
+                None
+            }
+            // What waits for a device like that may have one now.
+            Aggregate::Devices => {
+                self.dirty.extend(self.waiting().map(str::to_owned).collect::<Vec<_>>());
                 None
             }
             Aggregate::Budget(_) | Aggregate::Day(_) => None,

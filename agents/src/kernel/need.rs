@@ -181,6 +181,14 @@ impl Kernel {
         self.needs.contains_key(task)
     }
 
+    /// What a task waits for that nobody here has.
+    pub fn missing(&self, task: &str) -> Option<&str> {
+        self.needs.get(task)?.iter().find_map(|need| match need {
+            Need::Missing { what, .. } => Some(what.as_str()),
+            _ => None,
+        })
+    }
+
     /// The capability that a task waits for, and the device that has it.
     pub fn elsewhere(&self, task: &str) -> Option<(&str, DeviceId)> {
         self.needs.get(task)?.iter().find_map(|need| match need {

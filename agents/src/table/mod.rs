@@ -8,6 +8,7 @@ mod delegation;
 mod effect;
 mod home;
 mod journal;
+mod offer;
 mod outside;
 mod pause;
 mod rewind;
@@ -18,6 +19,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::event::{Aggregate, EffectKey, Fired, WorkEvent};
+use crate::needs::Offer;
 use crate::span::Millis;
 use aios_core::clock::Stamp;
 use aios_core::id::DeviceId;
@@ -106,6 +108,8 @@ pub struct Tables {
     fired: BTreeMap<String, Millis>,
     /// Events that workflows start with or wait for, by name.
     outside: BTreeMap<String, outside::Outside>,
+    /// What devices say of themselves.
+    offers: BTreeMap<DeviceId, (Order, Offer)>,
     /// Which tasks wrote which files.
     writers: writer::Writers,
 }
@@ -157,6 +161,11 @@ impl Tables {
             Aggregate::Homes => {
                 if Arc::make_mut(&mut self.homes).insert(order, &event) {
                     self.moved();
+                }
+            }
+            Aggregate::Devices => {
+                if let WorkEvent::DeviceOffers { offer } = event {
+                    self.offer(order, offer);
                 }
             }
             Aggregate::Budget(name) => self.budgets.entry(name.to_owned()).or_default().insert(order, event),

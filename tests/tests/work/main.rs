@@ -4,6 +4,7 @@
 
 mod consent;
 mod office;
+mod placement;
 mod policy;
 mod program;
 mod turns;
