@@ -103,16 +103,12 @@ impl Kernel {
             Aggregate::Effect(key) => self.proposed_for(key),
             // All that waits for another device may wait for this one now.
             Aggregate::Homes => {
-                self.dirty.extend(
-                    self.tables.tasks().filter(|(_, it)| it.ended.is_none()).map(|(id, _)| id.to_owned()),
-                );
+                self.dirty.extend(self.tables.open().map(|(id, _)| id.to_owned()));
                 None
             }
             // What it allowed and has not happened may be void now.
             Aggregate::Delegation(_) => {
-                self.dirty.extend(
-                    self.tables.tasks().filter(|(_, it)| it.ended.is_none()).map(|(id, _)| id.to_owned()),
-                );
+                self.dirty.extend(self.tables.open().map(|(id, _)| id.to_owned()));
                 None
             }
             // What waits for a device like that may have one now.
@@ -131,7 +127,7 @@ impl Kernel {
         };
         if matches!(event, WorkEvent::TaskPaused { .. } | WorkEvent::TaskResumed { .. }) {
             // What is part of it stands still and goes on with it.
-            let parts = self.tables.tasks().filter(|(_, it)| it.ended.is_none() && it.parent.is_some());
+            let parts = self.tables.open().filter(|(_, it)| it.parent.is_some());
             self.dirty.extend(parts.map(|(id, _)| id.to_owned()));
         }
         let Some(task) = task else { return };

@@ -218,7 +218,9 @@ impl Fold for Task {
                 self.made = order.time();
             }
             WorkEvent::TaskMoved { to, turn, why, pinned, .. }
-                if usize::try_from(*turn) == Ok(self.moves.len()) && self.ended.is_none() =>
+                if self.workflow.is_some()
+                    && usize::try_from(*turn) == Ok(self.moves.len())
+                    && self.ended.is_none() =>
             {
                 self.moves.push((*to, why.clone()));
                 self.device = Some(*to);
