@@ -230,7 +230,9 @@ impl Tables {
         if let Some((capability, orders)) = before
             && let Some(listed) = self.ends.get_mut(&capability)
         {
-            listed.retain(|order, _| !orders.contains(order));
+            for order in orders {
+                listed.remove(&order);
+            }
             if listed.is_empty() {
                 self.ends.remove(&capability);
             }
