@@ -156,6 +156,12 @@ impl Desk {
         self.staff.told()
     }
 
+    /// When it is to be looked whether a program has ended; nothing where none works.
+    pub fn look_again(&self) -> Option<u64> {
+        let patience = u64::try_from(self.staff.patience()?.as_millis()).ok()?;
+        Some(now_ms().saturating_add(patience))
+    }
+
     /// When work goes on by itself.
     pub fn wake(&self) -> Option<u64> {
         self.wake
@@ -181,8 +187,11 @@ impl Desk {
         let Some(happened) = happened else {
             let said = self.warnings();
             let (before, patient) = (self.standing.coordinator, self.patient);
-            *self = Desk::set_up(vault)?;
+            let mut was = std::mem::replace(self, Desk::set_up(vault)?);
             self.patient = patient;
+            // Who is at work goes on, as it was in force when that began.
+            self.staff.take_over(&mut was.staff);
+            self.staff.under_way().for_each(|work| self.kernel.goes_on(work.clone()));
             // What this device looked at while another was to start it nobody may have started.
             if self.standing.coordinator != before {
                 vault.set_looked(&View::new())?;
@@ -529,9 +538,14 @@ impl Work for Clerk {
         };
         desk.carry_on(vault)?;
         // Nobody says when a mail comes.
-        let look = desk.receives().then(|| now_ms() + LOOK);
-        let wake = desk.wake().into_iter().chain(look).min();
-        let carried = Carried { view: vault.view().clone(), wake, warnings: desk.warnings() };
+        let mails = desk.receives().then(|| now_ms() + LOOK);
+        let carried = Carried {
+            view: vault.view().clone(),
+            wake: desk.wake(),
+            look: mails.into_iter().chain(desk.look_again()).min(),
+            at_work: desk.look_again().is_some(),
+            warnings: desk.warnings(),
+        };
         self.desk = Some(desk);
         // The daemon comes by here after all that it did, and when nothing happens.
         memory::give_back();

@@ -5,10 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use aios_agents::connector::{CREATE, Connector as Written, Kind, SEND, SET};
 use aios_agents::event::WorkEvent;
 use aios_agents::kernel::{Connector, Schedule, Setting};
+use aios_agents::needs::Offer;
 use aios_agents::policy::{Policies, Policy};
 use aios_agents::workflow::{Known, Trigger, Workflow};
 use aios_core::id::{ContentHash, DeviceId};
 use aios_core::member::{APPROVE, COORDINATE};
+use aios_vault::profile::Profile;
 use aios_vault::work::Happened;
 use aios_vault::{Error, Vault};
 use jiff::tz::TimeZone;
@@ -63,6 +65,7 @@ pub fn setting(
         coordinator: standing.coordinator,
         maker: vault.made_by(),
         members: standing.names.values().copied().collect(),
+        offer: Some(offer(vault)),
         ..Setting::default()
     };
     for file in vault.in_force("workflows")? {
@@ -112,6 +115,29 @@ pub fn setting(
     });
     setting.policies = Policies::of(policies.collect());
     Ok(setting)
+}
+
+/// What this device offers to work.
+fn offer(vault: &Vault) -> Offer {
+    let profile = vault.profile();
+    Offer {
+        whole: !profile.is_lean(),
+        heavy: profile == Profile::Worker,
+        models: BTreeSet::new(),
+        memory: memory_mb(),
+    }
+}
+
+/// The memory of the machine in MB, in steps in which it does not change from one start to the next; 0 where that is not known.
+fn memory_mb() -> u64 {
+    #[cfg(target_os = "linux")]
+    {
+        let info = rustix::system::sysinfo();
+        let bytes = (info.totalram as u64).saturating_mul(u64::from(info.mem_unit));
+        (bytes >> 20) / 256 * 256
+    }
+    #[cfg(not(target_os = "linux"))]
+    0
 }
 
 /// What can be done to the world, and how it is done here.

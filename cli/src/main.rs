@@ -5,9 +5,11 @@
 
 mod args;
 mod caller;
+mod child;
 mod chronicler;
 mod command;
 mod context;
+mod crew;
 mod desk;
 mod error;
 mod exit;
@@ -42,6 +44,9 @@ use crate::exit::Exit;
 use crate::ui::Ui;
 
 fn main() -> ExitCode {
+    if std::env::args_os().nth(1).is_some_and(|it| it == child::keeper::NAME) {
+        return child::keeper::keep();
+    }
     std::panic::set_hook(Box::new(|panic| {
         let at = panic.location().map(|at| format!(" at {}:{}", at.file(), at.line())).unwrap_or_default();
         let what = panic.payload_as_str().unwrap_or("no reason given");

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use aios_agents::agent::Registry;
-use aios_agents::event::{Content, EffectKey, WorkEvent};
+use aios_agents::event::{Aggregate, Content, EffectKey, WorkEvent};
 use aios_agents::failure::Failure;
 use aios_agents::kernel::{CreateError, Kernel, Need, Replay};
+use aios_agents::table::Task;
 use aios_core::id::{ContentHash, DeviceId};
 use aios_sync::control::{Answer, Client, Request};
 use aios_vault::Vault;
@@ -21,8 +22,18 @@ use crate::ui::Ui;
 
 /// How long a command waits for work that goes on by itself.
 const PATIENCE: u64 = 30_000;
+/// How often it is looked whether the daemon's programs have ended, in ms.
+const GLANCE: u64 = 50;
 /// How long the daemon may take to carry on all work.
 const ANSWER: Duration = Duration::from_secs(300);
+
+/// Where work stands after it was carried on.
+struct Stand {
+    /// When it goes on by itself.
+    wake: Option<u64>,
+    /// Whether somebody is at work in the daemon.
+    at_work: bool,
+}
 
 /// An open vault with its desk.
 pub struct Office {
@@ -116,7 +127,7 @@ impl Office {
             };
             CliError::failed(why.to_string(), hint)
         })?;
-        self.carry_on()
+        self.carry_on_about(&[task.to_owned()])
     }
 
     /// Whether the file of a workflow is in force and cannot be read.
@@ -128,25 +139,49 @@ impl Office {
     /// Has it recorded what the operator says, and carries on all work.
     pub fn says(mut self, message: &str, events: &[WorkEvent]) -> Result<Office, CliError> {
         self.desk.says(&mut self.vault, message, events)?;
-        self.carry_on()
+        let about = |event: &WorkEvent| match event.aggregate() {
+            Aggregate::Task(task) => Some(task.to_owned()),
+            Aggregate::Effect(key) => {
+                Some(self.kernel().tables().effect(key)?.proposed.as_ref()?.task.clone())
+            }
+            _ => None,
+        };
+        let tasks: Vec<String> = events.iter().filter_map(about).collect();
+        self.carry_on_about(&tasks)
     }
 
     /// Carries on all work as far as it goes now, and what goes on soon.
-    pub fn carry_on(mut self) -> Result<Office, CliError> {
+    pub fn carry_on(self) -> Result<Office, CliError> {
+        self.carry_on_about(&[])
+    }
+
+    /// As [`Office::carry_on`]. Who is at work in the daemon is waited for where one of these tasks does not rest, or none is named.
+    fn carry_on_about(mut self, tasks: &[String]) -> Result<Office, CliError> {
+        let late = now_ms().saturating_add(PATIENCE);
         loop {
-            let wake;
-            (self, wake) = self.once()?;
-            match wake {
-                Some(at) if at <= now_ms().saturating_add(PATIENCE) => {
-                    std::thread::sleep(Duration::from_millis(at.saturating_sub(now_ms()).max(1)));
-                }
-                _ => return Ok(self),
+            let stand;
+            (self, stand) = self.once()?;
+            let now = now_ms();
+            let rest = !tasks.is_empty() && tasks.iter().all(|task| self.rests(task));
+            let beside = (stand.at_work && !rest && now < late).then_some(now + GLANCE);
+            let soon = stand.wake.filter(|at| *at <= now.saturating_add(PATIENCE));
+            // Who is at work in this process ends with it.
+            match soon.into_iter().chain(beside).chain(self.desk.look_again()).min() {
+                Some(at) => std::thread::sleep(Duration::from_millis(at.saturating_sub(now).max(1))),
+                None => return Ok(self),
             }
         }
     }
 
+    /// Whether a task is over, or waits for somebody.
+    fn rests(&self, task: &str) -> bool {
+        let found = self.kernel().tables().task(task);
+        let over = |it: &Task| it.ended.is_some() || it.runs.values().any(|run| run.stuck.is_some());
+        found.is_none_or(over) || self.kernel().tables().is_paused(task) || self.kernel().is_waited_for(task)
+    }
+
     /// Has the daemon carry on all work where one runs, so that one process alone performs effects; else does it here.
-    fn once(self) -> Result<(Office, Option<u64>), CliError> {
+    fn once(self) -> Result<(Office, Stand), CliError> {
         let Office { mut vault, mut desk } = self;
         let Some(daemon) = Client::connect(vault.own_folder()) else {
             desk.carry_on(&mut vault)?;
@@ -154,17 +189,17 @@ impl Office {
                 vault.finish(Absorbed::default(), &mut |_, _, _| {})?;
                 desk.catch_up(&mut vault)?;
             }
-            let wake = desk.wake();
-            return Ok((Office { vault, desk }, wake));
+            let stand = Stand { wake: desk.wake(), at_work: false };
+            return Ok((Office { vault, desk }, stand));
         };
         let resting =
             vault.rest().ok_or_else(|| CliError::failed("the vault is not locked", "report this"))?;
         let worked = ask(daemon);
         let mut vault = resting.wake()?;
-        let wake = worked?;
+        let stand = worked?;
         desk.catch_up(&mut vault)?;
         desk.look();
-        Ok((Office { vault, desk }, wake))
+        Ok((Office { vault, desk }, stand))
     }
 }
 
@@ -182,10 +217,10 @@ pub fn needs_of(vault: &mut Vault) -> Result<Vec<Need>, aios_vault::Error> {
     Ok(needs(desk.kernel()))
 }
 
-fn ask(mut daemon: Client) -> Result<Option<u64>, CliError> {
+fn ask(mut daemon: Client) -> Result<Stand, CliError> {
     daemon.ask(&Request::Work, Some(ANSWER))?;
     match daemon.answer()? {
-        Answer::Worked { wake } => Ok(wake),
+        Answer::Worked { wake, at_work } => Ok(Stand { wake, at_work }),
         _ => Err(CliError::failed("the daemon answered something else", "stop `aios up` and start it again")),
     }
 }

@@ -1,21 +1,26 @@
 //! Who works on this device: the agents in force, with what does their work.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
+use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use aios_agents::agent::talk::{self, Look, Next, Talk};
 use aios_agents::agent::{Entry, File, Registry, Runtime, Turn};
-use aios_agents::expression::render;
 use aios_agents::failure::{Class, Failure};
 use aios_agents::kernel::{Input, Terms, Work};
 use aios_agents::model::Request;
+use aios_agents::program::SCRIPT;
+use aios_agents::runtime::{self, Template};
 use aios_core::id::ContentHash;
 use aios_vault::chance::now_ms;
 use aios_vault::{Error, Vault};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::caller::{Called, Calls, Line};
+use crate::child::Worker;
 use crate::command::written::stem;
+use crate::crew::Crew;
 use crate::keyring::Keyring;
 
 /// A piece of work for an agent.
@@ -41,7 +46,7 @@ pub enum Doing {
     Came(Input),
     /// Something is to be looked up in the vault first.
     Look(String, Look),
-    /// A model was asked: it tells when it has answered.
+    /// A model was asked, or a program is at it: it tells when it is done.
     Asked,
 }
 
@@ -59,6 +64,10 @@ pub struct Staff {
     keys: Keyring,
     calls: Calls,
     asked: BTreeMap<Work, Asked>,
+    /// The programs that are at work.
+    crew: Crew,
+    /// What programs gave, and nobody took yet.
+    gave: VecDeque<Input>,
     /// Agents of which it was said that they work without a model.
     told: BTreeMap<String, String>,
     warnings: Vec<String>,
@@ -79,6 +88,7 @@ impl Staff {
             .collect();
         let (registry, wrong) = Registry::of(&files);
         let mut staff = Staff { registry, ..Staff::default() };
+        staff.leave_out_programs_in(vault.root());
         for (path, mistakes) in wrong {
             let first = mistakes.first().map(|it| format!(":{} {}", it.at, it.what)).unwrap_or_default();
             staff.warnings.push(format!("{path}{first}"));
@@ -88,6 +98,19 @@ impl Staff {
             Err(e) => staff.warnings.push(format!("the keys of providers cannot be read: {e}")),
         }
         Ok(staff)
+    }
+
+    /// A program that lies in the vault would be run as it is there, whether it was accepted or not (I11).
+    fn leave_out_programs_in(&mut self, root: &Path) {
+        self.registry.agents.retain(|_, entry| {
+            let words = entry.agent.program.iter().flat_map(|program| &program.command);
+            let Some(word) = words.into_iter().find(|word| Path::new(word).starts_with(root)) else { return true };
+            self.warnings.push(format!(
+                "{}: {word} is a file of the vault: what is run stands in the agent's own file, as `{SCRIPT}`",
+                entry.path
+            ));
+            false
+        });
     }
 
     /// What the kernel holds them to.
@@ -135,6 +158,14 @@ impl Staff {
         match entry.agent.runtime {
             Runtime::Template => return ended(fill(entry, &entry.agent.body, &input)?),
             Runtime::Model => {}
+            Runtime::Command => {
+                let program = entry.agent.program.clone();
+                let program =
+                    program.ok_or_else(|| lost(format!("agent `{}` names no program", order.agent)))?;
+                let worker: Arc<dyn runtime::Runtime> = Arc::new(Worker(program));
+                self.crew.begin(&order.work, worker, input);
+                return Ok(Doing::Asked);
+            }
             other => {
                 let what = format!("agent `{}`: `runtime: {}` does no work here", order.agent, other.name());
                 return Err(lost(what));
@@ -227,8 +258,13 @@ impl Staff {
         }
     }
 
-    /// What came of a call; with `wait` of the next one that ends, where one is under way.
+    /// What came of a program that has ended, or of a call; with `wait` of the next call that ends, where one is under way.
     pub fn ended(&mut self, wait: bool) -> Option<Input> {
+        let ended = self.crew.ended().into_iter();
+        self.gave.extend(ended.map(|(work, came)| Input::Worked { work, came }));
+        if let Some(came) = self.gave.pop_front() {
+            return Some(came);
+        }
         loop {
             let (work, came) = self.calls.ended(wait)?;
             if let Some(asked) = self.asked.remove(&work) {
@@ -261,6 +297,26 @@ impl Staff {
     pub fn stop(&mut self, work: &Work) {
         self.calls.stop(work);
         self.asked.remove(work);
+        self.crew.stop(work);
+    }
+
+    /// In how long it should be looked whether a program has ended; nothing where none is at work.
+    pub fn patience(&self) -> Option<Duration> {
+        self.crew.patience()
+    }
+
+    /// What was begun and has not ended.
+    pub fn under_way(&self) -> impl Iterator<Item = &Work> {
+        self.crew.under_way().chain(self.asked.keys())
+    }
+
+    /// Goes on with what others were at.
+    pub fn take_over(&mut self, other: &mut Staff) {
+        self.crew.take_over(&mut other.crew);
+        self.gave.append(&mut other.gave);
+        // Models answer whoever asked them.
+        std::mem::swap(&mut self.calls, &mut other.calls);
+        self.asked.append(&mut other.asked);
     }
 
     /// Whether a model is being asked.
@@ -317,6 +373,5 @@ pub fn again(
 
 /// What a template gives.
 fn fill(entry: &Entry, template: &str, input: &Value) -> Result<Value, Failure> {
-    let text = render(template, &json!({"input": input}));
-    entry.agent.give(&text.map_err(|e| Failure::new(Class::Permanent, e.to_string()))?)
+    entry.agent.give(&Template(template.to_owned()).fill(input)?)
 }

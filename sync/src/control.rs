@@ -67,6 +67,9 @@ pub enum Answer {
     Worked {
         /// When it goes on by itself, ms since the Unix epoch.
         wake: Option<u64>,
+        /// Whether somebody is at work beside it.
+        #[serde(default)]
+        at_work: bool,
     },
     /// The ticket; a [`Answer::Joined`] or [`Answer::Failed`] follows.
     Ticket {

@@ -220,7 +220,7 @@ impl Daemon {
                     |trouble| Answer::failed(&trouble),
                     |carried| {
                         carried.warnings.iter().for_each(|warning| (self.notice)(warning));
-                        Answer::Worked { wake: carried.wake }
+                        Answer::Worked { wake: carried.wake, at_work: carried.at_work }
                     },
                 )
             }

@@ -16,7 +16,7 @@ use crate::profile::{Pause, Profile};
 use crate::session::{Trouble, blocking, finish};
 use crate::site::{Company, Site, Taken};
 use crate::upkeep::{Act, Ended, Reach, Upkeep};
-use crate::work::Worker;
+use crate::work::{Carried, Worker};
 
 /// What wakes it.
 pub(crate) struct Signals {
@@ -173,7 +173,8 @@ impl Tend {
             Act::Work => {
                 let worker = self.worker.clone();
                 let carried = told(blocking(move || site.carry_on(&worker)).await);
-                let wait = carried.as_ref().ok().and_then(|carried| carried.wake).map(|at| {
+                let soonest = |carried: &Carried| carried.wake.into_iter().chain(carried.look).min();
+                let wait = carried.as_ref().ok().and_then(soonest).map(|at| {
                     let now = aios_vault::chance::now_ms();
                     Duration::from_millis(at.saturating_sub(now))
                 });

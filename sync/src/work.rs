@@ -21,6 +21,10 @@ pub struct Carried {
     pub view: View,
     /// When it goes on by itself, ms since the Unix epoch.
     pub wake: Option<u64>,
+    /// When it is to be looked whether something has come or ended of which nobody says so, ms since the Unix epoch.
+    pub look: Option<u64>,
+    /// Whether somebody is at work beside it.
+    pub at_work: bool,
     /// What a person should know.
     pub warnings: Vec<String>,
 }

@@ -16,6 +16,7 @@ use crate::mistake::{Mistake, Mistakes};
 use crate::money::Money;
 use crate::node::Front;
 use crate::policy;
+use crate::program::Program;
 use crate::schema::Schema;
 use crate::span::Millis;
 
@@ -30,6 +31,8 @@ pub struct Agent {
     pub description: Option<String>,
     /// What does its work.
     pub runtime: Runtime,
+    /// The program, where one does it.
+    pub program: Option<Program>,
     /// Which model, where it is one.
     pub model: Choice,
     /// What goes in and what comes out.

@@ -9,15 +9,18 @@ use crate::mistake::{At, Mistake, Mistakes, nearest};
 use crate::model::settings::is_tier;
 use crate::money::Money;
 use crate::node::{Data, Front, Node};
+use crate::program::Program;
 use crate::schema::Schema;
 use crate::workflow::is_capability;
 
-const KEYS: [&str; 25] = [
+const KEYS: [&str; 27] = [
     "type",
     "name",
     "title",
     "description",
     "runtime",
+    "command",
+    "limits",
     "model",
     "inputs",
     "outputs",
@@ -65,10 +68,15 @@ pub fn agent(name: &str, text: &str, front: Front, out: &mut Mistakes) -> Option
     let model = root.get("model").and_then(|it| choice(it, out));
     let shape = |name: &str, out: &mut Mistakes| root.get(name).map_or(Shape::Any, |it| shape(it, out));
     let (inputs, outputs) = (shape("inputs", out), shape("outputs", out));
+    let program = match runtime {
+        Some(Runtime::Command) => Program::read(&front, outputs.clone(), out),
+        _ => None,
+    };
     let approval = root.get("approval").and_then(|it| word(it, "approval", &["policy", "always"], out));
     let agent = Agent {
         description: root.get("description").and_then(|it| it.text("description", out)),
         runtime: runtime?,
+        program,
         model: model.unwrap_or_else(|| Choice::Tier("small".into())),
         examples: examples(root, &inputs, &outputs, out),
         inputs,
@@ -124,6 +132,14 @@ fn fits(root: &Node, agent: &Agent, out: &mut Mistakes) {
         for name in models.into_iter().filter(|name| root.get(name).is_some()) {
             let what = format!("`{name}` is for `runtime: model`, and this is `{}`", agent.runtime.name());
             out.add(at(name), what);
+        }
+    }
+    for name in ["command", "limits"].into_iter().filter(|name| root.get(name).is_some()) {
+        if agent.runtime != Runtime::Command {
+            out.add(
+                at(name),
+                format!("`{name}` is for `runtime: command`, and this is `{}`", agent.runtime.name()),
+            );
         }
     }
     if agent.runtime != Runtime::Journal && root.get("zone").is_some() {

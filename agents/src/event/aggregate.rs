@@ -11,6 +11,8 @@ pub enum Aggregate<'e> {
     Effect(&'e EffectKey),
     /// Where effects happen.
     Homes,
+    /// What devices say of themselves.
+    Devices,
     /// What an agent may do without asking.
     Delegation(&'e str),
     /// A budget.
@@ -27,6 +29,7 @@ impl WorkEvent {
         use WorkEvent as E;
         match self {
             E::TaskCreated { task, .. }
+            | E::TaskMoved { task, .. }
             | E::TaskCancelled { task, .. }
             | E::TaskPaused { task }
             | E::TaskResumed { task }
@@ -56,6 +59,7 @@ impl WorkEvent {
             | E::EffectSettled { key, .. } => Aggregate::Effect(key),
             E::HomeMoved { .. } | E::HomeTaken { .. } => Aggregate::Homes,
             E::DelegationIssued { id, .. } | E::DelegationRevoked { id, .. } => Aggregate::Delegation(id),
+            E::DeviceOffers { .. } => Aggregate::Devices,
             E::JournalWritten { day, .. } => Aggregate::Day(day),
             E::EventEmitted { name, .. } => Aggregate::Outside(name),
             E::BudgetSet { budget, .. }

@@ -16,6 +16,7 @@ use serde_json::Value;
 use crate::agent::Turn;
 use crate::failure::Failure;
 use crate::money::Money;
+use crate::needs::Offer;
 use crate::policy::Verdict;
 use crate::span::Millis;
 
@@ -87,6 +88,28 @@ pub enum WorkEvent {
         /// What started it; absent: the operator, or a step.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         trigger: Option<Fired>,
+    },
+    /// Another device works on a task from here on.
+    #[serde(rename = "task.moved")]
+    TaskMoved {
+        /// The task.
+        task: String,
+        /// The device.
+        to: DeviceId,
+        /// How often it was moved before: of two who move it at once the first counts.
+        turn: u32,
+        /// Why.
+        why: String,
+        /// Whether it stays there, whatever it needs.
+        #[serde(default, skip_serializing_if = "is_false")]
+        pinned: bool,
+    },
+    /// What a device says of itself, and that it is there.
+    #[serde(rename = "device.offers")]
+    DeviceOffers {
+        /// What.
+        #[serde(flatten)]
+        offer: Offer,
     },
     /// The operator ends a task.
     #[serde(rename = "task.cancelled")]

@@ -248,7 +248,7 @@ impl<'l> Look<'l> {
 
     /// Effects of which nobody knows what came, and those that wait for consent.
     pub fn effects(&mut self) {
-        for (key, effect) in self.tables.effects() {
+        for (key, effect) in self.tables.unsettled() {
             let Some(proposed) = &effect.proposed else { continue };
             let task = self.tables.task(&proposed.task);
             let id = key.0.short(12);
@@ -320,7 +320,8 @@ impl<'l> Look<'l> {
     pub fn retries(&mut self) {
         let length = self.place.now.saturating_sub(self.place.since);
         let mut counts: BTreeMap<(String, String), (usize, usize, Millis, String)> = BTreeMap::new();
-        let runs = self.tables.tasks().filter_map(|(_, task)| Some((task.workflow.clone()?, &task.runs)));
+        let tasks = self.tables.recent(self.place.since.saturating_sub(length));
+        let runs = tasks.filter_map(|(_, task)| Some((task.workflow.clone()?, &task.runs)));
         let steps = runs.flat_map(|(name, runs)| runs.values().map(move |run: &Run| (name.clone(), run)));
         for (name, run) in steps {
             for (path, state) in &run.steps {

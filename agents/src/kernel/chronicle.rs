@@ -1,6 +1,6 @@
 //! What was done on a day, as lines for its note: each follows from the log alone, so whoever writes it writes the same.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -10,7 +10,7 @@ use crate::event::{EffectKey, Outcome, WorkEvent};
 use crate::journal::{self, Entry, quoted};
 use crate::policy::Verdict;
 use crate::span::Millis;
-use crate::table::{Effect, Stand};
+use crate::table::{Effect, Matter, Stand};
 
 /// So many hex digits of an id are enough for people.
 const SHORT: usize = 12;
@@ -43,12 +43,11 @@ impl Kernel {
             return Vec::new();
         }
         let today = day(now, zone);
-        let mut days: BTreeMap<String, Vec<Entry>> = BTreeMap::new();
-        for entry in self.entries(zone).into_iter().filter(|entry| entry.at >= since) {
-            days.entry(day(entry.at, zone)).or_default().push(entry);
-        }
-        days.retain(|day, _| *day < today);
-        let page = |(day, mut all): (String, Vec<Entry>)| {
+        let untold = self.tables.untold().filter(|(_, at)| *at >= since).map(|(_, at)| day(at, zone));
+        let untidy = self.tables.untidy_days().map(str::to_owned);
+        let days: BTreeSet<String> = untold.chain(untidy).filter(|day| *day < today).collect();
+        let page = |day: String| {
+            let mut all = self.entries(&day, zone, since);
             all.sort();
             let known = self.tables.journaled(&day);
             let is_new = |entry: &&Entry| known.is_none_or(|known| !known.ids.contains(&entry.id));
@@ -68,23 +67,28 @@ impl Kernel {
         days.into_iter().filter_map(page).collect()
     }
 
-    fn entries(&self, zone: &TimeZone) -> Vec<Entry> {
-        let mut out = Vec::new();
-        for (key, effect) in self.tables.effects() {
-            out.extend(self.of_effect(key, effect, zone));
-        }
-        for (id, task) in self.tables.tasks() {
-            let Some((run, outcome, _)) = &task.ended else { continue };
-            let Some(at) = task.runs.get(run).map(|run| run.halted) else { continue };
-            let outcome = match outcome {
-                Outcome::Done => "done",
-                Outcome::Failed => "failed",
-                Outcome::Cancelled => "cancelled",
-            };
-            let line = format!("- {} {}: {outcome}", clock(at, zone), self.task_link(id));
-            out.push(Entry { at, id: format!("task {id}"), line });
-        }
-        out
+    /// The lines of a day.
+    fn entries(&self, day: &str, zone: &TimeZone, since: Millis) -> Vec<Entry> {
+        let Some((from, until)) = bounds(day, zone) else { return Vec::new() };
+        let matters = self.tables.over(from.max(since), until);
+        matters.filter_map(|matter| self.entry(matter, zone)).collect()
+    }
+
+    fn entry(&self, matter: &Matter, zone: &TimeZone) -> Option<Entry> {
+        let id = match matter {
+            Matter::Effect(key) => return self.of_effect(key, self.tables.effect(key)?, zone),
+            Matter::Task(id) => id,
+        };
+        let task = self.tables.task(id)?;
+        let (run, outcome, _) = task.ended.as_ref()?;
+        let at = task.runs.get(run)?.halted;
+        let outcome = match outcome {
+            Outcome::Done => "done",
+            Outcome::Failed => "failed",
+            Outcome::Cancelled => "cancelled",
+        };
+        let line = format!("- {} {}: {outcome}", clock(at, zone), self.task_link(id));
+        Some(Entry { at, id: matter.id(), line })
     }
 
     /// That an effect happened, and who decided that; or that the operator refused it.
@@ -116,7 +120,7 @@ impl Kernel {
         let what = format!("{} to {}{amount}{agent}", quoted(&content.capability), quoted(&content.target));
         let task = self.task_link(&proposed.task);
         let line = format!("- {} {what} for {task}: {by} (`{id}`)", clock(at, zone));
-        Some(Entry { at, id: format!("effect {}", key.0.hex()), line })
+        Some(Entry { at, id: Matter::Effect(*key).id(), line })
     }
 
     fn task_link(&self, id: &str) -> String {
@@ -148,6 +152,16 @@ fn moment(at: Millis) -> Timestamp {
 
 fn day(at: Millis, zone: &TimeZone) -> String {
     moment(at).to_zoned(zone.clone()).strftime("%Y-%m-%d").to_string()
+}
+
+/// When a day begins, and when the next does.
+fn bounds(day: &str, zone: &TimeZone) -> Option<(Millis, Millis)> {
+    let date: jiff::civil::Date = day.parse().ok()?;
+    let begin = |date: jiff::civil::Date| {
+        let start = date.to_zoned(zone.clone()).ok()?.start_of_day().ok()?;
+        u64::try_from(start.timestamp().as_millisecond()).ok()
+    };
+    Some((begin(date)?, begin(date.tomorrow().ok()?)?))
 }
 
 fn clock(at: Millis, zone: &TimeZone) -> String {

@@ -49,7 +49,7 @@ impl Kernel {
         let delegated = |(id, it)| {
             let it: &Delegation = it;
             let grant = it.grant.as_ref()?;
-            let used = self.allowed_by(&rule(id), &|_, _| true);
+            let used = self.allowed_since(&rule(id), 0);
             let spent = used.count >= grant.count || grant.money.is_some_and(|most| used.money >= most);
             let standing = match (it.revoked, it.valid(now)) {
                 (Some(_), _) => Standing::Revoked,

@@ -1,6 +1,6 @@
 //! What the operator always consents to: the rule that would have allowed it is suggested, and never added by itself.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 use serde_json::Value;
@@ -11,6 +11,8 @@ use crate::event::{Content, EffectKey};
 use crate::policy::{Verdict, fits};
 use crate::table::{Effect, Proposed, Stand};
 
+/// So many answers of the operator are looked at for each capability.
+const BACK: usize = 1000;
 /// So often in a row makes a habit.
 const OFTEN: usize = 5;
 const DAY: u64 = 86_400_000;
@@ -41,14 +43,19 @@ impl Kernel {
     /// The habits of the operator that something waits for.
     pub fn habits(&self) -> Vec<Habit> {
         let mut past: BTreeMap<Place, Vec<(u64, Option<&Content>)>> = BTreeMap::new();
-        for (_, effect) in self.tables.effects() {
+        let elsewhere = self.needed_elsewhere();
+        let needs: Vec<&Need> = self.inbox().into_iter().chain(&elsewhere).collect();
+        let asks = |need: &&Need| match need {
+            Need::Approval { content, .. } => Some(content.capability.clone()),
+            _ => None,
+        };
+        let asked: BTreeSet<String> = needs.iter().filter_map(asks).collect();
+        for effect in asked.iter().flat_map(|it| self.tables.asked(it).take(BACK)) {
             let Some(proposed) = &effect.proposed else { continue };
             if let (Some(place), Some((at, said))) = (self.at(proposed), answered(effect, proposed)) {
                 past.entry(place).or_default().push((at, said));
             }
         }
-        let elsewhere = self.needed_elsewhere();
-        let needs: Vec<&Need> = self.inbox().into_iter().chain(&elsewhere).collect();
         let mut out = Vec::new();
         for (place, mut answers) in past {
             answers.sort_by_key(|(at, _)| *at);

@@ -211,7 +211,10 @@ impl<'k> Keeper<'k> {
             Since::SameRun => effect.proposed.as_ref().is_some_and(|it| it.run == run),
             Since::At(start) => at >= start,
         };
-        let mut usage = self.kernel.allowed_by(rule, &within);
+        let mut usage = match since {
+            Since::SameRun => self.kernel.allowed_to(rule, self.id, run),
+            Since::At(from) => self.kernel.allowed_since(rule, from),
+        };
         let pending = self.kernel.pending.iter().flat_map(|(_, events)| events).chain(&self.events);
         for event in pending {
             if let WorkEvent::EffectDecided { key, verdict: Verdict::Allow, rule: Some(by), .. } = event

@@ -40,6 +40,8 @@ impl Kernel {
     /// Folds a record and marks what it touches.
     pub(super) fn take_in(&mut self, stamp: Stamp, events: &[Event]) -> Vec<WorkEvent> {
         let mut out = Vec::new();
+        let seen = self.seen.entry(stamp.2).or_default();
+        *seen = (*seen).max(stamp.clock().0);
         for (place, event) in events.iter().enumerate() {
             let order = Order(stamp, u32::try_from(place).unwrap_or(u32::MAX));
             match (WorkEvent::try_from(event), event) {
@@ -78,6 +80,7 @@ impl Kernel {
                 ) if task != event_task(&self.vault, &workflow, &name, &id) => {}
                 (Ok(work), _) => {
                     self.tables.insert(order, work.clone());
+                    self.lease(&work);
                     self.catch_up(&work);
                     self.touch(&work);
                     out.push(work);
@@ -101,16 +104,17 @@ impl Kernel {
             Aggregate::Effect(key) => self.proposed_for(key),
             // All that waits for another device may wait for this one now.
             Aggregate::Homes => {
-                self.dirty.extend(
-                    self.tables.tasks().filter(|(_, it)| it.ended.is_none()).map(|(id, _)| id.to_owned()),
-                );
+                self.dirty.extend(self.tables.open().map(|(id, _)| id.to_owned()));
                 None
             }
             // What it allowed and has not happened may be void now.
             Aggregate::Delegation(_) => {
-                self.dirty.extend(
-                    self.tables.tasks().filter(|(_, it)| it.ended.is_none()).map(|(id, _)| id.to_owned()),
-                );
+                self.dirty.extend(self.tables.open().map(|(id, _)| id.to_owned()));
+                None
+            }
+            // What waits for a device like that may have one now.
+            Aggregate::Devices => {
+                self.dirty.extend(self.waiting().map(str::to_owned).collect::<Vec<_>>());
                 None
             }
             Aggregate::Budget(_) | Aggregate::Day(_) => None,
@@ -124,7 +128,7 @@ impl Kernel {
         };
         if matches!(event, WorkEvent::TaskPaused { .. } | WorkEvent::TaskResumed { .. }) {
             // What is part of it stands still and goes on with it.
-            let parts = self.tables.tasks().filter(|(_, it)| it.ended.is_none() && it.parent.is_some());
+            let parts = self.tables.open().filter(|(_, it)| it.parent.is_some());
             self.dirty.extend(parts.map(|(id, _)| id.to_owned()));
         }
         let Some(task) = task else { return };

@@ -33,7 +33,7 @@ impl Kernel {
     /// waited for.
     pub fn latencies(&self, since: Millis) -> Vec<Latency> {
         let mut took: BTreeMap<(String, Option<String>), Vec<Millis>> = BTreeMap::new();
-        for (_, task) in self.tables.tasks() {
+        for (_, task) in self.tables.recent(since) {
             let Some(workflow) = &task.workflow else { continue };
             let mut note = |step: Option<String>, from: Millis, to: Millis| {
                 if to >= since {

@@ -17,6 +17,7 @@ mod leaf;
 mod migrate;
 mod need;
 mod packet;
+mod placement;
 mod replay;
 mod rewind;
 mod service;
@@ -34,6 +35,7 @@ use crate::agent::Turn;
 use crate::event::{Came, Content, EffectKey, WorkEvent};
 use crate::failure::{Failure, Retry};
 use crate::health;
+use crate::needs::Offer;
 use crate::policy::Policies;
 use crate::query::Query;
 use crate::span::Millis;
@@ -200,6 +202,8 @@ pub struct Setting {
     pub coordinator: Option<DeviceId>,
     /// The device that made the vault: without more, effects happen there. None: where their tasks are worked on.
     pub maker: Option<DeviceId>,
+    /// What this device says of itself; nothing where it says nothing.
+    pub offer: Option<Offer>,
     /// The members; none for all.
     pub members: BTreeSet<DeviceId>,
     /// The operator keys that may approve (I11).
@@ -252,6 +256,14 @@ pub struct Kernel {
     heard: BTreeSet<(String, String)>,
     /// The tasks that wait for events, by name.
     listening: BTreeMap<String, BTreeSet<String>>,
+    /// When something was last heard of each device.
+    seen: BTreeMap<DeviceId, Millis>,
+    /// The tasks that another device takes over when nothing is heard of the one that has them.
+    leased: BTreeSet<String>,
+    /// When leases are looked at again.
+    lease_alarm: Millis,
+    /// When this device is to say that it is there, because it has work with a lease.
+    renewal: Option<Millis>,
     /// What is to be recorded and has not come back.
     pending: Vec<(String, Vec<WorkEvent>)>,
     /// What this process has had recorded and not begun.
@@ -285,6 +297,10 @@ impl Kernel {
             alarm: Some(0),
             heard: BTreeSet::new(),
             listening: BTreeMap::new(),
+            seen: BTreeMap::new(),
+            leased: BTreeSet::new(),
+            lease_alarm: 0,
+            renewal: None,
             pending: Vec::new(),
             fresh: BTreeSet::new(),
             flying: BTreeSet::new(),
@@ -298,6 +314,11 @@ impl Kernel {
     /// Takes in a record from before this process began: nothing of it is in flight. The next input acts on it.
     pub fn load(&mut self, stamp: Stamp, events: &[Event]) {
         self.take_in(stamp, events);
+    }
+
+    /// Takes over what another kernel in this process has begun and that has not ended: it has not crashed. After all records.
+    pub fn goes_on(&mut self, work: Work) {
+        self.flying.insert(Flight::Step(work));
     }
 
     /// The tables.
@@ -402,6 +423,8 @@ impl Kernel {
             self.dirty.insert(task);
         }
         self.hand_over(out);
+        self.take_over(out);
+        self.tell_offer(out);
         if self.alarm.is_some_and(|at| at <= self.now) {
             self.fire(out);
         }

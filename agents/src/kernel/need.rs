@@ -176,6 +176,19 @@ impl Kernel {
         out
     }
 
+    /// Whether a task waits for the operator, another device or its time.
+    pub fn is_waited_for(&self, task: &str) -> bool {
+        self.needs.contains_key(task)
+    }
+
+    /// What a task waits for that nobody here has.
+    pub fn missing(&self, task: &str) -> Option<&str> {
+        self.needs.get(task)?.iter().find_map(|need| match need {
+            Need::Missing { what, .. } => Some(what.as_str()),
+            _ => None,
+        })
+    }
+
     /// The capability that a task waits for, and the device that has it.
     pub fn elsewhere(&self, task: &str) -> Option<(&str, DeviceId)> {
         self.needs.get(task)?.iter().find_map(|need| match need {
@@ -195,7 +208,7 @@ impl Kernel {
     /// What work and effects of other devices need the operator for, whose word counts wherever it is given.
     pub fn needed_elsewhere(&self) -> Vec<Need> {
         let mut out = Vec::new();
-        for (id, task) in self.tables.tasks() {
+        for (id, task) in self.tables.open() {
             let Some(device) = task.device.filter(|device| *device != self.device) else { continue };
             let over = task.ended.is_some() || self.tables.is_paused(id);
             let run = task.runs.iter().find(|(_, run)| run.device == device).filter(|_| !over);
@@ -210,7 +223,7 @@ impl Kernel {
                 Some(_) => {}
             }
         }
-        for (key, effect) in self.tables.effects() {
+        for (key, effect) in self.tables.unsettled() {
             let Some(proposed) = &effect.proposed else { continue };
             let device = match effect.intent {
                 Some(intent) => intent.device,

@@ -10,7 +10,7 @@ use super::{Cost, Kernel};
 use crate::money::Money;
 use crate::policy::{Per, Since, Usage};
 use crate::span::Millis;
-use crate::table::{Effect, Stand};
+use crate::table::{Effect, Matter, Stand};
 
 /// What spending is told by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,7 +56,11 @@ impl Kernel {
     /// What was spent on effects since a moment, and what is held for those that may happen.
     pub fn spend(&self, by: By, since: Millis) -> BTreeMap<Of, Cost> {
         let mut out: BTreeMap<Of, Cost> = BTreeMap::new();
-        for (_, effect) in self.tables.effects() {
+        let over = self.tables.over(since, Millis::MAX).filter_map(|matter| match matter {
+            Matter::Effect(key) => self.tables.effect(key),
+            Matter::Task(_) => None,
+        });
+        for effect in over.chain(self.tables.unsettled().map(|(_, effect)| effect)) {
             let Some(proposed) = &effect.proposed else { continue };
             let amount = proposed.content.amount.unwrap_or_default();
             let decided = effect.decided().map_or(0, |decided| decided.at);
@@ -97,7 +101,7 @@ impl Kernel {
             count: cap.count,
             money: cap.money,
             used: match since {
-                Some(Since::At(from)) => self.allowed_by(rule, &|_, at| at >= from),
+                Some(Since::At(from)) => self.allowed_since(rule, from),
                 // Each run has its own: what the most of them used.
                 _ => self.most_by_run(rule),
             },
@@ -105,15 +109,24 @@ impl Kernel {
         caps.map(used).collect()
     }
 
-    /// What a rule allowed by itself, of the effects that `within` says, by when they were decided. That is put aside when it is decided,
-    /// and free again when it is known that it will not happen.
-    pub(super) fn allowed_by(&self, rule: &str, within: &dyn Fn(&Effect, Millis) -> bool) -> Usage {
+    /// What a rule allowed by itself from a moment on. That is put aside when it is decided, and free again when it is known that it will not
+    /// happen.
+    pub(super) fn allowed_since(&self, rule: &str, from: Millis) -> Usage {
+        self.used(rule, self.tables.charged(rule, from))
+    }
+
+    /// What a rule allowed by itself to one run of a task.
+    pub(super) fn allowed_to(&self, rule: &str, task: &str, run: &str) -> Usage {
+        let proposed = self.tables.proposals(task).filter_map(|key| self.tables.effect(key));
+        let of_run = |effect: &&Effect| effect.proposed.as_ref().is_some_and(|it| it.run == run);
+        self.used(rule, proposed.filter(of_run))
+    }
+
+    fn used<'e>(&self, rule: &str, effects: impl Iterator<Item = &'e Effect>) -> Usage {
         let mut usage = Usage::default();
-        for (_, effect) in self.tables.effects() {
+        for effect in effects {
             let decided = effect.charged().filter(|it| it.rule.as_deref() == Some(rule));
-            if let Some(decided) = decided.filter(|it| within(effect, it.at))
-                && !self.is_given_up(effect)
-            {
+            if let Some(decided) = decided.filter(|_| !self.is_given_up(effect)) {
                 usage.add(effect.proposed.as_ref().and_then(|it| it.content.amount), decided.at);
             }
         }
@@ -122,7 +135,7 @@ impl Kernel {
 
     fn most_by_run(&self, rule: &str) -> Usage {
         let mut runs: BTreeMap<&str, Usage> = BTreeMap::new();
-        for (_, effect) in self.tables.effects() {
+        for effect in self.tables.charged(rule, 0) {
             let Some(proposed) = &effect.proposed else { continue };
             let decided = effect.charged().filter(|it| it.rule.as_deref() == Some(rule));
             if let Some(decided) = decided.filter(|_| !self.is_given_up(effect)) {

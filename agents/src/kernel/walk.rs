@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use serde_json::{Map, Value, json};
 
 use super::home::Keeper;
+use super::placement::Misplaced;
 use super::replay::Comparison;
 use super::{Action, Flight, Kernel, Need, Work, run_id};
 use crate::event::{Fired, Outcome, WorkEvent};
@@ -86,6 +87,17 @@ impl Kernel {
         // What stands still begins nothing; what is under way ends, and that is recorded.
         let paused = self.tables.is_paused(id);
         let mine = task.device == Some(self.device) && !over && !paused;
+        if mine
+            && found.is_none()
+            && let Err(misplaced) = self.elsewhere_better(id, task)
+        {
+            let mut left = self.nothing_left();
+            match *misplaced {
+                Misplaced::Moves(event) => left.events.push(event),
+                Misplaced::Waits(need) => left.needs.push(need),
+            }
+            return self.leave(id, left, out);
+        }
         if mine && found.is_none() {
             let started = WorkEvent::RunStarted { task: id.to_owned(), run: run_id };
             self.append(id, vec![started], out);

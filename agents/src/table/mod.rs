@@ -7,7 +7,9 @@ mod budget;
 mod delegation;
 mod effect;
 mod home;
+mod index;
 mod journal;
+mod offer;
 mod outside;
 mod pause;
 mod rewind;
@@ -18,15 +20,19 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::event::{Aggregate, EffectKey, Fired, WorkEvent};
+use crate::needs::Offer;
 use crate::span::Millis;
 use aios_core::clock::Stamp;
 use aios_core::id::DeviceId;
+
+use index::{OfEffect, OfTask};
 
 pub use breaker::{Breaker, Passage};
 pub use budget::Budget;
 pub use delegation::{Delegation, Grant};
 pub use effect::{Decided, Effect, Intent, Proposed, Stand};
 pub use home::Homes;
+pub use index::Matter;
 pub use journal::Journaled;
 pub use outside::Emitted;
 pub use rewind::{Owed, Rewind};
@@ -52,7 +58,8 @@ pub trait Fold: Default {
 /// The events of one aggregate and what they come to.
 #[derive(Debug, Clone, Default, PartialEq)]
 struct Folded<T> {
-    events: BTreeMap<Order, WorkEvent>,
+    /// In the total order. There are few of each aggregate, and many aggregates.
+    events: Vec<(Order, WorkEvent)>,
     /// What the fold begins with.
     blank: T,
     table: T,
@@ -71,15 +78,12 @@ impl<T: Fold + Clone> Folded<T> {
     }
 
     fn insert(&mut self, order: Order, event: WorkEvent) {
-        if self.events.contains_key(&order) {
-            return;
-        }
-        let is_last = self.events.last_key_value().is_none_or(|(last, _)| *last < order);
-        if is_last {
+        let Err(place) = self.events.binary_search_by_key(&order, |(order, _)| *order) else { return };
+        if place == self.events.len() {
             self.table.apply(&order, &event);
-            self.events.insert(order, event);
+            self.events.push((order, event));
         } else {
-            self.events.insert(order, event);
+            self.events.insert(place, (order, event));
             self.fold();
         }
     }
@@ -106,8 +110,12 @@ pub struct Tables {
     fired: BTreeMap<String, Millis>,
     /// Events that workflows start with or wait for, by name.
     outside: BTreeMap<String, outside::Outside>,
+    /// What devices say of themselves.
+    offers: BTreeMap<DeviceId, (Order, Offer)>,
     /// Which tasks wrote which files.
     writers: writer::Writers,
+    /// Where to look.
+    index: index::Index,
 }
 
 impl Tables {
@@ -127,7 +135,10 @@ impl Tables {
                     *last = (*last).max(*at);
                 }
                 let before = self.task(&task).and_then(|it| it.device);
+                let was = self.task(&task).map(OfTask::of).unwrap_or_default();
                 self.tasks.entry(task.clone()).or_default().insert(order, event);
+                let is = self.task(&task).map(OfTask::of).unwrap_or_default();
+                self.index.task(&task, was, is);
                 let device = self.task(&task).and_then(|it| it.device);
                 if before != device {
                     self.own(&task, device);
@@ -159,11 +170,21 @@ impl Tables {
                     self.moved();
                 }
             }
+            Aggregate::Devices => {
+                if let WorkEvent::DeviceOffers { offer } = event {
+                    self.offer(order, offer);
+                }
+            }
             Aggregate::Budget(name) => self.budgets.entry(name.to_owned()).or_default().insert(order, event),
             Aggregate::Delegation(id) => {
                 self.delegations.entry(id.to_owned()).or_default().insert(order, event);
             }
-            Aggregate::Day(day) => self.journal.entry(day.to_owned()).or_default().insert(order, event),
+            Aggregate::Day(day) => {
+                if let WorkEvent::JournalWritten { ids, .. } = &event {
+                    self.index.tell(ids);
+                }
+                self.journal.entry(day.to_owned()).or_default().insert(order, event);
+            }
             Aggregate::Outside(_) => self.emit(order, event),
         }
     }
@@ -188,15 +209,16 @@ impl Tables {
         let homes = &self.homes;
         let new = || {
             let blank = Effect::at_homes(homes.clone());
-            Folded { events: BTreeMap::new(), table: blank.clone(), blank }
+            Folded { events: Vec::new(), table: blank.clone(), blank }
         };
         let effect = self.effects.entry(key).or_insert_with(new);
         let tries = |effect: &Effect| {
             let capability = effect.proposed.as_ref()?.content.capability.clone();
             Some((capability, effect.tries().collect::<Vec<Order>>()))
         };
-        let before = tries(&effect.table);
+        let (before, was) = (tries(&effect.table), OfEffect::of(&effect.table));
         change(effect);
+        self.index.effect(key, was, OfEffect::of(&effect.table));
         let (after, performs) = (tries(&effect.table), matches!(effect.table.stand(), Stand::Performing(_)));
         match performs {
             true => self.under_way.insert(key),
@@ -208,7 +230,9 @@ impl Tables {
         if let Some((capability, orders)) = before
             && let Some(listed) = self.ends.get_mut(&capability)
         {
-            listed.retain(|order, _| !orders.contains(order));
+            for order in orders {
+                listed.remove(&order);
+            }
             if listed.is_empty() {
                 self.ends.remove(&capability);
             }

@@ -28,6 +28,10 @@ pub struct Task {
     pub trigger: Option<Fired>,
     /// The device that works on it.
     pub device: Option<DeviceId>,
+    /// The devices that it was handed on to, one after the other, and why.
+    pub moves: Vec<(DeviceId, String)>,
+    /// Whether it stays where it is, because the operator said so.
+    pub pinned: bool,
     /// When it was made.
     pub made: Millis,
     /// Why the operator ended it.
@@ -255,8 +259,18 @@ impl Fold for Task {
                 self.input = input.clone();
                 self.parent = parent.clone();
                 self.trigger = trigger.clone();
+                self.pinned = on.is_some() && trigger.is_none() && parent.is_none();
                 self.device = Some(on.unwrap_or(order.0.2));
                 self.made = order.time();
+            }
+            WorkEvent::TaskMoved { to, turn, why, pinned, .. }
+                if self.workflow.is_some()
+                    && usize::try_from(*turn) == Ok(self.moves.len())
+                    && self.ended.is_none() =>
+            {
+                self.moves.push((*to, why.clone()));
+                self.device = Some(*to);
+                self.pinned |= pinned;
             }
             WorkEvent::TaskCancelled { note, .. } => {
                 self.cancelled.get_or_insert_with(|| note.clone());

@@ -114,8 +114,8 @@ fn events() -> impl Strategy<Value = WorkEvent> {
                 key,
                 digest: content().digest(&key),
                 capability: "mail.send".into(),
+                rule: (verdict == Verdict::Allow).then(|| "r".to_owned()),
                 verdict,
-                rule: None,
                 why: String::new(),
             }
         }),
@@ -127,6 +127,18 @@ fn events() -> impl Strategy<Value = WorkEvent> {
         (effect(), 1..3u32, any::<bool>()).prop_map(|(key, attempt, happened)| {
             let (by, sig) = (DeviceId([1; 32]), Bytes(Vec::new()));
             WorkEvent::EffectSettled { key, attempt, happened, by, sig }
+        }),
+        (prop_oneof![Just("task t1".to_owned()), Just(format!("effect {}", EffectKey::LEAST.0.hex()))])
+            .prop_map(|id| WorkEvent::JournalWritten { day: "2026-11-21".into(), ids: vec![id], tidied: 0 }),
+        (0u8..3, 0u32..3).prop_map(|(device, turn)| WorkEvent::TaskMoved {
+            task: "t1".into(),
+            to: DeviceId([device; 32]),
+            turn,
+            why: "x".into(),
+            pinned: false,
+        }),
+        any::<bool>().prop_map(|heavy| WorkEvent::DeviceOffers {
+            offer: crate::needs::Offer { heavy, ..Default::default() },
         }),
         (0u64..9).prop_map(|n| WorkEvent::BudgetSet { budget: "b".into(), limit: Money(n) }),
         (0u8..3, 0u64..9).prop_map(|(id, n)| WorkEvent::BudgetReserved {
@@ -167,7 +179,8 @@ proptest! {
         sorted.into_iter().for_each(|(order, event)| expected.insert(order, event));
         let mut found = Tables::default();
         shuffled.into_iter().for_each(|(order, event)| found.insert(order, event));
-        prop_assert_eq!(found, expected);
+        prop_assert_eq!(&found, &expected);
+        prop_assert_eq!(&found.index, &found.indexed_anew());
     }
 }
 

@@ -11,6 +11,7 @@ use crate::event::Content;
 use crate::expression::{Expression, Template};
 use crate::failure::Retry;
 use crate::mistake::{At, Mistake, Mistakes};
+use crate::needs::Needs;
 use crate::node::Front;
 use crate::schema::Schema;
 use crate::span::Millis;
@@ -28,6 +29,8 @@ pub struct Workflow {
     pub triggers: Vec<Trigger>,
     /// What it is given.
     pub input: Schema,
+    /// What it needs of the device that works on it.
+    pub needs: Needs,
     /// What it does.
     pub steps: Steps,
     /// What is expected of it.

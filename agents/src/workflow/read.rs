@@ -5,6 +5,7 @@ use crate::event::is_event_name;
 use crate::expression::{Expression, Names, Template};
 use crate::failure::{Retry, read_span};
 use crate::mistake::{At, Mistakes, nearest};
+use crate::needs::Needs;
 use crate::node::{Front, Key, Node};
 use crate::schema::Schema;
 use crate::span;
@@ -30,7 +31,7 @@ const KINDS: [(&str, &[&str]); 10] = [
 const COMMON: [&str; 4] = ["retry", "timeout", "on_error", "next"];
 /// What expressions may name everywhere.
 const ROOTS: [&str; 6] = ["input", "steps", "error", "trigger", "task", "began"];
-const TOP: [&str; 7] = ["type", "title", "on", "input", "steps", "expect", "expect_by"];
+const TOP: [&str; 8] = ["type", "title", "on", "input", "needs", "steps", "expect", "expect_by"];
 /// What `expect` may name.
 const OUTCOME: [&str; 6] = ["input", "result", "effects", "trigger", "task", "began"];
 
@@ -50,6 +51,7 @@ pub fn workflow(front: Front, known: &Known, out: &mut Mistakes) -> Option<Workf
         None => vec![Trigger::Manual],
     };
     let input = root.get("input").map_or_else(Schema::default, |it| Schema::read(it, out));
+    let needs = root.get("needs").map_or_else(Needs::default, |it| Needs::read(it, out));
     let Some(steps) = root.get("steps") else {
         out.hint(At::START, "it has no `steps`", "write `steps:` and below it one key for each step");
         return None;
@@ -61,7 +63,7 @@ pub fn workflow(front: Front, known: &Known, out: &mut Mistakes) -> Option<Workf
     names.roots = OUTCOME.iter().map(ToString::to_string).collect();
     let that = root.get("expect").and_then(|it| Expression::read(it, "expect", &names, out));
     let expected = Expected { by: read_span(root, "expect_by", out), that };
-    Some(Workflow { title, triggers, input, steps, expected, prose: front.body })
+    Some(Workflow { title, triggers, input, needs, steps, expected, prose: front.body })
 }
 
 struct Reader<'a> {

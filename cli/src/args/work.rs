@@ -222,6 +222,14 @@ pub enum TaskCommand {
         /// The task's id (a prefix will do)
         id: String,
     },
+    /// Have another device work on a task from its first step on; what happened does not happen again
+    Move {
+        /// The task's id (a prefix will do)
+        id: String,
+        /// The device
+        #[arg(long, value_name = "DEVICE")]
+        on: String,
+    },
     /// End a task; what it did and can be taken back is
     Cancel {
         /// The task's id (a prefix will do)

@@ -4,7 +4,7 @@ use data_encoding::HEXLOWER;
 use serde_json::{Map, Value, json};
 
 use crate::args::RunArgs;
-use crate::command::tasks::{stand, tell};
+use crate::command::tasks::{device, stand, tell};
 use crate::context::Context;
 use crate::error::CliError;
 use crate::exit::Exit;
@@ -35,14 +35,7 @@ pub fn run(args: &RunArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliError> 
     };
     let on = match &args.on {
         None => None,
-        Some(name) => {
-            let mut members = office.vault().members().present();
-            let found = members.find(|(_, member)| member.name == *name).map(|(device, _)| *device);
-            Some(found.ok_or_else(|| CliError::Usage {
-                what: format!("there is no device `{name}`"),
-                hint: Some("`aios devices` lists them".into()),
-            })?)
-        }
+        Some(name) => Some(device(&office, name)?),
     };
     let known = office.kernel().tables().task(&task).is_some();
     let office = match known && args.task.is_some() {

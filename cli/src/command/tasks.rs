@@ -3,6 +3,7 @@
 use aios_agents::event::{Fired, Outcome, WorkEvent};
 use aios_agents::kernel::RewindError;
 use aios_agents::span;
+use aios_core::id::DeviceId;
 use serde_json::json;
 
 use super::packet;
@@ -55,6 +56,7 @@ pub fn run(args: &TaskArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliError>
     | TaskCommand::Retry { id, .. }
     | TaskCommand::Pause { id }
     | TaskCommand::Resume { id }
+    | TaskCommand::Move { id, .. }
     | TaskCommand::Cancel { id, .. }) = &args.command;
     let task = find(&office, id)?;
     match &args.command {
@@ -88,6 +90,14 @@ pub fn run(args: &TaskArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliError>
             let event = WorkEvent::TaskResumed { task: task.clone() };
             office = office.says(&format!("Resume task {task}"), &[event])?;
         }
+        TaskCommand::Move { on, .. } => {
+            let to = device(&office, on)?;
+            let event = office
+                .kernel()
+                .moves_to(&task, to)
+                .ok_or_else(|| CliError::failed(format!("task {task} is over"), "`aios tasks` lists them"))?;
+            office = office.says(&format!("Move task {task} to {on}"), &[event])?;
+        }
         TaskCommand::Retry { from: Some(step), again, .. } => {
             if office.kernel().tables().is_paused(&task) {
                 let hint = format!("`aios task resume {task}` has it go on");
@@ -109,6 +119,16 @@ pub fn run(args: &TaskArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliError>
         }
     }
     tell(ui, &office, &[&task])
+}
+
+/// The member of that name.
+pub fn device(office: &Office, name: &str) -> Result<DeviceId, CliError> {
+    let mut members = office.vault().members().present();
+    let found = members.find(|(_, member)| member.name == name).map(|(device, _)| *device);
+    found.ok_or_else(|| CliError::Usage {
+        what: format!("there is no device `{name}`"),
+        hint: Some("`aios devices` lists them".into()),
+    })
 }
 
 /// Why a task does not go back, and what to do.
@@ -206,13 +226,17 @@ pub fn tell(ui: &mut Ui, office: &Office, only: &[&str]) -> Result<Exit, CliErro
         let later = office.kernel().later(id);
         let time = later
             .map(|(until, why)| format!(", until {}: {}", aios_vault::audit::time(until), one_line(why)));
-        let parts = [place, why, waiting, time].into_iter().flatten().collect::<String>();
+        let there = office.kernel().why_there(id);
+        let moved = there.map(|why| format!(" ({})", one_line(why)));
+        let missing = office.kernel().missing(id);
+        let lack = missing.map(|what| format!(", waits for {}", one_line(what)));
+        let parts = [place, moved, why, waiting, lack, time].into_iter().flatten().collect::<String>();
         ui.line(format!("{line}{parts}"))?;
         let device = task.device.map(|device| members.name(&device));
         let waits = waits.map(|(capability, device)| json!({"capability": capability, "device": device}));
         rows.push(json!({
             "task": id, "workflow": workflow, "state": state, "device": device, "trigger": task.trigger,
-            "waits": waits, "until": later.map(|(until, _)| until)
+            "waits": waits, "placed": there, "missing": missing, "until": later.map(|(until, _)| until)
         }));
     }
     if ui.json() {

@@ -3,7 +3,9 @@
 //! `AIOS_CRASH_ALL=1` takes every point in place of some.
 
 mod consent;
+mod placement;
 mod policy;
+mod program;
 mod turns;
 mod versions;
 

@@ -10,6 +10,7 @@ mod health;
 mod migrate;
 mod packet;
 mod pause;
+mod placement;
 mod replay;
 mod rewind;
 mod sim;

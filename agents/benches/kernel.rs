@@ -1,0 +1,277 @@
+//! What the kernel costs with a long past: `cargo bench -p aios-agents --bench kernel`. `AIOS_BENCH_PAST` and `AIOS_BENCH_WAITING` set how
+//! many tasks are over and how many wait.
+
+use std::time::{Duration, Instant};
+
+use aios_agents::event::{Came, Content, EffectKey, Outcome, WorkEvent, digest};
+use aios_agents::kernel::{Action, By, Connector, Input, Kernel, Setting};
+use aios_agents::policy::{Policies, Policy, Verdict};
+use aios_agents::workflow::{Known, Workflow};
+use aios_core::clock::{Hlc, Stamp};
+use aios_core::event::Event;
+use aios_core::id::{ContentHash, DeviceId, VaultId};
+use jiff::tz::TimeZone;
+use serde_json::{Value, json};
+
+const VAULT: VaultId = VaultId([7; 32]);
+const HERE: DeviceId = DeviceId([1; 32]);
+const START: u64 = 1_790_000_000_000;
+const DAY: u64 = 86_400_000;
+
+const MAIL: &str = "---
+type: workflow
+steps:
+  send: {effect: mail.send, target: ann, amount: 1.00, args: {}}
+---
+";
+const WAIT: &str = "---
+type: workflow
+steps:
+  rest: {wait: 365d}
+---
+";
+const POLICY: &str = "---
+type: policy
+rules:
+  - name: mails
+    verdict: allow
+    capability: mail.send
+    caps: [{count: 100000, per: day}]
+    zone: UTC
+    rate: {count: 5000, per: hour}
+---
+";
+
+fn number(name: &str, default: usize) -> usize {
+    std::env::var(name).ok().and_then(|it| it.parse().ok()).unwrap_or(default)
+}
+
+/// The run of a task on this device, as the kernel names it.
+fn run_id(task: &str) -> String {
+    ContentHash::of(format!("aios-run-v1\n{VAULT}\n{task}\n{HERE}").as_bytes()).short(32)
+}
+
+/// The records of a task that sent a mail.
+fn past(task: &str, version: ContentHash) -> Vec<Vec<WorkEvent>> {
+    let key = EffectKey::of(&VAULT, task, "send", 0);
+    let (task, run, step) = (task.to_owned(), run_id(task), "send".to_owned());
+    let content = Content {
+        capability: "mail.send".into(),
+        target: "ann".into(),
+        args: json!({}),
+        amount: "1.00".parse().ok(),
+        agent: None,
+        tags: Vec::new(),
+    };
+    let (what, capability) = (content.digest(&key), "mail.send".to_owned());
+    let result = json!({"id": "x"});
+    vec![
+        vec![created(&task, "mail", version)],
+        vec![WorkEvent::RunStarted { task: task.clone(), run: run.clone() }],
+        vec![
+            WorkEvent::StepStarted {
+                agent: None,
+                task: task.clone(),
+                run: run.clone(),
+                step: step.clone(),
+                attempt: 1,
+                input: what,
+                items: None,
+                until: None,
+            },
+            WorkEvent::EffectProposed {
+                key,
+                task: task.clone(),
+                run: run.clone(),
+                step: step.clone(),
+                generation: 0,
+                content,
+            },
+        ],
+        vec![WorkEvent::EffectDecided {
+            key,
+            digest: what,
+            capability: capability.clone(),
+            verdict: Verdict::Allow,
+            rule: Some("policies/mail.md#mails".into()),
+            why: "the first rule that fits says allow".into(),
+        }],
+        vec![WorkEvent::EffectIntended { key, attempt: 1, digest: what, capability }],
+        vec![WorkEvent::EffectEnded { key, attempt: 1, came: Came::Done { result: result.clone() } }],
+        vec![WorkEvent::StepFinished {
+            task: task.clone(),
+            run: run.clone(),
+            step,
+            result: result.clone(),
+            go: None,
+        }],
+        vec![WorkEvent::RunEnded { task, run, outcome: Outcome::Done, result }],
+    ]
+}
+
+/// The records of a task that waits for time to pass.
+fn waiting(task: &str, version: ContentHash, until: u64) -> Vec<Vec<WorkEvent>> {
+    let (task, run) = (task.to_owned(), run_id(task));
+    vec![
+        vec![created(&task, "wait", version)],
+        vec![WorkEvent::RunStarted { task: task.clone(), run: run.clone() }],
+        vec![WorkEvent::StepStarted {
+            agent: None,
+            task,
+            run,
+            step: "rest".into(),
+            attempt: 1,
+            input: digest(&Value::Null),
+            items: None,
+            until: Some(until),
+        }],
+    ]
+}
+
+fn created(task: &str, workflow: &str, version: ContentHash) -> WorkEvent {
+    WorkEvent::TaskCreated {
+        task: task.to_owned(),
+        workflow: workflow.into(),
+        version,
+        input: json!({}),
+        parent: None,
+        on: None,
+        trigger: None,
+    }
+}
+
+/// Gives a kernel records one after the other.
+struct Log {
+    kernel: Kernel,
+    seq: u64,
+    events: u64,
+    /// How long the kernel took.
+    took: Duration,
+}
+
+impl Log {
+    fn load(&mut self, at: u64, work: &[WorkEvent]) {
+        let events: Vec<Event> = work.iter().map(|it| Event::try_from(it).expect("an event")).collect();
+        let stamp = self.stamp(at);
+        self.events += events.len() as u64;
+        let begin = Instant::now();
+        self.kernel.load(stamp, &events);
+        self.took += begin.elapsed();
+    }
+
+    fn stamp(&mut self, at: u64) -> Stamp {
+        self.seq += 1;
+        Stamp::new(Hlc(at, 0), HERE, self.seq)
+    }
+
+    /// Carries all on, with what the kernel wants recorded and done; how many records that took.
+    fn drive(&mut self, first: Input, now: u64) -> usize {
+        let mut inputs = vec![first];
+        let mut records = 0;
+        while let Some(input) = inputs.pop() {
+            for action in self.kernel.handle(input) {
+                match action {
+                    Action::Append(work) => {
+                        records += 1;
+                        let events = work.iter().map(|it| Event::try_from(it).expect("an event")).collect();
+                        inputs.push(Input::Recorded { stamp: self.stamp(now), events });
+                    }
+                    Action::Perform { key, attempt, .. } => {
+                        inputs.push(Input::Performed {
+                            key,
+                            attempt,
+                            came: Came::Done { result: json!({}) },
+                        });
+                    }
+                    _ => {}
+                }
+            }
+        }
+        records
+    }
+}
+
+fn resident_mb() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    line.and_then(|line| line.trim().split(' ').next()?.parse::<u64>().ok()).unwrap_or(0) / 1024
+}
+
+fn say(what: &str, took: Duration) {
+    println!("| {what} | {:.3} ms |", took.as_secs_f64() * 1000.0);
+}
+
+fn main() {
+    let (past_tasks, waiting_tasks) =
+        (number("AIOS_BENCH_PAST", 1_000_000), number("AIOS_BENCH_WAITING", 100_000));
+    let mut setting = Setting { maker: Some(HERE), coordinator: Some(HERE), ..Setting::default() };
+    for (name, text) in [("mail", MAIL), ("wait", WAIT)] {
+        let version = ContentHash::of(text.as_bytes());
+        setting.versions.insert(version, Workflow::read(text, &Known::default()).expect("a workflow"));
+        setting.current.insert(name.into(), version);
+    }
+    let [mail, wait] = [MAIL, WAIT].map(|text| ContentHash::of(text.as_bytes()));
+    let policy = Policy::read("policies/mail.md", POLICY, jiff::tz::db());
+    assert!(policy.is_ok(), "{policy:?}");
+    setting.policies = Policies::of(vec![("policies/mail.md".into(), policy)]);
+    setting.connectors.insert("mail.send".into(), Connector::default());
+
+    let kernel = Kernel::new(VAULT, HERE, setting, 1);
+    let mut log = Log { kernel, seq: 0, events: 0, took: Duration::ZERO };
+    // A thousand a day, so that a window is a thousandth of all.
+    let mut now = START;
+    for n in 0..past_tasks {
+        now += DAY / 1000;
+        past(&format!("p{n}"), mail).iter().for_each(|work| log.load(now, work));
+    }
+    for n in 0..waiting_tasks {
+        let until = now + 365 * DAY + n as u64;
+        waiting(&format!("w{n}"), wait, until).iter().for_each(|work| log.load(now, work));
+    }
+    let rate = log.events as f64 / log.took.as_secs_f64();
+    println!("{past_tasks} past tasks, {waiting_tasks} waiting, {} events, {} MB", log.events, resident_mb());
+    println!("| what | took |\n|---|---|");
+    println!("| fold | {:.1} s, {rate:.0} events per second |", log.took.as_secs_f64());
+
+    let time = |work: &mut dyn FnMut()| {
+        let begin = Instant::now();
+        work();
+        begin.elapsed()
+    };
+    now += 1;
+    let mut left = Vec::new();
+    say("the first look at all that was loaded", time(&mut || left = log.kernel.handle(Input::Tick { now })));
+    assert!(left.len() < 2, "all that is to do is to wait, and not {:?}", &left[..2]);
+    say("one more tick", time(&mut || _ = log.kernel.handle(Input::Tick { now: now + 1 })));
+    say("inbox", time(&mut || _ = (log.kernel.inbox().len(), log.kernel.needed_elsewhere().len())));
+    say("habits that inbox suggests rules by", time(&mut || _ = log.kernel.habits().len()));
+    say("cost of the last day", time(&mut || _ = log.kernel.spend(By::Capability, now - DAY).len()));
+    say("caps", time(&mut || _ = log.kernel.caps(now).len()));
+    let since = now - DAY;
+    say("latencies of the last day", time(&mut || _ = log.kernel.latencies(since).len()));
+    let place = aios_agents::health::Place { here: HERE, members: Vec::new(), now, since };
+    say("health", time(&mut || _ = log.kernel.health(&place).len()));
+    say(
+        "a note of the last day",
+        time(&mut || {
+            _ = log.kernel.pages(&TimeZone::UTC, since, now + DAY).len();
+        }),
+    );
+    // A new task, from its making to its end: the cap of a day and the rate of an hour are looked at.
+    let mut took: Vec<Duration> = (0..1000)
+        .map(|n| {
+            let task = format!("n{n}");
+            let made = log.kernel.create(&task, "mail", json!({}), None).expect("a task");
+            let events = vec![Event::try_from(&made).expect("an event")];
+            let stamp = log.stamp(now);
+            let begin = Instant::now();
+            let records = log.drive(Input::Recorded { stamp, events }, now);
+            let ended = log.kernel.tables().task(&task).is_some_and(|it| it.ended.is_some());
+            assert!(ended, "{task} is not done in {records} records: {:?}", log.kernel.inbox());
+            begin.elapsed()
+        })
+        .collect();
+    took.sort();
+    say("a task with one effect, p50", took[500]);
+    say("a task with one effect, p99", took[990]);
+}
