@@ -2,7 +2,7 @@
 
 use aios_core::history::{Act, History};
 
-use super::members::{hand, read, save, write};
+use super::members::{hand, read, revoke, save, write};
 use super::{World, quiet};
 use crate::apart::Given;
 use crate::audit::Query;
@@ -524,4 +524,46 @@ fn what_git_is_told_to_keep_is_said() {
     forget(&mut world, 0, "a.md");
     assert_eq!(world.replicas[0].forgotten().unwrap()[0].in_git, 0);
     assert_eq!(knows(&world, 0), Vec::<String>::new());
+}
+
+#[test]
+fn what_an_adoption_merges_is_named_once_it_counts() {
+    let mut world = World::of_equals(3);
+    let text = |one: &str, two: &str, three: &str| format!("{one}\n{two} of {SECRET}\n{three}\n");
+    save(&mut world, 0, "a.md", &text("one", "two", "three"));
+    world.sync();
+    // Held by the others: the last line by who is revoked; made by them at once: the other two.
+    save(&mut world, 1, "a.md", &text("one", "two", "three by b"));
+    revoke(&mut world, 0, 1);
+    hand(&mut world, 0, 2);
+    save(&mut world, 0, "a.md", &text("one by a", "two", "three"));
+    save(&mut world, 2, "a.md", &text("one", "two by c", "three"));
+    for (from, to) in [(1, 0), (1, 2), (2, 0), (0, 2)] {
+        hand(&mut world, from, to);
+    }
+    let device = world.replicas[1].device();
+    assert!(world.replicas[0].adopt_device(&device).unwrap().is_some());
+    world.commit(0);
+    assert_eq!(read(&world, 0, "a.md").unwrap(), text("one by a", "two by c", "three by b"));
+    // Goes on before it has heard of that, so that no later record is at these heads.
+    save(&mut world, 2, "a.md", &text("one by a", "two by c", "three"));
+    save(&mut world, 2, "a.md", &text("one by a", "two by c once more", "three"));
+    for (from, to) in [(0, 2), (2, 0)] {
+        hand(&mut world, from, to);
+    }
+    forget(&mut world, 0, "a.md");
+    hand(&mut world, 0, 2);
+    world.add(3, &["write"]);
+    for (from, to) in [(0, 3), (0, 2), (2, 3)] {
+        hand(&mut world, from, to);
+    }
+    let head = world.replicas[0].projected_head().unwrap();
+    assert!(head.is_some());
+    for n in [0, 2, 3] {
+        assert_eq!(world.replicas[n].projected_head().unwrap(), head, "{n}");
+        sound(&mut world, n);
+        world.rebuild(n);
+        world.commit(n);
+        assert_eq!(world.replicas[n].projected_head().unwrap(), head, "{n}");
+    }
 }
