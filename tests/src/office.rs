@@ -57,6 +57,14 @@ impl Office {
         Daemon { child, said }
     }
 
+    /// Proves what is there, whoever was killed at whatever point: the next command takes in what the log has beyond the database, and looking
+    /// alone does not.
+    pub fn is_sound(&self) {
+        assert!(self.aios(&["commit", "-q"], "").status.success());
+        let verified = self.aios(&["verify", "--deep"], "");
+        assert!(verified.status.success(), "{verified:?}");
+    }
+
     /// A command that is to be run, with a fault where one is named.
     pub fn command(&self, args: &[&str], fault: &str) -> Command {
         let mut command = Command::new(binary::aios());

@@ -244,7 +244,7 @@ fn a_daemon_goes_on_when_a_timer_is_due_and_after_a_kill() {
     eventually("the mail is sent", || office.sent_to("later") == 1);
     eventually("the task is done", || office.json(&["tasks"])[0]["state"] == "done");
     drop(daemon);
-    assert!(office.aios(&["verify", "--deep"], "").status.success());
+    office.is_sound();
 }
 
 /// The daemon dies at any point of the work; the next one goes on, and what is sent is sent once.
@@ -292,7 +292,7 @@ fn a_daemon_that_is_killed_anywhere_sends_once() {
         drop(daemon);
     }
     assert!(killed > 3, "only {killed} daemons were killed");
-    assert!(office.aios(&["verify", "--deep"], "").status.success());
+    office.is_sound();
     reader::check(Path::new(&office.root()));
 }
 
