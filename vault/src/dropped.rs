@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashSet};
 
 use aios_core::id::GitId;
 use git2::Oid;
-use rusqlite::Connection;
+use rusqlite::{Connection, params_from_iter};
 
 use crate::db;
 use crate::error::Error;
@@ -72,25 +72,16 @@ impl Vault {
         let since = known.strip_prefix(key.as_bytes()).and_then(|bytes| bytes.try_into().ok());
         let since = since.map(i64::from_le_bytes);
         let mut since = since.filter(|since| *since <= last);
-        let Blobs { mut mine, mut others } = self.blobs_since(&docs, since.unwrap_or(0))?;
+        let Blobs { mut mine, mut others } = self.blobs_since(&docs, since)?;
         // Looking for each of many goes through all items each time: once is enough.
         if since.is_some() && mine.len() > FEW {
             since = None;
-            Blobs { mine, others } = self.blobs_since(&docs, 0)?;
+            Blobs { mine, others } = self.blobs_since(&docs, None)?;
         }
         match since {
             None => {
                 self.db.execute("DELETE FROM dropped", [])?;
                 mine.extend(self.leaving()?.iter().map(|id| id.as_bytes().to_vec()));
-                let mut get = self.db.prepare("SELECT id, git FROM doc")?;
-                let rows =
-                    get.query_map([], |row| Ok((row.get::<_, Vec<u8>>(0)?, row.get::<_, Vec<u8>>(1)?)))?;
-                for row in rows {
-                    let (doc, git) = row?;
-                    if !docs.contains(&doc) {
-                        others.insert(git);
-                    }
-                }
             }
             Some(_) => {
                 for git in &others {
@@ -111,27 +102,33 @@ impl Vault {
         db::set_meta(&self.db, UPTO, &now)
     }
 
-    /// The blobs that records after the `since`th have for these documents, and for all others.
-    fn blobs_since(&self, docs: &BTreeSet<Vec<u8>>, since: i64) -> Result<Blobs, Error> {
-        let (mut mine, mut others) = (BTreeSet::new(), HashSet::new());
-        for sql in [
-            "SELECT doc, git FROM item WHERE record > ? AND git IS NOT NULL",
-            "SELECT doc, git FROM named WHERE n > ?",
-            // Shown merged, and named by nobody yet.
-            "SELECT d.id, d.git FROM unnamed u JOIN doc d ON d.id = u.doc WHERE ? >= 0",
-        ] {
+    /// The blobs that these documents have, and all others, by records after the `since`th or as they are shown.
+    fn blobs_since(&self, docs: &BTreeSet<Vec<u8>>, since: Option<i64>) -> Result<Blobs, Error> {
+        let mut out = Blobs { mine: BTreeSet::new(), others: HashSet::new() };
+        let shown = match since {
+            None => "SELECT id, git FROM doc",
+            // What is shown and not named is in no record yet.
+            Some(_) => "SELECT d.id, d.git FROM unnamed u JOIN doc d ON d.id = u.doc",
+        };
+        let since = [since.unwrap_or(0)];
+        let queries: [(&str, &[i64]); 3] = [
+            ("SELECT doc, git FROM item WHERE record > ? AND git IS NOT NULL", &since),
+            ("SELECT doc, git FROM named WHERE n > ?", &since),
+            (shown, &[]),
+        ];
+        for (sql, values) in queries {
             let mut get = self.db.prepare_cached(sql)?;
-            let mut rows = get.query([since])?;
+            let mut rows = get.query(params_from_iter(values))?;
             while let Some(row) = rows.next()? {
                 let (doc, git): (Vec<u8>, Vec<u8>) = (row.get(0)?, row.get(1)?);
                 match docs.contains(&doc) {
                     // Versions saved later hold the text that they were made from.
-                    true => _ = mine.insert(git),
-                    false => _ = others.insert(git),
+                    true => _ = out.mine.insert(git),
+                    false => _ = out.others.insert(git),
                 }
             }
         }
-        Ok(Blobs { mine, others })
+        Ok(out)
     }
 
     /// Whether a document that is not forgotten has a blob. Goes through all items.

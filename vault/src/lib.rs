@@ -46,6 +46,7 @@ mod seat;
 pub mod status;
 pub mod survey;
 pub mod undo;
+mod unexplained;
 mod unseen;
 pub mod vault;
 pub mod verify;

@@ -1,14 +1,9 @@
 //! What somebody goes on with after it was forgotten: a file of its own, and not a version of what cannot be read any more.
 
-use aios_core::id::{DocId, GitId};
-use aios_core::item::Kind;
-use rusqlite::params;
-
 use crate::absorb::{Absorbed, Aside};
 use crate::author::Draft;
 use crate::disk::Found;
 use crate::error::Error;
-use crate::index::kind_number;
 use crate::survey::{Saved, Survey};
 use crate::vault::Vault;
 
@@ -34,22 +29,6 @@ impl Vault {
             survey.added.push(saved);
         }
         Ok(())
-    }
-
-    /// Whether a text of a document is in no record here: others had it forgotten, and the word that says so may be to come. What two make
-    /// of it at once nobody here can name.
-    pub(crate) fn lacks_text(&self, doc: &DocId) -> Result<bool, Error> {
-        let mut get = self.db.prepare_cached(
-            "SELECT EXISTS(SELECT 1 FROM item WHERE doc = ? AND git IS NOT NULL AND payload IS NULL AND coalesce(kind, 0) <> ?)",
-        )?;
-        Ok(get.query_row(params![doc.as_bytes(), kind_number(Kind::Blob)], |row| row.get(0))?)
-    }
-
-    /// Whether some record named a text with this blob, and has it no more. Goes through all items.
-    pub(crate) fn is_unexplained(&self, git: &GitId) -> Result<bool, Error> {
-        let mut get =
-            self.db.prepare_cached("SELECT EXISTS(SELECT 1 FROM item WHERE git = ? AND payload IS NULL)")?;
-        Ok(get.query_row([git.as_bytes()], |row| row.get(0))?)
     }
 
     /// As [`Vault::absorb_aside`], where the document was forgotten meanwhile.

@@ -347,18 +347,22 @@ fn without_a_byte(world: &mut World) {
     world.assert_equal();
 }
 
-#[test]
-fn a_save_that_merges_in_its_own_tree_is_named() {
+/// A text that device 0 saves from a buffer with the first version, while device 1 goes on: no later record is at the heads of either.
+fn saved_from_before(text: impl Fn(&str, &str) -> String) -> World {
     let mut world = World::of_equals(2);
-    let text = |first: &str, last: &str| format!("{first}\ntwo of {SECRET}\n{last}\n");
     save(&mut world, 0, "a.md", &text("one", "three"));
     world.sync();
     save(&mut world, 1, "a.md", &text("one", "three from b"));
     world.sync();
-    // From a buffer with the first version, while another goes on: no later record is at the heads of either.
     save(&mut world, 1, "a.md", &text("one", "three from c"));
     save(&mut world, 0, "a.md", &text("one from a", "three"));
     assert_eq!(read(&world, 0, "a.md").unwrap(), text("one from a", "three from b"));
+    world
+}
+
+#[test]
+fn a_save_that_merges_in_its_own_tree_is_named() {
+    let mut world = saved_from_before(|first, last| format!("{first}\ntwo of {SECRET}\n{last}\n"));
     let log = world.replicas[0].log(&Query { limit: Some(1), ..Query::default() }).unwrap();
     assert_eq!(log[0].changed.len(), 1, "what names a blob is nothing that anybody did: {log:?}");
     world.sync();
@@ -367,15 +371,8 @@ fn a_save_that_merges_in_its_own_tree_is_named() {
 
 #[test]
 fn a_large_text_that_is_merged_by_line_is_named_as_well() {
-    let mut world = World::of_equals(2);
     let middle = "a line that is the same on all devices\n".repeat(60_000);
-    let text = |first: &str, last: &str| format!("{first}\n{SECRET}\n{middle}{last}\n");
-    save(&mut world, 0, "a.md", &text("one", "three"));
-    world.sync();
-    save(&mut world, 1, "a.md", &text("one", "three from b"));
-    world.sync();
-    save(&mut world, 1, "a.md", &text("one", "three from c"));
-    save(&mut world, 0, "a.md", &text("one from a", "three"));
+    let mut world = saved_from_before(|first, last| format!("{first}\n{SECRET}\n{middle}{last}\n"));
     world.sync();
     without_a_byte(&mut world);
 }
