@@ -249,7 +249,8 @@ fn main() {
     say("caps", time(&mut || _ = log.kernel.caps(now).len()));
     let since = now - DAY;
     say("latencies of the last day", time(&mut || _ = log.kernel.latencies(since).len()));
-    let place = aios_agents::health::Place { here: HERE, members: Vec::new(), now, since };
+    let place =
+        aios_agents::health::Place { here: HERE, members: Vec::new(), sources: Vec::new(), now, since };
     say("health", time(&mut || _ = log.kernel.health(&place).len()));
     say(
         "a note of the last day",

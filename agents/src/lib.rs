@@ -24,6 +24,7 @@ pub mod policy;
 pub mod program;
 pub mod query;
 pub mod runtime;
+pub mod sandbox;
 pub mod schema;
 pub mod span;
 pub mod table;

@@ -7,6 +7,7 @@ use crate::agent::Shape;
 use crate::failure::{Class, Failure, read_span};
 use crate::mistake::{At, Mistakes};
 use crate::node::{Front, Node};
+use crate::sandbox::Sandbox;
 use crate::span::{self, Millis};
 
 /// What stands in `command` for the file that the script of the agent is in.
@@ -25,6 +26,8 @@ pub struct Program {
     pub script: Option<String>,
     /// How much it may use.
     pub limits: Limits,
+    /// What it may reach.
+    pub sandbox: Sandbox,
     /// What it has to give.
     pub output: Shape,
 }
@@ -71,6 +74,11 @@ pub enum Ended {
         /// Whether that may pass.
         passes: bool,
     },
+    /// It was not started: nothing here keeps it to what it may reach.
+    Open {
+        /// Why.
+        what: String,
+    },
     /// Nobody knows: who watched it is gone.
     Lost,
 }
@@ -103,9 +111,10 @@ impl Program {
             }
         };
         let limits = root.get("limits").map_or_else(|| Some(Limits::default()), |node| limits(node, out));
+        let sandbox = root.get("sandbox").map_or_else(Sandbox::default, |node| Sandbox::read(node, out));
         let command = command?;
         let script = script.filter(|_| command.iter().any(|word| word == SCRIPT));
-        Some(Program { command, script, limits: limits?, output })
+        Some(Program { command, script, limits: limits?, sandbox, output })
     }
 
     /// What it gave, held to what it has to give.
@@ -141,6 +150,12 @@ impl Program {
             Ended::NotStarted { what, passes } => {
                 let class = if *passes { Class::Transient } else { Class::Permanent };
                 return fail(class, format!("could not be started: {what}"));
+            }
+            Ended::Open { what } => {
+                let what = format!(
+                    "was not started, for nothing keeps it apart: {what}; `sandbox: none` in its agent's file has it run all the same"
+                );
+                return fail(Class::Denied, what);
             }
             Ended::Lost => return fail(Class::Crashed, "ended, and nobody knows how".into()),
         }
@@ -288,6 +303,7 @@ mod tests {
             (Ended::Lost, "", Class::Crashed),
             (Ended::NotStarted { what: "x".into(), passes: false }, "", Class::Permanent),
             (Ended::NotStarted { what: "x".into(), passes: true }, "", Class::Transient),
+            (Ended::Open { what: "x".into() }, "", Class::Denied),
         ] {
             let failure = judge(ended.clone(), output).unwrap_err();
             assert_eq!(failure.class, class, "{ended:?}");

@@ -343,6 +343,10 @@ pub struct ForgetArgs {
     /// Files or folders, gone ones too; without any, list what was forgotten
     #[arg(value_hint = clap::ValueHint::AnyPath)]
     pub paths: Vec<String>,
+    /// What no device met since can read any more, and no word explains: where that word went with a device that was revoked or
+    /// restored, nothing else goes on
+    #[arg(long, conflicts_with = "paths")]
+    pub unexplained: bool,
     /// Do it: without this it only says what would go
     #[arg(long)]
     pub yes: bool,

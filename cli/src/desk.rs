@@ -29,6 +29,7 @@ use crate::chronicler::{self, ACTOR, Chronicler};
 use crate::files;
 use crate::force::{self, Standing};
 use crate::letterbox::{Letterbox, New};
+use crate::looked;
 use crate::lookup;
 use crate::memory;
 use crate::post::{self, Post};
@@ -53,6 +54,8 @@ pub struct Desk {
     ways: BTreeMap<String, Kind>,
     post: Post,
     letterbox: Letterbox,
+    /// When it was last remembered that the letterbox was looked into.
+    looked: Option<u64>,
     ledger: Ledger,
     /// Whether files were written that are not in the folder yet.
     wrote: bool,
@@ -120,6 +123,7 @@ impl Desk {
             ways,
             post,
             letterbox,
+            looked: None,
             ledger,
             // Who was killed before the folder showed what work wrote left that to whoever works next.
             wrote: owes,
@@ -315,6 +319,9 @@ impl Desk {
                 return Ok(false);
             }
         };
+        if let Err(e) = looked::note(vault.own_folder(), &mut self.looked, now_ms()) {
+            self.warnings.push(format!("that mails were looked for cannot be remembered: {e}"));
+        }
         let mut any = false;
         for New { name, letter } in mails {
             match letter {

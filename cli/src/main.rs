@@ -18,6 +18,7 @@ mod force;
 mod hook;
 mod keyring;
 mod letterbox;
+mod looked;
 mod lookup;
 mod matter;
 mod memory;

@@ -1,7 +1,7 @@
 //! Who works on this device: the agents in force, with what does their work.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -71,6 +71,8 @@ pub struct Staff {
     /// Agents of which it was said that they work without a model.
     told: BTreeMap<String, String>,
     warnings: Vec<String>,
+    /// What no program is to see: this vault, and the keys of all of this user's devices.
+    hidden: Vec<PathBuf>,
 }
 
 impl Staff {
@@ -87,7 +89,8 @@ impl Staff {
             })
             .collect();
         let (registry, wrong) = Registry::of(&files);
-        let mut staff = Staff { registry, ..Staff::default() };
+        let hidden = vec![vault.root().to_owned(), aios_vault::keys::data_dir()?];
+        let mut staff = Staff { registry, hidden, ..Staff::default() };
         staff.leave_out_programs_in(vault.root());
         for (path, mistakes) in wrong {
             let first = mistakes.first().map(|it| format!(":{} {}", it.at, it.what)).unwrap_or_default();
@@ -162,7 +165,8 @@ impl Staff {
                 let program = entry.agent.program.clone();
                 let program =
                     program.ok_or_else(|| lost(format!("agent `{}` names no program", order.agent)))?;
-                let worker: Arc<dyn runtime::Runtime> = Arc::new(Worker(program));
+                let worker: Arc<dyn runtime::Runtime> =
+                    Arc::new(Worker { program, hidden: self.hidden.clone() });
                 self.crew.begin(&order.work, worker, input);
                 return Ok(Doing::Asked);
             }

@@ -115,29 +115,43 @@ impl Answer {
     }
 }
 
+/// The name of the socket.
+const SOCKET: &str = "control.sock";
+/// The name of the link to where it lies otherwise.
+const LINK: &str = "control.at";
+
 /// Where the daemon of a device listens: in the device's folder, or in one of the system's temporary folders that only this
 /// user can enter where that path is too long for a socket.
 #[derive(Debug)]
 struct Place {
     socket: PathBuf,
-    /// The temporary folder.
-    shelter: Option<PathBuf>,
+    /// The temporary folder, and the link in the device's folder that leads there.
+    shelter: Option<(PathBuf, PathBuf)>,
 }
 
 impl Place {
-    fn of(folder: &Path) -> Place {
-        let socket = folder.join("control.sock");
+    /// Where a daemon that starts in a process with this temporary folder listens.
+    fn new(folder: &Path, temporary: &Path) -> Place {
+        let socket = folder.join(SOCKET);
         if socket.as_os_str().len() <= LONGEST {
             return Place { socket, shelter: None };
         }
         let mark = blake3::hash(folder.as_os_str().as_encoded_bytes()).to_hex();
-        let own = std::env::temp_dir().join(format!("aios-{}", &mark[..16]));
-        Place { socket: own.join("control.sock"), shelter: Some(own) }
+        let own = temporary.join(format!("aios-{}", &mark[..16]));
+        Place { socket: own.join(SOCKET), shelter: Some((own, folder.join(LINK))) }
+    }
+
+    /// Where the daemon listens that said so last: the temporary folder of whoever asks may be another.
+    fn of(folder: &Path) -> Place {
+        match std::fs::read_link(folder.join(LINK)) {
+            Ok(own) => Place { socket: own.join(SOCKET), shelter: Some((own, folder.join(LINK))) },
+            Err(_) => Place::new(folder, &std::env::temp_dir()),
+        }
     }
 
     /// Fails where others can enter the temporary folder: who answers there may be anybody.
     fn check(&self) -> Result<(), Error> {
-        let Some(own) = &self.shelter else { return Ok(()) };
+        let Some((own, _)) = &self.shelter else { return Ok(()) };
         let wrap = |e| Error::io("use", own, e);
         let found = own.symlink_metadata().map_err(wrap)?;
         let ours =
@@ -157,7 +171,10 @@ impl Drop for Door {
     fn drop(&mut self) {
         // What stays is replaced by the next daemon.
         let _ = std::fs::remove_file(&self.0.socket);
-        let _ = self.0.shelter.as_ref().map(std::fs::remove_dir);
+        if let Some((own, link)) = &self.0.shelter {
+            let _ = std::fs::remove_dir(own);
+            let _ = std::fs::remove_file(link);
+        }
     }
 }
 
@@ -167,12 +184,20 @@ impl Drop for Door {
 /// # Errors
 /// When the folder it is in cannot be made, or belongs to somebody else; what the system answers.
 pub(crate) fn listen(folder: &Path) -> Result<(tokio::net::UnixListener, Door), Error> {
-    let place = Place::of(folder);
-    if let Some(own) = &place.shelter {
+    listen_at(folder, Place::new(folder, &std::env::temp_dir()))
+}
+
+fn listen_at(folder: &Path, place: Place) -> Result<(tokio::net::UnixListener, Door), Error> {
+    match std::fs::remove_file(folder.join(LINK)) {
+        Err(e) if e.kind() != ErrorKind::NotFound => return Err(Error::io("remove", &folder.join(LINK), e)),
+        _ => {}
+    }
+    if let Some((own, link)) = &place.shelter {
         match std::fs::DirBuilder::new().mode(0o700).create(own) {
             Err(e) if e.kind() != ErrorKind::AlreadyExists => return Err(Error::io("use", own, e)),
             _ => place.check()?,
         }
+        std::os::unix::fs::symlink(own, link).map_err(|e| Error::io("make", link, e))?;
     }
     let path = &place.socket;
     let wrap = |e| Error::io("listen on", path, e);
@@ -252,11 +277,28 @@ mod tests {
     async fn a_socket_far_down_leaves_nothing_behind() {
         let dir = tempfile::tempdir().unwrap();
         let folder = dir.path().join("a".repeat(LONGEST));
-        let own = Place::of(&folder).shelter.unwrap();
+        std::fs::create_dir(&folder).unwrap();
+        let own = Place::of(&folder).shelter.unwrap().0;
         assert!(Client::connect(&folder).is_none() && !own.exists());
         let (_listener, door) = listen(&folder).unwrap();
         assert!(Client::connect(&folder).is_some());
         drop(door);
         assert!(Client::connect(&folder).is_none() && !own.exists());
+        assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_daemon_is_found_whatever_folder_is_the_temporary_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let other = tempfile::tempdir().unwrap();
+        let folder = dir.path().join("a".repeat(LONGEST));
+        std::fs::create_dir(&folder).unwrap();
+        let (_listener, door) = listen_at(&folder, Place::new(&folder, other.path())).unwrap();
+        assert!(Client::connect(&folder).is_some());
+        // One that was killed leaves its link, and the next daemon listens elsewhere.
+        std::mem::forget(door);
+        let (_listener, _door) = listen(&folder).unwrap();
+        assert!(Client::connect(&folder).is_some());
+        assert_ne!(Place::of(&folder).socket, Place::new(&folder, other.path()).socket);
     }
 }

@@ -45,15 +45,19 @@ impl Office {
 
     /// Starts the daemon and waits until it serves.
     pub fn up(&self, fault: &str) -> Daemon {
+        self.serve(self.command(&["up", "--no-ui"], fault), !fault.is_empty())
+    }
+
+    /// Starts what is to be a daemon and waits until it serves, or, where it may fail, says something.
+    pub fn serve(&self, mut command: Command, may_fail: bool) -> Daemon {
         let said = self.dir.path().join("said");
         let errors = std::fs::File::create(&said).expect("a file");
-        let mut command = self.command(&["up", "--no-ui"], fault);
         let mut child = command.stdout(Stdio::piped()).stderr(errors).spawn().expect("aios runs");
         let mut line = String::new();
         BufReader::new(child.stdout.take().expect("its output"))
             .read_line(&mut line)
             .expect("it prints text");
-        assert!(line.starts_with("ready") || !fault.is_empty(), "{line}");
+        assert!(line.starts_with("ready") || may_fail, "{line}");
         Daemon { child, said }
     }
 

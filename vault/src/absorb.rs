@@ -96,6 +96,17 @@ pub(crate) struct SavedFile {
     pub git: aios_core::id::GitId,
 }
 
+/// What a save was written over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Over {
+    /// Git wrote it, over the newest.
+    Git,
+    /// A file of which this was last known.
+    File(ContentHash),
+    /// A file that is not there any more.
+    Unknown,
+}
+
 /// A save that stood aside, as it was taken in.
 pub(crate) struct Aside {
     pub content: Content,
@@ -373,6 +384,13 @@ impl Vault {
         after: &mut Vec<After>,
         out: &mut Absorbed,
     ) -> Result<bool, Error> {
+        // Of two files of a document each was made without the other: the second comes with a record of its own.
+        if self.files_of(&row.doc)?.len() > 1
+            && draft.items.iter().any(|(item, _)| item.doc() == Some(row.doc))
+        {
+            out.problems.push(doubled(&row.path));
+            return Ok(false);
+        }
         let found = saved.found.clone();
         let Some(written) = self.take_content(saved)? else {
             out.problems.push(changing(&found.path));
@@ -384,7 +402,8 @@ impl Vault {
         let by_git = staged
             .is_some_and(|(_, oid)| crate::project::git_id(&oid) == content.git && row.git != content.git);
         let current = self.placement(&row.doc)?.is_some_and(|placement| written.stands(&placement));
-        let edited = match self.edit(&row.doc, &file.found.path, written, by_git) {
+        let over = if by_git { Over::Git } else { Over::File(row.hash) };
+        let edited = match self.edit(&row.doc, &file.found.path, written, over) {
             // It stays as it is, and is looked at again.
             Err(Error::Apart(_)) => {
                 out.problems.push(untold(&file.found.path));
@@ -432,12 +451,23 @@ impl Vault {
         doc: &DocId,
         content: &Content,
         bytes: Option<&[u8]>,
-        by_git: bool,
+        over: Over,
     ) -> Result<Option<Shown>, Error> {
         let mut shown = self.shown_to_user(doc)?;
+        // Where a document has two files, nothing newer than what was written to this one was in it, and nothing older than what was saved.
+        if let Over::File(stood) = over
+            && let Some(at) = shown.iter().rposition(|shown| shown.hash == stood)
+        {
+            if at + 1 < shown.len() && self.files_of(doc)?.len() > 1 {
+                shown.truncate(at + 1);
+            }
+            if shown[at].by != By::Aios {
+                shown.drain(..at);
+            }
+        }
         let Some(newest) = shown.pop() else { return Ok(None) };
         let insisting = shown.iter().any(|old| old.by == By::Insisting && old.hash == content.hash);
-        if by_git || insisting || shown.is_empty() || planted(Bug::BaseForgotten) {
+        if over == Over::Git || insisting || shown.is_empty() || planted(Bug::BaseForgotten) {
             return Ok(Some(newest));
         }
         let Some(text) = bytes.and_then(|bytes| std::str::from_utf8(bytes).ok()) else {
@@ -478,7 +508,7 @@ impl Vault {
         doc: &DocId,
         path: &str,
         written: Written,
-        by_git: bool,
+        over: Over,
     ) -> Result<Option<Edited>, Error> {
         let current = self.placement(doc)?;
         if current.as_ref().is_some_and(|current| written.stands(current)) {
@@ -488,7 +518,7 @@ impl Vault {
         let other = current.as_ref().is_some_and(|current| (current.kind == Kind::Link) != written.link);
         let base = match other {
             true => None,
-            false => self.base_of(doc, &written.content, written.bytes.as_deref(), by_git)?,
+            false => self.base_of(doc, &written.content, written.bytes.as_deref(), over)?,
         };
         let stale =
             base.filter(|base| current.as_ref().is_none_or(|current| current.content.hash != base.hash));
@@ -685,7 +715,7 @@ impl Vault {
         }
         let Some(written) = self.take_content(saved)? else { return Ok(None) };
         let content = written.content;
-        let edited = match self.edit(doc, path, written, false) {
+        let edited = match self.edit(doc, path, written, Over::Unknown) {
             Err(Error::Apart(_)) => return Ok(None),
             edited => edited?,
         };
@@ -824,11 +854,21 @@ fn changing(path: &str) -> Problem {
     }
 }
 
+fn doubled(path: &str) -> Problem {
+    Problem {
+        path: path.to_owned(),
+        problem: "another file of the same document was saved as well: a move of it was cut short".into(),
+        hint: "run `aios sync` once more: each is taken in by itself".into(),
+    }
+}
+
 fn untold(path: &str) -> Problem {
     Problem {
         path: path.to_owned(),
         problem: "another device has had it forgotten, and the word that says so has not come yet".into(),
-        hint: "run `aios sync`; the rest goes on, and this file is taken in once it has come".into(),
+        hint: "run `aios sync`; the rest goes on, and this file is taken in once it has come; where it never does, \
+               `aios forget --unexplained` goes on without what was there"
+            .into(),
     }
 }
 

@@ -14,6 +14,7 @@ use aios_core::item::Content;
 use git2::{ObjectType, Oid};
 use rusqlite::{OptionalExtension, params};
 
+use crate::away::Apart;
 use crate::disk::durable;
 use crate::error::Error;
 use crate::git::{self, Objects};
@@ -312,8 +313,10 @@ impl Vault {
         walk.push(oid(tip)?).map_err(packing())?;
         let mut builder = self.repo.packbuilder().map_err(packing())?;
         builder.set_threads(0);
-        let forgotten = self.forgotten_blobs()?;
-        match forgotten.is_empty() {
+        let mut left = self.forgotten_blobs()?;
+        // Whoever asks has records that name these, too, and gets them by themselves or does without.
+        left.extend(blobs(self.absent_apart()?));
+        match left.is_empty() {
             true => builder.insert_walk(&mut walk).map_err(packing())?,
             false => {
                 let odb = self.repo.odb().map_err(git_error)?;
@@ -322,7 +325,7 @@ impl Vault {
                     let commit = commit.map_err(packing())?;
                     builder.insert_object(commit, None).map_err(packing())?;
                     self.walk_tree(git::commit(&self.repo, commit)?.tree, &mut seen, &mut |id, is_tree| {
-                        if !is_tree && forgotten.contains(&id) {
+                        if !is_tree && left.contains(&id) {
                             return Ok(());
                         }
                         whole &= odb.exists(id);
@@ -359,6 +362,10 @@ impl Vault {
     /// # Errors
     /// [`Error::Corrupt`] when it is not what the records name.
     pub fn take_apart(&mut self, named: &Named, from: &Path) -> Result<(), Error> {
+        if !from.exists() {
+            // A collection has dropped it while it came, as nothing that this device wants any more; what it wants is asked for again.
+            return Ok(());
+        }
         match named {
             Named::Blob(content) => self.take_blob(content, from),
             Named::History(tip) => self.take_history(tip, from),
@@ -420,6 +427,10 @@ impl Vault {
                 tracing::warn!(%tip, %missing, "a history without a version that was forgotten came before the word that says so");
                 return Ok(());
             }
+            if blobs(self.missing_apart()?).any(|id| id == missing) {
+                tracing::debug!(%tip, %missing, "a history came before bytes that travel by themselves");
+                return Ok(());
+            }
             return Err(corrupt(format!("object {missing} is missing")));
         }
         durable::sync_filesystem(&folder, [])?;
@@ -433,9 +444,11 @@ impl Vault {
         if came { self.drop_again() } else { Ok(()) }
     }
 
-    /// An object that `tip` reaches and that is not here, is not forgotten, and no record has.
+    /// An object that `tip` reaches and that is not here, although it is neither forgotten nor left away on purpose, and no record has.
     fn unreachable(&mut self, tip: Oid) -> Result<Option<Oid>, Error> {
-        let forgotten = self.forgotten_blobs()?;
+        let wanted: HashSet<Oid> = blobs(self.missing_apart()?).collect();
+        let mut left = self.forgotten_blobs()?;
+        left.extend(blobs(self.absent_apart()?).filter(|id| !wanted.contains(id)));
         let odb = self.repo.odb().map_err(git_error)?;
         let mut seen: HashSet<Oid> = HashSet::from([tip]);
         let (mut waiting, mut lacking) = (vec![(tip, ObjectType::Commit)], Vec::new());
@@ -460,7 +473,7 @@ impl Vault {
                         }
                     }
                 }
-                _ if !forgotten.contains(&id) && !odb.exists(id) => lacking.push(id),
+                _ if !left.contains(&id) && !odb.exists(id) => lacking.push(id),
                 _ => {}
             }
         }
@@ -485,6 +498,11 @@ impl Vault {
     pub fn document_count(&self) -> Result<u64, Error> {
         Ok(self.db.query_row("SELECT count(*) FROM doc", params![], |row| row.get::<_, i64>(0))? as u64)
     }
+}
+
+/// The blobs among what travels apart.
+fn blobs(apart: Vec<Apart>) -> impl Iterator<Item = Oid> {
+    apart.into_iter().filter(|(_, blob)| blob.is_some()).map(|(id, _)| id)
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Writing records of this device: signed, appended to its log, synced, then indexed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use aios_core::authority::{Authority, Deed};
 use aios_core::clock::Hlc;
@@ -68,7 +68,7 @@ impl Vault {
     pub(crate) fn author_records(&mut self, draft: Draft) -> Result<RecordId, Error> {
         let adopts = draft.onto.is_some();
         let id = self.write_records(draft, None)?;
-        let made = if adopts { self.still_unnamed()? } else { self.just_made()? };
+        let made = if adopts { self.still_unnamed(&BTreeSet::new())?.blobs } else { self.just_made()? };
         self.name_made(made)?;
         Ok(id)
     }
@@ -136,7 +136,17 @@ impl Vault {
             Some(merged) => merged,
             // What is held counts only once this record is written: what is merged then is named right after.
             _ if told || adopted.is_some() => BTreeMap::new(),
-            _ => self.still_unnamed()?,
+            _ => {
+                let forgotten = draft.items.iter().filter_map(|(item, _)| match item {
+                    Item::Event(Event::DocumentForgotten { doc, .. }) => Some(*doc),
+                    _ => None,
+                });
+                let names = self.still_unnamed(&forgotten.collect())?;
+                if writes && names.unread {
+                    return Err(Error::Untold);
+                }
+                names.blobs
+            }
         };
         let known = |row: &RecordRow| {
             adopted.as_ref().is_some_and(|adopted| adopted.n != row.n && adopted.view.has(&row.place))

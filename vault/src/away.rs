@@ -303,6 +303,10 @@ mod tests {
         [0, 159, 146, n].repeat(100)
     }
 
+    fn blob(n: u8) -> git2::Oid {
+        git2::Oid::hash_object(git2::ObjectType::Blob, &picture(n)).unwrap()
+    }
+
     fn save(world: &mut World, n: usize, path: &str, bytes: &[u8]) {
         let at = world.root(n).join(path);
         std::fs::create_dir_all(at.parent().unwrap()).unwrap();
@@ -348,6 +352,73 @@ mod tests {
             assert_eq!(changed, "");
             assert_eq!(git(&root, &["rev-parse", "main"]).unwrap().trim(), other.head.unwrap());
         }
+    }
+
+    #[test]
+    fn what_is_collected_while_it_comes_is_no_fault() {
+        let mut world = World::new(2);
+        save(&mut world, 0, "logo.png", &picture(1));
+        while world.deliver(0, 1, 1 << 20) > 0 {}
+        let wanted = world.replicas[1].apart_wanted().unwrap()[0];
+        let part = world.replicas[1].layout.partial().join(wanted.git().to_string());
+        std::fs::create_dir_all(part.parent().unwrap()).unwrap();
+        std::fs::write(&part, &picture(1)[..50]).unwrap();
+        // It is not to come any more, and the last of it does.
+        world.replicas[1].set_profile(Profile::Phone { blobs_below: 0 }).unwrap();
+        world.replicas[1].gc(crate::gc::Wanted::default()).unwrap();
+        assert!(!part.exists());
+        world.replicas[1].take_apart(&wanted, &part).unwrap();
+        world.commit(1);
+        assert_eq!(away(&mut world), ["logo.png"]);
+        sound(&mut world);
+    }
+
+    #[test]
+    fn nothing_else_stands_where_a_file_is_away() {
+        let mut world = World::new(2);
+        save(&mut world, 0, "logo.png", &picture(1));
+        exchange(&mut world, 0, 1);
+        std::fs::rename(world.root(0).join("logo.png"), world.root(0).join("old.png")).unwrap();
+        world.commit(0);
+        save(&mut world, 0, "logo.png", &picture(2));
+        // Its bytes are to come, and then are not to: the device became lean.
+        while world.deliver(0, 1, 1 << 20) > 0 {}
+        world.commit(1);
+        assert_eq!(std::fs::read(world.root(1).join("old.png")).unwrap(), picture(1));
+        world.replicas[1].set_profile(Profile::Phone { blobs_below: 0 }).unwrap();
+        world.commit(1);
+        assert_eq!(away(&mut world), ["logo.png"]);
+        assert_eq!(world.files(1).into_keys().collect::<Vec<_>>(), ["old.png"]);
+        sound(&mut world);
+    }
+
+    #[test]
+    fn a_commit_made_with_git_on_a_lean_device_travels_without_the_bytes_that_are_away() {
+        let mut world = lean(0);
+        world.add(2, &["write"]);
+        world.replicas[2].set_profile(Profile::Phone { blobs_below: 0 }).unwrap();
+        save(&mut world, 0, "logo.png", &picture(1));
+        exchange(&mut world, 0, 1);
+        save(&mut world, 0, "logo.png", &picture(2));
+        exchange(&mut world, 0, 1);
+        // Committed before aios followed, so that the commit travels with its history.
+        std::fs::write(world.root(1).join("a.md"), "by hand\n").unwrap();
+        world.replicas[1].absorb(&Default::default(), &mut quiet()).unwrap();
+        let root = world.root(1);
+        if git(&root, &["add", "-A"]).is_none() {
+            return;
+        }
+        git(&root, &["-c", "user.name=A", "-c", "user.email=a@b", "commit", "-qm", "by hand"]);
+        for _ in 0..3 {
+            world.sync();
+            for (from, to) in [(1, 0), (1, 2), (0, 2)] {
+                world.give_apart(from, to);
+            }
+        }
+        sound(&mut world);
+        let head = status(&mut world, 0).head;
+        assert!(head.is_some() && head == status(&mut world, 2).head);
+        assert!(!git2::Repository::open(&root).unwrap().odb().unwrap().exists(blob(1)));
     }
 
     #[test]

@@ -449,7 +449,9 @@ impl Error {
             ),
             Error::NotPlaced { .. } => "`aios conflicts` shows what has it now".into(),
             Error::NameTaken(_) => "choose another name (`--device NAME` where a device joins, `--name` where it is let in): `aios devices` shows those there are".into(),
-            Error::Untold => "run `aios sync`: files are taken in once it has come".into(),
+            Error::Untold => "run `aios sync`: files are taken in once it has come; where it went with a device that was revoked or restored it never does, and \
+                 `aios forget --unexplained` goes on without those texts"
+                .into(),
             Error::Apart(_) => "run `aios sync` while a device that has them is reachable; of what `aios forget` lists nobody has them".into(),
             _ => return None,
         })

@@ -108,7 +108,7 @@ impl Vault {
         rows.next()?.map(file_row).transpose()
     }
 
-    /// The working files of a document: one, or none.
+    /// The working files of a document: one, or none; two, where a write was cut short as it moved.
     pub(crate) fn files_of(&self, doc: &DocId) -> Result<Vec<FileRow>, Error> {
         let mut get = self.db.prepare_cached(&format!("SELECT {COLUMNS} FROM file WHERE doc = ?"))?;
         let mut rows = get.query([doc.as_bytes()])?;
@@ -174,7 +174,7 @@ impl Vault {
         Ok(out)
     }
 
-    /// The user saved a version: nothing older is in front of them.
+    /// The user saved a version: nothing older is in front of them, but for what stands in another file of the document.
     pub(crate) fn user_saved(
         &self,
         doc: &DocId,
@@ -183,12 +183,17 @@ impl Vault {
         view: &View,
         by: By,
     ) -> Result<(), Error> {
-        self.db.prepare_cached("DELETE FROM shown WHERE doc = ?")?.execute([doc.as_bytes()])?;
+        self.db
+            .prepare_cached(
+                "DELETE FROM shown WHERE doc = ?1 AND
+                 ((SELECT count(*) FROM file WHERE doc = ?1) < 2 OR hash NOT IN (SELECT hash FROM file WHERE doc = ?1))",
+            )?
+            .execute([doc.as_bytes()])?;
         self.push_shown(doc, hash, git, view, by)
     }
 
     /// aios wrote a version: the user may still have the last one they saved, or one of the last two written; or, where others
-    /// write as they do, one that was there a moment ago when they read it.
+    /// write as they do, one that was there a moment ago when they read it; or what stands in another file of the document.
     pub(crate) fn aios_wrote(
         &self,
         doc: &DocId,
@@ -199,7 +204,7 @@ impl Vault {
         self.push_shown(doc, hash, git, view, By::Aios)?;
         self.db
             .prepare_cached(
-                "DELETE FROM shown WHERE doc = ?1 AND by = 0
+                "DELETE FROM shown WHERE doc = ?1 AND by = 0 AND hash NOT IN (SELECT hash FROM file WHERE doc = ?1)
                  AND n NOT IN (SELECT n FROM shown WHERE doc = ?1 AND by = 0 ORDER BY n DESC LIMIT 2)
                  AND (at < ?2 OR n NOT IN (SELECT n FROM shown WHERE doc = ?1 AND by = 0 ORDER BY n DESC LIMIT ?3))",
             )?

@@ -10,7 +10,7 @@ use aios_core::path;
 use aios_core::record::Author;
 use git2::Oid;
 
-use crate::absorb::{Absorbed, After, Aside, PathChange, SavedFile};
+use crate::absorb::{Absorbed, After, Aside, Over, PathChange, SavedFile};
 use crate::author::Draft;
 use crate::create::keep_aside;
 use crate::db;
@@ -231,12 +231,15 @@ impl Vault {
         let mut whole = true;
         let mut gone: Vec<(Oid, DocId, String)> = Vec::new();
         let mut new = Vec::new();
+        let forgotten = self.forgotten_blobs()?;
         for diff in diffs {
             let Ok(at) = String::from_utf8(diff.path.clone()) else {
                 whole = false;
                 continue;
             };
-            if diff.new.is_some() && self.nested_at(&at).is_some() {
+            // Committed before the word came that had it forgotten; what is in the file is taken in as what it is.
+            let gone_for_good = diff.new.is_some_and(|(_, blob)| forgotten.contains(&blob));
+            if gone_for_good || diff.new.is_some() && self.nested_at(&at).is_some() {
                 whole = false;
                 continue;
             }
@@ -430,7 +433,7 @@ impl Vault {
             return Ok(false);
         }
         let held = holds(&content.hash);
-        let Some(edited) = self.edit(doc, at, written, true)? else { return Ok(false) };
+        let Some(edited) = self.edit(doc, at, written, Over::Git)? else { return Ok(false) };
         let stale = edited.stale.clone();
         let whole = stale.is_none();
         draft.items.push((edited.item, edited.payload));

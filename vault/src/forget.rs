@@ -81,8 +81,12 @@ impl Vault {
     /// others saved to what was forgotten there.
     ///
     /// # Errors
-    /// [`Error::Unknown`] where nothing ever lay there or all is forgotten.
+    /// [`Error::Unknown`] where nothing ever lay there or all is forgotten, [`Error::Untold`] while what came cannot be shown.
     pub fn forgettable(&mut self, path: &str) -> Result<Vec<Forgettable>, Error> {
+        if self.shown != self.view {
+            // What came since may lie elsewhere than the tables say, and would be forgotten for good.
+            return Err(Error::Untold);
+        }
         let folded = path::fold(path);
         let mut docs: BTreeSet<DocId> = BTreeSet::new();
         for at in std::iter::once(path.to_owned()).chain(self.documents_in(path)?) {
@@ -100,24 +104,30 @@ impl Vault {
         let words = self.words()?;
         let mut out = Vec::new();
         for doc in docs {
-            let (versions, bytes) = self.held_versions(&doc)?;
+            let found = self.as_forgettable(doc, path)?;
             let known = words.iter().any(|word| word.doc == doc);
-            if versions == 0 && known && self.in_git(&doc)? == 0 {
+            if found.versions == 0 && known && self.in_git(&doc)? == 0 {
                 continue;
             }
-            let placed = self.placement(&doc)?;
-            let lives = placed.is_some();
-            let path = match placed {
-                Some(placed) => placed.path,
-                None => self.last_claim(&doc)?.unwrap_or_else(|| path.to_owned()),
-            };
-            out.push(Forgettable { doc, path, lives, versions, bytes });
+            out.push(found);
         }
         out.sort_by(|a, b| (&a.path, a.doc).cmp(&(&b.path, b.doc)));
         match out.is_empty() {
             true => Err(Error::Unknown { what: "file", name: path.to_owned() }),
             false => Ok(out),
         }
+    }
+
+    /// A document as one to be forgotten; `path`: where it lies as far as nothing else is known.
+    pub(crate) fn as_forgettable(&self, doc: DocId, path: &str) -> Result<Forgettable, Error> {
+        let (versions, bytes) = self.held_versions(&doc)?;
+        let placed = self.placement(&doc)?;
+        let lives = placed.is_some();
+        let path = match placed {
+            Some(placed) => placed.path,
+            None => self.last_claim(&doc)?.unwrap_or_else(|| path.to_owned()),
+        };
+        Ok(Forgettable { doc, path, lives, versions, bytes })
     }
 
     /// Has these documents forgotten, by the operator's word: here with the next [`Vault::finish`], elsewhere once they hear of it.
@@ -390,9 +400,7 @@ impl Vault {
             Ok(())
         })?;
         self.recent = Default::default();
-        self.open.forget();
-        self.readings.clear();
-        self.compared = None;
+        self.forget_documents();
         Ok(())
     }
 

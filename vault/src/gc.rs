@@ -131,7 +131,7 @@ impl Vault {
             before += size;
             let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
             let old = chance::age(modified).is_some_and(|age| age > ABANDONED);
-            // What is being received right now is awaited; what is being given away has no name any more.
+            // What is being received right now is awaited, or is wanted no more; what is being given away has no name any more.
             if awaited.contains(name) || (name.starts_with("give-") && !old) {
                 continue;
             }

@@ -92,13 +92,6 @@ impl Vault {
         self.db.execute_batch("ROLLBACK")?;
         done
     }
-
-    fn forget_documents(&mut self) {
-        self.open.forget();
-        self.long.forget();
-        self.readings.clear();
-        self.compared = None;
-    }
 }
 
 #[cfg(test)]

@@ -202,9 +202,7 @@ impl Vault {
             self.db.prepare_cached("DELETE FROM shown WHERE doc = ? AND n = ?")?.execute(params![doc, n])?;
         }
         self.shown = View::new();
-        self.compared = None;
-        self.readings.clear();
-        self.open.forget();
+        self.forget_documents();
         Ok(())
     }
 

@@ -52,6 +52,15 @@ fn key(touches: &[Touch], view: &View, heads: &[Head]) -> [u8; 32] {
     hasher.finalize().into()
 }
 
+/// What a record is to name.
+#[derive(Debug, Default)]
+pub(crate) struct Unnamed {
+    /// The blob of each document.
+    pub blobs: BTreeMap<DocId, GitId>,
+    /// Whether there is a document of which this device cannot tell: nobody could compute a tree on top of it.
+    pub unread: bool,
+}
+
 impl Vault {
     /// Keeps what the body of record `n` names.
     pub(crate) fn note_named(&self, n: i64, merged: &BTreeMap<DocId, GitId>) -> Result<(), Error> {
@@ -118,7 +127,8 @@ impl Vault {
     }
 
     /// What the next record of this device is to name: the blob of each document that its past has merged, at heads that nobody named.
-    pub(crate) fn still_unnamed(&mut self) -> Result<BTreeMap<DocId, GitId>, Error> {
+    /// Of what it has forgotten, and cannot read, it names one of the versions: a tree needs some blob, and nobody will know better.
+    pub(crate) fn still_unnamed(&mut self, forgotten: &BTreeSet<DocId>) -> Result<Unnamed, Error> {
         let mut docs: BTreeSet<DocId> = {
             let mut get = self.db.prepare_cached("SELECT doc FROM unnamed")?;
             let rows = get.query_map([], |row| row.get::<_, Vec<u8>>(0))?;
@@ -130,7 +140,7 @@ impl Vault {
         if self.shown != view {
             docs.extend(self.history().between(&self.shown, &view)?.0);
         }
-        let out = self.unnamed(&docs, &view)?;
+        let out = self.unnamed(&docs, &view, forgotten)?;
         if any {
             self.db.execute("DELETE FROM unnamed", [])?;
         }
@@ -138,9 +148,14 @@ impl Vault {
     }
 
     /// What of these documents `view` has merged at heads that nobody named.
-    fn unnamed(&mut self, docs: &BTreeSet<DocId>, view: &View) -> Result<BTreeMap<DocId, GitId>, Error> {
+    fn unnamed(
+        &mut self,
+        docs: &BTreeSet<DocId>,
+        view: &View,
+        forgotten: &BTreeSet<DocId>,
+    ) -> Result<Unnamed, Error> {
         let shown = self.shown == *view;
-        let mut out = BTreeMap::new();
+        let mut out = Unnamed::default();
         for doc in docs {
             let touches = self.history().touches(doc)?;
             let Some(found) = fold(&touches, &[], view).filter(|found| is_made(&found.text)) else {
@@ -150,11 +165,16 @@ impl Vault {
                 continue;
             }
             match shown.then(|| self.placement(doc)).transpose()?.flatten() {
-                Some(placement) => _ = out.insert(*doc, placement.content.git),
+                Some(placement) => _ = out.blobs.insert(*doc, placement.content.git),
                 None => match self.read_text(doc, &touches, view, &found.text) {
-                    Ok(reading) => _ = out.insert(*doc, reading.content.git),
+                    Ok(reading) => _ = out.blobs.insert(*doc, reading.content.git),
                     // Who lacks the text cannot tell what it reads as.
-                    Err(Error::Apart(_)) => {}
+                    Err(Error::Apart(_)) => {
+                        match found.text.heads().last().filter(|_| forgotten.contains(doc)) {
+                            Some(head) => _ = out.blobs.insert(*doc, head.content.git),
+                            None => out.unread = true,
+                        }
+                    }
                     Err(e) => return Err(e),
                 },
             }
@@ -179,6 +199,6 @@ impl Vault {
         if docs.is_empty() || self.row(n)?.view != view {
             return Ok(BTreeMap::new());
         }
-        self.unnamed(&docs, &view)
+        Ok(self.unnamed(&docs, &view, &BTreeSet::new())?.blobs)
     }
 }

@@ -140,12 +140,17 @@ pub(crate) fn run(
         None => None,
     };
     vault.transaction(|vault| {
-        // The files are as they were when `main` was moved last, or on their way from there to the newest.
+        // The files are as they were when `main` was moved last, or when this device saved one since, or on their way from there to the
+        // newest.
         let mut older = BTreeMap::new();
         let written = published.is_some() || vault.has_saved()?;
-        if let Some((_, view)) = &published {
-            vault.show_to(view.clone(), progress)?;
-            older = vault.adopt(&older, written, progress)?;
+        let published = published.as_ref().map(|(_, view)| view.clone());
+        for view in published.into_iter().chain(vault.last_saved()?) {
+            let view = vault.shown.union(&view);
+            if vault.view.covers(&view) {
+                vault.show_to(view, progress)?;
+                older = vault.adopt(&older, written, progress)?;
+            }
         }
         vault.refresh(progress)?;
         vault.adopt(&older, written, progress)
@@ -477,6 +482,16 @@ impl Vault {
             self.aios_wrote(doc, &content.hash, &content.git, &view)?;
         }
         Ok(placements)
+    }
+
+    /// What this device had before it when it last took in a file, with that.
+    fn last_saved(&self) -> Result<Option<View>, Error> {
+        let last: Option<i64> = self.db.query_row(
+            "SELECT max(r.n) FROM record r JOIN item i ON i.record = r.n WHERE r.device = ? AND r.held = 0 AND i.hash IS NOT NULL",
+            [self.replica.device.as_bytes()],
+            |row| row.get(0),
+        )?;
+        Ok(last.map(|n| self.row(n)).transpose()?.map(|row| row.view))
     }
 
     /// Whether this device ever took in a file.

@@ -8,6 +8,7 @@ use aios_core::planted::{Bug, planted};
 
 use crate::disk::{self, Displaced, Expect, Found, Moved, Put, ReadError, Removed, Source, read::LARGE};
 use crate::error::Error;
+use crate::file::FileRow;
 use crate::show::Placement;
 use crate::survey::{Problem, Saved};
 use crate::vault::{Progress, Vault};
@@ -24,6 +25,8 @@ pub struct Settled {
     pub absorb: bool,
     /// What could not be written.
     pub problems: Vec<Problem>,
+    /// Documents that were seen to have a file where they lay before as well.
+    doubled: Vec<DocId>,
 }
 
 /// What a path must become.
@@ -58,11 +61,12 @@ impl Vault {
             leave.extend(rows.iter().map(|row| row.path.clone()).filter(|at| Some(at) != path.as_ref()));
             match placement {
                 Some(placement) => {
-                    let settled = rows
-                        .iter()
-                        .any(|row| row.path == placement.path && same(&placement, &row.hash, &row.found));
-                    if settled && rows.len() == 1 {
-                        done.push(*doc);
+                    if rows.iter().any(|row| is_settled(&placement, row)) {
+                        // Another file of it goes, unless what belongs there is to come.
+                        match rows.len() {
+                            1 => done.push(*doc),
+                            _ => out.doubled.push(*doc),
+                        }
                         continue;
                     }
                     if rows.is_empty() && self.leaves(&placement)? {
@@ -94,6 +98,13 @@ impl Vault {
                     progress("files", n as u64, total);
                     self.put_file(&path, &target, &mut out)?;
                 }
+            }
+        }
+        for doc in std::mem::take(&mut out.doubled) {
+            if let [row] = &self.files_of(&doc)?[..]
+                && self.placement(&doc)?.is_some_and(|placement| is_settled(&placement, row))
+            {
+                self.clean(&[doc])?;
             }
         }
         Ok(out)
@@ -366,7 +377,10 @@ impl Vault {
             None => out.absorb = true,
         }
         let view = self.shown.clone();
-        self.clean(&[*doc])?;
+        match self.files_of(doc)?.len() {
+            0 | 1 => self.clean(&[*doc])?,
+            _ => out.doubled.push(*doc),
+        }
         // What was displaced was saved before this was written: nobody had it in front of them.
         if let Some(displaced) = displaced {
             out.absorb = true;
@@ -397,6 +411,11 @@ fn clashes(path: &str, others: &BTreeSet<String>) -> bool {
     let folder = format!("{path}/");
     aios_core::path::ancestors(path).any(|above| others.contains(above))
         || others.range(folder.clone()..).next().is_some_and(|next| next.starts_with(&folder))
+}
+
+/// Whether a file stands for its document as it is, where it belongs.
+fn is_settled(placement: &Placement, row: &FileRow) -> bool {
+    row.path == placement.path && same(placement, &row.hash, &row.found)
 }
 
 fn same(placement: &Placement, hash: &ContentHash, found: &Found) -> bool {

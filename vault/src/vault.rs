@@ -401,11 +401,19 @@ impl Vault {
         } else {
             // The first error is the one to tell.
             let _ = self.db.execute_batch("ROLLBACK");
-            self.long.forget();
-            self.open.forget();
+            self.forget_documents();
             (self.view, self.shown, self.authority) = (view, shown, authority);
         }
         done
+    }
+
+    /// Drops what is remembered of documents. It goes by where records stand, and what stood there is taken back or counts otherwise now:
+    /// a record that was not written leaves its place to another.
+    pub(crate) fn forget_documents(&mut self) {
+        self.open.forget();
+        self.long.forget();
+        self.readings.clear();
+        self.compared = None;
     }
 
     /// Who git history shows for what is done on this device: the user's git identity, else the device's name.

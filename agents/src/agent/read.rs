@@ -13,7 +13,7 @@ use crate::program::Program;
 use crate::schema::Schema;
 use crate::workflow::is_capability;
 
-const KEYS: [&str; 27] = [
+const KEYS: [&str; 28] = [
     "type",
     "name",
     "title",
@@ -21,6 +21,7 @@ const KEYS: [&str; 27] = [
     "runtime",
     "command",
     "limits",
+    "sandbox",
     "model",
     "inputs",
     "outputs",
@@ -134,7 +135,7 @@ fn fits(root: &Node, agent: &Agent, out: &mut Mistakes) {
             out.add(at(name), what);
         }
     }
-    for name in ["command", "limits"].into_iter().filter(|name| root.get(name).is_some()) {
+    for name in ["command", "limits", "sandbox"].into_iter().filter(|name| root.get(name).is_some()) {
         if agent.runtime != Runtime::Command {
             out.add(
                 at(name),

@@ -19,6 +19,8 @@ pub enum Kind {
     Failed,
     /// A schedule was due, and nothing started.
     Missed,
+    /// What comes from outside is not looked for.
+    Unpolled,
     /// What a workflow expects did not happen.
     Unmet,
     /// A run ended without any output or effect.

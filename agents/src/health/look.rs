@@ -6,7 +6,7 @@ use aios_core::id::DeviceId;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::{Finding, GRACE, Kind, LATE, MANY, PATIENCE, Place, SILENCE};
+use super::{Finding, GRACE, IDLE, Kind, LATE, MANY, PATIENCE, Place, SILENCE};
 use crate::event::{Fired, Outcome};
 use crate::kernel::Setting;
 use crate::span::{self, Millis};
@@ -313,6 +313,28 @@ impl<'l> Look<'l> {
             let device = self.tables.homes().now(capability);
             let next = self.go_on(device.or(Some(self.place.here)));
             self.out.push(Finding { device, next, ..Finding::new(Kind::Open, *at, what) });
+        }
+    }
+
+    /// What comes from outside and is not looked for.
+    pub fn sources(&mut self) {
+        for source in &self.place.sources {
+            let (name, device) = (&source.name, Some(source.device));
+            let here = device == Some(self.place.here);
+            // Another device may be shut for a night.
+            let patience = if here { IDLE } else { PATIENCE };
+            let what = match source.at {
+                None => format!("nobody listens for {name}: what comes is lost, or waits"),
+                Some(at) if !self.is_past(at, patience) => continue,
+                Some(at) if here => format!("nobody has looked for {name} for {}", show(self.ago(at))),
+                Some(at) => {
+                    let (who, ago) = (self.name(source.device), show(self.ago(at)));
+                    format!("{name} comes to {who}, of which nothing was heard for {ago}")
+                }
+            };
+            let at = source.at.unwrap_or(self.place.now);
+            let next = if here { vec!["aios up".into(), "aios run".into()] } else { self.go_on(device) };
+            self.out.push(Finding { device, next, ..Finding::new(Kind::Unpolled, at, what) });
         }
     }
 

@@ -19,6 +19,8 @@ const LATE: Millis = 60_000;
 const PATIENCE: Millis = 24 * 3_600_000;
 /// A member of which nothing was heard for so long may be gone.
 const SILENCE: Millis = 3 * 24 * 3_600_000;
+/// So long a device that is to look for what comes from outside may not have looked.
+const IDLE: Millis = 3_600_000;
 /// So many failed attempts at a step are worth a word, where they are twice those of the time before.
 const MANY: usize = 3;
 
@@ -33,6 +35,17 @@ pub struct Sight {
     pub at: Option<Millis>,
 }
 
+/// Where something comes from outside, and one device is to look.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Source {
+    /// What comes there, such as `mail.received`.
+    pub name: String,
+    /// The device that is to look.
+    pub device: DeviceId,
+    /// When it last did, or, where only that device knows, when it was last heard of; absent: nobody looks.
+    pub at: Option<Millis>,
+}
+
 /// From where health is looked at.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Place {
@@ -40,6 +53,8 @@ pub struct Place {
     pub here: DeviceId,
     /// Every member, this device too.
     pub members: Vec<Sight>,
+    /// What comes from outside.
+    pub sources: Vec<Source>,
     /// Now.
     pub now: Millis,
     /// What is over is told from this time on; what still stands is told whenever it began.
@@ -55,6 +70,7 @@ pub fn health(tables: &Tables, setting: &Setting, place: &Place) -> Vec<Finding>
     }
     look.effects();
     look.breakers();
+    look.sources();
     look.retries();
     look.members();
     let mut out = look.out;

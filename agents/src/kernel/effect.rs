@@ -47,6 +47,9 @@ impl Walker<'_> {
                 let proposed = match effect.and_then(|effect| effect.proposed.as_ref()) {
                     // The operator has it tried again that was denied: that is asked anew, under another key.
                     Some(_) if denied => self.propose(deed, generation + 1, path, scope),
+                    Some(proposed) if effect.is_some_and(|it| self.is_left_behind(it, proposed)) => {
+                        self.adopt(deed, &key, proposed, path, scope)
+                    }
                     // Its workflow is another by now: what it did not do it does not do any more.
                     Some(proposed) if self.is_another(deed, scope, &key, proposed) => {
                         self.withdraw(key);
@@ -67,6 +70,12 @@ impl Walker<'_> {
             Some(Status::Started | Status::Fired { .. }) => {
                 let found = self.kernel.tables.effect(&key);
                 match found.and_then(|effect| Some((effect, effect.proposed.as_ref()?))) {
+                    Some((effect, proposed)) if self.is_left_behind(effect, proposed) => {
+                        if let Err(failure) = self.adopt(deed, &key, proposed, path, scope) {
+                            self.give_up(path, failure);
+                        }
+                        Walked::Busy
+                    }
                     Some((effect, proposed)) => {
                         let input = goes_in(deed, scope, &key, proposed);
                         self.stand(step, key, path, effect, proposed, input)
@@ -117,13 +126,47 @@ impl Walker<'_> {
         Ok(())
     }
 
-    /// Whether a step would do something else than was proposed, which the operator did not change.
-    fn is_another(&self, deed: &Deed, scope: &Value, key: &EffectKey, proposed: &Proposed) -> bool {
+    /// Whether another device began it that seemed to have the task, and it has not happened: whoever has the task goes on with it.
+    fn is_left_behind(&self, effect: &Effect, proposed: &Proposed) -> bool {
+        proposed.device != self.kernel.device && matches!(effect.stand(), Stand::Failed(_) | Stand::Undone)
+    }
+
+    /// Proposes under its key what another device began that seemed to have the task.
+    fn adopt(
+        &mut self,
+        deed: &Deed,
+        key: &EffectKey,
+        proposed: &Proposed,
+        path: &str,
+        scope: &Value,
+    ) -> Result<(), Failure> {
+        // What the operator changed stays so.
+        let content = match self.is_changed(proposed) {
+            true => proposed.content.clone(),
+            false => content(deed, scope)?,
+        };
+        self.events.push(WorkEvent::EffectProposed {
+            key: *key,
+            task: self.id.to_owned(),
+            run: self.run_id.to_owned(),
+            step: path.to_owned(),
+            generation: proposed.generation,
+            content,
+        });
+        Ok(())
+    }
+
+    /// Whether it is what the operator put in the place of what a step did.
+    fn is_changed(&self, proposed: &Proposed) -> bool {
         let before = proposed.generation.checked_sub(1);
         let before = before.map(|it| EffectKey::of(&self.kernel.vault, self.id, &proposed.step, it));
         let before = before.and_then(|key| self.kernel.tables.effect(&key));
-        let changed = before.is_some_and(|effect| effect.edited.as_ref() == Some(&proposed.content));
-        !changed && goes_in(deed, scope, key, proposed) != proposed.digest
+        before.is_some_and(|effect| effect.edited.as_ref() == Some(&proposed.content))
+    }
+
+    /// Whether a step would do something else than was proposed, which the operator did not change.
+    fn is_another(&self, deed: &Deed, scope: &Value, key: &EffectKey, proposed: &Proposed) -> bool {
+        !self.is_changed(proposed) && goes_in(deed, scope, key, proposed) != proposed.digest
     }
 
     fn withdraw(&mut self, key: EffectKey) {
@@ -167,7 +210,10 @@ impl Walker<'_> {
         if !started {
             self.start(path, attempts + 1, content.digest(&key));
         }
-        if self.kernel.tables.effect(&key).is_none_or(|effect| effect.proposed.is_none()) {
+        // What stands there may be what another device began that seemed to have the task.
+        let is_mine =
+            |effect: &Effect| effect.proposed.as_ref().is_some_and(|it| it.device == self.kernel.device);
+        if !self.kernel.tables.effect(&key).is_some_and(is_mine) {
             self.events.push(WorkEvent::EffectProposed {
                 key,
                 task: self.id.to_owned(),

@@ -1,5 +1,7 @@
 //! Where effects happen: decided, consented to, intended, performed, once for each key (I10, I11), whichever device works on the task.
 
+use std::collections::BTreeSet;
+
 use super::need::place;
 use super::{Action, DeviceId, Flight, Kernel, Need};
 use crate::event::{Came, EffectKey, WorkEvent};
@@ -17,8 +19,8 @@ pub(super) struct Keeper<'k> {
     pub needs: Vec<Need>,
     /// An effect waits until the log knows all that this device has done.
     pub held_up: bool,
-    /// An effect waits until another of its capability was tried.
-    pub braked: bool,
+    /// The capabilities of which effects wait because others failed.
+    pub braked: BTreeSet<String>,
     pub due: Vec<Millis>,
 }
 
@@ -32,10 +34,15 @@ impl Kernel {
         (key(after.unwrap_or(0)), after.unwrap_or(0))
     }
 
-    /// The keys of all that was proposed for a step of a task, the last first.
+    /// The keys of all that was proposed for a step of a task by whichever device, the last first.
     pub(super) fn keys(&self, task: &str, step: &str) -> Vec<EffectKey> {
         let (_, last) = self.latest(task, step);
-        (0..=last).rev().map(|generation| EffectKey::of(&self.vault, task, step, generation)).collect()
+        let key = |generation| EffectKey::of(&self.vault, task, step, generation);
+        // What was proposed by a device that turns out not to have the task happened all the same.
+        let known = (last + 1..).map(key).take_while(|key| self.tables.effect(key).is_some());
+        let mut keys: Vec<EffectKey> = (0..=last).map(key).chain(known).collect();
+        keys.reverse();
+        keys
     }
 
     /// Whether the operator refused what they changed to this: the two words crossed, and a denial beats consent (I11).
@@ -97,7 +104,7 @@ impl<'k> Keeper<'k> {
             begun: Vec::new(),
             needs: Vec::new(),
             held_up: false,
-            braked: false,
+            braked: BTreeSet::new(),
             due: Vec::new(),
         };
         for key in kernel.tables.proposals(id) {
@@ -271,6 +278,7 @@ impl<'k> Keeper<'k> {
         let (digest, capability) = (proposed.digest, proposed.content.capability.clone());
         if self.kernel.setting.connectors.contains_key(&capability) {
             if self.is_braked(&capability) {
+                self.braked.insert(capability);
                 return;
             }
             return self.events.push(WorkEvent::EffectIntended { key, attempt, digest, capability });
@@ -294,10 +302,8 @@ impl<'k> Keeper<'k> {
                 let is_its = |effect: &Effect| {
                     effect.proposed.as_ref().is_some_and(|it| it.content.capability == capability)
                 };
-                let under_way = pending.into_iter().any(intends)
-                    || self.kernel.tables.under_way().any(|(_, effect)| is_its(effect));
-                self.braked |= under_way;
-                under_way
+                pending.into_iter().any(intends)
+                    || self.kernel.tables.under_way().any(|(_, effect)| is_its(effect))
             }
         }
     }

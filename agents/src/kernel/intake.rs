@@ -18,9 +18,10 @@ impl Kernel {
             events.iter().filter_map(|event| WorkEvent::try_from(event).ok()).collect();
         let Some(place) = self.pending.iter().position(|(_, pending)| *pending == work) else { return };
         self.pending.remove(place);
+        // A record is never earlier than the clock when it is written: where it is, that went back.
+        self.wall = self.wall.min(stamp.clock().0);
         if counted.len() < work.len() {
-            // The clock went back before it was written: what was due is due later.
-            self.wall = self.wall.min(stamp.clock().0);
+            // What was due is due later.
             self.alarm = Some(0);
         }
         for event in counted {
@@ -93,8 +94,11 @@ impl Kernel {
     }
 
     fn touch(&mut self, event: &WorkEvent) {
-        if matches!(event, WorkEvent::EffectEnded { .. }) {
-            self.dirty.append(&mut self.braked);
+        if let WorkEvent::EffectEnded { key, .. } = event
+            && let Some(proposed) = self.tables.effect(key).and_then(|effect| effect.proposed.as_ref())
+            && let Some(mut braked) = self.braked.remove(&proposed.content.capability)
+        {
+            self.dirty.append(&mut braked);
         }
         let task = match event.aggregate() {
             Aggregate::Effect(_) if let WorkEvent::ApprovalEdited { task, .. } = event => {

@@ -276,8 +276,8 @@ pub struct Kernel {
     lost: BTreeMap<(EffectKey, u32), Need>,
     /// The tasks whose effects wait until the log knows all of that.
     held_up: BTreeSet<String>,
-    /// The tasks whose effects wait until one that is tried has ended.
-    braked: BTreeSet<String>,
+    /// The tasks whose effects wait because others failed, by capability: they are looked at when one has ended.
+    braked: BTreeMap<String, BTreeSet<String>>,
 }
 
 impl Kernel {
@@ -307,7 +307,7 @@ impl Kernel {
             needs: BTreeMap::new(),
             lost: BTreeMap::new(),
             held_up: BTreeSet::new(),
-            braked: BTreeSet::new(),
+            braked: BTreeMap::new(),
         }
     }
 
@@ -349,6 +349,11 @@ impl Kernel {
     /// Whether a connector has a capability.
     pub fn can(&self, capability: &str) -> bool {
         self.setting.connectors.contains_key(capability)
+    }
+
+    /// Since when the connector is in force that has a capability; `None` without one.
+    pub fn provided_since(&self, capability: &str) -> Option<Millis> {
+        self.setting.connectors.get(capability).map(|connector| connector.since)
     }
 
     /// All that connectors can do.

@@ -272,9 +272,8 @@ fn effect(
         (_, None) => None,
         (Err(failure), Some(_)) => Some(Difference::Failed { step: path.to_owned(), failure }),
         (Ok(now), Some(input)) => keys.iter().all(|key| now.digest(key) != input).then(|| {
-            let effect = keys.first().and_then(|key| kernel.tables.effect(key));
-            let recorded =
-                effect.and_then(|effect| Some(Box::new(effect.proposed.as_ref()?.content.clone())));
+            let recorded = keys.iter().find_map(|key| kernel.tables.effect(key)?.proposed.as_ref());
+            let recorded = recorded.map(|proposed| Box::new(proposed.content.clone()));
             Difference::Effect { step: path.to_owned(), recorded, now: Box::new(now) }
         }),
     }

@@ -127,7 +127,7 @@ impl Kernel {
         for effect in effects {
             let decided = effect.charged().filter(|it| it.rule.as_deref() == Some(rule));
             if let Some(decided) = decided.filter(|_| !self.is_given_up(effect)) {
-                usage.add(effect.proposed.as_ref().and_then(|it| it.content.amount), decided.at);
+                usage.add(effect.charged_money(), decided.at);
             }
         }
         usage
@@ -139,7 +139,7 @@ impl Kernel {
             let Some(proposed) = &effect.proposed else { continue };
             let decided = effect.charged().filter(|it| it.rule.as_deref() == Some(rule));
             if let Some(decided) = decided.filter(|_| !self.is_given_up(effect)) {
-                runs.entry(&proposed.run).or_default().add(proposed.content.amount, decided.at);
+                runs.entry(&proposed.run).or_default().add(effect.charged_money(), decided.at);
             }
         }
         runs.into_values().max_by_key(|usage| (usage.count, usage.money)).unwrap_or_default()

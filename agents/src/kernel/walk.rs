@@ -1,6 +1,7 @@
 //! Carrying on a run: its workflow is walked along its journal up to where it stands.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 
 use serde_json::{Map, Value, json};
 
@@ -73,8 +74,8 @@ pub(super) struct Left {
     pub needs: Vec<Need>,
     /// An effect waits until the log knows all that this device has done.
     held_up: bool,
-    /// An effect waits until another of its capability was tried.
-    braked: bool,
+    /// The capabilities of which effects wait because others failed.
+    braked: BTreeSet<String>,
 }
 
 impl Kernel {
@@ -146,7 +147,7 @@ impl Kernel {
             }
         }
         let Walker { chance, events, acts, begun, stopped, due, listens, needs, .. } = walker;
-        Left { chance, events, acts, begun, stopped, due, listens, needs, held_up: false, braked: false }
+        Left { chance, events, acts, begun, stopped, due, listens, needs, ..Left::default() }
     }
 
     /// Does what a look at a task left to do.
@@ -156,8 +157,8 @@ impl Kernel {
         if held_up {
             self.held_up.insert(id.to_owned());
         }
-        if braked {
-            self.braked.insert(id.to_owned());
+        for capability in braked {
+            self.braked.entry(capability).or_default().insert(id.to_owned());
         }
         for flight in begun {
             self.fresh.remove(&flight);

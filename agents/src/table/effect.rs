@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::{Fold, Homes, Order};
 use crate::event::{Came, Content, WorkEvent};
 use crate::failure::Failure;
+use crate::money::Money;
 use crate::policy::Verdict;
 use crate::span::Millis;
 
@@ -67,8 +68,10 @@ pub struct Effect {
     pub owners: BTreeMap<String, DeviceId>,
     /// Where effects happen: that device alone decides and acts (I10).
     pub homes: Arc<Homes>,
-    /// What was proposed.
+    /// What was proposed: by the device that works on the task, else what was begun of what another proposed that seemed to.
     pub proposed: Option<Proposed>,
+    /// What was proposed by devices that turn out not to work on the task, by its consent digest.
+    strays: BTreeMap<ContentHash, Proposed>,
     /// What policies decided, by the consent digest of what it was about. Another proposal may turn out to be the one that counts.
     decisions: BTreeMap<ContentHash, Decided>,
     /// How the operator was asked louder, by the consent digest of what it was about.
@@ -203,6 +206,11 @@ impl Effect {
         self.closed || self.decided().is_some_and(|decided| decided.verdict == Verdict::Deny)
     }
 
+    /// Whether it was proposed by the device that works on the task (I11).
+    fn is_owners(&self, proposed: &Proposed) -> bool {
+        self.owners.get(&proposed.task) == Some(&proposed.device)
+    }
+
     /// Whether it is known that no attempt happened, or is under way.
     fn has_not_happened(&self) -> bool {
         let Some(intent) = &self.intent else { return true };
@@ -228,23 +236,32 @@ impl Effect {
     /// The decision by which it counts against a rule's caps: it was allowed, and happened or still may. One that failed may be tried
     /// again without being decided again.
     pub fn charged(&self) -> Option<&Decided> {
+        self.charge().map(|(_, decided)| decided)
+    }
+
+    /// The money that counts against a rule's caps.
+    pub fn charged_money(&self) -> Option<Money> {
+        let digest = self.charge()?.0;
+        let own = self.proposed.as_ref().filter(|it| it.digest == *digest);
+        own.or_else(|| self.strays.get(digest))?.content.amount
+    }
+
+    fn charge(&self) -> Option<(&ContentHash, &Decided)> {
         let over = matches!(self.stand(), Stand::Denied(_));
         let allowed = match &self.intent {
-            Some(intent) => self.decisions.get(&intent.digest),
+            Some(intent) => self.decisions.get_key_value(&intent.digest),
             // Whichever proposal turns out to stand, what was allowed may happen.
-            None => self.decisions.values().find(|decided| decided.verdict == Verdict::Allow),
+            None => self.decisions.iter().find(|(_, decided)| decided.verdict == Verdict::Allow),
         };
-        allowed.filter(|decided| decided.verdict == Verdict::Allow && !over)
+        allowed.filter(|(_, decided)| decided.verdict == Verdict::Allow && !over)
     }
 }
 
 impl Fold for Effect {
     fn apply(&mut self, order: &Order, event: &WorkEvent) {
         match event {
-            WorkEvent::EffectProposed { key, task, run, step, generation, content }
-                if self.owners.get(task) == Some(&order.0.2) =>
-            {
-                self.proposed.get_or_insert_with(|| Proposed {
+            WorkEvent::EffectProposed { key, task, run, step, generation, content } => {
+                let proposed = Proposed {
                     task: task.clone(),
                     run: run.clone(),
                     step: step.clone(),
@@ -252,7 +269,12 @@ impl Fold for Effect {
                     content: content.clone(),
                     digest: content.digest(key),
                     device: order.0.2,
-                });
+                };
+                if !self.is_owners(&proposed) {
+                    self.strays.entry(proposed.digest).or_insert(proposed);
+                } else if self.proposed.as_ref().is_none_or(|it| !self.is_owners(it)) {
+                    self.proposed = Some(proposed);
+                }
             }
             WorkEvent::EffectDecided { capability, .. }
             | WorkEvent::EffectEscalated { capability, .. }
@@ -315,6 +337,10 @@ impl Fold for Effect {
                     let (attempt, digest) = (*attempt, *digest);
                     self.intent = Some(Intent { attempt, digest, device: order.0.2, at: order.time() });
                     self.came = None;
+                    // Whoever turns out to have the task, what was begun is seen to.
+                    if self.proposed.is_none() {
+                        self.proposed = self.strays.get(&digest).cloned();
+                    }
                 }
             }
             WorkEvent::EffectEnded { attempt, came, .. } => {

@@ -47,10 +47,11 @@ pub(super) struct OfEffect {
 
 impl OfEffect {
     pub fn of(effect: &Effect) -> OfEffect {
-        let Some(proposed) = &effect.proposed else { return OfEffect::default() };
+        // What was allowed counts, whoever turns out to have proposed it.
+        let charged = effect.charged().and_then(|it| Some((it.rule.clone()?, it.at)));
+        let Some(proposed) = &effect.proposed else { return OfEffect { charged, ..OfEffect::default() } };
         let decided = effect.decided();
         let asked = decided.filter(|decided| decided.verdict == Verdict::Ask);
-        let charged = effect.charged().and_then(|it| Some((it.rule.clone()?, it.at)));
         let stand = effect.stand();
         let over = match (&stand, effect.refused) {
             (Stand::Done(_), _) => decided.map(|it| effect.intent.map_or(it.at, |intent| intent.at)),

@@ -1,6 +1,7 @@
 //! The process between this program and one that does an agent's work: it starts that, holds it to its limits, and ends it with all that
 //! came from it as soon as nobody waits any more, whatever became of who started it.
 
+use std::ffi::OsString;
 use std::fs::remove_dir_all;
 use std::io::{self, BufRead, Read, Write};
 use std::os::unix::process::CommandExt;
@@ -12,7 +13,8 @@ use std::time::{Duration, Instant};
 use aios_agents::program::{Ended, Limits};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use super::{Call, Report, family};
+use super::sandbox::Refusal;
+use super::{Call, Report, family, handed};
 
 /// What this program is called with to be one.
 pub const NAME: &str = "--keep-a-program";
@@ -58,17 +60,12 @@ pub fn keep() -> ExitCode {
 fn run(call: &Call) -> (Report, Vec<u8>) {
     let (tell, heard) = channel();
     family::adopt();
-    let child = bound(&call.limits).and_then(|()| begin(call));
-    let mut child = match child {
+    let child = handed::keep().and_then(|()| bound(&call.limits)).map_err(Unable::Start);
+    let mut child = match child.and_then(|()| begin(call)) {
         Ok(child) => child,
-        Err(e) => {
-            use io::ErrorKind as Kind;
-            let passes = !matches!(
-                e.kind(),
-                Kind::NotFound | Kind::PermissionDenied | Kind::InvalidInput | Kind::ArgumentListTooLong
-            );
-            let ended = Ended::NotStarted { what: e.to_string(), passes };
-            return (Report { ended, complaint: String::new(), length: 0 }, Vec::new());
+        Err(unable) => {
+            let report = Report { ended: unable.ended(call), complaint: String::new(), length: 0 };
+            return (report, Vec::new());
         }
     };
     feed(&mut child, call, &tell);
@@ -86,8 +83,54 @@ fn bound(limits: &Limits) -> io::Result<()> {
     Ok(())
 }
 
-fn begin(call: &Call) -> io::Result<Child> {
-    Command::new(&call.program)
+/// Why a program was not started.
+enum Unable {
+    /// Nothing keeps it apart.
+    Open(Refusal),
+    Start(io::Error),
+}
+
+impl Unable {
+    fn ended(self, call: &Call) -> Ended {
+        use io::ErrorKind as Kind;
+        let e = match self {
+            Unable::Open(refusal) => return Ended::Open { what: refusal.to_string() },
+            Unable::Start(e) => e,
+        };
+        let passes = !matches!(
+            e.kind(),
+            Kind::NotFound | Kind::PermissionDenied | Kind::InvalidInput | Kind::ArgumentListTooLong
+        );
+        let what = match e.kind() {
+            Kind::PermissionDenied if call.grant.walls.is_some() => {
+                format!(
+                    "{e}: where it or its interpreter lies has to be granted, by `sandbox: {{read: [...]}}`"
+                )
+            }
+            _ => e.to_string(),
+        };
+        Ended::NotStarted { what, passes }
+    }
+}
+
+fn begin(call: &Call) -> Result<Child, Unable> {
+    let Some(walls) = &call.grant.walls else { return start(call, Vec::new()).map_err(Unable::Start) };
+    let folder = &call.grant.folder;
+    // Walls are around a thread and what it starts: this process stays outside, and can end what is within.
+    let shut_in = || {
+        walls.enter(folder).map_err(Unable::Open)?;
+        walls.before(folder).and_then(|before| start(call, before)).map_err(Unable::Start)
+    };
+    thread::scope(|scope| scope.spawn(shut_in).join())
+        .unwrap_or_else(|_| Err(Unable::Start(io::Error::other("a fault while walls were put up"))))
+}
+
+/// Starts the program after the words that are to stand before it.
+fn start(call: &Call, before: Vec<OsString>) -> io::Result<Child> {
+    let mut words = before.into_iter().chain([OsString::from(&call.program)]);
+    let Some(first) = words.next() else { return Err(io::ErrorKind::InvalidInput.into()) };
+    Command::new(first)
+        .args(words)
         .args(&call.args)
         .env_clear()
         .envs(call.grant.environment.iter().map(|(name, value)| (name, value)))

@@ -1,7 +1,9 @@
 //! Programs that do an agent's work: each has a [keeper], a process that ends it and all that it started whatever happens here.
 
 mod family;
+mod handed;
 pub mod keeper;
+mod sandbox;
 mod scratch;
 
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -14,9 +16,11 @@ use std::time::{Duration, Instant};
 use aios_agents::failure::{Class, Failure};
 use aios_agents::program::{Ended, Limits, Outcome, Program, SCRIPT};
 use aios_agents::runtime::{Runtime, Stop};
+use aios_agents::sandbox::Sandbox;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use sandbox::Walls;
 use scratch::Scratch;
 
 /// What of this process's environment a program sees; `HOME` and `TMPDIR` are its own folder.
@@ -33,6 +37,8 @@ pub struct Grant {
     pub environment: Vec<(String, String)>,
     /// The folder that it works in: its own, and gone afterwards.
     pub folder: PathBuf,
+    /// What keeps it from the rest of the machine.
+    pub walls: Option<Walls>,
 }
 
 /// One call of a program.
@@ -60,11 +66,23 @@ struct Report {
 }
 
 /// A program as what has an agent work.
-pub struct Worker(pub Program);
+pub struct Worker {
+    /// The program.
+    pub program: Program,
+    /// What no grant may lead to.
+    pub hidden: Vec<PathBuf>,
+}
 
 impl Runtime for Worker {
     fn work(&self, input: &Value, stop: &Stop) -> Result<Value, Failure> {
-        let Worker(program) = self;
+        let Worker { program, hidden } = self;
+        let walls = match &program.sandbox {
+            Sandbox::None => None,
+            Sandbox::Closed { read } => match Walls::new(read, hidden) {
+                Ok(walls) => Some(walls),
+                Err(refusal) => return program.judge(&nothing(Ended::Open { what: refusal.to_string() })),
+            },
+        };
         let fail = |e: io::Error| Failure::new(Class::Transient, format!("a folder for it: {e}"));
         let scratch = Scratch::make().map_err(fail)?;
         let mut words = program.command.clone();
@@ -76,7 +94,7 @@ impl Runtime for Worker {
         let call = Call {
             program: words.remove(0),
             args: words,
-            grant: Grant::within(scratch.path()),
+            grant: Grant { walls, ..Grant::within(scratch.path()) },
             limits: program.limits,
             input: input.clone(),
         };
@@ -89,14 +107,13 @@ impl Grant {
     pub fn within(folder: &Path) -> Grant {
         let inherited = SEEN.iter().filter_map(|name| Some(((*name).to_owned(), std::env::var(name).ok()?)));
         let own = ["HOME", "TMPDIR"].map(|name| (name.to_owned(), folder.to_string_lossy().into_owned()));
-        Grant { environment: inherited.chain(own).collect(), folder: folder.to_owned() }
+        Grant { environment: inherited.chain(own).collect(), folder: folder.to_owned(), walls: None }
     }
 }
 
 /// Runs a program until it ends, its time is over, or nobody waits for it any more. Nothing that it started is left (Linux; elsewhere
 /// nothing of its process group).
 pub fn run(call: &Call, stop: &Stop) -> Outcome {
-    let nothing = |ended| Outcome { ended, output: Vec::new(), complaint: String::new() };
     let not_started = |e: io::Error| nothing(Ended::NotStarted { what: e.to_string(), passes: true });
     let mut keeper = match begin(call) {
         Ok(keeper) => keeper,
@@ -121,6 +138,10 @@ pub fn run(call: &Call, stop: &Stop) -> Outcome {
     };
     family::end(&mut keeper);
     outcome.unwrap_or_else(|| nothing(Ended::Lost))
+}
+
+fn nothing(ended: Ended) -> Outcome {
+    Outcome { ended, output: Vec::new(), complaint: String::new() }
 }
 
 /// Starts a keeper and tells it what to run. While its input is open, somebody waits.

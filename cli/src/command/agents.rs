@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use aios_agents::agent::{Choice, Entry, File, Registry, Runtime, Shape, import as read_foreign};
+use aios_agents::sandbox::Sandbox;
 use aios_agents::span;
 use aios_core::id::ContentHash;
 use serde_json::{Value, json};
@@ -101,12 +102,22 @@ fn check(given: &[PathBuf], cx: &Context, ui: &mut Ui) -> Result<Exit, CliError>
         wrong.extend(unset(name, entry, &registry).map(|mistake| (entry.path.clone(), vec![mistake])));
     }
     wrong.retain(|(path, _)| paths.contains(path.as_str()));
+    let open: Vec<&str> = registry
+        .agents
+        .values()
+        .filter(|entry| entry.agent.program.as_ref().is_some_and(|it| it.sandbox == Sandbox::None))
+        .map(|entry| entry.path.as_str())
+        .filter(|path| paths.contains(path))
+        .collect();
     let reports: Vec<Report> = wrong.into_iter().map(|(path, mistakes)| Report { path, mistakes }).collect();
     let mistakes: usize = reports.iter().map(|report| report.mistakes.len()).sum();
     if ui.json() {
-        ui.value(&json!({"ok": mistakes == 0, "files": paths, "reports": reports}))?;
+        ui.value(&json!({"ok": mistakes == 0, "files": paths, "reports": reports, "open": open}))?;
     }
     written::tell(ui, &reports)?;
+    for path in &open {
+        ui.line(format!("{}: `sandbox: none`: its program may do all that you may", one_line(path)))?;
+    }
     let files = count(files.len(), "file");
     match mistakes {
         0 => ui.line(format!("{files}, nothing wrong"))?,
@@ -151,6 +162,7 @@ fn show(name: &str, cx: &Context, ui: &mut Ui) -> Result<Exit, CliError> {
         value["writes"] = json!(agent.writes);
         value["tools"] = json!(tools);
         value["effects"] = json!(agent.effects);
+        value["sandbox"] = json!(agent.program.as_ref().map(|program| &program.sandbox));
         value["context"] = json!(entry.context.iter().map(|(name, _)| name).collect::<Vec<_>>());
         value["skills"] = json!(entry.skills.iter().map(|(name, ..)| name).collect::<Vec<_>>());
         let versions: Vec<Value> =
@@ -180,6 +192,7 @@ fn show(name: &str, cx: &Context, ui: &mut Ui) -> Result<Exit, CliError> {
             other => other.name().to_owned(),
         },
     )?;
+    line("sandbox", agent.program.as_ref().map(|it| it.sandbox.to_string()).unwrap_or_default())?;
     line("takes", said(&agent.inputs))?;
     line("gives", said(&agent.outputs))?;
     line("reads", agent.reads.join(", "))?;

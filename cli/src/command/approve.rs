@@ -25,7 +25,12 @@ use crate::ui::{Style, Ui, one_line};
 
 /// Consents to effects.
 pub fn run(args: &ApproveArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliError> {
-    let office = Office::open(cx, ui)?.carry_on()?;
+    let office = Office::open(cx, ui)?;
+    // What waits already does not wait for other work that goes on.
+    let office = match args.all_like.is_none() && which(args, &office).is_ok() {
+        true => office,
+        false => office.carry_on()?,
+    };
     let waiting = which(args, &office)?;
     if args.edit || args.with.is_some() {
         let [one] = &waiting[..] else {

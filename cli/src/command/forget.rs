@@ -17,15 +17,22 @@ use crate::ui::{Ui, one_line};
 /// Has what files ever held dropped, or says what was.
 pub fn run(args: &ForgetArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliError> {
     let mut vault = cx.open()?;
-    if args.paths.is_empty() {
+    if args.paths.is_empty() && !args.unexplained {
         return list(&vault, ui);
     }
     let paths: Vec<String> = args.paths.iter().map(|path| cx.path(&vault, path)).collect::<Result<_, _>>()?;
     // What lies there now is what is to be forgotten, not what lay there a save ago.
-    if args.yes {
+    if args.yes && !args.unexplained {
         vault.commit(&AbsorbOptions::default(), &mut ui.progress())?;
     }
     let mut found: Vec<Forgettable> = Vec::new();
+    if args.unexplained {
+        found = vault.unexplained()?;
+        if found.is_empty() {
+            ui.line("nothing is unexplained")?;
+            return Ok(Exit::Done);
+        }
+    }
     for path in &paths {
         for one in vault.forgettable(path)? {
             if !found.contains(&one) {

@@ -1,7 +1,9 @@
 //! `aios health`
 
-use aios_agents::health::{Finding, Kind, Place, Sight};
+use aios_agents::connector::RECEIVED;
+use aios_agents::health::{Finding, Kind, Place, Sight, Source};
 use aios_agents::table::Breaker;
+use aios_sync::control::Client;
 use aios_vault::chance::now_ms;
 use serde_json::json;
 
@@ -9,6 +11,8 @@ use crate::args::HealthArgs;
 use crate::context::Context;
 use crate::error::CliError;
 use crate::exit::Exit;
+use crate::hook::Book;
+use crate::looked;
 use crate::moment;
 use crate::office::Office;
 use crate::ui::{Style, Ui, one_line};
@@ -17,7 +21,9 @@ use crate::ui::{Style, Ui, one_line};
 pub fn run(args: &HealthArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliError> {
     let since = moment::past(&args.since)?;
     let office = Office::open(cx, ui)?;
-    let place = Place { here: office.vault().device(), members: members(&office)?, now: now_ms(), since };
+    let (here, members) = (office.vault().device(), members(&office)?);
+    let sources = sources(&office, &members)?;
+    let place = Place { here, members, sources, now: now_ms(), since };
     let findings = office.kernel().health(&place);
     if ui.json() {
         ui.value(&json!({"since": place.since, "until": place.now, "findings": findings, "connectors": connectors(&office, place.now)}))?;
@@ -59,6 +65,30 @@ fn members(office: &Office) -> Result<Vec<Sight>, CliError> {
     Ok(out)
 }
 
+/// What comes from outside: mails, where a connector takes them in, and calls of hooks, which only a daemon hears.
+fn sources(office: &Office, members: &[Sight]) -> Result<Vec<Source>, CliError> {
+    let (vault, kernel) = (office.vault(), office.kernel());
+    let (here, folder) = (vault.device(), vault.own_folder());
+    let mut out = Vec::new();
+    if let Some(since) = kernel.provided_since(RECEIVED) {
+        let device = kernel.tables().homes().now(RECEIVED).unwrap_or(here);
+        let at = match device == here {
+            true => looked::last(folder).or(Some(since)),
+            // What it does there is not known here, only whether it is there.
+            false => members.iter().find(|member| member.device == device).and_then(|member| member.at),
+        };
+        // Of one that is no member any more nothing will be heard.
+        out.push(Source { name: RECEIVED.into(), device, at });
+    }
+    let book = Book::load(folder)?;
+    if !book.hooks.is_empty() {
+        let hooks = book.hooks.keys().cloned().collect::<Vec<_>>().join(", ");
+        let at = Client::connect(folder).map(|_| now_ms());
+        out.push(Source { name: format!("calls of {hooks}"), device: here, at });
+    }
+    Ok(out)
+}
+
 fn lines(ui: &Ui, finding: &Finding) -> Vec<String> {
     let (word, style) = match finding.kind {
         Kind::Unknown => ("unknown", Style::Red),
@@ -66,6 +96,7 @@ fn lines(ui: &Ui, finding: &Finding) -> Vec<String> {
         Kind::Open => ("open", Style::Red),
         Kind::Failed => ("failed", Style::Red),
         Kind::Missed => ("missed", Style::Red),
+        Kind::Unpolled => ("unpolled", Style::Red),
         Kind::Unmet => ("unmet", Style::Red),
         Kind::Fruitless => ("fruitless", Style::Yellow),
         Kind::Overdue => ("overdue", Style::Yellow),

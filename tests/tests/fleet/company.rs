@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use aios_agents::connector::is_of_files;
 use aios_agents::cron::Cron;
 use aios_agents::event::Content;
 use aios_agents::kernel::{Connector, Schedule, Setting};
@@ -11,6 +12,8 @@ use aios_core::id::{ContentHash, DeviceId, VaultId};
 use aios_core::key::SecretKey;
 use jiff::tz::TimeZone;
 
+use crate::flows;
+
 pub const VAULT: VaultId = VaultId([7; 32]);
 pub const START: u64 = 1_790_000_000_000;
 /// Whose work offers are, and who may be delegated to send them.
@@ -18,94 +21,10 @@ pub const SALES: &str = "sales";
 /// The most mails of the newsletter in a day.
 pub const NEWSLETTERS: usize = 2;
 
-/// Client by client, with what takes it back; started by hand.
-const OFFER: &str = "---
-type: workflow
-input: {type: object, required: [clients], properties: {clients: {type: array}}}
-steps:
-  draft: {agent: writer, input: '{{ input.clients }}', retry: {attempts: 4, first: 1m}}
-  sure: {ask: 'Send it?', choices: [send, stop], timeout: 5d}
-  way:
-    choose:
-      - when: steps.sure.answer == 'send'
-        go: all
-      - else: end
-  all:
-    each: input.clients
-    as: client
-    at_once: 2
-    steps:
-      send:
-        effect: mail.send
-        target: '{{ client }} of {{ task }}'
-        args: {text: offer}
-        agent: sales
-        retry: {attempts: 3, first: 1m}
-        compensate: {effect: mail.send, target: '{{ client }} of {{ task }}', args: {text: sorry}, tags: [sorry]}
-  book: {effect: bank.pay, target: '{{ task }}', amount: 12, args: {}, retry: {attempts: 2, first: 1m}}
----
-";
-/// By a schedule: allowed up to a cap.
-const NEWS: &str = "---
-type: workflow
-on: {cron: '0 */6 * * *', zone: UTC}
-steps:
-  send: {effect: mail.send, target: 'readers {{ task }}', args: {text: news}, tags: [news]}
-  rest: {wait: 2h}
-  note: {effect: file.write, target: 'note {{ task }}', args: {}}
----
-";
-/// For every invoice.
-const CHASE: &str = "---
-type: workflow
-on:
-  - {entity: created, type: invoice}
-input: {type: object, required: [client], properties: {client: {type: string}}}
-steps:
-  paid: {wait: {event: bank.paid, where: event.client == input.client, deadline: 2d}}
-  both:
-    parallel:
-      one: {file: {effect: file.write, target: 'file {{ input.client }}', args: {}}}
-      two: {sub: {workflow: thank, input: {client: '{{ input.client }}'}}}
-  spam: {effect: mail.spam, target: '{{ input.client }}', args: {}, on_error: end}
----
-";
-const THANK: &str = "---
-type: workflow
-input: {type: object, required: [client], properties: {client: {type: string}}}
-steps:
-  send: {effect: mail.send, target: 'thanks {{ input.client }}', args: {}, tags: [thanks], timeout: 4d}
----
-";
-/// For what is paid, and tells of it.
-const RECEIPT: &str = "---
-type: workflow
-on: {event: bank.paid, where: event.client != 'client 1'}
-input: {type: object, properties: {client: {type: string}}}
-steps:
-  write: {effect: file.write, target: 'receipt {{ trigger.id }}', args: {}}
-  tell: {emit: books.changed, data: {client: '{{ input.client }}'}}
----
-";
-const BOOKS: &str = "---
-type: workflow
-on: {event: books.changed}
-steps: {note: {effect: file.write, target: 'books {{ trigger.id }}', args: {}}}
----
-";
-const POLICY: &str = "---
-type: policy
-rules:
-  - {name: spam, verdict: deny, capability: mail.spam}
-  - {name: news, verdict: allow, capability: mail.send, tags: [news], zone: UTC, caps: [{count: 2, per: day}], rate: {count: 1, per: hour}}
-  - {name: sorry, verdict: allow, capability: mail.send, tags: [sorry]}
-  - {name: thanks, verdict: allow, capability: mail.send, tags: [thanks]}
-  - {name: files, verdict: allow, capability: file.write, zone: UTC, quiet: '02:00-05:00'}
-  - {name: offers, verdict: ask, capability: mail.send, escalate: [{after: 6h, ask: 'Now?'}, {after: 3d, deny: nobody decided}]}
----
-";
-
-pub const CAPABILITIES: [&str; 4] = ["mail.send", "bank.pay", "file.write", "mail.spam"];
+pub const CAPABILITIES: [&str; 6] =
+    ["mail.send", "bank.pay", "file.write", "mail.spam", "file.create", "file.set"];
+/// The most money for wages in a day, in cents.
+pub const WAGE_CAP: u64 = 3000;
 
 pub fn device(n: usize) -> DeviceId {
     DeviceId([n as u8 + 1; 32])
@@ -119,8 +38,8 @@ pub fn operator() -> SecretKey {
 pub fn verdict(content: &Content) -> Verdict {
     match content.capability.as_str() {
         "mail.spam" => Verdict::Deny,
-        "file.write" => Verdict::Allow,
-        "mail.send" if !content.tags.is_empty() => Verdict::Allow,
+        "file.write" | "file.create" | "file.set" => Verdict::Allow,
+        "mail.send" | "bank.pay" if !content.tags.is_empty() => Verdict::Allow,
         _ => Verdict::Ask,
     }
 }
@@ -130,12 +49,15 @@ pub fn verdict(content: &Content) -> Verdict {
 pub struct Rules {
     pub coordinator: usize,
     pub homes: BTreeMap<String, Option<usize>>,
+    /// Whether the second version of offers is in force.
+    pub next_offer: bool,
 }
 
 /// What every device knows, read once.
 #[derive(Debug, Clone)]
 pub struct Company {
     setting: Setting,
+    next_offer: ContentHash,
 }
 
 impl Company {
@@ -143,13 +65,21 @@ impl Company {
     pub fn new(knows_keys: &[&str]) -> Company {
         let mut setting =
             Setting { operators: [operator().public()].into(), maker: Some(device(0)), ..Setting::default() };
+        let next_offer = flows::next_offer();
         for (name, text) in [
-            ("offer", OFFER),
-            ("news", NEWS),
-            ("chase", CHASE),
-            ("thank", THANK),
-            ("receipt", RECEIPT),
-            ("books", BOOKS),
+            // The first of a name is replaced by the next.
+            ("offer", next_offer.as_str()),
+            ("offer", flows::OFFER),
+            ("news", flows::NEWS),
+            ("chase", flows::CHASE),
+            ("thank", flows::THANK),
+            ("receipt", flows::RECEIPT),
+            ("books", flows::BOOKS),
+            ("bill", flows::BILL),
+            ("collect", flows::COLLECT),
+            ("wages", flows::WAGES),
+            ("report", flows::REPORT),
+            ("book", flows::BOOK),
         ] {
             let version = ContentHash::of(text.as_bytes());
             let workflow =
@@ -162,18 +92,24 @@ impl Company {
             setting.versions.insert(version, workflow);
             setting.current.insert(name.to_owned(), version);
         }
-        let policy = Policy::read("p", POLICY, jiff::tz::db()).unwrap_or_else(|e| panic!("policy: {e:?}"));
+        let policy =
+            Policy::read("p", flows::POLICY, jiff::tz::db()).unwrap_or_else(|e| panic!("policy: {e:?}"));
         setting.policies = Policies::of(vec![("p".to_owned(), Ok(policy))]);
         for name in CAPABILITIES {
-            let connector = Connector { knows_keys: knows_keys.contains(&name), ..Connector::default() };
+            let files = is_of_files(name);
+            let knows_keys = files || knows_keys.contains(&name);
+            let connector = Connector { knows_keys, inward: files, ..Connector::default() };
             setting.connectors.insert(name.to_owned(), connector);
         }
-        Company { setting }
+        Company { setting, next_offer: ContentHash::of(next_offer.as_bytes()) }
     }
 
     pub fn setting(&self, rules: &Rules) -> Setting {
         let mut setting = self.setting.clone();
         setting.coordinator = Some(device(rules.coordinator));
+        if rules.next_offer {
+            setting.current.insert("offer".into(), self.next_offer);
+        }
         for (name, home) in &rules.homes {
             if let Some(connector) = setting.connectors.get_mut(name) {
                 connector.home = home.map(device);

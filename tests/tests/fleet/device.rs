@@ -2,15 +2,18 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use aios_agents::connector::is_of_files;
 use aios_agents::event::{EffectKey, WorkEvent};
 use aios_agents::failure::{Class, Failure};
 use aios_agents::kernel::{Action, Begun, Input, Kernel, Saw, Work};
+use aios_agents::needs::Offer;
 use aios_agents::policy::Verdict;
 use aios_core::clock::{Hlc, Stamp};
 use aios_core::event::Event;
 use aios_core::id::ContentHash;
 use serde_json::{Value, json};
 
+use crate::child::{CRUNCHER, Child};
 use crate::company::{self, VAULT};
 use crate::world::World;
 
@@ -30,6 +33,14 @@ pub struct Device {
     pub queue: VecDeque<Action>,
     /// What agents are at in it.
     pub working: Vec<(Work, Value)>,
+    /// The programs that run for it.
+    pub children: Vec<Child>,
+    /// What it is fit for.
+    pub offer: Offer,
+    /// It is shut, and does nothing until it is opened.
+    pub asleep: bool,
+    /// What its clock said when it last went on.
+    ticked: u64,
     /// How many records of each device it has.
     pub has: Vec<usize>,
     /// Its records in the order in which they came.
@@ -45,8 +56,10 @@ pub struct Device {
     granted: BTreeSet<(EffectKey, ContentHash)>,
     /// The records with rules that it has, in the total order.
     pub rules: BTreeMap<Stamp, usize>,
-    /// Those that its process was set up with.
-    pub set_up_with: BTreeMap<Stamp, usize>,
+    /// The records that write files, in the total order.
+    pub writes: BTreeMap<Stamp, usize>,
+    /// The rules that its process was set up with, and what it was fit for.
+    pub set_up_with: (BTreeMap<Stamp, usize>, Offer),
 }
 
 impl Device {
@@ -55,6 +68,10 @@ impl Device {
             kernel: None,
             queue: VecDeque::new(),
             working: Vec::new(),
+            children: Vec::new(),
+            offer: Offer::default(),
+            asleep: false,
+            ticked: 0,
             has: vec![0; devices],
             arrived: Vec::new(),
             clock: Hlc::default(),
@@ -63,7 +80,8 @@ impl Device {
             looked: 0,
             granted: BTreeSet::new(),
             rules: BTreeMap::new(),
-            set_up_with: BTreeMap::new(),
+            writes: BTreeMap::new(),
+            set_up_with: (BTreeMap::new(), Offer::default()),
         }
     }
 
@@ -72,6 +90,7 @@ impl Device {
         for event in events {
             match event.name().as_str() {
                 "sim.rule" => _ = self.rules.insert(stamp, record),
+                "sim.file" | "sim.note" => _ = self.writes.insert(stamp, record),
                 "approval.granted" | "approval.edited" => {
                     let Ok(granted) = WorkEvent::try_from(event) else { continue };
                     if granted.signer(&VAULT) != Some(&company::operator().public()) {
@@ -93,6 +112,23 @@ impl Device {
     }
 }
 
+/// What starts work by an invoice that somebody wrote.
+fn saw_invoice(record: &Record, event: &Event) -> Option<Saw> {
+    let Event::Other(map) = event else { return None };
+    if event.name() != "sim.invoice" {
+        return None;
+    }
+    Some(Saw {
+        doc: map["client"].to_string(),
+        record: format!("{:?}", record.stamp),
+        at: record.stamp.clock().0,
+        path: "invoices/x.md".into(),
+        made: true,
+        fields: json!({"type": "invoice", "client": map["client"]}),
+        run: None,
+    })
+}
+
 impl World {
     pub fn wall(&self, n: usize) -> u64 {
         self.now.saturating_add_signed(self.devices[n].skew)
@@ -107,8 +143,13 @@ impl World {
         let stamp = Stamp::new(device.clock, company::device(n), device.has[n] as u64);
         device.arrive(stamp, self.records.len(), &events);
         let names: Vec<String> = events.iter().map(Event::name).collect();
+        self.tally.placed += names.iter().filter(|name| *name == "task.moved").count() as u64;
+        self.tally.migrated += names.iter().filter(|name| *name == "run.migrated").count() as u64;
         self.tally.moved += names.iter().filter(|name| *name == "home.moved").count() as u64;
         self.say(n, format!("records {}", names.join(", ")));
+        if std::env::var_os("AIOS_EVENTS").is_some() {
+            self.say(n, format!("    {events:?}"));
+        }
         self.records.push(Record { stamp, author: n, events });
         stamp
     }
@@ -143,12 +184,14 @@ impl World {
         device.kernel = None;
         device.queue.clear();
         device.working.clear();
+        device.children.clear();
         // The database may be made anew.
         device.looked = if forgets { 0 } else { device.looked };
     }
 
     fn set_up(&mut self, n: usize) {
-        let setting = self.company.setting(&self.rules(n));
+        let mut setting = self.company.setting(&self.rules(n));
+        setting.offer = Some(self.devices[n].offer.clone());
         let mut kernel = Kernel::new(VAULT, company::device(n), setting, self.chance.next());
         let mut order = self.devices[n].arrived.clone();
         if self.chance.one_in(2) {
@@ -161,13 +204,17 @@ impl World {
         let device = &mut self.devices[n];
         kernel.remember(device.ledger.iter().cloned());
         // Another one than before may have looked, and not been the one to start them.
-        if device.rules != device.set_up_with {
+        if device.rules != device.set_up_with.0 {
             device.looked = 0;
         }
-        device.set_up_with = device.rules.clone();
+        // Who is at work goes on.
+        let working = device.working.iter().map(|(work, _)| work);
+        working
+            .chain(device.children.iter().map(|child| &child.work))
+            .for_each(|it| kernel.goes_on(it.clone()));
+        device.set_up_with = (device.rules.clone(), device.offer.clone());
         device.kernel = Some(kernel);
         device.queue.clear();
-        device.working.clear();
         self.say(n, "sets up".into());
     }
 
@@ -176,32 +223,22 @@ impl World {
         if !self.devices[n].queue.is_empty() {
             return;
         }
-        if self.devices[n].kernel.is_none() || self.devices[n].rules != self.devices[n].set_up_with {
+        let Device { kernel, rules, offer, set_up_with, .. } = &self.devices[n];
+        if kernel.is_none() || (rules, offer) != (&set_up_with.0, &set_up_with.1) {
             self.set_up(n);
         }
         self.look_at_entities(n);
         let now = self.wall(n);
+        self.devices[n].ticked = now;
         self.give(n, Input::Tick { now });
     }
 
     fn look_at_entities(&mut self, n: usize) {
         while let Some(&record) = self.devices[n].arrived.get(self.devices[n].looked) {
-            let Record { stamp, events, .. } = self.records[record].clone();
-            for event in &events {
-                let Event::Other(map) = event else { continue };
-                if event.name() != "sim.invoice" {
-                    continue;
-                }
-                let fields = json!({"type": "invoice", "client": map["client"]});
-                let saw = Saw {
-                    doc: map["client"].to_string(),
-                    record: format!("{stamp:?}"),
-                    at: stamp.clock().0,
-                    path: "invoices/x.md".into(),
-                    made: true,
-                    fields,
-                    run: None,
-                };
+            let record = self.records[record].clone();
+            for event in &record.events {
+                let invoice = saw_invoice(&record, event);
+                let Some(saw) = invoice.or_else(|| self.saw_file(n, &record, event)) else { continue };
                 let kernel = self.devices[n].kernel.as_ref().expect("a process");
                 for created in kernel.saw(&saw) {
                     self.command(n, &created);
@@ -215,14 +252,14 @@ impl World {
         }
     }
 
-    fn give(&mut self, n: usize, input: Input) {
+    pub fn give(&mut self, n: usize, input: Input) {
         let Some(kernel) = &mut self.devices[n].kernel else { return };
         let actions = kernel.handle(input);
         self.devices[n].queue.extend(actions);
     }
 
     /// Whether the process is killed here.
-    fn dies(&mut self, n: usize, odds: usize, why: &str) -> bool {
+    pub fn dies(&mut self, n: usize, odds: usize, why: &str) -> bool {
         let dies = !self.calm && self.chance.one_in(odds);
         if dies {
             self.crash(n, why);
@@ -238,6 +275,7 @@ impl World {
         }
         match action {
             Action::Append(work) => {
+                self.is_delegated_still(n, &work);
                 let events: Vec<Event> =
                     work.iter().map(|event| Event::try_from(event).expect("an event")).collect();
                 let stamp = self.author(n, events.clone());
@@ -245,16 +283,19 @@ impl World {
                     self.give(n, Input::Recorded { stamp, events });
                 }
             }
+            Action::Start { work, agent, .. } if agent == CRUNCHER => self.begin(n, work),
             Action::Start { work, input, .. } => self.devices[n].working.push((work, input)),
-            Action::Find { work, query } => {
-                self.give(n, Input::Worked { work, came: query.among(&[]) });
+            Action::Find { work, query } => self.look(n, work, &query),
+            Action::Stop(work) => {
+                self.devices[n].working.retain(|(other, _)| *other != work);
+                self.devices[n].children.retain(|child| child.work != work);
             }
-            Action::Stop(work) => self.devices[n].working.retain(|(other, _)| *other != work),
             Action::Perform { key, attempt, content } => {
                 self.has_consent(n, &key, &content);
                 let what = format!("{} to {}", content.capability, content.target);
                 let at = self.wall(n);
                 let device = &mut self.devices[n];
+                let before = device.ledger.iter().any(|it| it.key == key);
                 if !device.ledger.iter().any(|it| it.key == key && it.attempt == attempt) {
                     device.ledger.push(Begun { key, attempt, at, what: what.clone() });
                 }
@@ -262,7 +303,11 @@ impl World {
                     return;
                 }
                 let chance = self.chance.next();
-                let came = self.far.perform(n, key, &content, chance);
+                let came = match is_of_files(&content.capability) {
+                    true => self.write(n, key, &content, before),
+                    false => Some(self.far.perform(n, key, &content, chance)),
+                };
+                let Some(came) = came else { return };
                 self.tally.acts += 1;
                 self.say(n, format!("does {what}, attempt {attempt}: {came:?}"));
                 if !self.dies(n, 25, "after the act") {
@@ -275,7 +320,7 @@ impl World {
 
     /// An agent comes to its end.
     pub fn work(&mut self, n: usize) {
-        let Some((work, input)) = self.devices[n].working.pop() else { return };
+        let Some((work, input)) = self.devices[n].working.pop() else { return self.program_ends(n) };
         let came = match self.chance.one_in(6) && !self.calm {
             true => Err(Failure::new(Class::Transient, "the agent stumbled")),
             false => Ok(json!({"text": input.to_string()})),
@@ -289,7 +334,7 @@ impl World {
             Verdict::Deny => panic!("device {n} does what is denied: {content:?}"),
             Verdict::Allow => {
                 self.tally.allowed += 1;
-                if !content.tags.contains(&"news".to_owned()) {
+                if !content.tags.iter().any(|tag| tag == "news" || tag == "wage") {
                     return;
                 }
             }
@@ -321,12 +366,33 @@ impl World {
         assert!(granted, "device {n} does {content:?} without consent");
     }
 
+    /// What a delegation allowed is begun only while that holds (I11).
+    fn is_delegated_still(&self, n: usize, work: &[WorkEvent]) {
+        let Some(kernel) = &self.devices[n].kernel else { return };
+        for event in work {
+            let WorkEvent::EffectIntended { key, .. } = event else { continue };
+            let decided = kernel.tables().effect(key).and_then(|effect| effect.decided());
+            let rule = decided.filter(|it| it.verdict == Verdict::Allow).and_then(|it| it.rule.as_deref());
+            let Some(id) = rule.and_then(|rule| rule.strip_prefix("delegation ")) else { continue };
+            let delegation = kernel.tables().delegation(id).expect("what the operator signed");
+            let ticked = self.devices[n].ticked;
+            assert!(
+                delegation.valid(ticked).is_some(),
+                "at {ticked} device {n} begins {event:?} by {delegation:?}"
+            );
+        }
+    }
+
     /// What rules a device knows of.
     fn rules(&self, n: usize) -> company::Rules {
         let mut rules = company::Rules::default();
         for record in self.devices[n].rules.values() {
             for event in &self.records[*record].events {
                 let Event::Other(map) = event else { continue };
+                if let Some(next) = map.get("next_offer").and_then(Value::as_bool) {
+                    rules.next_offer = next;
+                    continue;
+                }
                 let device = map.get("device").and_then(Value::as_u64).map(|it| it as usize);
                 match map.get("home").and_then(Value::as_str) {
                     Some(name) => _ = rules.homes.insert(name.to_owned(), device),

@@ -18,6 +18,8 @@ pub struct Act {
 pub struct Far {
     pub knows_keys: Vec<&'static str>,
     pub acts: Vec<Act>,
+    /// The effects that wrote a file, or found it there.
+    pub files: BTreeSet<EffectKey>,
     /// How often a business act refuses yet.
     pub refusals: BTreeMap<String, u32>,
 }
@@ -57,7 +59,7 @@ impl Far {
     }
 
     pub fn has(&self, key: &EffectKey) -> bool {
-        self.acts.iter().any(|act| act.key == *key)
+        self.files.contains(key) || self.acts.iter().any(|act| act.key == *key)
     }
 
     /// Keys that were used more than once, and business acts that were done more than once; `again` are the effects of which the operator

@@ -2,11 +2,15 @@
 //! are wrong and jump, two that take themselves for the coordinator, an operator who says things twice and too late. One seed makes it all.
 //!
 //! `AIOS_SEEDS` says how many seeds, two hundred without it, `AIOS_SEED` where they start. A run that fails prints its seed and
-//! all that happened.
+//! all that happened; with `AIOS_EVENTS` the trace has all events, too.
 
+mod child;
 mod company;
 mod device;
 mod far;
+mod files;
+mod flows;
+mod note;
 mod operator;
 mod peace;
 mod world;
@@ -23,7 +27,7 @@ const SEEDS: u64 = 200;
 const MOST: usize = 5;
 
 impl Seeded for World {
-    const STEPS: usize = 500;
+    const STEPS: usize = 600;
 
     fn new(seed: u64) -> World {
         World::new(seed)

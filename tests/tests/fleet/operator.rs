@@ -34,6 +34,9 @@ impl World {
         if self.chance.one_in(6) {
             return self.goes_back(n);
         }
+        if self.chance.one_in(6) {
+            return self.migrates(n);
+        }
         if self.chance.one_in(10) {
             return self.delegates(n);
         }
@@ -59,7 +62,7 @@ impl World {
                     agent: company::SALES.into(),
                     count: 1 + self.chance.next() % 3,
                     money: None,
-                    until: self.now + self.chance.next() % (4 * 86_400_000),
+                    until: self.now + self.chance.scale(4 * 86_400_000),
                 };
                 let by = if self.chance.one_in(5) { SecretKey::from_bytes(&[6; 32]) } else { operator() };
                 WorkEvent::delegate(terms, self.now.to_string(), &VAULT, &by)
@@ -76,7 +79,26 @@ impl World {
         let open = kernel.tables().tasks().filter(|(_, task)| task.ended.is_none());
         let open: Vec<(String, bool)> = open.map(|(id, task)| (id.to_owned(), task.is_paused())).collect();
         let Some((task, paused)) = self.chance.pick(&open).cloned() else { return };
-        let event = if paused { WorkEvent::TaskResumed { task } } else { WorkEvent::TaskPaused { task } };
+        let cancels = self.chance.one_in(4);
+        self.tally.cancelled += u64::from(cancels);
+        let event = if cancels {
+            WorkEvent::TaskCancelled { task, note: "not any more".into() }
+        } else if paused {
+            WorkEvent::TaskResumed { task }
+        } else {
+            WorkEvent::TaskPaused { task }
+        };
+        self.say(n, format!("operator: {event:?}"));
+        self.said.push(event.clone());
+        self.command(n, &event);
+    }
+
+    /// The operator has a task go on with the version of its workflow that is in force.
+    fn migrates(&mut self, n: usize) {
+        let Some(kernel) = &self.devices[n].kernel else { return };
+        let open = kernel.tables().open().filter(|(_, task)| task.workflow.as_deref() == Some("offer"));
+        let may: Vec<WorkEvent> = open.filter_map(|(id, task)| kernel.migrate(id, task).ok()).collect();
+        let Some(event) = self.chance.pick(&may).cloned() else { return };
         self.say(n, format!("operator: {event:?}"));
         self.said.push(event.clone());
         self.command(n, &event);

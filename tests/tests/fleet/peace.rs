@@ -5,12 +5,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use aios_agents::event::{EffectKey, Fired, WorkEvent, entity_task, event_task};
 use aios_agents::kernel::{Kernel, Need};
 use aios_agents::money::Money;
+use aios_agents::needs::Offer;
 use aios_agents::policy::Verdict;
 use aios_agents::table::{Stand, Status, Tables, Task};
-
+use aios_core::event::Event;
 use serde_json::{Value, json};
 
+use crate::child::CRUNCHER;
 use crate::company::{self, NEWSLETTERS, VAULT};
+use crate::device::Device;
 use crate::far::{Act, CHANGED, business};
 use crate::world::World;
 
@@ -22,7 +25,10 @@ impl World {
     pub fn peace(&mut self) {
         self.calm = true;
         self.trace.push("peace".into());
-        self.devices.iter_mut().for_each(|device| device.skew = 0);
+        for device in &mut self.devices {
+            (device.skew, device.asleep) = (0, false);
+        }
+        self.devices[0].offer = Offer { heavy: true, whole: true, ..Offer::default() };
         for _ in 0..3 {
             self.settle_down();
         }
@@ -53,7 +59,12 @@ impl World {
             // At another hour each time: some things happen at some hours only.
             self.now += DAY + DAY * 5 / 24;
         }
-        self.settle_down();
+        // What was written late on a day belongs to it.
+        self.now += 2 * DAY;
+        for _ in 0..3 {
+            self.settle_down();
+            (0..self.devices.len()).for_each(|n| self.keep_journal(n));
+        }
         self.settle_down();
         self.check();
     }
@@ -66,7 +77,10 @@ impl World {
                 (0..self.devices.len()).for_each(|from| self.send(from, n, true));
                 self.carry_on(n);
                 let mut left = 2000;
-                while !self.devices[n].queue.is_empty() || !self.devices[n].working.is_empty() {
+                let busy = |device: &Device| {
+                    !(device.queue.is_empty() && device.working.is_empty() && device.children.is_empty())
+                };
+                while busy(&self.devices[n]) {
                     self.act(n);
                     if self.devices[n].queue.is_empty() {
                         self.work(n);
@@ -182,19 +196,36 @@ impl World {
             assert!(known, "{} by {} stands as {stand:?}", business(&act.content), act.device);
         }
         let mut by_day: BTreeMap<u64, usize> = BTreeMap::new();
+        let mut wages: BTreeMap<u64, Money> = BTreeMap::new();
         for (key, effect) in one.effects() {
             if matches!(effect.stand(), Stand::Done(_)) {
                 assert!(self.far.has(key), "nobody did it: {effect:#?}");
             }
-            if let Some(decided) = effect.charged().filter(|it| it.rule.as_deref() == Some("p#news")) {
-                assert_eq!(decided.verdict, Verdict::Allow);
-                *by_day.entry(decided.at / DAY).or_default() += 1;
+            // What did not happen and never will is free for another.
+            let happens = !matches!(effect.stand(), Stand::Failed(_) | Stand::Undone);
+            let Some(decided) = effect.charged().filter(|_| happens) else { continue };
+            assert_eq!(decided.verdict, Verdict::Allow);
+            match decided.rule.as_deref() {
+                Some("p#news") => *by_day.entry(decided.at / DAY).or_default() += 1,
+                Some("p#wages") => {
+                    let sum = wages.entry(decided.at / DAY).or_default();
+                    *sum = sum.plus(effect.charged_money().unwrap_or_default());
+                }
+                _ => {}
             }
         }
+        assert!(wages.values().all(|sum| *sum <= Money(company::WAGE_CAP)), "the cap is passed: {wages:?}");
+        let asked = one.effects().filter(|(_, it)| {
+            let of = it.proposed.as_ref().is_some_and(|it| it.content.tags.iter().any(|tag| tag == "wage"));
+            of && it.decided().is_some_and(|it| it.verdict == Verdict::Ask)
+        });
+        let wages_asked = asked.count() as u64;
+        self.check_files();
+        self.check_notes();
         assert!(by_day.values().all(|count| *count <= NEWSLETTERS), "the cap is passed: {by_day:?}");
         for (id, _) in one.tasks().filter(|(_, task)| task.ended.is_some()) {
-            let mut again = |_: &str, input: &Value, _: &[aios_agents::agent::Turn]| {
-                Some(Ok(json!({"text": input.to_string()})))
+            let mut again = |agent: &str, input: &Value, _: &[aios_agents::agent::Turn]| {
+                (agent != CRUNCHER).then(|| Ok(json!({"text": input.to_string()})))
             };
             let replay = self.kernel(0).replay(id, &mut again).unwrap_or_else(|e| panic!("{e}"));
             assert!(replay.difference.is_none(), "{id} is another on replay: {replay:#?}");
@@ -242,6 +273,28 @@ impl World {
         }
         self.tally.sent_changed += changed;
         self.tally.louder += louder;
+        self.tally.wages_asked += wages_asked;
+    }
+
+    /// No effect wrote twice, and no two made one file.
+    fn check_files(&self) {
+        let mut keys = BTreeSet::new();
+        for event in self.records.iter().flat_map(|record| &record.events) {
+            let Event::Other(map) = event else { continue };
+            if event.name() != "sim.file" {
+                continue;
+            }
+            if let Some(key) = map.get("key").and_then(Value::as_str) {
+                assert!(keys.insert(key), "written twice: {map:?}");
+            }
+        }
+        let files = self.files(0);
+        for (path, file) in &files {
+            assert!(file.makers.len() <= 1, "made twice: {path} {file:?}");
+        }
+        for n in 1..self.devices.len() {
+            assert_eq!(format!("{files:?}"), format!("{:?}", self.files(n)), "device {n} has other files");
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 
+use aios_core::id::{ContentHash, GitId};
 use aios_vault::disk::journal;
 
 use crate::ledger::{BLOB, Token, line, tokens};
@@ -46,6 +47,15 @@ fn with_line(bytes: &[u8], token: Token, at: usize) -> Vec<u8> {
     let new = format!("{}\n", line(token));
     lines.insert(body + at % (lines.len() - body + 1), &new);
     lines.concat().into_bytes()
+}
+
+/// The beginning of a text, of about so many bytes. It ends in no `k` or `k2`, with which all lines begin: who makes a line of such a
+/// rest has it beside what others make of it, and no line is whole then, although every character stands.
+fn half(whole: &[u8], size: usize) -> Vec<u8> {
+    let start = whole[..size].iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+    let last = &whole[start..size];
+    let shared = last.first() == Some(&b'k') && last[1..].iter().all(u8::is_ascii_digit);
+    whole[..if shared { start } else { size }].to_vec()
 }
 
 impl World {
@@ -152,6 +162,7 @@ impl World {
         if let Ok(old) = fs::read(&at) {
             self.ledger.touch(&old);
         }
+        self.ledger.binaries.insert(ContentHash::of(&bytes), GitId::blob(&bytes));
         // Of two that are saved at once, one stands and the other is kept in the log.
         self.ledger.touch(&bytes);
         self.put(n, &path, &bytes, "saves");
@@ -196,9 +207,20 @@ impl World {
         self.devices[n].buffers.push(Buffer { path, base, writes: 0 });
     }
 
-    /// Somebody saves what they opened before, with a line more.
+    /// Somebody saves what they opened before, with a line more: for the most part what aios has written in between.
     pub fn stale_save(&mut self, n: usize) {
-        let at = self.chance.below(self.devices[n].buffers.len());
+        let device = &self.devices[n];
+        let overtaken = device.buffers.iter().position(|buffer| {
+            let disk = fs::read(device.root.join(&buffer.path)).ok();
+            let known = device.known.get(&buffer.path);
+            buffer.writes == FRESH && disk.as_ref() == known && disk.is_some_and(|disk| disk != buffer.base)
+        });
+        let any = self.chance.below(self.devices[n].buffers.len());
+        let at = match overtaken {
+            Some(at) => at,
+            None if self.chance.one_in(3) => any,
+            None => return,
+        };
         if at >= self.devices[n].buffers.len() {
             return;
         }
@@ -236,7 +258,7 @@ impl World {
         let Some((path, old)) = self.file(n, &disk) else { return };
         let whole = with_line(&old, self.ledger.token(n), self.chance.below(9));
         self.ledger.saved(&old, &whole);
-        let first = whole[..whole.len() * self.chance.below(4) / 4].to_vec();
+        let first = half(&whole, whole.len() * self.chance.below(4) / 4);
         self.ledger.saved(&whole, &first);
         let at = self.devices[n].root.join(&path);
         write(&at, &first);

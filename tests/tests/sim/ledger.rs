@@ -40,6 +40,8 @@ pub struct Ledger {
     pub owed: BTreeMap<ContentHash, (usize, String)>,
     /// Those of them that are no text, whose bytes must be somewhere.
     pub blobs: BTreeMap<ContentHash, GitId>,
+    /// All bytes that somebody ever saved and that are no text.
+    pub binaries: BTreeMap<ContentHash, GitId>,
     /// What was committed with git by hand.
     pub commits: BTreeSet<git2::Oid>,
     /// Whether some of either went with the only folder that had them.

@@ -47,6 +47,39 @@ impl World {
         }
     }
 
+    /// Where a word went with a device that was taken out or put back, an operator has forgotten what it was to explain. Says whether
+    /// anything was.
+    pub fn do_without(&mut self) -> bool {
+        for n in 0..self.devices.len() {
+            if !self.is_member(n) {
+                continue;
+            }
+            let done = self.at(n, "forget", |site| {
+                site.keeper().work(|vault| {
+                    let docs: Vec<DocId> = vault.unexplained()?.into_iter().map(|found| found.doc).collect();
+                    if !docs.is_empty() {
+                        vault.forget(&docs)?;
+                        vault.finish(Default::default(), &mut |_, _, _| {})?;
+                    }
+                    Ok::<_, Error>(docs)
+                })
+            });
+            match done {
+                Some(Ok(docs)) if docs.is_empty() => {}
+                Some(Ok(docs)) => {
+                    self.tell(format!("d{n} does without {docs:?}"));
+                    return true;
+                }
+                // Whoever decides nothing leaves it to others.
+                Some(Err(e @ (Error::NoOperator(_) | Error::Carrier | Error::Closed(_)))) => {
+                    self.tell(format!("d{n} cannot do without: {}", self.plain(&e.to_string())));
+                }
+                other => self.fail(format!("d{n} cannot do without what is not explained: {other:?}")),
+            }
+        }
+        false
+    }
+
     fn words(&self) -> Vec<(DocId, Word)> {
         let mut out = Vec::new();
         for device in &self.devices {

@@ -83,6 +83,9 @@ impl World {
             self.let_daemons_work();
         }
         self.agree();
+        if self.do_without() {
+            self.agree();
+        }
         if self.chance.one_in(3) {
             self.collect_all();
         }
@@ -112,6 +115,14 @@ impl World {
             (Some(Ok(one)), Some(Ok(other))) if one == other => {}
             _ => self.fail(format!("d{n} has other records (I1): {one:?} {other:?}")),
         }
+    }
+
+    /// What stands in no file since another value of its key does, and is shown as a conflict.
+    fn lost_values(&mut self, n: usize) -> BTreeSet<Token> {
+        let conflicts = self.at(n, "look", |site| site.keeper().work(|vault| vault.conflicts()));
+        let Some(Ok(conflicts)) = conflicts else { return BTreeSet::new() };
+        let values = conflicts.iter().flat_map(|conflict| &conflict.values);
+        values.flat_map(|value| tokens(value.value.as_bytes())).collect()
     }
 
     fn check(&mut self) {
@@ -174,8 +185,11 @@ impl World {
         }
         self.forgotten_is_gone(&here);
         let disks = here.iter().map(|n| self.disk(*n));
-        let standing: BTreeSet<Token> =
+        let mut standing: BTreeSet<Token> =
             disks.flat_map(|disk| disk.into_values().flat_map(|bytes| tokens(&bytes))).collect();
+        for n in &here {
+            standing.extend(self.lost_values(*n));
+        }
         let mut owed = self.ledger.standing(&revoked);
         owed.retain(|token| !self.pending.contains(token) && !standing.contains(token));
         if !owed.is_empty() {

@@ -119,9 +119,11 @@ impl World {
         self.devices.iter().any(|device| has(&device.root))
     }
 
-    /// Blobs and commits that went with a folder that was put back are owed by nobody.
+    /// Blobs and commits that went with a folder that was put back are owed by nobody; nor is what stands in it as it was before it was
+    /// taken in.
     pub fn forget_lost(&mut self) {
-        let lost = self.ledger.blobs.iter().filter(|(hash, git)| !self.anywhere(hash, git));
+        let in_git = |hash, git| self.devices.iter().any(|device| git_has(&device.root, hash, git));
+        let lost = self.ledger.blobs.iter().filter(|(hash, git)| !in_git(hash, git));
         let lost: Vec<_> = lost.map(|(hash, _)| *hash).collect();
         for hash in &lost {
             self.ledger.blobs.remove(hash);
@@ -129,7 +131,9 @@ impl World {
         let gone = self.ledger.commits.iter().copied().filter(|commit| !self.is_committed(*commit));
         let gone: Vec<_> = gone.collect();
         self.ledger.commits.retain(|commit| !gone.contains(commit));
-        self.ledger.lost |= !lost.is_empty() || !gone.is_empty();
+        // A record may have gone to others without them, or be on its way.
+        let nowhere = self.ledger.binaries.iter().any(|(hash, git)| !self.anywhere(hash, git));
+        self.ledger.lost |= nowhere || !lost.is_empty() || !gone.is_empty();
     }
 
     /// Every blob that was taken in must be somewhere (I2).

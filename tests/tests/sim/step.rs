@@ -230,6 +230,10 @@ impl World {
         if self.devices.iter().enumerate().any(|(other, device)| other != n && device.strange) {
             return;
         }
+        // Nor does anybody whom others took out know that: who was put back and meets them first is known to nobody else.
+        if (0..self.devices.len()).any(|other| self.devices[other].revoked && self.is_member(other)) {
+            return;
+        }
         let Some(backup) = self.devices[n].backup.take() else { return };
         self.stop(n);
         let root = self.devices[n].root.clone();
@@ -250,6 +254,17 @@ impl World {
         self.ledger.touched.extend(lost);
         self.ledger.owed.retain(|_, (by, _)| *by != n);
         self.forget_lost();
+    }
+
+    /// Whether a device is a member as far as it knows.
+    pub fn is_member(&mut self, n: usize) -> bool {
+        let member = self.at(n, "look", |site| {
+            site.keeper().work(|vault| {
+                let own = vault.device();
+                Ok(vault.members().is_present(&own))
+            })
+        });
+        matches!(member, Some(Ok(true)))
     }
 
     fn revoke(&mut self, n: usize) {

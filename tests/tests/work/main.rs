@@ -2,12 +2,17 @@
 //!
 //! `AIOS_CRASH_ALL=1` takes every point in place of some.
 
+#[cfg(target_os = "linux")]
+mod attempts;
 mod consent;
 mod placement;
 mod policy;
 mod program;
+mod source;
 mod turns;
 mod versions;
+#[cfg(target_os = "linux")]
+mod walls;
 
 use std::path::Path;
 use std::process::{Command, Output};

@@ -18,6 +18,9 @@ steps:
 ---
 ";
 
+/// What lets a script leave its marks where a test looks for them.
+const OUT: &str = "sandbox: none\n";
+
 /// An agent that is a script for `sh`.
 fn worker(keys: &str, script: &str) -> String {
     format!(
@@ -108,7 +111,7 @@ fn whatever_a_program_does_its_failure_has_a_class() {
         ("mute", "", "exec 1>&-; cat > /dev/null".into(), "invalid-output", "one JSON value"),
         ("deaf", "", "exec 0<&-; exit 4".into(), "permanent", "ended with 4"),
     ] {
-        office.write(&[("agents/worker.md", &worker(keys, &script))]);
+        office.write(&[("agents/worker.md", &worker(&format!("{OUT}{keys}"), &script))]);
         office.ends(&["accept", "-q"], 0);
         office.ends(&["run", "ask", "--task", task], 1);
         let failure = failure(&office, task);
@@ -131,7 +134,7 @@ fn who_a_program_leaves_behind_is_ended() {
     let pid = tempfile::NamedTempFile::new().expect("a file");
     let script =
         format!("setsid sleep 600 & echo $! > {}; echo '{{\"text\": \"done\"}}'", pid.path().display());
-    let office = office(&worker("", &script));
+    let office = office(&worker(OUT, &script));
     office.ends(&["run", "ask", "--task", "one"], 0);
     assert_eq!(office.sent_to("ann"), 1);
     assert!(!lives(pid.path()));
@@ -150,7 +153,10 @@ fn a_program_is_in_force_only_as_it_was_accepted() {
     assert!(office.mails().concat().contains("after"));
     // A file of the vault can be changed without being accepted.
     let path = office.root().join("tool.sh");
-    let agent = format!("---\ntype: agent\nruntime: command\ncommand: [sh, {}]\n---\n", path.display());
+    let agent = format!(
+        "---\ntype: agent\nruntime: command\ncommand: [sh, {}]\nsandbox: none\n---\n",
+        path.display()
+    );
     office.write(&[("tool.sh", "echo '{\"text\": \"own\"}'"), ("agents/worker.md", &agent)]);
     office.ends(&["accept", "-q"], 0);
     let out = office.aios(&["run", "ask", "--task", "three"], "");
@@ -170,7 +176,7 @@ fn a_daemon_does_other_work_meanwhile_and_takes_its_programs_along() {
         go.display()
     );
     let quick = "---\ntype: workflow\nsteps:\n  send: {effect: mail.send, target: quick@example.org, args: {text: x}}\n---\n";
-    let office = office(&worker("limits: {time: 10m}\n", &script));
+    let office = office(&worker("sandbox: none\nlimits: {time: 10m}\n", &script));
     office.write(&[("workflows/quick.md", quick)]);
     office.ends(&["accept", "-q"], 0);
     let daemon = office.up("");
@@ -200,7 +206,7 @@ fn a_program_that_nobody_waits_for_is_ended() {
     let marks = tempfile::tempdir().expect("a folder");
     let pid = marks.path().join("pid");
     let script = format!("echo $$ > {0}.new; mv {0}.new {0}; sleep 600", pid.display());
-    let office = office(&worker("limits: {time: 10m}\n", &script));
+    let office = office(&worker("sandbox: none\nlimits: {time: 10m}\n", &script));
     office.write(&[(
         "workflows/ask.md",
         &ASK.replace("retry: {attempts: 3", "timeout: 1s, retry: {attempts: 1"),

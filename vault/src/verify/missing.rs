@@ -9,6 +9,7 @@ use crate::apart::Named;
 use crate::db;
 use crate::error::Error;
 use crate::project::oid;
+use crate::unexplained::GONE;
 use crate::vault::Vault;
 
 const SYNC: &str = "`aios sync` brings them from a device that has them";
@@ -37,20 +38,26 @@ impl Vault {
         Ok(())
     }
 
-    /// Texts that are not with their records: forgotten, which is told, or lost.
+    /// Texts that are not with their records: forgotten, which is told, or lost. A word that counts for nothing explains what counts for
+    /// nothing, too: who gave it had done as it says.
     pub(super) fn check_forgotten(&self, report: &mut Report) -> Result<(), Error> {
         report.forgotten = self.forgotten()?;
-        let mut get = self.db.prepare(
-            "SELECT p.device, p.seq, i.doc FROM item i JOIN record p ON p.n = i.part
-             WHERE i.payload IS NULL AND (i.act = 1 OR i.act IN (0, 2) AND i.kind <> 3) ORDER BY i.part, i.idx",
-        )?;
+        let mut get = self.db.prepare(&format!(
+            "SELECT p.device, p.seq, i.doc FROM item i JOIN record p ON p.n = i.part WHERE {GONE}
+             AND NOT (p.held = 1 AND EXISTS(SELECT 1 FROM item f WHERE f.doc = i.doc AND f.act = 6)) ORDER BY i.part, i.idx"
+        ))?;
         let mut rows = get.query([])?;
         while let Some(row) = rows.next()? {
             let doc = db::id(row.get(2)?, DocId::from_slice)?;
             if !report.forgotten.iter().any(|forgotten| forgotten.doc == doc) {
                 let device = db::id(row.get(0)?, DeviceId::from_slice)?;
                 let at = format!("record {device}:{}", row.get::<_, i64>(1)?);
-                report.tell("I2", at, "the text it saved is not with it, and nobody had it forgotten".into());
+                let path = self.as_forgettable(doc, "")?.path;
+                let what = format!(
+                    "the text it saved ({path}) is not with it, and no word that counts says that it is forgotten: `aios sync` brings one or \
+                     the other; where nobody has either, `aios forget --unexplained` goes on without"
+                );
+                report.tell("I2", at, what);
             }
         }
         Ok(())

@@ -122,3 +122,104 @@ fn a_write_that_was_not_noted_makes_no_second_document_where_a_file_has_moved() 
         }
     }
 }
+
+#[test]
+fn an_undo_in_one_of_two_files_of_a_document_counts_at_once() {
+    let (mut world, paths) = half_swapped();
+    let text = read(&world, 1, paths[0]).unwrap();
+    let armed = fault::arm("disk.exchange=eio").unwrap();
+    for saved in [format!("{text}saved\n"), text.clone()] {
+        write(&world, 1, paths[1], &saved);
+        world.commit(1);
+    }
+    drop(armed);
+    world.sync();
+    world.assert_equal();
+    let all: String = paths.iter().map(|path| read(&world, 0, path).unwrap()).collect();
+    assert!(!all.contains("saved\n"), "{all}");
+}
+
+/// Two files that changed places on 0, of which 1 could write one only: it has a document in two files.
+fn half_swapped() -> (World, [&'static str; 2]) {
+    for point in 1..3 {
+        let mut world = World::new(2);
+        for (path, text) in [("a.md", "first\nof a\n"), ("b.md", "first\nof b\n")] {
+            std::fs::write(world.root(0).join(path), text).unwrap();
+        }
+        world.sync();
+        let at = |path: &str| world.root(0).join(path);
+        for (from, to) in [("a.md", "t"), ("b.md", "a.md"), ("t", "b.md")] {
+            std::fs::rename(at(from), at(to)).unwrap();
+        }
+        world.commit(0);
+        while world.deliver(0, 1, 1 << 20) > 0 {}
+        let armed = fault::arm(&format!("disk.exchange=eio@{point}")).unwrap();
+        world.commit(1);
+        drop(armed);
+        if read(&world, 1, "a.md") == read(&world, 1, "b.md") {
+            return (world, ["a.md", "b.md"]);
+        }
+    }
+    panic!("no document is in two files");
+}
+
+#[test]
+fn a_save_is_an_edit_of_what_stood_in_its_own_file_where_a_document_has_two() {
+    for (order, rounds) in [([0, 1], 2), ([1, 0], 2), ([0, 1], 1)] {
+        let (mut world, paths) = half_swapped();
+        let text = read(&world, 1, "a.md").unwrap();
+        let armed = fault::arm("disk.exchange=eio").unwrap();
+        for n in order {
+            write(&world, 1, paths[n], &format!("{text}saved at {}\n", paths[n]));
+            if rounds == 2 {
+                world.commit(1);
+            }
+        }
+        world.commit(1);
+        drop(armed);
+        world.sync();
+        world.assert_equal();
+        let all: String = paths.iter().map(|path| read(&world, 0, path).unwrap()).collect();
+        for wanted in ["of a\n", "of b\n", "saved at a.md\n", "saved at b.md\n"] {
+            assert!(all.contains(wanted), "{wanted:?} is gone ({order:?} in {rounds}): {all}");
+        }
+    }
+}
+
+#[test]
+fn what_a_record_made_that_was_not_written_is_not_believed_of_the_next() {
+    let mut world = World::new(2);
+    save(&mut world, 0, "a.md", "one\ntwo\nthree\n");
+    world.sync();
+    save(&mut world, 1, "a.md", "one\ntwo\nthree\nfour\n");
+    world.sync();
+    // Saved from what was there before: the record makes a text that it must name.
+    write(&world, 0, "a.md", "zero\none\ntwo\nthree\n");
+    let armed = fault::arm("author.merged=eio").unwrap();
+    world.replicas[0].commit(&AbsorbOptions::default(), &mut quiet()).unwrap_err();
+    drop(armed);
+    write(&world, 0, "a.md", "another\none\ntwo\nthree\n");
+    world.sync();
+    world.assert_equal();
+    assert!(world.replicas[0].verify(true, &mut quiet()).unwrap().ok);
+    assert_eq!(read(&world, 1, "a.md").unwrap(), "another\none\ntwo\nthree\nfour\n");
+}
+
+#[test]
+fn a_rebuild_knows_what_this_device_saved_since_git_followed() {
+    // Of a save that goes on with the one before, and of one that has little of it.
+    for mine in ["one\ntwo\nthree\nfour\n", "four\nfive\nsix\none\n"] {
+        let mut world = World::new(2);
+        save(&mut world, 0, "a.md", "one\ntw");
+        world.sync();
+        save(&mut world, 1, "a.md", "one\ntw\nof the other\n");
+        write(&world, 0, "a.md", mine);
+        world.replicas[0].absorb(&Default::default(), &mut quiet()).unwrap();
+        while world.deliver(1, 0, 1 << 20) > 0 {}
+        world.rebuild(0);
+        world.sync();
+        world.assert_equal();
+        let text = read(&world, 0, "a.md").unwrap();
+        assert!(text.contains("four\n") && text.contains("of the other\n"), "{mine:?}: {text}");
+    }
+}

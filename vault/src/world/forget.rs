@@ -4,7 +4,6 @@ use aios_core::history::{Act, History};
 
 use super::members::{hand, read, revoke, save, write};
 use super::{World, quiet};
-use crate::apart::Given;
 use crate::audit::Query;
 use crate::gc::Wanted;
 use crate::git::testing::git;
@@ -428,24 +427,6 @@ fn a_power_cut_brings_nothing_back() {
     }
 }
 
-/// Hands over what travels apart, until nothing is awaited that is there.
-fn give_all(world: &mut World, from: usize, to: usize) {
-    for named in world.replicas[to].apart_wanted().unwrap() {
-        let Some(given) = world.replicas[from].give(&named).unwrap() else { continue };
-        let path = world.root(to).join(".aios/given");
-        match given {
-            Given::Bytes(bytes) => std::fs::write(&path, bytes).unwrap(),
-            Given::File(mut file, _) => {
-                std::io::Seek::rewind(&mut file).unwrap();
-                std::io::copy(&mut file, &mut std::fs::File::create(&path).unwrap()).map(drop).unwrap();
-            }
-        }
-        world.replicas[to].take_apart(&named, &path).unwrap();
-        std::fs::remove_file(path).unwrap();
-    }
-    world.commit(to);
-}
-
 #[test]
 fn a_commit_made_with_git_meanwhile_loses_it_as_well_and_travels() {
     for by in 0..2 {
@@ -463,15 +444,50 @@ fn a_commit_made_with_git_meanwhile_loses_it_as_well_and_travels() {
         forget(&mut world, 0, "clients");
         for _ in 0..2 {
             world.sync();
-            give_all(&mut world, by, 1 - by);
+            world.give_apart(by, 1 - by);
         }
         world.add(2, &["write"]);
         for _ in 0..2 {
             world.sync();
-            give_all(&mut world, 1 - by, 2);
+            world.give_apart(1 - by, 2);
         }
         world.assert_equal();
         for n in 0..3 {
+            assert_eq!(knows(&world, n), Vec::<String>::new(), "{by} {n}");
+            sound(&mut world, n);
+        }
+    }
+}
+
+#[test]
+fn a_commit_made_with_git_that_is_not_taken_in_yet_brings_nothing_back() {
+    for by in 0..2 {
+        let mut world = World::of_equals(2);
+        save(&mut world, 0, "other.md", "stays\n");
+        world.sync();
+        save(&mut world, 1, "notes.md", &format!("of {SECRET}\n"));
+        while world.deliver(1, 0, 1 << 20) > 0 {}
+        // Written, and `main` has not followed: a commit made now adds it.
+        world.replicas[0].absorb(&Default::default(), &mut quiet()).unwrap();
+        world.replicas[0].transaction(|vault| vault.refresh(&mut quiet())).unwrap();
+        world.replicas[0].settle(&mut quiet()).unwrap();
+        assert!(world.root(0).join("notes.md").exists());
+        write(&world, 0, "new.md", "by hand\n");
+        let root = world.root(0);
+        if git(&root, &["add", "-A"]).is_none() {
+            return;
+        }
+        git(&root, &["-c", "user.name=A", "-c", "user.email=a@b", "commit", "-qm", "by hand"]);
+        forget(&mut world, by, "notes.md");
+        for _ in 0..2 {
+            world.sync();
+            world.give_apart(0, 1);
+            world.give_apart(1, 0);
+        }
+        world.assert_equal();
+        for n in 0..2 {
+            assert_eq!(read(&world, n, "new.md").unwrap(), "by hand\n");
+            assert!(!world.root(n).join("notes.md").exists());
             assert_eq!(knows(&world, n), Vec::<String>::new(), "{by} {n}");
             sound(&mut world, n);
         }
@@ -503,6 +519,58 @@ fn a_file_that_stands_where_a_text_is_unexplained_waits() {
         sound(&mut world, n);
     }
     world.assert_equal();
+}
+
+/// A text that device 0 heard of after device 1 had it forgotten, and without the word: that counts for nothing, since device 2, which made
+/// a file of that name as well, took device 1 out before it had heard of anything. Nobody has the text, and no word will come.
+fn without_a_word() -> World {
+    let mut world = World::of_equals(3);
+    save(&mut world, 1, "notes.md", &format!("of {SECRET}\n"));
+    forget(&mut world, 1, "notes.md");
+    assert!(world.deliver(1, 0, 1) > 0);
+    write(&world, 0, "other.md", "built on it\n");
+    world.commit(0);
+    save(&mut world, 2, "notes.md", "of another\n");
+    revoke(&mut world, 2, 1);
+    for (from, to) in [(0, 2), (2, 0)] {
+        while world.deliver(from, to, 1 << 20) > 0 {}
+    }
+    world
+}
+
+#[test]
+fn a_text_whose_word_was_struck_can_be_done_without() {
+    for by in [0, 2] {
+        let mut world = without_a_word();
+        for n in [0, 2] {
+            let stuck = world.replicas[n].commit(&Default::default(), &mut quiet()).unwrap_err();
+            assert!(matches!(stuck, crate::error::Error::Untold), "{stuck}");
+            assert_eq!(world.replicas[n].unexplained().unwrap()[0].path, "notes.md");
+        }
+        write(&world, 0, "mine.md", "saved meanwhile\n");
+        // Nothing else can be built on it: nobody could tell the tree that it is made on.
+        let other = world.replicas[0].doc_at("other.md").unwrap().unwrap();
+        let refused = world.replicas[by].forget(&[other]).unwrap_err();
+        assert!(matches!(refused, crate::error::Error::Untold), "{refused}");
+        // Nor is it known what lies at a path.
+        let refused = world.replicas[by].forgettable("notes.md").unwrap_err();
+        assert!(matches!(refused, crate::error::Error::Untold), "{refused}");
+        let docs: Vec<_> =
+            world.replicas[by].unexplained().unwrap().into_iter().map(|found| found.doc).collect();
+        world.replicas[by].forget(&docs).unwrap();
+        for from in [by, 2 - by, by, 2 - by] {
+            world.commit(from);
+            while world.deliver(from, 2 - from, 1 << 20) > 0 {}
+        }
+        world.commit(by);
+        assert_eq!(world.files(0), world.files(2));
+        assert_eq!(world.replicas[0].projected_head().unwrap(), world.replicas[2].projected_head().unwrap());
+        assert_eq!(read(&world, 2, "mine.md").unwrap(), "saved meanwhile\n");
+        for n in [0, 2] {
+            assert!(world.replicas[n].unexplained().unwrap().is_empty());
+            sound(&mut world, n);
+        }
+    }
 }
 
 #[test]

@@ -9,6 +9,7 @@ use aios_core::phrase::Phrase;
 use aios_core::record::Record;
 
 use crate::absorb::AbsorbOptions;
+use crate::apart::Given;
 use crate::author::Draft;
 use crate::chance::seeded;
 use crate::create::{MAKER_ROLES, NewVault};
@@ -196,6 +197,24 @@ impl World {
         let records: Vec<Record> =
             entries.iter().map(|entry| Record::read_entry(&entry.bytes).unwrap().0).collect();
         self.replicas[to].integrate(&records).unwrap().new
+    }
+
+    /// Hands over what travels apart and `to` waits for, as far as `from` has it, and takes it in.
+    pub fn give_apart(&mut self, from: usize, to: usize) {
+        for named in self.replicas[to].apart_wanted().unwrap() {
+            let Some(given) = self.replicas[from].give(&named).unwrap() else { continue };
+            let path = self.root(to).join(".aios/given");
+            match given {
+                Given::Bytes(bytes) => std::fs::write(&path, bytes).unwrap(),
+                Given::File(mut file, _) => {
+                    std::io::Seek::rewind(&mut file).unwrap();
+                    std::io::copy(&mut file, &mut std::fs::File::create(&path).unwrap()).map(drop).unwrap();
+                }
+            }
+            self.replicas[to].take_apart(&named, &path).unwrap();
+            std::fs::remove_file(path).unwrap();
+        }
+        self.commit(to);
     }
 
     /// One round on a replica: absorb, write, project.

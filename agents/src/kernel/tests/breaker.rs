@@ -83,6 +83,33 @@ fn one_at_a_time_is_tried_while_it_fails() {
     assert_eq!(sim.done().len(), 8, "{:#?}", sim.kernel.inbox());
 }
 
+/// One that was under way when it opened is done: nothing waits for its time any more.
+#[test]
+fn what_waits_goes_on_when_one_under_way_is_done() {
+    let one = "---\ntype: workflow\nsteps: {send: {effect: mail.send, target: other, args: {}}}\n---\n";
+    let refusals = (1..=8).map(|n| (n.to_string(), 1)).collect();
+    let world = World { refusals, ..World::default() };
+    let mut sim = Sim::new(world, &[("one", one), ("w", EACH)], &[ALLOW]);
+    let other = sim.kernel.create("other", "one", json!({}), Some(LAPTOP)).unwrap();
+    sim.says(&other);
+    sim.create("w", json!({}));
+    let mut held = None;
+    while let Some(action) = sim.queue.pop_front() {
+        match action {
+            Action::Perform { ref content, .. } if content.target == "other" => held = Some(action),
+            action => sim.act(action),
+        }
+    }
+    assert_eq!((passage(&sim), intended(&sim)), ((8, Passage::Open), 9));
+    sim.now += 2_000;
+    sim.give(Input::Tick { now: sim.now });
+    drain(&mut sim);
+    assert_eq!(intended(&sim), 9, "nothing is tried while it is open");
+    sim.act(held.expect("one is under way"));
+    drain(&mut sim);
+    assert_eq!((passage(&sim), intended(&sim)), ((0, Passage::Closed), 17));
+}
+
 /// How it went on a device where it does not happen any more says nothing of the one where it does.
 #[test]
 fn it_is_that_of_the_home() {

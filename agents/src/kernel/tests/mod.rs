@@ -8,6 +8,7 @@ mod fire;
 mod habit;
 mod health;
 mod migrate;
+mod owner;
 mod packet;
 mod pause;
 mod placement;

@@ -232,3 +232,24 @@ fn a_device_at_work_keeps_its_lease() {
     let said = offers(&town) - before;
     assert!((8..=16).contains(&said), "{said}");
 }
+
+/// A clock that is set back while work is done does not have the device say over and over that it is there.
+#[test]
+fn a_clock_set_back_does_not_renew_without_end() {
+    let slow = "---\ntype: workflow\nneeds: {heavy: true, lease: 10m}\nsteps: {rest: {wait: 3h}}\n---\n";
+    let mut setting = setting(&World::default(), &[("slow", slow)], &[]);
+    setting.offer = Some(Offer { heavy: true, ..Offer::default() });
+    (setting.coordinator, setting.maker) = (Some(LAPTOP), Some(LAPTOP));
+    let mut kernel = Kernel::new(VAULT, LAPTOP, setting, 1);
+    let mut queue = kernel.handle(Input::Tick { now: START + 60 * MINUTE });
+    queue.push(Action::Append(vec![kernel.create("t", "slow", json!({}), None).unwrap()]));
+    let mut records = 0;
+    while let Some(action) = queue.pop() {
+        let Action::Append(events) = action else { continue };
+        let events: Vec<Event> = events.iter().map(|it| Event::try_from(it).unwrap()).collect();
+        records += 1;
+        assert!(records < 20, "it goes on without end: {events:?}");
+        let stamp = Stamp::new(Hlc(START + records, 0), LAPTOP, records);
+        queue.extend(kernel.handle(Input::Recorded { stamp, events }));
+    }
+}

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::sim::{LAPTOP, PHONE, Sim, VAULT, World, operator};
+use super::sim::{LAPTOP, PHONE, START, Sim, VAULT, World, operator};
 use super::*;
 use crate::table::{Stand, Status};
 
@@ -240,4 +240,31 @@ fn a_crash_while_it_goes_back_changes_nothing() {
             sim.kernel.tables().effects().filter(|(_, it)| matches!(it.stand(), Stand::Denied(_)));
         assert_eq!(withdrawn.count(), 1, "crash {crash}");
     }
+}
+
+/// What the run did under the next generation stands in its journal, also where the task turns out to be another device's.
+#[test]
+fn what_happened_once_more_replays_whoever_turns_out_to_have_the_task() {
+    let mut sim = Sim::new(World::default(), &[("back", BACK)], &[]);
+    sim.create("back", json!({}));
+    drain(&mut sim);
+    let first = asks(&sim)[0];
+    approve(&mut sim, first);
+    back(&mut sim, "send", &["send"]);
+    let second = asks(&sim)[0];
+    approve(&mut sim, second);
+    answer(&mut sim, "two", 2);
+    assert!(sim.ended().is_some(), "{:#?}", sim.kernel.inbox());
+    let created = WorkEvent::TaskCreated {
+        task: "t".into(),
+        workflow: "back".into(),
+        version: sim.setting.current["back"],
+        input: json!({}),
+        parent: None,
+        on: Some(PHONE),
+        trigger: None,
+    };
+    sim.kernel.load(Stamp::new(Hlc(START - 1, 0), PHONE, 1), &[Event::try_from(&created).unwrap()]);
+    let replay = sim.kernel.replay("t", &mut |_, _, _| None).unwrap();
+    assert_eq!(replay.difference, None);
 }

@@ -2,7 +2,9 @@
 
 use serde_json::json;
 
-use super::sim::{LAPTOP, Sim, World};
+use aios_core::clock::Hlc;
+
+use super::sim::{LAPTOP, PHONE, START, Sim, World};
 use crate::kernel::*;
 use crate::money::Money;
 
@@ -64,4 +66,28 @@ fn what_never_happens_is_free_again() {
     sim.says(&WorkEvent::TaskCancelled { task: "t".into(), note: "enough".into() });
     sim.run();
     assert_eq!(used(&sim), (0, Money(0)));
+}
+
+/// A record that comes late says that another device works on the task, whose proposals are not known yet: what was done for the first
+/// counts all the same.
+#[test]
+fn what_happened_counts_whoever_turns_out_to_have_the_task() {
+    let mut sim = office(&[], &["ann", "bob"]);
+    sim.setting.maker = Some(LAPTOP);
+    sim.restart();
+    sim.create("each", json!({"to": ["ann", "bob"]}));
+    sim.run();
+    assert_eq!(used(&sim), (2, Money(1000)));
+    let created = WorkEvent::TaskCreated {
+        task: "t".into(),
+        workflow: "each".into(),
+        version: sim.setting.current["each"],
+        input: json!({"to": ["ann", "bob"]}),
+        parent: None,
+        on: Some(PHONE),
+        trigger: None,
+    };
+    sim.kernel.load(Stamp::new(Hlc(START - 1, 0), PHONE, 1), &[Event::try_from(&created).unwrap()]);
+    assert_eq!(sim.kernel.tables().task("t").and_then(|task| task.device), Some(PHONE));
+    assert_eq!(used(&sim), (2, Money(1000)));
 }
