@@ -2,6 +2,7 @@
 
 import { existsSync, readFileSync, readdirSync } from "node:fs";
 import { join } from "node:path";
+import { inflateSync } from "node:zlib";
 import { textOf } from "./hash.mjs";
 import { readRecord } from "./record.mjs";
 
@@ -35,20 +36,49 @@ export function readLog(vault, found) {
   for (const device of existsSync(root) ? readdirSync(root).sort() : []) {
     if (!/^[0-9a-f]{64}$/.test(device)) continue;
     const chain = [];
-    const names = readdirSync(join(root, device)).filter((name) => name.endsWith(".log")).sort();
+    const all = readdirSync(join(root, device)).filter((name) => /\.logz?$/.test(name)).sort();
+    // Where a segment lies there in both forms the plain one counts.
+    const names = all.filter((name) => !name.endsWith("z") || !all.includes(name.slice(0, -1)));
     for (const name of names) {
-      if (name !== `${String(chain.length + 1).padStart(10, "0")}.log`) {
+      if (name.replace(/z$/, "") !== `${String(chain.length + 1).padStart(10, "0")}.log`) {
         found("log", `${device}/${name}`, "segment is not named by its first number");
       }
-      readSegment(join(root, device, name), name === names.at(-1), device, chain, found);
+      const packed = name.endsWith("z");
+      const bytes = packed ? unpack(join(root, device, name)) : readFileSync(join(root, device, name));
+      if (!bytes) {
+        found("log", `${device}/${name}`, "a packed segment that does not unpack");
+        continue;
+      }
+      readSegment(bytes, name === names.at(-1) && !packed, device, chain, found);
     }
     chains.set(device, chain);
   }
   return chains;
 }
 
-function readSegment(file, newest, device, chain, found) {
+/** The bytes of a packed segment; null where it is none. */
+function unpack(file) {
   const bytes = readFileSync(file);
+  const first = bytes.indexOf(10);
+  const second = bytes.indexOf(10, first + 1);
+  const [magic, length] = textOf(bytes.subarray(0, Math.max(first, 0)))?.split(" ") ?? [];
+  if (magic !== "aios-segment-v1" || second < 0) return null;
+  const lengths = textOf(bytes.subarray(first + 1, second)).split(" ").filter(Boolean).map(Number);
+  const blocks = [];
+  let at = second + 1;
+  try {
+    for (const part of lengths) {
+      blocks.push(inflateSync(bytes.subarray(at, at + part)));
+      at += part;
+    }
+  } catch {
+    return null;
+  }
+  const out = Buffer.concat(blocks);
+  return at === bytes.length && out.length === Number(length) ? out : null;
+}
+
+function readSegment(bytes, newest, device, chain, found) {
   let at = 0;
   while (at < bytes.length) {
     const read = entryAt(bytes, at);

@@ -23,6 +23,7 @@ use aios_sync::ticket::Ticket;
 use aios_vault::disk::{RuleSource, Rules};
 use aios_vault::git::{Commit, Index, entries};
 use aios_vault::keys::Memory;
+use aios_vault::packed;
 use git2::{ObjectType, Oid, Repository};
 
 /// One parser under test.
@@ -37,10 +38,11 @@ pub struct Target {
 }
 
 /// All of them.
-pub const TARGETS: [Target; 12] = [
+pub const TARGETS: [Target; 13] = [
     Target { name: "frontmatter", run: frontmatter, samples: notes },
     Target { name: "record", run: record, samples: records },
     Target { name: "segment", run: segment, samples: segments },
+    Target { name: "packed", run: a_packed_segment, samples: packed_segments },
     Target { name: "chunk", run: a_chunk, samples: segments },
     Target { name: "frame", run: frame, samples: frames },
     Target { name: "ticket", run: ticket, samples: tickets },
@@ -121,6 +123,12 @@ pub fn segment(data: &[u8]) {
         assert_eq!(record.entry(), data[at..at + len], "kept verbatim");
         at += len;
     }
+}
+
+/// A segment of the log in its packed form, and bytes that are packed.
+pub fn a_packed_segment(data: &[u8]) {
+    _ = packed::unpack(data);
+    assert_eq!(packed::unpack(&packed::pack(data)).as_deref(), Ok(data));
 }
 
 /// A file of records as they lie in a folder, under the name that fits it.
@@ -350,6 +358,10 @@ fn segments() -> Vec<Vec<u8>> {
         record.without(&body, |_| true).expect("its payloads").entry()
     });
     vec![all, bare.collect()]
+}
+
+fn packed_segments() -> Vec<Vec<u8>> {
+    segments().iter().map(|bytes| packed::pack(bytes)).collect()
 }
 
 fn frames() -> Vec<Vec<u8>> {

@@ -840,12 +840,16 @@ fn gc_goes_on_from_any_point() {
         a.write("n0.md", format!("# Saved\n\n{n} times\n"));
         a.ok(&["commit"]).expect("a commit");
     }
+    // More than a block of the log, so that it is packed.
+    a.write("long.md", (0..12_000).map(|n| format!("{n} ")).collect::<String>());
+    a.ok(&["commit"]).expect("a commit");
     a.git(&["update-ref", "refs/aios/aside/x", "HEAD~1"]).expect("a ref");
     // What came in part of something that nobody wants any more.
     fs::create_dir_all(a.root.join(".aios/partial")).expect("a folder");
     a.write(&format!(".aios/partial/{}", "0".repeat(64)), "part");
     let prepared = Prepared { saved: ids(&a.files()), before: a.stand().expect("status"), dir };
-    let passed = ["gc.checkpoint", "gc.aside", "disk.remove", "git.remove", "git.rename", "git.sync"];
+    let passed =
+        ["gc.log", "gc.checkpoint", "gc.aside", "disk.remove", "git.remove", "git.rename", "git.sync"];
     each_point("gc", &Gc(&prepared), &prepared, &passed);
 }
 

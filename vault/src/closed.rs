@@ -163,10 +163,10 @@ impl Vault {
         anew::begin(&self.db)?;
         for device in &ready {
             let segments = self.log.segments(device)?;
-            for (segment, _) in segments {
-                let records = self.log.records_of(device, segment)?;
+            for segment in segments {
+                let records = self.log.records_of(device, segment.first)?;
                 let open: Vec<_> = records.iter().map(|record| self.opened(record)).collect();
-                self.log.rewrite(device, segment, open.iter().map(AsRef::as_ref))?;
+                self.log.rewrite(device, segment.first, open.iter().map(AsRef::as_ref))?;
             }
         }
         self.start_over(progress)?;

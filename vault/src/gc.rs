@@ -5,12 +5,14 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
+use aios_core::id::DeviceId;
 use serde::Serialize;
 
 use crate::chance;
 use crate::disk::{durable, fault};
 use crate::error::Error;
 use crate::git;
+use crate::segment::Segment;
 use crate::vault::{Vault, git_error};
 
 /// What of a file on its way nobody goes on with is dropped once it is older than this.
@@ -21,6 +23,10 @@ const REPLACED: Duration = Duration::from_secs(10);
 const WHOLE: u64 = 1 << 30;
 /// The database is written anew once this part of it stands empty.
 const EMPTY: u64 = 10;
+/// The last segment of a log is ended and packed once it has so many bytes: what is packed is packed in blocks of this size.
+const SEGMENT: u64 = 64 << 10;
+/// The same while nobody waits, so that a log that grows every day does not become a file for each.
+const IDLE_SEGMENT: u64 = 1 << 20;
 /// From so many loose objects on it pays to pack them while nobody waits.
 const LOOSE: usize = 256;
 /// While nobody waits, what mirrors held goes after this.
@@ -41,6 +47,8 @@ pub struct Wanted {
 pub enum Part {
     /// Bytes that came in part, of what is here by now or nobody wants any more.
     Partial,
+    /// The log.
+    Log,
     /// Git's objects.
     Git,
     /// The database.
@@ -91,6 +99,7 @@ impl Vault {
     pub fn gc(&mut self, wanted: Wanted) -> Result<Collected, Error> {
         let parts = vec![
             self.drop_partial(wanted.dry_run)?,
+            self.pack_log(wanted.dry_run)?,
             self.pack_git(wanted.dry_run)?,
             self.shrink_database(wanted.dry_run)?,
         ];
@@ -108,6 +117,9 @@ impl Vault {
     /// As [`Vault::gc`].
     pub fn gc_idle(&mut self) -> Result<bool, Error> {
         self.checkpoint()?;
+        for (device, segment) in self.plain_segments(IDLE_SEGMENT)? {
+            self.log.pack(&device, &segment)?;
+        }
         let pays = git::loose_at_least(&self.repo, LOOSE + self.left_loose()?)?;
         if pays {
             self.repack_by(&git::Limits { replaced: IDLE_REPLACED, ..git::Limits::default() })?;
@@ -142,6 +154,36 @@ impl Vault {
         }
         let what = format!("{count} files that came in part and are not needed");
         Ok(Room { part: Part::Partial, before, after: Some(before - gone), what })
+    }
+
+    /// The segments of all logs that may be packed.
+    fn plain_segments(&self, least: u64) -> Result<Vec<(DeviceId, Segment)>, Error> {
+        let mut out = Vec::new();
+        for device in self.log.devices()? {
+            if let Some((_, _, end)) = self.tip(&device)? {
+                let segments = self.log.plain(&device, end, least)?;
+                out.extend(segments.into_iter().map(|segment| (device, segment)));
+            }
+        }
+        Ok(out)
+    }
+
+    /// Packs the segments of the logs that have ended.
+    fn pack_log(&mut self, dry_run: bool) -> Result<Room, Error> {
+        let size = |vault: &Vault| -> Result<u64, Error> {
+            Ok(files(&vault.layout.logs())?.iter().map(|(_, size, _)| size).sum())
+        };
+        let before = size(self)?;
+        let plain = self.plain_segments(SEGMENT)?;
+        let what = format!("{} of its segments are not packed", plain.len());
+        if dry_run {
+            return Ok(Room { part: Part::Log, before, after: None, what });
+        }
+        for (device, segment) in plain {
+            self.passes("gc.log")?;
+            self.log.pack(&device, &segment)?;
+        }
+        Ok(Room { part: Part::Log, before, after: Some(size(self)?), what })
     }
 
     /// Packs what git keeps one by one, and drops what nothing reaches.

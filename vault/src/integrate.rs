@@ -605,9 +605,7 @@ impl Vault {
         let mut waiting: Vec<(DeviceId, Vec<Logged>)> = Vec::new();
         for device in self.log.devices()? {
             let end = self.tip(&device)?.map(|(_, _, spot)| spot);
-            let segments = self.log.segments(&device)?;
-            let Some((segment, len)) = segments.last().copied() else { continue };
-            if end == Some(Spot { segment, at: len }) {
+            if !self.log.differs(&device, end)? {
                 continue;
             }
             let mut found = Vec::new();

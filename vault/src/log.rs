@@ -3,8 +3,6 @@
 
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
-use std::io::{Read, Seek, SeekFrom};
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use aios_core::id::DeviceId;
@@ -13,6 +11,7 @@ use aios_core::record::{Frame, MAX_FRAME, Record, RecordError};
 
 use crate::disk::{durable, journal};
 use crate::error::Error;
+use crate::segment::{Form, Open, Segment, names};
 
 /// A segment that has reached this size is closed.
 const SEGMENT: u64 = 16 << 20;
@@ -39,7 +38,7 @@ pub struct Logged {
 #[derive(Debug)]
 pub struct Log {
     folder: PathBuf,
-    open: HashMap<(DeviceId, u64), File>,
+    open: HashMap<(DeviceId, u64), Open>,
 }
 
 impl Log {
@@ -58,23 +57,29 @@ impl Log {
         Ok(out)
     }
 
-    /// The segments of a device: first number and length in bytes, in order.
-    pub fn segments(&self, device: &DeviceId) -> Result<Vec<(u64, u64)>, Error> {
-        let folder = self.folder.join(device.hex());
-        let mut out = Vec::new();
-        for name in names(&folder)? {
-            if let Some(first) = name.strip_suffix(".log").and_then(|stem| stem.parse::<u64>().ok()) {
-                let path = folder.join(&name);
-                let len = path.metadata().map_err(|e| Error::io("look at", &path, e))?.len();
-                out.push((first, len));
-            }
-        }
-        out.sort_unstable();
-        Ok(out)
+    /// The segments of a device, in order.
+    pub(crate) fn segments(&self, device: &DeviceId) -> Result<Vec<Segment>, Error> {
+        Segment::list(&self.of(device))
     }
 
-    fn path(&self, device: &DeviceId, segment: u64) -> PathBuf {
-        self.folder.join(device.hex()).join(format!("{segment:010}.log"))
+    /// Whether a device's files hold more or less than what is known, which ends at `end`. A packed segment that cannot be read
+    /// says nothing: it is damaged, and told as that where it is read.
+    pub fn differs(&self, device: &DeviceId, end: Option<Spot>) -> Result<bool, Error> {
+        let Some(last) = self.segments(device)?.pop() else { return Ok(false) };
+        let known = end.filter(|end| end.segment == last.first);
+        match known.map(|end| Ok(end.at != last.len()?)) {
+            None => Ok(true),
+            Some(Err(Error::Segment { .. })) => Ok(false),
+            Some(differs) => differs,
+        }
+    }
+
+    fn of(&self, device: &DeviceId) -> PathBuf {
+        self.folder.join(device.hex())
+    }
+
+    fn segment(&self, device: &DeviceId, first: u64) -> Segment {
+        Segment::at(&self.of(device), first)
     }
 
     /// Appends records of one device, in order, and syncs them. `end` is where the device's log ends now.
@@ -85,16 +90,18 @@ impl Log {
         end: Option<Spot>,
         records: &[&Record],
     ) -> Result<(Vec<Spot>, Option<Spot>), Error> {
-        let folder = self.folder.join(device.hex());
+        let folder = self.of(device);
         let mut spots = Vec::with_capacity(records.len());
         let mut end = end;
         let mut rest = records;
         while let Some(first) = rest.first() {
+            let grows =
+                |spot: &Spot| spot.at < SEGMENT && self.segment(device, spot.segment).form == Form::Plain;
             let mut at = match end {
-                Some(spot) if spot.at < SEGMENT => spot,
+                Some(spot) if grows(&spot) => spot,
                 _ => Spot { segment: first.header.seq, at: 0 },
             };
-            let path = self.path(device, at.segment);
+            let path = self.segment(device, at.segment).path();
             let fresh = at.at == 0;
             if fresh {
                 self.make_folder(&folder)?;
@@ -160,55 +167,45 @@ impl Log {
         Ok(())
     }
 
-    fn file(&mut self, device: &DeviceId, segment: u64) -> Result<&File, Error> {
-        let path = self.path(device, segment);
-        match self.open.entry((*device, segment)) {
-            std::collections::hash_map::Entry::Occupied(entry) => Ok(entry.into_mut()),
-            std::collections::hash_map::Entry::Vacant(slot) => {
-                let file = File::open(&path).map_err(|e| Error::io("open", &path, e))?;
-                Ok(slot.insert(file))
-            }
+    /// Reads what there is at a spot, up to the length of `out`; how many bytes that was.
+    fn read_at(&mut self, device: &DeviceId, spot: Spot, out: &mut [u8]) -> Result<usize, Error> {
+        if !self.open.contains_key(&(*device, spot.segment)) {
+            let open = self.segment(device, spot.segment).open()?;
+            self.open.insert((*device, spot.segment), open);
         }
+        match self.open.get_mut(&(*device, spot.segment)).map(|open| open.read_at(out, spot.at)) {
+            Some(Ok(got)) => Ok(got),
+            Some(Err(e)) => Err(self.damaged(device, spot, e.to_string())),
+            None => Ok(0),
+        }
+    }
+
+    fn damaged(&self, device: &DeviceId, spot: Spot, why: String) -> Error {
+        Error::Segment { path: self.segment(device, spot.segment).path(), at: spot.at, why }
     }
 
     /// Reads `len` bytes at a spot.
     pub fn read(&mut self, device: &DeviceId, spot: Spot, len: usize) -> Result<Vec<u8>, Error> {
-        let path = self.path(device, spot.segment);
         let mut bytes = vec![0; len];
-        match self.file(device, spot.segment)?.read_exact_at(&mut bytes, spot.at) {
-            Ok(()) => Ok(bytes),
-            Err(e) => Err(Error::Segment { path, at: spot.at, why: e.to_string() }),
+        match self.read_at(device, spot, &mut bytes)? == len {
+            true => Ok(bytes),
+            false => Err(self.damaged(device, spot, "it ends too early".into())),
         }
     }
 
     /// Reads the entry at a spot, as its bytes.
     pub fn entry(&mut self, device: &DeviceId, spot: Spot) -> Result<Vec<u8>, Error> {
-        let path = self.path(device, spot.segment);
         let mut window = vec![0; MAX_FRAME];
-        let file = self.file(device, spot.segment)?;
-        let mut got = 0;
-        while got < window.len() {
-            match file.read_at(&mut window[got..], spot.at + got as u64) {
-                Ok(0) => break,
-                Ok(n) => got += n,
-                Err(e) => return Err(Error::io("read", &path, e)),
-            }
-        }
-        let bad = |e: RecordError| Error::Segment { path: path.clone(), at: spot.at, why: e.to_string() };
-        let frame = Frame::read(&window[..got]).map_err(bad)?;
+        let got = self.read_at(device, spot, &mut window)?;
+        let frame = Frame::read(&window[..got]).map_err(|e| self.damaged(device, spot, e.to_string()))?;
         self.read(device, spot, frame.len())
     }
 
     /// Reads the record at a spot, checking id and body hash.
     pub fn record(&mut self, device: &DeviceId, spot: Spot) -> Result<Record, Error> {
         let bytes = self.entry(device, spot)?;
-        let path = self.path(device, spot.segment);
-        let (record, _) = Record::read_entry(&bytes).map_err(|e| Error::Segment {
-            path,
-            at: spot.at,
-            why: e.to_string(),
-        })?;
-        Ok(record)
+        let read = Record::read_entry(&bytes).map_err(|e| self.damaged(device, spot, e.to_string()));
+        Ok(read?.0)
     }
 
     /// Walks a device's log from `from` (its end as last known, or the start), one entry at a time.
@@ -223,29 +220,27 @@ impl Log {
     ) -> Result<Walked, Error> {
         let segments = self.segments(device)?;
         let mut end = from;
-        for (n, (segment, len)) in segments.iter().enumerate() {
+        for (n, segment) in segments.iter().enumerate() {
             let start = match from {
-                Some(spot) if *segment < spot.segment => continue,
-                Some(spot) if *segment == spot.segment => spot.at,
+                Some(spot) if segment.first < spot.segment => continue,
+                Some(spot) if segment.first == spot.segment => spot.at,
                 _ => 0,
             };
-            if start >= *len && from.is_some_and(|spot| spot.segment == *segment) {
+            if from.is_some_and(|spot| spot.segment == segment.first) && start >= segment.len()? {
                 continue;
             }
-            let path = self.path(device, *segment);
-            let mut file = File::open(&path).map_err(|e| Error::io("open", &path, e))?;
-            file.seek(SeekFrom::Start(start)).map_err(|e| Error::io("read", &path, e))?;
-            let mut bytes = Vec::new();
-            file.read_to_end(&mut bytes).map_err(|e| Error::io("read", &path, e))?;
-            let last = n + 1 == segments.len();
+            let path = segment.path();
+            let bytes = segment.bytes()?.split_off(start as usize);
+            let last = n + 1 == segments.len() && segment.form == Form::Plain;
+            let segment = segment.first;
             let mut at = 0;
             while at < bytes.len() {
-                let spot = Spot { segment: *segment, at: start + at as u64 };
+                let spot = Spot { segment, at: start + at as u64 };
                 match Record::read_entry(&bytes[at..]) {
                     Ok((record, taken)) => {
                         visit(Logged { record, spot })?;
                         at += taken;
-                        end = Some(Spot { segment: *segment, at: start + at as u64 });
+                        end = Some(Spot { segment, at: start + at as u64 });
                     }
                     Err(e) if last && ends_here(&bytes[at..], &e) => {
                         return Ok(Walked { end, torn: Some(spot) });
@@ -259,8 +254,8 @@ impl Log {
 
     /// All records of a segment, in order.
     pub fn records_of(&self, device: &DeviceId, segment: u64) -> Result<Vec<Record>, Error> {
-        let path = self.path(device, segment);
-        let bytes = std::fs::read(&path).map_err(|e| Error::io("read", &path, e))?;
+        let segment = self.segment(device, segment);
+        let (path, bytes) = (segment.path(), segment.bytes()?);
         let (mut out, mut at) = (Vec::new(), 0);
         while at < bytes.len() {
             let (record, taken) = Record::read_entry(&bytes[at..]).map_err(|e| Error::Segment {
@@ -283,25 +278,25 @@ impl Log {
     ) -> Result<(), Error> {
         let bytes: Vec<u8> = records.flat_map(|record| record.entry()).collect();
         self.open.remove(&(*device, segment));
-        Ok(durable::replace(&self.path(device, segment), &bytes)?)
+        self.segment(device, segment).write(&bytes)
     }
 
     /// Makes durable what a device's log holds from `from` on: a process that was killed may have left it unsynced.
     pub fn sync(&self, device: &DeviceId, from: Option<Spot>) -> Result<(), Error> {
-        for (segment, _) in self.segments(device)? {
-            if from.is_none_or(|from| segment >= from.segment) {
-                let path = self.path(device, segment);
+        for segment in self.segments(device)? {
+            if from.is_none_or(|from| segment.first >= from.segment) {
+                let path = segment.path();
                 let file = File::open(&path).map_err(|e| Error::io("open", &path, e))?;
                 durable::sync_file(&file).map_err(|e| Error::io("sync", &path, e))?;
             }
         }
-        durable::sync_dir(&self.folder.join(device.hex()))?;
+        durable::sync_dir(&self.of(device))?;
         Ok(durable::sync_dir(&self.folder)?)
     }
 
     /// Cuts all off that a device's log holds from `at` on.
     pub fn cut_from(&mut self, device: &DeviceId, at: Spot) -> Result<(), Error> {
-        for (segment, _) in self.segments(device)?.into_iter().rev() {
+        for Segment { first: segment, .. } in self.segments(device)?.into_iter().rev() {
             if segment > at.segment {
                 self.cut(device, Spot { segment, at: 0 })?;
             }
@@ -311,12 +306,36 @@ impl Log {
 
     /// Cuts a torn end off.
     pub fn cut(&mut self, device: &DeviceId, at: Spot) -> Result<(), Error> {
-        let path = self.path(device, at.segment);
         self.open.remove(&(*device, at.segment));
+        let segment = self.segment(device, at.segment);
+        if segment.form == Form::Packed {
+            return segment.unpack(at.at);
+        }
+        let path = segment.path();
         let wrap = |e| Error::io("cut", &path, e);
         let file = OpenOptions::new().write(true).open(&path).map_err(wrap)?;
         file.set_len(at.at).map_err(wrap)?;
         file.sync_all().map_err(wrap)
+    }
+
+    /// The segments of a device that may be packed: those that have ended, and the last one if it has `least` bytes, which
+    /// ends it. `end` is where the device's log ends: what lies behind was never acknowledged.
+    pub(crate) fn plain(&self, device: &DeviceId, end: Spot, least: u64) -> Result<Vec<Segment>, Error> {
+        let mut segments = self.segments(device)?;
+        if let Some(last) = segments.pop()
+            && end.at >= least
+            && end == (Spot { segment: last.first, at: last.len()? })
+        {
+            segments.push(last);
+        }
+        segments.retain(|segment| segment.form == Form::Plain);
+        Ok(segments)
+    }
+
+    /// Packs one of them.
+    pub(crate) fn pack(&mut self, device: &DeviceId, segment: &Segment) -> Result<(), Error> {
+        self.open.remove(&(*device, segment.first));
+        segment.pack()
     }
 }
 
@@ -337,18 +356,4 @@ fn ends_here(bytes: &[u8], error: &RecordError) -> bool {
         _ if bytes.iter().rev().take(64).all(|b| *b == 0) => true,
         _ => Frame::read(bytes).is_ok_and(|frame| frame.len() >= bytes.len()),
     }
-}
-
-fn names(folder: &Path) -> Result<Vec<String>, Error> {
-    let list = match std::fs::read_dir(folder) {
-        Ok(list) => list,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(e) => return Err(Error::io("list", folder, e)),
-    };
-    let mut out = Vec::new();
-    for entry in list {
-        let entry = entry.map_err(|e| Error::io("list", folder, e))?;
-        out.extend(entry.file_name().into_string());
-    }
-    Ok(out)
 }

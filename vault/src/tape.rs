@@ -10,6 +10,7 @@ use aios_core::record::{Record, RecordError};
 
 use crate::error::Error;
 use crate::log::{Log, Logged, Spot};
+use crate::segment::{Form, Segment};
 
 /// A stretch of a segment that holds no sound entry.
 #[derive(Debug, Clone)]
@@ -49,10 +50,11 @@ pub(crate) fn sound(record: &Record, vault: &VaultId, device: &DeviceId) -> Resu
 pub(crate) struct Tape {
     vault: VaultId,
     device: DeviceId,
-    segments: VecDeque<(u64, PathBuf)>,
+    segments: VecDeque<Segment>,
     bytes: Vec<u8>,
     at: usize,
     segment: u64,
+    form: Form,
     path: PathBuf,
     next: Option<Step>,
 }
@@ -60,14 +62,17 @@ pub(crate) struct Tape {
 impl Tape {
     /// The log of `device` in `folder`.
     pub fn new(log: &Log, folder: &Path, vault: VaultId, device: DeviceId) -> Result<Self, Error> {
-        let own = folder.join(device.hex());
-        let segments = log
-            .segments(&device)?
-            .into_iter()
-            .map(|(first, _)| (first, own.join(format!("{first:010}.log"))));
-        let (segments, path) = (segments.collect(), own.clone());
-        let mut tape =
-            Tape { vault, device, segments, bytes: Vec::new(), at: 0, segment: 0, path, next: None };
+        let mut tape = Tape {
+            vault,
+            device,
+            segments: log.segments(&device)?.into(),
+            bytes: Vec::new(),
+            at: 0,
+            segment: 0,
+            form: Form::Plain,
+            path: folder.join(device.hex()),
+            next: None,
+        };
         tape.advance()?;
         Ok(tape)
     }
@@ -88,9 +93,19 @@ impl Tape {
 
     fn advance(&mut self) -> Result<(), Error> {
         while self.at >= self.bytes.len() {
-            let Some((segment, path)) = self.segments.pop_front() else { return Ok(()) };
-            self.bytes = std::fs::read(&path).map_err(|e| Error::io("read", &path, e))?;
-            (self.segment, self.path, self.at) = (segment, path, 0);
+            let Some(segment) = self.segments.pop_front() else { return Ok(()) };
+            (self.segment, self.form, self.path, self.at) = (segment.first, segment.form, segment.path(), 0);
+            self.bytes = match segment.bytes() {
+                Ok(bytes) => bytes,
+                // Of a packed one nothing can be read where its index is damaged.
+                Err(Error::Segment { path, at, why }) => {
+                    self.bytes = Vec::new();
+                    let len = path.metadata().map_err(|e| Error::io("look at", &path, e))?.len();
+                    self.next = Some(Step::Damage(Damage { path, at, len, why, tail: false }));
+                    return Ok(());
+                }
+                Err(e) => return Err(e),
+            };
         }
         let spot = Spot { segment: self.segment, at: self.at as u64 };
         self.next = Some(match self.read(self.at) {
@@ -102,7 +117,8 @@ impl Tape {
                 let from = self.at;
                 self.at = self.resume(from + 1);
                 let (at, len) = (from as u64, (self.at - from) as u64);
-                let tail = self.at == self.bytes.len() && self.segments.is_empty();
+                let grows = self.segments.is_empty() && self.form == Form::Plain;
+                let tail = self.at == self.bytes.len() && grows;
                 Step::Damage(Damage { path: self.path.clone(), at, len, why, tail })
             }
         });

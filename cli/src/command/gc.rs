@@ -20,6 +20,7 @@ pub fn run(args: &GcArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliError> {
     for Room { part, before, after, what } in parts {
         let name = match part {
             Part::Partial => "received in part",
+            Part::Log => "log",
             Part::Git => "git",
             Part::Database => "database",
         };

@@ -57,7 +57,14 @@ fn knows(world: &World, n: usize) -> Vec<String> {
             let path = entry.unwrap().path();
             if path.is_dir() {
                 walk(&path, out);
-            } else if std::fs::read(&path).unwrap().windows(SECRET.len()).any(|w| w == SECRET.as_bytes()) {
+                continue;
+            }
+            let file = std::fs::read(&path).unwrap();
+            let bytes = match path.extension().is_some_and(|end| end == "logz") {
+                true => crate::packed::unpack(&file).unwrap(),
+                false => file,
+            };
+            if bytes.windows(SECRET.len()).any(|w| w == SECRET.as_bytes()) {
                 out.push(path.display().to_string());
             }
         }

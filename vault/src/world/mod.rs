@@ -24,6 +24,7 @@ mod forget;
 mod members;
 mod newer;
 mod oracle;
+mod packed;
 mod page;
 mod random;
 mod recovery;
