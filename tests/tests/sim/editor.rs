@@ -207,14 +207,20 @@ impl World {
         self.devices[n].buffers.push(Buffer { path, base, writes: 0 });
     }
 
+    /// Which text that somebody has open aios has just written anew, and nobody else.
+    pub fn overtaken(&self, n: usize) -> Option<usize> {
+        let device = &self.devices[n];
+        device.buffers.iter().position(|buffer| {
+            let disk =
+                (buffer.writes == FRESH).then(|| fs::read(device.root.join(&buffer.path)).ok()).flatten();
+            let known = device.known.get(&buffer.path);
+            disk.as_ref() == known && disk.is_some_and(|disk| disk != buffer.base)
+        })
+    }
+
     /// Somebody saves what they opened before, with a line more: for the most part what aios has written in between.
     pub fn stale_save(&mut self, n: usize) {
-        let device = &self.devices[n];
-        let overtaken = device.buffers.iter().position(|buffer| {
-            let disk = fs::read(device.root.join(&buffer.path)).ok();
-            let known = device.known.get(&buffer.path);
-            buffer.writes == FRESH && disk.as_ref() == known && disk.is_some_and(|disk| disk != buffer.base)
-        });
+        let overtaken = self.overtaken(n);
         let any = self.chance.below(self.devices[n].buffers.len());
         let at = match overtaken {
             Some(at) => at,

@@ -35,8 +35,12 @@ impl World {
         self.steps += 1;
         self.now += self.chance.scale(400);
         self.stall();
-        let act = self.weather.next(&mut self.chance);
+        let mut act = self.weather.next(&mut self.chance);
         let n = self.chance.below(self.devices.len());
+        // A text does not stay overtaken for long: the next write of aios, or a save, ends it.
+        if self.weather.has(Act::StaleSave) && self.overtaken(n).is_some() && self.chance.one_in(3) {
+            act = Act::StaleSave;
+        }
         if self.devices[n].carries && act.is_work() {
             return;
         }

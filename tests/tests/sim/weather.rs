@@ -104,6 +104,11 @@ impl Weather {
         Weather(ACTS.iter().map(weight).collect())
     }
 
+    /// Whether there is such an act in this run.
+    pub fn has(&self, act: Act) -> bool {
+        ACTS.iter().zip(&self.0).any(|((known, ..), weight)| *known == act && *weight > 0)
+    }
+
     pub fn next(&self, chance: &mut Chance) -> Act {
         ACTS[chance.weighed(&self.0)].0
     }

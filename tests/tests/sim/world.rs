@@ -419,8 +419,9 @@ impl World {
                 continue;
             }
             // Somebody has had it open since before: nobody opens a file just when others change it often enough to meet that.
-            let open = before.get(path).filter(|old| now.is_some() && device.known.get(path) == Some(old));
-            if let Some(base) = open.filter(|_| !path.ends_with(BLOB) && self.chance.one_in(6)) {
+            let alone = now.is_some() && !saved.contains_key(path) && !path.ends_with(BLOB);
+            let open = before.get(path).filter(|_| alone);
+            if let Some(base) = open.filter(|_| self.chance.one_in(2)) {
                 device.buffers.retain(|buffer| buffer.path != *path);
                 device.buffers.push(Buffer { path: path.clone(), base: base.clone(), writes: 0 });
             }
