@@ -263,6 +263,11 @@ impl Vault {
             let some: Vec<_> = modified.by_ref().take(AHEAD).collect();
             self.load_ahead_now(&some.iter().map(|(row, _)| row.doc).collect::<Vec<_>>())?;
             for (row, saved) in some {
+                if let Some((doc, git)) = self.written_there(&row, &saved)? {
+                    let saved = SavedFile { found: saved.found, hash: saved.hash, git };
+                    after.push(After::Same { doc, saved });
+                    continue;
+                }
                 let _ = self.absorb_save(&row, saved, index.as_ref(), &mut draft, &mut after, out)?;
             }
         }
@@ -372,6 +377,17 @@ impl Vault {
             out.changed.push(PathChange::new(&found.path, "mode"));
         }
         Ok(())
+    }
+
+    /// The document that aios itself put in the place of another, where a failing disk kept it from noting that.
+    fn written_there(
+        &self,
+        row: &FileRow,
+        saved: &Saved,
+    ) -> Result<Option<(DocId, aios_core::id::GitId)>, Error> {
+        let Some(doc) = self.doc_at(&row.path)?.filter(|doc| *doc != row.doc) else { return Ok(None) };
+        let placement = self.placement(&doc)?.filter(|placement| placement.content.hash == saved.hash);
+        Ok(placement.map(|placement| (doc, placement.content.git)))
     }
 
     /// Takes in a save; `false` where it stays as it is for now.

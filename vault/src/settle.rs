@@ -82,6 +82,7 @@ impl Vault {
         }
         self.clean(&done)?;
         self.leave_nested(&mut targets, &mut leave, &mut out)?;
+        self.leave_what_is_to_come(&mut targets, &mut out)?;
         let total = (targets.len() + leave.len()) as u64;
         self.clear_the_way(&targets, &mut leave, &mut out)?;
         self.move_files(&mut targets, &mut leave, &mut out)?;
@@ -90,6 +91,11 @@ impl Vault {
         }
         for path in targets.keys() {
             self.make_way(path)?;
+        }
+        let mut moved = BTreeMap::new();
+        for (path, target) in std::mem::take(&mut targets) {
+            let to = if self.stands_elsewhere(&target)?.is_some() { &mut moved } else { &mut targets };
+            to.insert(path, target);
         }
         match targets.len() >= BATCH {
             true => self.put_many(targets, &mut out, progress)?,
@@ -100,6 +106,7 @@ impl Vault {
                 }
             }
         }
+        self.put_moved(moved, &mut out)?;
         for doc in std::mem::take(&mut out.doubled) {
             if let [row] = &self.files_of(&doc)?[..]
                 && self.placement(&doc)?.is_some_and(|placement| is_settled(&placement, row))
@@ -126,6 +133,22 @@ impl Vault {
                 targets.remove(&path);
                 let what = format!("not written: {folder} is a vault of its own on this device");
                 out.problems.push(problem(&path, &what));
+            }
+        }
+        Ok(())
+    }
+
+    /// What has no bytes here yet keeps nobody from moving away from its place.
+    fn leave_what_is_to_come(
+        &mut self,
+        targets: &mut BTreeMap<String, Target>,
+        out: &mut Settled,
+    ) -> Result<(), Error> {
+        for (path, target) in std::mem::take(targets) {
+            let taken = self.file(&path)?.is_some_and(|row| row.doc != target.doc);
+            match taken && self.bytes_of(&target)?.is_none() {
+                true => out.problems.push(to_come(&path)),
+                false => _ = targets.insert(path, target),
             }
         }
         Ok(())
@@ -291,7 +314,7 @@ impl Vault {
     fn put_file(&mut self, path: &str, target: &Target, out: &mut Settled) -> Result<(), Error> {
         let expect = self.expect(path)?;
         let Some(bytes) = self.bytes_of(target)? else {
-            out.problems.push(problem(path, "its bytes are not on this device yet"));
+            out.problems.push(to_come(path));
             return Ok(());
         };
         let exec = target.placement.mode == Mode::Executable;
@@ -303,6 +326,38 @@ impl Vault {
         self.note_flaw(path, &target.placement.content.hash, &bytes)?;
         let put = self.writer.put(path, source, exec, expect).map_err(|e| e.to_string());
         self.landed(path, target, put, out)
+    }
+
+    /// Where a document has a file that is not where it belongs.
+    fn stands_elsewhere(&self, target: &Target) -> Result<Option<String>, Error> {
+        let rows = self.files_of(&target.doc)?;
+        Ok(rows.into_iter().map(|row| row.path).find(|path| *path != target.placement.path))
+    }
+
+    /// Writes documents that lie elsewhere, each once another has taken that place: one that stood in two files could be saved in
+    /// both (I2). Of those that change places one goes before it is written anew; what cannot go stays where it is.
+    fn put_moved(&mut self, mut moved: BTreeMap<String, Target>, out: &mut Settled) -> Result<(), Error> {
+        while !moved.is_empty() {
+            let waiting = moved.len();
+            for (path, target) in std::mem::take(&mut moved) {
+                match self.stands_elsewhere(&target)? {
+                    None => self.put_file(&path, &target, out)?,
+                    Some(_) => _ = moved.insert(path, target),
+                }
+            }
+            if moved.len() < waiting {
+                continue;
+            }
+            let Some((path, target)) = moved.pop_first() else { return Ok(()) };
+            let Some(from) = self.stands_elsewhere(&target)?.filter(|from| moved.contains_key(from)) else {
+                continue;
+            };
+            self.remove_file(&from, out)?;
+            if self.stands_elsewhere(&target)?.is_none() {
+                self.put_file(&path, &target, out)?;
+            }
+        }
+        Ok(())
     }
 
     fn put_many(
@@ -324,7 +379,7 @@ impl Vault {
                 progress("files", n as u64, total);
             }
             let Some(bytes) = self.bytes_of(target)? else {
-                out.problems.push(problem(path, "its bytes are not on this device yet"));
+                out.problems.push(to_come(path));
                 continue;
             };
             let exec = target.placement.mode == Mode::Executable;
@@ -424,6 +479,10 @@ fn same(placement: &Placement, hash: &ContentHash, found: &Found) -> bool {
     placement.content.hash == *hash
         && link == (found.kind == disk::Kind::Link)
         && (link || found.exec == exec)
+}
+
+fn to_come(path: &str) -> Problem {
+    problem(path, "its bytes are not on this device yet")
 }
 
 fn problem(path: &str, what: &str) -> Problem {

@@ -211,7 +211,7 @@ impl Writer {
             self.sync_above(path, landed.made)?;
             self.tmp.sync()?;
         }
-        self.finish(&landed)?;
+        self.finish(&landed);
         Ok(landed.put)
     }
 
@@ -497,10 +497,13 @@ impl Writer {
         }))
     }
 
-    fn finish(&self, landed: &Landed) -> Result<(), WriteError> {
-        match &landed.spent {
-            Some(name) if !self.linger => Ok(self.tmp.remove(name)?),
-            _ => Ok(()),
+    /// Lets go of what was replaced and is known. What a failing disk keeps goes when the vault is opened again: the new content is
+    /// in its place all the same.
+    fn finish(&self, landed: &Landed) {
+        if let Some(name) = landed.spent.as_ref().filter(|_| !self.linger)
+            && let Err(error) = self.tmp.remove(name)
+        {
+            tracing::warn!(name, %error, "what was replaced stays aside");
         }
     }
 
@@ -729,7 +732,7 @@ impl Batch<'_> {
         }
         let mut answers = Vec::with_capacity(staged.len());
         for (staged, landed) in staged.into_iter().zip(landed) {
-            let answer = landed.and_then(|landed| writer.finish(&landed).map(|()| landed.put));
+            let answer = landed.inspect(|landed| writer.finish(landed)).map(|landed| landed.put);
             answers.push((staged.path, answer));
         }
         Ok(answers)
@@ -975,7 +978,7 @@ mod tests {
                 let staged = std::mem::take(&mut batch.staged);
                 let landed = writer.land(&staged[0]).unwrap();
                 assert!(matches!(landed.put, Put::Done { .. }));
-                writer.finish(&landed).unwrap();
+                writer.finish(&landed);
             }
             stop.store(true, Ordering::Relaxed);
             assert!(reader.join().unwrap() > 0);

@@ -22,6 +22,7 @@ mod crash;
 mod entity;
 mod forget;
 mod members;
+mod moves;
 mod newer;
 mod oracle;
 mod packed;
