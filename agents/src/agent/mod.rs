@@ -1,5 +1,6 @@
 //! Agents: files that say who works, on what, and within which bounds.
 
+mod edition;
 mod import;
 pub mod prompt;
 mod read;
@@ -20,6 +21,7 @@ use crate::program::Program;
 use crate::schema::Schema;
 use crate::span::Millis;
 
+pub use edition::Edition;
 pub use import::{ImportError, Imported, import};
 pub use registry::{Entry, File, Registry};
 pub use turn::Turn;

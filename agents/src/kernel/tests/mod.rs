@@ -1,4 +1,5 @@
 mod breaker;
+mod canary;
 mod chronicle;
 mod delegation;
 mod edit;
