@@ -287,17 +287,19 @@ fn it_ends_whatever_the_model_does() {
     let (_, _, end) =
         play(entry, &input, vec![said(" "), Answer { stop: Stop::Length, ..said("{\"sub") }, said("")]);
     assert!(matches!(end, Next::Failed(Failure { class: Class::InvalidOutput, .. })), "{end:?}");
-    // What a provider does not count is counted at the most that it can be.
-    let silent = Answer { usage: None, ..calls(&[("read", json!({"path": "notes/x"}))]) };
-    let (requests, turns, _) = play(entry, &input, vec![silent]);
-    let Turn::Answered { counted, .. } = &turns[0] else { panic!() };
-    assert!(
-        counted.input > 1000 && counted.input <= json!(requests[0]).to_string().len() as u64,
-        "{counted:?}"
-    );
-    let price = crate::model::price::Price { input: 300_000_000, output: 300_000_000, cached: 0 };
-    let talk = Talk { name: "writer", entry, input: &input, outside: false, turns: &turns };
-    assert_eq!(talk.affords(&requests[0], &price).unwrap_err().class, Class::Budget);
+    // What a provider does not count, or counts as nothing, is counted at the most that it can be.
+    for usage in [None, Some(Usage::default())] {
+        let silent = Answer { usage, ..calls(&[("read", json!({"path": "notes/x"}))]) };
+        let (requests, turns, _) = play(entry, &input, vec![silent]);
+        let Turn::Answered { counted, .. } = &turns[0] else { panic!() };
+        assert!(
+            counted.input > 1000 && counted.input <= json!(requests[0]).to_string().len() as u64,
+            "{counted:?}"
+        );
+        let price = crate::model::price::Price { input: 300_000_000, output: 300_000_000, cached: 0 };
+        let talk = Talk { name: "writer", entry, input: &input, outside: false, turns: &turns };
+        assert_eq!(talk.affords(&requests[0], &price).unwrap_err().class, Class::Budget);
+    }
 }
 
 /// No text ends its own quotation, and instructions hold nothing that came in.

@@ -198,7 +198,12 @@ fn all_four_shapes_are_spoken_with_a_mock_server_of_others() {
         assert!(mails.contains("to the end"), "{api}: {mails}");
         let one = &models["test/one"];
         assert_eq!(one["answers"], 2, "{api}: {models}");
-        assert_eq!((&one["input"], &one["output"]), (&json!(200), &json!(40)), "{api}: {models}");
+        let took = (one["input"].as_u64().unwrap_or(0), one["output"].as_u64().unwrap_or(0));
+        match api {
+            // It says that nothing was taken, which cannot be: the most counts.
+            "ollama" => assert!(took.0 > 200 && took.1 > 40, "{models}"),
+            _ => assert_eq!(took, (200, 40), "{api}: {models}"),
+        }
     }
     // Half a stream is no answer, whatever it says.
     for api in ["chat", "responses", "anthropic", "ollama"] {
@@ -225,6 +230,9 @@ fn openais_shapes_are_spoken_with_litellm() {
     let (mails, models) = drafts(&office, "its own mock");
     assert!(mails.contains("Dear Bram"), "{mails}");
     assert_eq!(models["test/plain"]["answers"], 1, "{models}");
+    // It mocks no responses: what it streams then is that it failed, and no answer.
+    let office = at(&server, "responses", "test/plain");
+    assert_eq!(begins(&office, "one"), "stuck");
     for (api, model) in [
         ("chat", "through"),
         ("chat", "across"),

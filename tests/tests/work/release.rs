@@ -1,6 +1,7 @@
 //! Which version of an agent works: pinned, rolled back, or tried on a share of the tasks.
 
 use aios_agents::kernel::lot;
+use aios_tests::device::{Device, agree, eventually, pair};
 use aios_tests::office::Office;
 
 const ASK: &str = "---
@@ -150,5 +151,44 @@ fn a_daemon_splits_and_stops_as_a_command_does() {
         office.aios(&["run", "ask", "--task", &task], "");
     }
     assert_eq!((counts(&office, &one), counts(&office, &two)), ((9, 0), (0, 3)));
-    aios_tests::device::eventually("it says so", || daemon.said().contains("has no more tasks"));
+    eventually("it says so", || daemon.said().contains("has no more tasks"));
+}
+
+/// What a new version did on one device stops it on all, and each goes by what the operator said on another.
+#[test]
+fn all_devices_do_alike() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let agent = writer("\"one\"");
+    let files = [("workflows/ask.md", ASK), ("policies/all.md", ALLOW), ("agents/writer.md", &agent)];
+    let laptop = Device::first(dir.path(), &files.map(|(name, text)| (name, text.as_bytes())));
+    let other = Device::new(dir.path(), "other");
+    pair(&laptop, &other, "laptop", "other");
+    let show = |device: &Device| device.json(&["agents", "show", "writer"]);
+    let one = show(&laptop)["version"].as_str().expect("a version").to_owned();
+    for n in 0..8 {
+        laptop.run(&["run", "ask", "--task", &format!("old{n}")]);
+    }
+    laptop.run(&["agents", "pin", "writer", &one]);
+    laptop.write(&[("agents/writer.md", writer("\"{{ input.nobody }}\"").as_bytes())]);
+    laptop.run(&["accept", "-q"]);
+    laptop.run(&["agents", "canary", "writer", "100%"]);
+    let _up = laptop.up();
+    other.run(&["sync"]);
+    for n in 0..3 {
+        let out = other.command(&["run", "ask", "--task", &format!("new{n}")]).output().expect("aios runs");
+        assert!(!out.status.success(), "{out:?}");
+    }
+    other.run(&["sync"]);
+    let stopped = |device: &Device| show(device)["release"]["stopped"].clone();
+    eventually("the laptop hears of it", || !stopped(&laptop).is_null());
+    assert_eq!(stopped(&laptop), stopped(&other));
+    laptop.run(&["run", "ask", "--task", "after"]);
+    let did = show(&laptop);
+    let versions = did["versions"].as_array().expect("a list");
+    let old = versions.iter().find(|it| it["version"] == one.as_str()).expect("the old version");
+    assert_eq!(old["work"]["done"], 9, "{did}");
+    other.run(&["agents", "rollback", "writer"]);
+    other.run(&["sync"]);
+    eventually("it is pinned everywhere", || show(&laptop)["release"]["version"] == one.as_str());
+    agree(&[&laptop, &other]);
 }
