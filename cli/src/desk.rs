@@ -3,11 +3,13 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use aios_agents::agent::{Edition, Registry, Turn};
+use aios_agents::agent::{Registry, Turn};
 use aios_agents::connector::{Kind, RECEIVED};
 use aios_agents::event::{Came, Content, EffectKey, WorkEvent};
 use aios_agents::failure::{Class, Failure};
-use aios_agents::kernel::{Action, Begun, CreateError, Input, Kernel, Need, Replay, ReplayError, Saw};
+use aios_agents::kernel::{
+    Action, Begun, CreateError, Input, Kernel, Need, Replay, ReplayError, Saw, Wanted,
+};
 use aios_agents::letter::Letter;
 use aios_agents::node::Front;
 use aios_core::event::Event;
@@ -51,7 +53,7 @@ pub struct Desk {
     /// Whether it is waited for models to answer; else whoever works at the desk comes by again.
     patient: bool,
     /// The versions of agents that work beside those that were accepted last.
-    editions: (Vec<(String, Edition)>, Vec<(String, Edition)>),
+    editions: Wanted,
     /// How effects are performed, by capability.
     ways: BTreeMap<String, Kind>,
     post: Post,
@@ -121,7 +123,7 @@ impl Desk {
             standing,
             view,
             staff,
-            editions: Default::default(),
+            editions: Wanted::default(),
             patient: true,
             ways,
             post,
@@ -143,7 +145,7 @@ impl Desk {
     fn equip(&mut self, vault: &mut Vault) -> Result<(), Error> {
         let wanted = self.kernel.wanted_editions();
         if wanted != self.editions {
-            let (work, rehearse) = self.staff.equip(vault, &wanted.0, &wanted.1)?;
+            let (work, rehearse) = self.staff.equip(vault, &wanted)?;
             self.kernel.equip(work, rehearse);
             self.editions = wanted;
             self.warnings.extend(self.staff.warnings());

@@ -8,7 +8,7 @@ use std::time::Duration;
 use aios_agents::agent::talk::{self, Look, Next, Talk};
 use aios_agents::agent::{Edition, Entry, File, Registry, Runtime, Turn};
 use aios_agents::failure::{Class, Failure};
-use aios_agents::kernel::{Input, Terms, Work};
+use aios_agents::kernel::{Input, Terms, Wanted, Work};
 use aios_agents::model::Request;
 use aios_agents::program::SCRIPT;
 use aios_agents::runtime::{self, Template};
@@ -129,13 +129,8 @@ impl Staff {
     ///
     /// # Errors
     /// What the vault answers.
-    pub fn equip(
-        &mut self,
-        vault: &mut Vault,
-        work: &[(String, Edition)],
-        rehearse: &[(String, Edition)],
-    ) -> Result<(Held, Held), Error> {
-        Ok((self.equip_with(vault, work, true)?, self.equip_with(vault, rehearse, false)?))
+    pub fn equip(&mut self, vault: &mut Vault, wanted: &Wanted) -> Result<(Held, Held), Error> {
+        Ok((self.equip_with(vault, &wanted.work, true)?, self.equip_with(vault, &wanted.rehearse, false)?))
     }
 
     fn equip_with(
@@ -149,7 +144,7 @@ impl Staff {
             let mut texts = BTreeMap::new();
             for (path, version) in edition.files.iter().filter(|(path, _)| path.starts_with("agents/")) {
                 let text = match accepted {
-                    true => vault.text_at_version(path, version)?,
+                    true => accepted_text(vault, path, version)?,
                     // It is signed that this version rehearses, and nothing comes of it.
                     false => vault.text_saved(path, version)?,
                 };
@@ -162,6 +157,7 @@ impl Staff {
                 self.warnings.push(format!("version {short} of agent {name} is {what}"));
                 continue;
             };
+            let entry = if accepted { entry } else { self.bounded(vault, name, edition, entry)? };
             let key = (name.clone(), edition.version);
             match misplaced(&entry, vault.root()) {
                 Some(what) => self.warnings.push(what),
@@ -172,6 +168,24 @@ impl Staff {
             }
         }
         Ok(out)
+    }
+
+    /// One that nobody accepted reaches no more than what somebody did.
+    fn bounded(
+        &self,
+        vault: &mut Vault,
+        name: &str,
+        edition: &Edition,
+        mut entry: Entry,
+    ) -> Result<Entry, Error> {
+        for (path, version) in &edition.files {
+            if accepted_text(vault, path, version)?.is_none() {
+                let current = self.registry.agents.get(name).map(|it| &it.agent);
+                entry.agent = entry.agent.within(current).0;
+                return Ok(entry);
+            }
+        }
+        Ok(entry)
     }
 
     /// What a person should know, each once.
@@ -415,6 +429,14 @@ impl Staff {
     /// All of them.
     pub fn registry(&self) -> &Registry {
         &self.registry
+    }
+}
+
+/// The text of a version that was accepted; nothing for one that was not, or whose text was forgotten.
+fn accepted_text(vault: &mut Vault, path: &str, version: &ContentHash) -> Result<Option<String>, Error> {
+    match vault.text_at_version(path, version) {
+        Err(Error::InForce { .. }) => Ok(None),
+        found => found,
     }
 }
 

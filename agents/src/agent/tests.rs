@@ -341,3 +341,24 @@ fn what_others_wrote_is_taken_along_as_a_proposal() {
     assert_eq!(wrong, vec![]);
     assert!(import("x.md", "no front").is_err() && import("x.md", "---\nname: x\n---\n").is_err());
 }
+
+#[test]
+fn what_nobody_accepted_reaches_no_more_than_what_somebody_did() {
+    let agent = |head: &str| Agent::read("a", &format!("---\ntype: agent\n{head}\n---\nx\n")).unwrap();
+    let program = |head: &str| agent(&format!("runtime: command\ncommand: ['true']\n{head}"));
+    let model = |head: &str| agent(&format!("runtime: model\nmodel: small\ntools: [read]\n{head}"));
+    let (new, without) = model("reads: ['notes/*']").within(None);
+    assert_eq!((new.reads.len(), without), (0, vec!["reads: notes/*".to_owned()]));
+    let old = model("reads: ['notes/*']\nexpose_fields: [name]");
+    let (new, without) = model("reads: ['notes/*', '*']").within(Some(&old));
+    assert_eq!((new.reads, new.expose_fields), (old.reads.clone(), old.expose_fields.clone()));
+    assert_eq!(without, ["reads: *", "expose_fields"]);
+    assert_eq!(old.clone().within(Some(&old)), (old.clone(), Vec::new()));
+    for sandbox in ["none", "{read: [/opt/tools]}"] {
+        let open = program(&format!("sandbox: {sandbox}"));
+        let (new, without) = open.clone().within(Some(&program("timeout: 1s")));
+        assert_eq!(new.program.unwrap().sandbox, crate::sandbox::Sandbox::default());
+        assert_eq!(without.len(), 1);
+        assert_eq!(open.clone().within(Some(&open)), (open.clone(), Vec::new()));
+    }
+}

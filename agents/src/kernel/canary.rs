@@ -28,6 +28,15 @@ pub(super) struct Canary {
     counted: bool,
 }
 
+/// Versions of agents that are to be at hand beside those that were accepted last, with the agents' names.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Wanted {
+    /// Those that work.
+    pub work: Vec<(String, Edition)>,
+    /// Those that rehearse.
+    pub rehearse: Vec<(String, Edition)>,
+}
+
 /// Where a task is drawn: from 0 below ten thousand, the same on every device.
 pub fn lot(agent: &str, task: &str) -> u32 {
     let drawn = digest(&json!(["canary", agent, task]));
@@ -117,13 +126,13 @@ impl Kernel {
     }
 
     /// The versions of agents that work on tasks which are not over, or may, beside those that were accepted last; and those that rehearse.
-    pub fn wanted_editions(&self) -> (Vec<(String, Edition)>, Vec<(String, Edition)>) {
+    pub fn wanted_editions(&self) -> Wanted {
         let open = self.tables.open().filter_map(|(_, task)| task.rehearsal.as_ref());
-        let rehearsed = open.map(|it| (it.agent.clone(), it.edition.clone())).collect();
+        let rehearse = open.map(|it| (it.agent.clone(), it.edition.clone())).collect();
         let said = self.tables.released().filter_map(|(agent, said)| Some((agent, said.now()?)));
         let works =
             said.flat_map(|(agent, now)| now.choice.editions().map(|it| (agent.to_owned(), it.clone())));
-        (works.collect(), rehearsed)
+        Wanted { work: works.collect(), rehearse }
     }
 
     /// Takes in what versions of agents are held to that work beside those that were accepted last, and those that rehearse.

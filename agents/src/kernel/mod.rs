@@ -44,7 +44,7 @@ use crate::span::Millis;
 use crate::table::Tables;
 use crate::workflow::Workflow;
 
-pub use canary::lot;
+pub use canary::{Wanted, lot};
 pub use chronicle::Page;
 pub use create::CreateError;
 pub use delegation::{Delegated, Standing};

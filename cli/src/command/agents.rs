@@ -43,8 +43,12 @@ fn list(cx: &Context, ui: &mut Ui) -> Result<Exit, CliError> {
     let waiting = waiting(&mut office)?;
     let registry = office.registry();
     if ui.json() {
-        let rows: Vec<Value> =
-            registry.agents.iter().map(|(name, entry)| row(name, entry, &waiting)).collect();
+        let with_release = |(name, entry): (&String, &Entry)| {
+            let mut row = row(name, entry, &waiting);
+            row["release"] = release::value(&office, name);
+            row
+        };
+        let rows: Vec<Value> = registry.agents.iter().map(with_release).collect();
         ui.value(&rows)?;
     }
     for (name, entry) in &registry.agents {

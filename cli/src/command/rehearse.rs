@@ -62,6 +62,13 @@ pub fn run(args: &TestArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliError>
     cases.extend(episodes.into_iter().map(Case::Episode));
     let lacks: Vec<String> =
         entry.agent.effects.iter().flatten().filter(|it| !office.kernel().can(it)).cloned().collect();
+    let accepted = edition::editions(office.vault_mut(), name)?;
+    if accepted.iter().all(|it| it.entry.version != entry.version) {
+        let current = office.registry().agents.get(name).map(|it| &it.agent);
+        for without in entry.agent.clone().within(current).1 {
+            ui.note(format!("goes without `{}` before it is accepted", one_line(&without)));
+        }
+    }
     let came = match entry.agent.runtime {
         Runtime::Template => cases.iter().map(|case| at_once(name, &entry, case)).collect(),
         _ => rehearse(office, name, &entry, &cases)?,
@@ -127,7 +134,7 @@ fn input(case: &Case) -> &Value {
 /// What a template gives: nothing outside is asked, and nothing is recorded.
 fn at_once(name: &str, entry: &Entry, case: &Case) -> Came {
     let gave = staff::again(entry, name, input(case), &[]);
-    let gave = gave.unwrap_or_else(|| Ok(Value::Null)).map_err(|failure| failure.to_string());
+    let gave = gave.unwrap_or(Ok(Value::Null)).map_err(|failure| failure.to_string());
     Came { gave, turns: Vec::new(), task: None, over: true }
 }
 

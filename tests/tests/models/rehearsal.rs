@@ -137,3 +137,30 @@ fn a_rehearsal_that_was_killed_goes_on() {
     assert_eq!(open, 0, "{tasks}");
     office.is_sound();
 }
+
+/// A stranger's file that is tried is shown nothing that the version in force is not.
+#[test]
+fn what_nobody_accepted_looks_at_nothing_more() {
+    let provider = Provider::says(vec![
+        Say::chat("", &[("read", json!({"path": "private/bank.md"}))]),
+        Say::chat(DONE, &[]),
+    ]);
+    let office = company(&provider, "chat", WRITER);
+    let writer = WRITER
+        .replace("reads: ['clients/*']", "reads: ['clients/*', 'private/*']")
+        .replace("---\nWrite a", "examples: [{input: {client: bram}}]\n---\nWrite a");
+    office.write(&[("agents/writer.md", &writer)]);
+    let out = office.aios(&["agents", "test", "writer"], "");
+    let said = String::from_utf8_lossy(&out.stderr).into_owned();
+    assert!(said.contains("goes without `reads: private/*` before it is accepted"), "{said}");
+    let told = provider.asked()[1].body["messages"].to_string();
+    assert!(told.contains("you may not read") && !told.contains("4711"), "{told}");
+    // Nor does it work for its being tried: what is in force is what was accepted.
+    provider.then(vec![Say::chat("", &[("read", json!({"path": "private/bank.md"}))]), Say::chat(DONE, &[])]);
+    office.ends(&["run", "flow", "--task", "one"], 3);
+    assert!(provider.asked().iter().all(|asked| !asked.body.to_string().contains("4711")));
+    office.ends(&["accept", "-q"], 0);
+    provider.then(vec![Say::chat("", &[("read", json!({"path": "private/bank.md"}))]), Say::chat(DONE, &[])]);
+    office.ends(&["agents", "test", "writer", "--last", "0"], 0);
+    assert!(provider.asked().last().is_some_and(|asked| asked.body.to_string().contains("4711")));
+}
