@@ -13,6 +13,7 @@ mod owner;
 mod packet;
 mod pause;
 mod placement;
+mod rehearsal;
 mod replay;
 mod rewind;
 mod sim;
