@@ -28,4 +28,5 @@ pub mod sandbox;
 pub mod schema;
 pub mod span;
 pub mod table;
+pub mod trial;
 pub mod workflow;

@@ -3,11 +3,13 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use aios_agents::agent::Registry;
+use aios_agents::agent::{Registry, Turn};
 use aios_agents::connector::{Kind, RECEIVED};
 use aios_agents::event::{Came, Content, EffectKey, WorkEvent};
 use aios_agents::failure::{Class, Failure};
-use aios_agents::kernel::{Action, Begun, CreateError, Input, Kernel, Need, Replay, ReplayError, Saw};
+use aios_agents::kernel::{
+    Action, Begun, CreateError, Input, Kernel, Need, Replay, ReplayError, Saw, Wanted,
+};
 use aios_agents::letter::Letter;
 use aios_agents::node::Front;
 use aios_core::event::Event;
@@ -50,6 +52,8 @@ pub struct Desk {
     staff: Staff,
     /// Whether it is waited for models to answer; else whoever works at the desk comes by again.
     patient: bool,
+    /// The versions of agents that work beside those that were accepted last.
+    editions: Wanted,
     /// How effects are performed, by capability.
     ways: BTreeMap<String, Kind>,
     post: Post,
@@ -114,11 +118,12 @@ impl Desk {
             );
         }
         let owes = vault.owes_files()?;
-        Ok(Desk {
+        let mut desk = Desk {
             kernel,
             standing,
             view,
             staff,
+            editions: Wanted::default(),
             patient: true,
             ways,
             post,
@@ -131,7 +136,21 @@ impl Desk {
             wake: None,
             warnings,
             chronicler,
-        })
+        };
+        desk.equip(vault)?;
+        Ok(desk)
+    }
+
+    /// Has the versions of agents at hand that the operator said are to work.
+    fn equip(&mut self, vault: &mut Vault) -> Result<(), Error> {
+        let wanted = self.kernel.wanted_editions();
+        if wanted != self.editions {
+            let (work, rehearse) = self.staff.equip(vault, &wanted)?;
+            self.kernel.equip(work, rehearse);
+            self.editions = wanted;
+            self.warnings.extend(self.staff.warnings());
+        }
+        Ok(())
     }
 
     /// Whether files were written since this was last asked.
@@ -210,7 +229,7 @@ impl Desk {
         if let Some(chronicler) = self.chronicler.as_mut().filter(|_| !happened.is_empty()) {
             chronicler.heard();
         }
-        Ok(())
+        self.equip(vault)
     }
 
     /// Looks at all work without carrying it on.
@@ -291,6 +310,7 @@ impl Desk {
     /// What the vault answers.
     pub fn carry_on(&mut self, vault: &mut Vault) -> Result<(), Error> {
         self.go_on(vault)?;
+        self.equip(vault)?;
         loop {
             let more = self.receive(vault)?;
             self.look_at_entities(vault)?;
@@ -428,8 +448,8 @@ impl Desk {
         while let Some(action) = queue.pop_front() {
             let input = match action {
                 Action::Append(events) => self.append(vault, &events)?,
-                Action::Start { work, agent, input, outside, since, turns } => {
-                    match self.start(vault, Order { work, agent, input, outside, since, turns }) {
+                Action::Start { work, agent, version, input, outside, since, turns } => {
+                    match self.start(vault, Order { work, agent, version, input, outside, since, turns }) {
                         Some(came) => came,
                         None => continue,
                     }
@@ -478,7 +498,15 @@ impl Desk {
             Doing::Came(came) => Some(came),
             Doing::Asked => None,
             Doing::Look(call, look) => {
-                let agent = &self.staff.entry(&order.agent)?.agent;
+                let asked = order.turns.iter().rev().find_map(|turn| match turn {
+                    Turn::Answered { answer, .. } => answer.calls.iter().rfind(|it| it.id == call),
+                    _ => None,
+                });
+                let recalled = asked.and_then(|asked| self.kernel.recalled(&order.work.task, asked));
+                if let Some(turn) = recalled {
+                    return Some(Input::Took { work: order.work, turn });
+                }
+                let agent = &self.staff.entry(&order.agent, order.version.as_ref())?.agent;
                 let outside = |path: &str, doc: &str| self.kernel.is_file_untrusted(path, doc);
                 let turn = lookup::look(vault, agent, call, &look, outside);
                 Some(Input::Took { work: order.work, turn })
@@ -501,7 +529,13 @@ impl Desk {
             Some(version) => self.staff.with_version(vault, version)?,
             None => self.staff.registry().clone(),
         };
-        Ok(self.kernel.replay(task, &mut |agent, input, turns| staff::again(&registry, agent, input, turns)))
+        Ok(self.kernel.replay(task, &mut |past| {
+            // The version that did it, where that works still; else the one that was accepted last.
+            let same = past.version.filter(|_| version.is_none());
+            let did = same.and_then(|version| self.staff.entry(past.agent, Some(&version)));
+            let entry = did.or_else(|| registry.agents.get(past.agent))?;
+            staff::again(entry, past.agent, past.input, past.turns)
+        }))
     }
 
     /// Changes the world. That it is about to happen stands in the log already; then it stands in the ledger; then it happens (I10).
@@ -568,6 +602,9 @@ fn trouble(need: &Need) -> Option<String> {
         }
         Need::Dead { task, step, failure, .. } => {
             format!("step {step} of task {task} failed for good: {failure}")
+        }
+        Need::Worse { agent, why, .. } => {
+            format!("the new version of agent {agent} has no more tasks: {why}")
         }
         Need::Unfit { workflow, what } => format!("workflow {workflow} does not start: {what}"),
         Need::Missing { task, what } => format!("task {task} waits: {what}"),

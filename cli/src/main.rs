@@ -11,6 +11,7 @@ mod command;
 mod context;
 mod crew;
 mod desk;
+mod edition;
 mod error;
 mod exit;
 mod files;

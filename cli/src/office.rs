@@ -155,6 +155,16 @@ impl Office {
         self.carry_on_about(&[])
     }
 
+    /// Goes on until these tasks rest, or for some time.
+    pub fn carry_on_with(self, tasks: &[String]) -> Result<Office, CliError> {
+        self.carry_on_about(tasks)
+    }
+
+    /// Whether somebody else is at work: a daemon goes on with what is not over.
+    pub fn is_at_work(&self) -> bool {
+        Client::connect(self.vault.own_folder()).is_some()
+    }
+
     /// As [`Office::carry_on`]. Who is at work in the daemon is waited for where one of these tasks does not rest, or none is named.
     fn carry_on_about(mut self, tasks: &[String]) -> Result<Office, CliError> {
         let late = now_ms().saturating_add(PATIENCE);

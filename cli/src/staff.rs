@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aios_agents::agent::talk::{self, Look, Next, Talk};
-use aios_agents::agent::{Entry, File, Registry, Runtime, Turn};
+use aios_agents::agent::{Edition, Entry, File, Registry, Runtime, Turn};
 use aios_agents::failure::{Class, Failure};
-use aios_agents::kernel::{Input, Terms, Work};
+use aios_agents::kernel::{Input, Terms, Wanted, Work};
 use aios_agents::model::Request;
 use aios_agents::program::SCRIPT;
 use aios_agents::runtime::{self, Template};
@@ -30,6 +30,8 @@ pub struct Order {
     pub work: Work,
     /// The agent.
     pub agent: String,
+    /// The version of it; nothing: the one that was accepted last.
+    pub version: Option<ContentHash>,
     /// What it is given.
     pub input: Value,
     /// Whether that came from outside.
@@ -57,10 +59,15 @@ struct Asked {
     lines: Vec<Line>,
 }
 
+/// What the kernel holds versions of agents to, by name and version.
+pub type Held = BTreeMap<(String, ContentHash), Terms>;
+
 /// The agents of this device.
 #[derive(Default)]
 pub struct Staff {
     registry: Registry,
+    /// Other versions that work, or that somebody at work began with.
+    editions: BTreeMap<(String, ContentHash), Entry>,
     keys: Keyring,
     calls: Calls,
     asked: BTreeMap<Work, Asked>,
@@ -103,28 +110,82 @@ impl Staff {
         Ok(staff)
     }
 
-    /// A program that lies in the vault would be run as it is there, whether it was accepted or not (I11).
     fn leave_out_programs_in(&mut self, root: &Path) {
         self.registry.agents.retain(|_, entry| {
-            let words = entry.agent.program.iter().flat_map(|program| &program.command);
-            let Some(word) = words.into_iter().find(|word| Path::new(word).starts_with(root)) else { return true };
-            self.warnings.push(format!(
-                "{}: {word} is a file of the vault: what is run stands in the agent's own file, as `{SCRIPT}`",
-                entry.path
-            ));
-            false
+            let misplaced = misplaced(entry, root);
+            let stays = misplaced.is_none();
+            self.warnings.extend(misplaced);
+            stays
         });
     }
 
     /// What the kernel holds them to.
     pub fn terms(&self) -> BTreeMap<String, Terms> {
-        let terms = |entry: &Entry| Terms {
-            version: entry.version,
-            effects: entry.agent.effects.clone(),
-            always_asks: entry.agent.always_asks,
-            retry: entry.agent.retry.clone(),
-        };
         self.registry.agents.iter().map(|(name, entry)| (name.clone(), terms(entry))).collect()
+    }
+
+    /// Has versions of agents at hand: those that work, as far as the operator accepted them (I11), and those that rehearse; what the kernel holds
+    /// them to.
+    ///
+    /// # Errors
+    /// What the vault answers.
+    pub fn equip(&mut self, vault: &mut Vault, wanted: &Wanted) -> Result<(Held, Held), Error> {
+        Ok((self.equip_with(vault, &wanted.work, true)?, self.equip_with(vault, &wanted.rehearse, false)?))
+    }
+
+    fn equip_with(
+        &mut self,
+        vault: &mut Vault,
+        wanted: &[(String, Edition)],
+        accepted: bool,
+    ) -> Result<Held, Error> {
+        let mut out = Held::new();
+        for (name, edition) in wanted {
+            let mut texts = BTreeMap::new();
+            for (path, version) in edition.files.iter().filter(|(path, _)| path.starts_with("agents/")) {
+                let text = match accepted {
+                    true => accepted_text(vault, path, version)?,
+                    // It is signed that this version rehearses, and nothing comes of it.
+                    false => vault.text_saved(path, version)?,
+                };
+                texts.extend(text.map(|text| (path.clone(), text)));
+            }
+            let whole = texts.len() == edition.files.len();
+            let Some(entry) = edition.read(name, &texts).filter(|_| whole) else {
+                let short = edition.version.short(12);
+                let what = if accepted { "none that was accepted" } else { "not here" };
+                self.warnings.push(format!("version {short} of agent {name} is {what}"));
+                continue;
+            };
+            let entry = if accepted { entry } else { self.bounded(vault, name, edition, entry)? };
+            let key = (name.clone(), edition.version);
+            match misplaced(&entry, vault.root()) {
+                Some(what) => self.warnings.push(what),
+                None => {
+                    out.insert(key.clone(), terms(&entry));
+                    self.editions.insert(key, entry);
+                }
+            }
+        }
+        Ok(out)
+    }
+
+    /// One that nobody accepted reaches no more than what somebody did.
+    fn bounded(
+        &self,
+        vault: &mut Vault,
+        name: &str,
+        edition: &Edition,
+        mut entry: Entry,
+    ) -> Result<Entry, Error> {
+        for (path, version) in &edition.files {
+            if accepted_text(vault, path, version)?.is_none() {
+                let current = self.registry.agents.get(name).map(|it| &it.agent);
+                entry.agent = entry.agent.within(current).0;
+                return Ok(entry);
+            }
+        }
+        Ok(entry)
     }
 
     /// What a person should know, each once.
@@ -137,9 +198,15 @@ impl Staff {
         self.told.values().map(String::as_str)
     }
 
-    /// An agent.
-    pub fn entry(&self, name: &str) -> Option<&Entry> {
-        self.registry.agents.get(name)
+    /// A version of an agent that is at hand; without one, that which was accepted last.
+    pub fn entry(&self, name: &str, version: Option<&ContentHash>) -> Option<&Entry> {
+        let current = self.registry.agents.get(name);
+        match version {
+            None => current,
+            Some(version) => current
+                .filter(|entry| entry.version == *version)
+                .or_else(|| self.editions.get(&(name.to_owned(), *version))),
+        }
     }
 
     /// Carries on a piece of work as far as it goes by itself.
@@ -153,8 +220,13 @@ impl Staff {
 
     fn try_carry_on(&mut self, order: &Order) -> Result<Doing, Failure> {
         let lost = |what: String| Failure::new(Class::LostContext, what);
-        let Some(entry) = self.registry.agents.get(&order.agent) else {
-            return Err(lost(format!("no agent `{}` is in force here", order.agent)));
+        let Some(entry) = self.entry(&order.agent, order.version.as_ref()) else {
+            let which = order.version.map(|version| format!("version {} of it ", version.short(12)));
+            let which = which.filter(|_| self.registry.agents.contains_key(&order.agent));
+            return Err(lost(match which {
+                Some(which) => format!("agent `{}`: {which}is not at hand here", order.agent),
+                None => format!("no agent `{}` is in force here", order.agent),
+            }));
         };
         let input = entry.agent.take(&order.input)?;
         let ended = |value| Ok(Doing::Came(Input::Worked { work: order.work.clone(), came: Ok(value) }));
@@ -321,6 +393,13 @@ impl Staff {
         // Models answer whoever asked them.
         std::mem::swap(&mut self.calls, &mut other.calls);
         self.asked.append(&mut other.asked);
+        // What was accepted when they began they go on with.
+        self.editions.append(&mut other.editions);
+        let began = std::mem::take(&mut other.registry.agents).into_iter();
+        let began = began.map(|(name, entry)| ((name, entry.version), entry));
+        self.editions.extend(began.filter(|((name, version), _)| {
+            self.registry.agents.get(name).is_some_and(|entry| entry.version != *version)
+        }));
     }
 
     /// Whether a model is being asked.
@@ -353,14 +432,34 @@ impl Staff {
     }
 }
 
+/// The text of a version that was accepted; nothing for one that was not, or whose text was forgotten.
+fn accepted_text(vault: &mut Vault, path: &str, version: &ContentHash) -> Result<Option<String>, Error> {
+    match vault.text_at_version(path, version) {
+        Err(Error::InForce { .. }) => Ok(None),
+        found => found,
+    }
+}
+
+/// What the kernel holds an agent to.
+fn terms(entry: &Entry) -> Terms {
+    Terms {
+        version: entry.version,
+        effects: entry.agent.effects.clone(),
+        always_asks: entry.agent.always_asks,
+        retry: entry.agent.retry.clone(),
+    }
+}
+
+/// That its program lies in the vault: it would be run as it is there, whether it was accepted or not (I11).
+fn misplaced(entry: &Entry, root: &Path) -> Option<String> {
+    let words = entry.agent.program.iter().flat_map(|program| &program.command);
+    let word = words.into_iter().find(|word| Path::new(word).starts_with(root))?;
+    let what = "is a file of the vault: what is run stands in the agent's own file, as";
+    Some(format!("{}: {word} {what} `{SCRIPT}`", entry.path))
+}
+
 /// Does an agent's work once more from what is recorded; nothing where that cannot be done.
-pub fn again(
-    registry: &Registry,
-    name: &str,
-    input: &Value,
-    turns: &[Turn],
-) -> Option<Result<Value, Failure>> {
-    let entry = registry.agents.get(name)?;
+pub fn again(entry: &Entry, name: &str, input: &Value, turns: &[Turn]) -> Option<Result<Value, Failure>> {
     let input = match entry.agent.take(input) {
         Ok(input) => input,
         Err(failure) => return Some(Err(failure)),

@@ -128,6 +128,8 @@ pub struct Authority {
     accepted: BTreeMap<String, (ContentHash, Stamp)>,
     /// Every version of a gated file that was in force once.
     once_accepted: BTreeSet<(String, ContentHash)>,
+    /// Which files came in force when, in the total order.
+    acceptances: Vec<(Stamp, String, ContentHash)>,
     /// The root keys that count, the first the highest, with the records that name them.
     roots: Vec<(DeviceId, Place, u64)>,
     /// The records that hold a deed which counts and is signed by a root key.
@@ -145,6 +147,7 @@ impl Authority {
             members: Members::default(),
             accepted: BTreeMap::new(),
             once_accepted: BTreeSet::new(),
+            acceptances: Vec::new(),
             roots: Vec::new(),
             rooted: Vec::new(),
             contested: false,
@@ -164,6 +167,11 @@ impl Authority {
     /// Whether a version of a gated file was in force once: what began then may go on with it (I11).
     pub fn was_accepted(&self, path: &str, hash: &ContentHash) -> bool {
         self.once_accepted.contains(&(path.to_owned(), *hash))
+    }
+
+    /// Which versions of gated files came in force, one after the other, with the stamps of the records that say so.
+    pub fn acceptances(&self) -> &[(Stamp, String, ContentHash)] {
+        &self.acceptances
     }
 
     /// The root keys that count, the highest first: each with the record that names it and that one's wall clock.
@@ -419,10 +427,12 @@ impl Authority {
             .collect();
         (self.members, self.accepted) = (verdict::members(&counting), BTreeMap::new());
         (self.roots, self.rooted, self.once_accepted) = (Vec::new(), Vec::new(), BTreeSet::new());
+        self.acceptances.clear();
         for deed in counting {
             if let Event::RulesAccepted { path, hash, .. } = &deed.event {
                 self.accepted.insert(path.clone(), (*hash, deed.stamp));
                 self.once_accepted.insert((path.clone(), *hash));
+                self.acceptances.push((deed.stamp, path.clone(), *hash));
             }
             if let Some(root) = deed.root() {
                 self.roots.push((*root, deed.place, deed.wall));

@@ -117,16 +117,31 @@ impl Vault {
         Ok(out)
     }
 
+    /// Which versions of the files below `folder` came in force, one after the other, with the stamp of the
+    /// record that says so.
+    pub fn acceptances_in(&self, folder: &str) -> Vec<(Stamp, String, ContentHash)> {
+        let below = format!("{folder}/");
+        let all = self.authority.acceptances().iter();
+        all.filter(|(_, path, _)| path.starts_with(&below)).cloned().collect()
+    }
+
     /// The text of a version of the file at `path` that is in force, or was once; `None` for one that nobody accepted (I11).
     pub fn text_at_version(&mut self, path: &str, version: &ContentHash) -> Result<Option<String>, Error> {
         if !self.authority.was_accepted(path, version) {
             return Ok(None);
         }
-        match self.version_bytes(path, version)? {
-            // What is no text is a mistake for whoever reads it, and not as if it were not there.
-            Some(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
+        match self.text_saved(path, version)? {
+            Some(text) => Ok(Some(text)),
             None => Err(Error::InForce { path: path.to_owned(), version: *version }),
         }
+    }
+
+    /// The text of a version of the file at `path`, whether anybody accepted it or not; `None` for one that is not here. What decides what is gated
+    /// is read with [`Vault::text_at_version`].
+    pub fn text_saved(&mut self, path: &str, version: &ContentHash) -> Result<Option<String>, Error> {
+        // What is no text is a mistake for whoever reads it, and not as if it were not there.
+        let bytes = self.version_bytes(path, version)?;
+        Ok(bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
     }
 }
 

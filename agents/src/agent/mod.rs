@@ -1,5 +1,6 @@
 //! Agents: files that say who works, on what, and within which bounds.
 
+mod edition;
 mod import;
 pub mod prompt;
 mod read;
@@ -17,9 +18,11 @@ use crate::money::Money;
 use crate::node::Front;
 use crate::policy;
 use crate::program::Program;
+use crate::sandbox::Sandbox;
 use crate::schema::Schema;
 use crate::span::Millis;
 
+pub use edition::Edition;
 pub use import::{ImportError, Imported, import};
 pub use registry::{Entry, File, Registry};
 pub use turn::Turn;
@@ -251,6 +254,33 @@ impl Agent {
             Some(what) => Err(invalid(what)),
             None => Ok(value),
         }
+    }
+
+    /// As long as nobody accepted it, it reaches no more than the version that is in force (I11): what it is then, and what it goes without.
+    pub fn within(mut self, accepted: Option<&Agent>) -> (Agent, Vec<String>) {
+        let mut without = Vec::new();
+        let reads = accepted.map_or(&[][..], |it| &it.reads);
+        let (known, new) = self.reads.into_iter().partition(|glob| reads.contains(glob));
+        self.reads = known;
+        without.extend(Vec::into_iter(new).map(|glob: String| format!("reads: {glob}")));
+        // No fields at all would be all of them.
+        let fields = accepted.map_or(&[][..], |it| &it.expose_fields);
+        if !fields.is_empty() {
+            let known = |field: &String| fields.contains(field);
+            if self.expose_fields.is_empty() || !self.expose_fields.iter().all(known) {
+                without.push("expose_fields".to_owned());
+                self.expose_fields = fields.to_vec();
+            }
+        }
+        if let Some(program) = &mut self.program {
+            let known =
+                accepted.and_then(|it| it.program.as_ref()).map(|it| it.sandbox.clone()).unwrap_or_default();
+            if program.sandbox != known && program.sandbox != Sandbox::default() {
+                without.push(format!("sandbox: {}", program.sandbox));
+                program.sandbox = Sandbox::default();
+            }
+        }
+        (self, without)
     }
 
     /// Whether an effect of this capability may be its work.

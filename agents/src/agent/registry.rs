@@ -31,6 +31,8 @@ pub struct Entry {
     pub version: ContentHash,
     /// The version of its file alone.
     pub file: ContentHash,
+    /// The versions of its file and of all that it refers to, by path.
+    pub files: BTreeMap<String, ContentHash>,
     /// The agent.
     pub agent: Agent,
     /// What belongs to its instructions, by name.
@@ -92,19 +94,24 @@ impl Registry {
                     let mut out = Mistakes::default();
                     let description = text(&front, &kind, &mut out);
                     note(out.into_vec());
-                    texts.insert(file.name.as_str(), (kind, description, front.body, file.version));
+                    texts.insert(
+                        file.name.as_str(),
+                        (kind, description, front.body, &file.path, file.version),
+                    );
                 }
             }
         }
         for (file, agent) in agents {
             let mut parts = vec![file.version];
+            let mut paths = BTreeMap::from([(file.path.clone(), file.version)]);
             let mut out = Mistakes::default();
             let mut refer = |names: &[String], key: &str| {
                 let mut found = Vec::new();
                 for name in names {
                     match texts.get(name.as_str()).filter(|(kind, ..)| kind == key) {
-                        Some((_, description, body, version)) => {
+                        Some((_, description, body, path, version)) => {
                             parts.push(*version);
+                            paths.insert((*path).clone(), *version);
                             found.push((name.clone(), description.clone(), body.clone()));
                         }
                         None => missing(file, key, name, texts.keys().copied(), &mut out),
@@ -125,6 +132,7 @@ impl Registry {
                     path: file.path.clone(),
                     version: version(&parts),
                     file: file.version,
+                    files: paths,
                     agent,
                     context: context.into_iter().map(|(name, _, text)| (name, text)).collect(),
                     skills,

@@ -112,10 +112,14 @@ pub fn most(request: &Request) -> Usage {
 
 /// How much an answer counts for: what the provider said, else the most that it can have been.
 pub fn counted(request: &Request, answer: &Answer) -> Usage {
-    answer.usage.unwrap_or_else(|| Usage {
-        output: (answer.text.len() + answer.calls.iter().map(|it| it.arguments.len()).sum::<usize>()) as u64,
-        ..most(request)
-    })
+    // Nothing is asked with no token: who says so has not counted.
+    answer.usage.filter(|usage| usage.input > 0 || usage.output > 0 || usage.cached > 0).unwrap_or_else(
+        || Usage {
+            output: (answer.text.len() + answer.calls.iter().map(|it| it.arguments.len()).sum::<usize>())
+                as u64,
+            ..most(request)
+        },
+    )
 }
 
 impl Talk<'_> {

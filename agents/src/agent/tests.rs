@@ -287,17 +287,19 @@ fn it_ends_whatever_the_model_does() {
     let (_, _, end) =
         play(entry, &input, vec![said(" "), Answer { stop: Stop::Length, ..said("{\"sub") }, said("")]);
     assert!(matches!(end, Next::Failed(Failure { class: Class::InvalidOutput, .. })), "{end:?}");
-    // What a provider does not count is counted at the most that it can be.
-    let silent = Answer { usage: None, ..calls(&[("read", json!({"path": "notes/x"}))]) };
-    let (requests, turns, _) = play(entry, &input, vec![silent]);
-    let Turn::Answered { counted, .. } = &turns[0] else { panic!() };
-    assert!(
-        counted.input > 1000 && counted.input <= json!(requests[0]).to_string().len() as u64,
-        "{counted:?}"
-    );
-    let price = crate::model::price::Price { input: 300_000_000, output: 300_000_000, cached: 0 };
-    let talk = Talk { name: "writer", entry, input: &input, outside: false, turns: &turns };
-    assert_eq!(talk.affords(&requests[0], &price).unwrap_err().class, Class::Budget);
+    // What a provider does not count, or counts as nothing, is counted at the most that it can be.
+    for usage in [None, Some(Usage::default())] {
+        let silent = Answer { usage, ..calls(&[("read", json!({"path": "notes/x"}))]) };
+        let (requests, turns, _) = play(entry, &input, vec![silent]);
+        let Turn::Answered { counted, .. } = &turns[0] else { panic!() };
+        assert!(
+            counted.input > 1000 && counted.input <= json!(requests[0]).to_string().len() as u64,
+            "{counted:?}"
+        );
+        let price = crate::model::price::Price { input: 300_000_000, output: 300_000_000, cached: 0 };
+        let talk = Talk { name: "writer", entry, input: &input, outside: false, turns: &turns };
+        assert_eq!(talk.affords(&requests[0], &price).unwrap_err().class, Class::Budget);
+    }
 }
 
 /// No text ends its own quotation, and instructions hold nothing that came in.
@@ -338,4 +340,25 @@ fn what_others_wrote_is_taken_along_as_a_proposal() {
     let (_, wrong) = Registry::of(&[file(&skill.name, &skill.text), file(&house.name, &house.text)]);
     assert_eq!(wrong, vec![]);
     assert!(import("x.md", "no front").is_err() && import("x.md", "---\nname: x\n---\n").is_err());
+}
+
+#[test]
+fn what_nobody_accepted_reaches_no_more_than_what_somebody_did() {
+    let agent = |head: &str| Agent::read("a", &format!("---\ntype: agent\n{head}\n---\nx\n")).unwrap();
+    let program = |head: &str| agent(&format!("runtime: command\ncommand: ['true']\n{head}"));
+    let model = |head: &str| agent(&format!("runtime: model\nmodel: small\ntools: [read]\n{head}"));
+    let (new, without) = model("reads: ['notes/*']").within(None);
+    assert_eq!((new.reads.len(), without), (0, vec!["reads: notes/*".to_owned()]));
+    let old = model("reads: ['notes/*']\nexpose_fields: [name]");
+    let (new, without) = model("reads: ['notes/*', '*']").within(Some(&old));
+    assert_eq!((new.reads, new.expose_fields), (old.reads.clone(), old.expose_fields.clone()));
+    assert_eq!(without, ["reads: *", "expose_fields"]);
+    assert_eq!(old.clone().within(Some(&old)), (old.clone(), Vec::new()));
+    for sandbox in ["none", "{read: [/opt/tools]}"] {
+        let open = program(&format!("sandbox: {sandbox}"));
+        let (new, without) = open.clone().within(Some(&program("timeout: 1s")));
+        assert_eq!(new.program.unwrap().sandbox, crate::sandbox::Sandbox::default());
+        assert_eq!(without.len(), 1);
+        assert_eq!(open.clone().within(Some(&open)), (open.clone(), Vec::new()));
+    }
 }

@@ -15,6 +15,8 @@ pub enum Aggregate<'e> {
     Devices,
     /// What an agent may do without asking.
     Delegation(&'e str),
+    /// Which version of an agent works.
+    Release(&'e str),
     /// A budget.
     Budget(&'e str),
     /// The note of a day.
@@ -29,6 +31,7 @@ impl WorkEvent {
         use WorkEvent as E;
         match self {
             E::TaskCreated { task, .. }
+            | E::AgentRehearsed { task, .. }
             | E::TaskMoved { task, .. }
             | E::TaskCancelled { task, .. }
             | E::TaskPaused { task }
@@ -59,6 +62,7 @@ impl WorkEvent {
             | E::EffectSettled { key, .. } => Aggregate::Effect(key),
             E::HomeMoved { .. } | E::HomeTaken { .. } => Aggregate::Homes,
             E::DelegationIssued { id, .. } | E::DelegationRevoked { id, .. } => Aggregate::Delegation(id),
+            E::AgentReleased { agent, .. } | E::CanaryStopped { agent, .. } => Aggregate::Release(agent),
             E::DeviceOffers { .. } => Aggregate::Devices,
             E::JournalWritten { day, .. } => Aggregate::Day(day),
             E::EventEmitted { name, .. } => Aggregate::Outside(name),

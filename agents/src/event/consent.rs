@@ -3,9 +3,11 @@
 use aios_core::id::{ContentHash, DeviceId, VaultId};
 use aios_core::item::Bytes;
 use aios_core::key::{self, SecretKey};
-use serde_json::Value;
+use serde_json::{Value, json};
 
+use super::content::canonical;
 use super::{Content, EffectKey, WorkEvent};
+use crate::agent::Edition;
 use crate::money::Money;
 use crate::span::Millis;
 
@@ -55,7 +57,28 @@ fn revoking(id: &str) -> ContentHash {
     ContentHash::of(format!("aios-revoke-delegation-v1\n{}", Value::from(id)).as_bytes())
 }
 
-/// So many hex digits of the digest are the id of a delegation.
+/// The digest of what is signed when the operator says which version of an agent works: of the members as JSON with sorted keys.
+fn releasing(agent: &str, editions: &[Edition], share: u32, turn: u32) -> ContentHash {
+    let mut text = String::from("aios-release-v1\n");
+    canonical(&json!({"agent": agent, "editions": editions, "share": share, "turn": turn}), &mut text);
+    ContentHash::of(text.as_bytes())
+}
+
+/// The digest of what is signed when the operator has an agent rehearse.
+fn rehearsing(
+    task: &str,
+    agent: &str,
+    edition: &Edition,
+    input: &Value,
+    past: Option<&(String, String)>,
+) -> ContentHash {
+    let mut text = String::from("aios-rehearsal-v1\n");
+    let said = json!({"task": task, "agent": agent, "edition": edition, "input": input, "past": past});
+    canonical(&said, &mut text);
+    ContentHash::of(text.as_bytes())
+}
+
+/// So many hex digits of the digest are the id of a delegation or a release.
 const ID: usize = 32;
 
 impl WorkEvent {
@@ -72,6 +95,37 @@ impl WorkEvent {
     pub fn undelegate(id: &str, vault: &VaultId, operator: &SecretKey) -> WorkEvent {
         let sig = Bytes(operator.sign_consent(vault, &revoking(id)).to_vec());
         WorkEvent::DelegationRevoked { id: id.to_owned(), by: operator.public(), sig }
+    }
+
+    /// Which version of an agent works, signed with the operator key. `share`: so many tasks of ten thousand the second edition has.
+    pub fn release(
+        agent: &str,
+        editions: Vec<Edition>,
+        share: u32,
+        turn: u32,
+        vault: &VaultId,
+        operator: &SecretKey,
+    ) -> WorkEvent {
+        let digest = releasing(agent, &editions, share, turn);
+        let (id, by, agent) = (digest.short(ID), operator.public(), agent.to_owned());
+        let sig = Bytes(operator.sign_consent(vault, &digest).to_vec());
+        WorkEvent::AgentReleased { id, agent, editions, share, turn, by, sig }
+    }
+
+    /// That a version of an agent rehearses, signed with the operator key.
+    pub fn rehearse(
+        task: &str,
+        agent: &str,
+        edition: Edition,
+        input: Value,
+        past: Option<(String, String)>,
+        vault: &VaultId,
+        operator: &SecretKey,
+    ) -> WorkEvent {
+        let digest = rehearsing(task, agent, &edition, &input, past.as_ref());
+        let (by, sig) = (operator.public(), Bytes(operator.sign_consent(vault, &digest).to_vec()));
+        let (task, agent) = (task.to_owned(), agent.to_owned());
+        WorkEvent::AgentRehearsed { task, agent, edition, input, past, by, sig }
     }
 
     /// Consent to what has this digest, signed with the operator key.
@@ -134,6 +188,8 @@ impl WorkEvent {
                 | E::HomeTaken { .. }
                 | E::DelegationIssued { .. }
                 | E::DelegationRevoked { .. }
+                | E::AgentReleased { .. }
+                | E::AgentRehearsed { .. }
         )
     }
 
@@ -165,6 +221,16 @@ impl WorkEvent {
                     return None;
                 }
                 (digest, by, sig)
+            }
+            WorkEvent::AgentReleased { id, agent, editions, share, turn, by, sig } => {
+                let digest = releasing(agent, editions, *share, *turn);
+                if *id != digest.short(ID) {
+                    return None;
+                }
+                (digest, by, sig)
+            }
+            WorkEvent::AgentRehearsed { task, agent, edition, input, past, by, sig } => {
+                (rehearsing(task, agent, edition, input, past.as_ref()), by, sig)
             }
             WorkEvent::DelegationRevoked { id, by, sig } => (revoking(id), by, sig),
             WorkEvent::HomeTaken { capability, to, turn, by, sig } => {

@@ -74,7 +74,7 @@ pub fn digest(value: &Value) -> ContentHash {
 }
 
 /// Writes a value as JSON with sorted keys.
-fn canonical(value: &Value, out: &mut String) {
+pub(super) fn canonical(value: &Value, out: &mut String) {
     match value {
         Value::Array(items) => {
             out.push('[');

@@ -13,12 +13,13 @@ use aios_core::item::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::agent::Turn;
+use crate::agent::{Edition, Turn};
 use crate::failure::Failure;
 use crate::money::Money;
 use crate::needs::Offer;
 use crate::policy::Verdict;
 use crate::span::Millis;
+use crate::trial::Tally;
 
 pub use aggregate::Aggregate;
 pub use codec::NotWork;
@@ -541,6 +542,58 @@ pub enum WorkEvent {
         by: DeviceId,
         /// Its signature.
         sig: Bytes,
+    },
+    /// The operator says which version of an agent works.
+    #[serde(rename = "agent.released")]
+    AgentReleased {
+        /// Its id, which follows from all else.
+        id: String,
+        /// The agent.
+        agent: String,
+        /// None: the one that was accepted last; one: that; two: the first, and for a share of the tasks the second.
+        editions: Vec<Edition>,
+        /// So many tasks of ten thousand the second has.
+        #[serde(default, skip_serializing_if = "is_zero")]
+        share: u32,
+        /// How often that was said before: of two who say it at once the later counts.
+        turn: u32,
+        /// The operator key that signed (I11).
+        by: DeviceId,
+        /// Its signature.
+        sig: Bytes,
+    },
+    /// The operator has a version of an agent rehearse: a task in which nothing is done that it wants.
+    #[serde(rename = "agent.rehearsed")]
+    AgentRehearsed {
+        /// The task's id.
+        task: String,
+        /// The agent.
+        agent: String,
+        /// The version, which need not be accepted: nothing comes of it.
+        edition: Edition,
+        /// What it is given.
+        input: Value,
+        /// The task and step in which it was given before: what came of calls there is what comes of them now.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        past: Option<(String, String)>,
+        /// The operator key that signed (I11).
+        by: DeviceId,
+        /// Its signature.
+        sig: Bytes,
+    },
+    /// A new version of an agent did worse than the old one, which has all of the work again.
+    #[serde(rename = "canary.stopped")]
+    CanaryStopped {
+        /// The agent.
+        agent: String,
+        /// What the operator said by which it worked.
+        id: String,
+        /// What the old version did.
+        old: Tally,
+        /// What the new one did.
+        new: Tally,
+        /// Why, for people.
+        why: String,
     },
     /// The note of a day says what was done.
     #[serde(rename = "journal.written")]

@@ -21,6 +21,8 @@ pub enum Kind {
     Missed,
     /// What comes from outside is not looked for.
     Unpolled,
+    /// A new version of an agent did worse than the old one, and has no more tasks.
+    Worse,
     /// What a workflow expects did not happen.
     Unmet,
     /// A run ended without any output or effect.

@@ -101,6 +101,16 @@ impl<'l> Look<'l> {
         }
     }
 
+    /// New versions of agents that did worse, as long as the operator has not said what works.
+    pub fn canaries(&mut self) {
+        for (agent, said) in self.tables.released() {
+            let Some(stopped) = said.stopped() else { continue };
+            let what = format!("the new version of agent {agent} has no more tasks: {}", stopped.why);
+            let next = vec![format!("aios agents show {agent}"), format!("aios agents rollback {agent}")];
+            self.out.push(Finding { next, ..Finding::new(Kind::Worse, stopped.at, what) });
+        }
+    }
+
     /// One task.
     pub fn task(&mut self, id: &str, task: &Task) {
         let Some(name) = task.workflow.clone() else { return };

@@ -70,6 +70,7 @@ pub fn health(tables: &Tables, setting: &Setting, place: &Place) -> Vec<Finding>
     }
     look.effects();
     look.breakers();
+    look.canaries();
     look.sources();
     look.retries();
     look.members();

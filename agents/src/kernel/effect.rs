@@ -204,7 +204,7 @@ impl Walker<'_> {
             let what = format!("more than {MAX_HOPS} tasks led to each other by the files they wrote");
             return Err(Failure::new(Class::Permanent, what));
         }
-        self.kernel.holds(&content)?;
+        self.kernel.holds(self.id, &content)?;
         let attempts = self.run.attempts(path);
         let started = self.run.state(path).is_some_and(|state| state.status == Status::Started);
         if !started {
@@ -310,9 +310,9 @@ impl Walker<'_> {
 
 impl Kernel {
     /// Whether what is proposed as an agent's work may be that.
-    fn holds(&self, content: &Content) -> Result<(), Failure> {
+    fn holds(&self, task: &str, content: &Content) -> Result<(), Failure> {
         let agent = content.agent.as_deref();
-        let terms = agent.and_then(|agent| self.setting.agents.get(agent));
+        let terms = agent.and_then(|agent| self.terms(agent, task));
         let effects = terms.and_then(|terms| terms.effects.as_ref());
         match effects.is_none_or(|effects| effects.contains(&content.capability)) {
             true => Ok(()),

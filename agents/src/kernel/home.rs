@@ -202,7 +202,7 @@ impl<'k> Keeper<'k> {
             verdict = Verdict::Ask;
             why = "the task works with what came from outside, so nothing is allowed by itself".to_owned();
         }
-        let terms = content.agent.as_ref().and_then(|agent| self.kernel.setting.agents.get(agent));
+        let terms = content.agent.as_ref().and_then(|agent| self.kernel.terms(agent, self.id));
         if verdict == Verdict::Allow && terms.is_some_and(|terms| terms.always_asks) {
             verdict = Verdict::Ask;
             why = "the agent's file says `approval: always`".to_owned();

@@ -80,6 +80,7 @@ impl Kernel {
                     _,
                 ) if task != event_task(&self.vault, &workflow, &name, &id) => {}
                 (Ok(work), _) => {
+                    self.hear_of_rehearsal(&work);
                     self.tables.insert(order, work.clone());
                     self.lease(&work);
                     self.catch_up(&work);
@@ -121,6 +122,10 @@ impl Kernel {
                 self.dirty.extend(self.waiting().map(str::to_owned).collect::<Vec<_>>());
                 None
             }
+            Aggregate::Release(agent) => {
+                self.release(agent);
+                None
+            }
             Aggregate::Budget(_) | Aggregate::Day(_) => None,
             Aggregate::Outside(name) => {
                 self.dirty.extend(self.listening.get(name).into_iter().flatten().cloned());
@@ -136,6 +141,7 @@ impl Kernel {
             self.dirty.extend(parts.map(|(id, _)| id.to_owned()));
         }
         let Some(task) = task else { return };
+        self.weigh_task(&task);
         if let Some((parent, _)) = self.tables.task(&task).and_then(|it| it.parent.as_ref()) {
             self.dirty.insert(parent.clone());
         }

@@ -41,6 +41,7 @@ impl Walker<'_> {
         };
         if self.closing {
             if matches!(state.status, Status::Started)
+                && self.task.rehearsal.is_none()
                 && let Some((_, content)) = state.wants()
                 && matches!(self.wanted(step, content, path), Walked::Busy)
             {
@@ -129,7 +130,9 @@ impl Walker<'_> {
             items,
             until,
             agent: match &step.act {
-                Act::Agent { agent, .. } => self.kernel.setting.agents.get(agent).map(|it| it.version),
+                Act::Agent { agent, .. } => {
+                    self.kernel.version_for(agent, self.id, self.task, Some(self.run))?
+                }
                 _ => None,
             },
         });
@@ -178,9 +181,19 @@ impl Walker<'_> {
                         Ok(input) if Some(digest(&input)) == state.input => {
                             self.begun.push(flight);
                             let (turns, since) = (state.turns.clone(), state.began);
-                            let outside = self.kernel.is_untrusted(self.id);
+                            let outside =
+                                self.kernel.is_untrusted(self.id) || self.kernel.rehearses_outside(self.task);
                             let agent = agent.clone();
-                            self.acts.push(Action::Start { work, agent, input, outside, since, turns });
+                            let version = state.agent;
+                            self.acts.push(Action::Start {
+                                work,
+                                agent,
+                                version,
+                                input,
+                                outside,
+                                since,
+                                turns,
+                            });
                         }
                         Ok(_) | Err(_) => {
                             let what = "what goes in is not what was recorded";
@@ -270,12 +283,17 @@ impl Walker<'_> {
     /// Has it recorded what came of what an agent wants, once that is known: its work goes on then. Nobody is hurried over consent.
     fn waits_for(&mut self, step: &Step, path: &str, state: &StepState) {
         let Some((call, content)) = state.wants() else { return };
-        let text = match self.wanted(step, content, path) {
-            Walked::Busy => return,
-            Walked::Done(result) => format!("done: {result}"),
-            Walked::Failed(stuck) => format!("not done: {}", stuck.failure),
+        let took = if self.task.rehearsal.is_some() {
+            self.kernel.told_in_rehearsal(self.id, &state.turns, call)
+        } else {
+            let text = match self.wanted(step, content, path) {
+                Walked::Busy => return,
+                Walked::Done(result) => format!("done: {result}"),
+                Walked::Failed(stuck) => format!("not done: {}", stuck.failure),
+            };
+            Turn::Came { call: call.to_owned(), text, untrusted: false }
         };
-        let took = Box::new(Turn::Came { call: call.to_owned(), text, untrusted: false });
+        let took = Box::new(took);
         let Work { task, run, step, attempt } = self.work(path, state.attempts);
         self.events.push(WorkEvent::TurnTaken { task, run, step, attempt, took });
     }

@@ -5,7 +5,7 @@ use std::mem::discriminant;
 
 use aios_core::id::ContentHash;
 
-use super::replay::Comparison;
+use super::replay::{Comparison, Past};
 use super::walk::{Left, Walker};
 use super::{Kernel, run_id};
 use crate::event::WorkEvent;
@@ -102,7 +102,7 @@ impl Kernel {
             .filter(|(_, it)| has_not_been(&it.status))
             .map(|(path, _)| path.as_str())
             .collect();
-        let mut nobody = |_: &str, _: &serde_json::Value, _: &[crate::agent::Turn]| None;
+        let mut nobody = |_: &Past<'_>| None;
         walker.comparison = Some(Comparison::of_part(&mut nobody, &undone));
         walker.replay_along(new);
         match walker.comparison.and_then(|found| found.first(run)) {

@@ -4,6 +4,7 @@
 //! killed at any point and start again from the records (I9). A step that was started and of which nothing more is
 //! known has crashed; an effect like that is unknown, and is done again only where the other side knows its key (I10).
 
+mod canary;
 mod chronicle;
 mod create;
 mod delegation;
@@ -18,6 +19,7 @@ mod migrate;
 mod need;
 mod packet;
 mod placement;
+mod rehearsal;
 mod replay;
 mod rewind;
 mod service;
@@ -42,6 +44,7 @@ use crate::span::Millis;
 use crate::table::Tables;
 use crate::workflow::Workflow;
 
+pub use canary::{Wanted, lot};
 pub use chronicle::Page;
 pub use create::CreateError;
 pub use delegation::{Delegated, Standing};
@@ -51,7 +54,8 @@ pub use latency::Latency;
 pub use migrate::MigrateError;
 pub use need::Need;
 pub use packet::{Cost, Dead, Deed, Kin, Lasting, Packet, Told};
-pub use replay::{Compared, Difference, Replay, ReplayError};
+pub use rehearsal::Episode;
+pub use replay::{Compared, Difference, Past, Replay, ReplayError};
 pub use rewind::RewindError;
 pub use service::Service;
 pub use spend::{By, CapUse, Of};
@@ -107,6 +111,8 @@ pub enum Action {
         work: Work,
         /// The agent.
         agent: String,
+        /// The version of it that began; nothing where none was in force.
+        version: Option<ContentHash>,
         /// What it is given.
         input: Value,
         /// Whether that came from outside.
@@ -196,6 +202,10 @@ pub struct Setting {
     pub since: BTreeMap<String, Millis>,
     /// The agents in force, by name.
     pub agents: BTreeMap<String, Terms>,
+    /// Other versions of agents that work, by name and version.
+    pub editions: BTreeMap<(String, ContentHash), Terms>,
+    /// Versions of agents that rehearse, by name and version.
+    pub rehearsed: BTreeMap<(String, ContentHash), Terms>,
     /// When workflows in force start by themselves.
     pub schedules: Vec<Schedule>,
     /// The device that does what has no home.
@@ -278,6 +288,10 @@ pub struct Kernel {
     held_up: BTreeSet<String>,
     /// The tasks whose effects wait because others failed, by capability: they are looked at when one has ended.
     braked: BTreeMap<String, BTreeSet<String>>,
+    /// New versions of agents that are tried, by agent.
+    canaries: BTreeMap<String, canary::Canary>,
+    /// Those that did worse, by agent.
+    worse: BTreeMap<String, Need>,
 }
 
 impl Kernel {
@@ -308,6 +322,8 @@ impl Kernel {
             lost: BTreeMap::new(),
             held_up: BTreeSet::new(),
             braked: BTreeMap::new(),
+            canaries: BTreeMap::new(),
+            worse: BTreeMap::new(),
         }
     }
 
@@ -427,6 +443,7 @@ impl Kernel {
             self.due.remove(&(at, task.clone()));
             self.dirty.insert(task);
         }
+        self.stop_canaries(out);
         self.hand_over(out);
         self.take_over(out);
         self.tell_offer(out);

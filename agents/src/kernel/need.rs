@@ -121,6 +121,19 @@ pub enum Need {
         /// Why it waits.
         why: String,
     },
+    /// A new version of an agent did worse than the old one, and has no more tasks.
+    Worse {
+        /// The agent.
+        agent: String,
+        /// The version that has all of the work again.
+        old: ContentHash,
+        /// The one that did worse.
+        new: ContentHash,
+        /// When.
+        at: Millis,
+        /// Why.
+        why: String,
+    },
     /// A workflow cannot start by itself.
     Unfit {
         /// The workflow.
@@ -160,7 +173,7 @@ impl Need {
             Need::Lost { .. } | Need::Unknown { .. } => 0,
             Need::Dead { .. } | Need::Approval { louder: Some(_), .. } => 1,
             Need::Approval { .. } => 2,
-            Need::Question { .. } => 3,
+            Need::Question { .. } | Need::Worse { .. } => 3,
             Need::Unfit { .. } | Need::Missing { .. } | Need::Elsewhere { .. } | Need::Later { .. } => 4,
         }
     }
@@ -170,6 +183,7 @@ impl Kernel {
     /// What needs the operator, most urgent first.
     pub fn inbox(&self) -> Vec<&Need> {
         let mut out: Vec<&Need> = self.lost.values().chain(self.needs.values().flatten()).collect();
+        out.extend(self.worse.values());
         // What another device does by itself, or time brings, needs nobody.
         out.retain(|need| !matches!(need, Need::Elsewhere { gone: false, .. } | Need::Later { .. }));
         out.sort_by_key(|need| need.rank());

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 
+use aios_core::id::ContentHash;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -125,7 +126,24 @@ pub struct Replay {
 }
 
 /// Does an agent's work once more, of which with a model it is recorded what happened; nothing where that cannot be done.
-pub type Again<'k> = &'k mut dyn FnMut(&str, &Value, &[Turn]) -> Option<Result<Value, Failure>>;
+pub type Again<'k> = &'k mut dyn FnMut(&Past<'_>) -> Option<Result<Value, Failure>>;
+
+/// An agent's work as it is recorded.
+#[derive(Debug, Clone, Copy)]
+pub struct Past<'p> {
+    /// The step.
+    pub step: &'p str,
+    /// The agent.
+    pub agent: &'p str,
+    /// The version of it that worked, where that is known.
+    pub version: Option<ContentHash>,
+    /// What it was given.
+    pub input: &'p Value,
+    /// What happened in its work with a model.
+    pub turns: &'p [Turn],
+    /// What it gave.
+    pub result: &'p Value,
+}
 
 /// What compares a walk with the journal.
 pub(super) struct Comparison<'k> {
@@ -217,7 +235,9 @@ impl<'k> Comparison<'k> {
                 }
                 (Ok(input), _) => match (&step.act, &state.status) {
                     (Act::Agent { agent, .. }, Status::Finished { result, .. }) => {
-                        let now = (self.again)(agent, &input, &state.turns);
+                        let (version, turns) = (state.agent, &state.turns);
+                        let past = Past { step: path, agent, version, input: &input, turns, result };
+                        let now = (self.again)(&past);
                         again = now.is_some();
                         output(path, result, now)
                     }

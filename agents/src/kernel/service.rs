@@ -43,8 +43,8 @@ impl Kernel {
     /// What an agent did, by version; without one from before versions were noted.
     pub fn service(&self, agent: &str) -> BTreeMap<Option<ContentHash>, Service> {
         let mut out: BTreeMap<Option<ContentHash>, Service> = BTreeMap::new();
-        self.each_agent_step(&mut |name, state| {
-            if name != agent {
+        self.each_agent_step(&mut |name, state, rehearsal| {
+            if name != agent || rehearsal {
                 return;
             }
             let service = out.entry(state.agent).or_default();
@@ -78,7 +78,7 @@ impl Kernel {
     /// What models took in work that was begun since a moment, by model.
     pub fn spent_on_models(&self, since: Millis) -> BTreeMap<String, Spent> {
         let mut out: BTreeMap<String, Spent> = BTreeMap::new();
-        self.each_agent_step(&mut |_, state| {
+        self.each_agent_step(&mut |_, state, _| {
             for (model, spent) in state.spent.iter().filter(|_| state.began >= since) {
                 let sum = out.entry(model.clone()).or_default();
                 *sum = sum.plus(spent);
@@ -87,14 +87,14 @@ impl Kernel {
         out
     }
 
-    fn each_agent_step(&self, visit: &mut impl FnMut(&str, &StepState)) {
+    fn each_agent_step(&self, visit: &mut impl FnMut(&str, &StepState, bool)) {
         for (_, task) in self.tables.tasks() {
             let workflow = task.version.and_then(|version| self.setting.versions.get(&version));
             let Some(workflow) = workflow else { continue };
             for (path, state) in task.runs.values().flat_map(|run| &run.steps) {
                 let step = workflow.steps.at(path).filter(|_| !path.contains(['!', '~']));
                 if let Some(Act::Agent { agent, .. }) = step.map(|step| &step.act) {
-                    visit(agent, state);
+                    visit(agent, state, task.rehearsal.is_some());
                 }
             }
         }

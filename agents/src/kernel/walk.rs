@@ -194,10 +194,11 @@ impl Kernel {
         let step = self.step_of(work);
         let state =
             self.tables.task(&work.task).and_then(|task| task.runs.get(&work.run)?.steps.get(&work.step));
-        let retry = step.zip(state).and_then(|(step, state)| {
+        let goes_on = step.zip(state).filter(|_| !self.ends_rehearsal(&work.task, &failure));
+        let retry = goes_on.and_then(|(step, state)| {
             let attempt = work.attempt.saturating_sub(state.forgiven);
             let began = state.began.saturating_add(self.tables.stood(&work.task, state.began));
-            self.retry_of(step).next(&failure, attempt, began, self.now, chance)
+            self.retry_of(step, &work.task).next(&failure, attempt, began, self.now, chance)
         });
         WorkEvent::StepFailed {
             task: work.task.clone(),
@@ -210,9 +211,9 @@ impl Kernel {
     }
 
     /// How often a step is tried: as it says, else as its agent's file does.
-    fn retry_of(&self, step: &Step) -> Retry {
+    fn retry_of(&self, step: &Step, task: &str) -> Retry {
         let terms = match &step.act {
-            Act::Agent { agent, .. } => self.setting.agents.get(agent),
+            Act::Agent { agent, .. } => self.terms(agent, task),
             _ => None,
         };
         let said = step.retry.as_ref().or_else(|| terms?.retry.as_ref());
@@ -280,7 +281,8 @@ impl<'k> Walker<'k> {
             Walked::Done(result) => self.end(Outcome::Done, result),
             Walked::Failed(stuck) => {
                 self.owe(workflow);
-                match self.undo.is_empty() && !self.closing {
+                // A rehearsal that fails is over, and waits for nobody.
+                match self.undo.is_empty() && !self.closing && self.task.rehearsal.is_none() {
                     true => self.stuck(stuck),
                     false => self.take_back(&stuck),
                 }
@@ -545,7 +547,7 @@ impl<'k> Walker<'k> {
         let Some(state) = self.run.state(path) else { return self.give_up(path, failure) };
         let attempt = state.attempts.saturating_sub(state.forgiven);
         let began = self.later(state.began, state.began);
-        let retry = self.kernel.retry_of(step).next(&failure, attempt, began, now, chance);
+        let retry = self.kernel.retry_of(step, self.id).next(&failure, attempt, began, now, chance);
         self.fail_at(path, state.attempts.max(1), failure, retry);
     }
 }

@@ -74,7 +74,9 @@ pub(super) struct OfTask {
 
 impl OfTask {
     pub fn of(task: &Task) -> OfTask {
-        let over = task.ended.as_ref().and_then(|(run, ..)| task.runs.get(run)).map(|run| run.halted);
+        // Of a rehearsal no note tells, and nobody waits for it.
+        let ended = task.ended.as_ref().filter(|_| task.rehearsal.is_none());
+        let over = ended.and_then(|(run, ..)| task.runs.get(run)).map(|run| run.halted);
         OfTask { open: task.ended.is_none(), over }
     }
 }

@@ -12,6 +12,7 @@ mod journal;
 mod offer;
 mod outside;
 mod pause;
+mod release;
 mod rewind;
 mod task;
 mod writer;
@@ -35,8 +36,9 @@ pub use home::Homes;
 pub use index::Matter;
 pub use journal::Journaled;
 pub use outside::Emitted;
+pub use release::{Choice, Release, Releases, Stopped};
 pub use rewind::{Owed, Rewind};
-pub use task::{Answer, Attempt, Run, Spent, Status, StepState, Stuck, Task};
+pub use task::{Answer, Attempt, Rehearsal, Run, Spent, Status, StepState, Stuck, Task};
 
 /// The place of an event in the total order: that of its record, then its place in the record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -96,6 +98,8 @@ pub struct Tables {
     effects: BTreeMap<EffectKey, Folded<Effect>>,
     budgets: BTreeMap<String, Folded<Budget>>,
     delegations: BTreeMap<String, Folded<Delegation>>,
+    /// Which version of each agent works.
+    releases: BTreeMap<String, Folded<Releases>>,
     /// The notes of days.
     journal: BTreeMap<String, Folded<Journaled>>,
     /// The effects that were proposed for a task.
@@ -178,6 +182,9 @@ impl Tables {
             Aggregate::Budget(name) => self.budgets.entry(name.to_owned()).or_default().insert(order, event),
             Aggregate::Delegation(id) => {
                 self.delegations.entry(id.to_owned()).or_default().insert(order, event);
+            }
+            Aggregate::Release(agent) => {
+                self.releases.entry(agent.to_owned()).or_default().insert(order, event);
             }
             Aggregate::Day(day) => {
                 if let WorkEvent::JournalWritten { ids, .. } = &event {
@@ -304,6 +311,16 @@ impl Tables {
     /// All delegations.
     pub fn delegations(&self) -> impl Iterator<Item = (&str, &Delegation)> {
         self.delegations.iter().map(|(id, it)| (id.as_str(), &it.table))
+    }
+
+    /// Which version of an agent works, where the operator said so.
+    pub fn releases(&self, agent: &str) -> Option<&Releases> {
+        self.releases.get(agent).map(|it| &it.table)
+    }
+
+    /// The agents of which the operator said which version works.
+    pub fn released(&self) -> impl Iterator<Item = (&str, &Releases)> {
+        self.releases.iter().map(|(agent, it)| (agent.as_str(), &it.table))
     }
 
     /// What was written into the note of a day.

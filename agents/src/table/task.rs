@@ -3,15 +3,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use aios_core::id::{ContentHash, DeviceId};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::rewind::{Owed, Rewind};
 use super::{Fold, Order};
-use crate::agent::Turn;
+use crate::agent::{Edition, Turn};
 use crate::event::{Content, EffectKey, Fired, Outcome, WorkEvent};
 use crate::failure::{Class, Failure};
 use crate::model::price::Fine;
 use crate::span::Millis;
+use crate::workflow::rehearsal;
 
 /// A task.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -24,6 +25,8 @@ pub struct Task {
     pub input: Value,
     /// The task and step that it is part of.
     pub parent: Option<(String, String)>,
+    /// What it rehearses, where it is a rehearsal.
+    pub rehearsal: Option<Rehearsal>,
     /// What started it.
     pub trigger: Option<Fired>,
     /// The device that works on it.
@@ -48,6 +51,17 @@ pub struct Task {
     pub migrations: BTreeMap<(String, u32), ContentHash>,
     /// The run that ended first in the total order, and how: what stands. Other runs are alternatives.
     pub ended: Option<(String, Outcome, Value)>,
+}
+
+/// What is rehearsed: a version of an agent works, and nothing that it wants is done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rehearsal {
+    /// The agent.
+    pub agent: String,
+    /// The version.
+    pub edition: Edition,
+    /// The task and step that it did before, and does once more.
+    pub past: Option<(String, String)>,
 }
 
 /// A run: one device's work on a task.
@@ -262,6 +276,16 @@ impl Fold for Task {
                 self.pinned = on.is_some() && trigger.is_none() && parent.is_none();
                 self.device = Some(on.unwrap_or(order.0.2));
                 self.made = order.time();
+            }
+            WorkEvent::AgentRehearsed { agent, edition, input, past, .. } if self.workflow.is_none() => {
+                self.workflow = Some(rehearsal::title(agent));
+                self.version = rehearsal::workflow(agent).map(|(version, _)| version);
+                self.input = json!({"given": input});
+                self.pinned = true;
+                self.device = Some(order.0.2);
+                self.made = order.time();
+                let (agent, edition, past) = (agent.clone(), edition.clone(), past.clone());
+                self.rehearsal = Some(Rehearsal { agent, edition, past });
             }
             WorkEvent::TaskMoved { to, turn, why, pinned, .. }
                 if self.workflow.is_some()

@@ -3,6 +3,7 @@
 mod draw;
 mod graph;
 mod read;
+pub mod rehearsal;
 mod trigger;
 
 use std::collections::{BTreeMap, BTreeSet};

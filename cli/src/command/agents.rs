@@ -6,12 +6,15 @@ use std::path::{Path, PathBuf};
 use aios_agents::agent::{Choice, Entry, File, Registry, Runtime, Shape, import as read_foreign};
 use aios_agents::sandbox::Sandbox;
 use aios_agents::span;
+use aios_agents::table::Choice as Works;
 use aios_core::id::ContentHash;
 use serde_json::{Value, json};
 
 use crate::args::{AgentsArgs, AgentsCommand};
 use crate::command::written::{self, Report};
+use crate::command::{rehearse, release};
 use crate::context::Context;
+use crate::edition;
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::office::Office;
@@ -27,6 +30,10 @@ pub fn run(args: &AgentsArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliErro
         None => list(cx, ui),
         Some(AgentsCommand::Check { files }) => check(files, cx, ui),
         Some(AgentsCommand::Show { name }) => show(name, cx, ui),
+        Some(AgentsCommand::Test(args)) => rehearse::run(args, cx, ui),
+        Some(AgentsCommand::Pin(args)) => release::pin(args, cx, ui),
+        Some(AgentsCommand::Rollback { name }) => release::rollback(name, cx, ui),
+        Some(AgentsCommand::Canary(args)) => release::canary(args, cx, ui),
         Some(AgentsCommand::Import { path }) => import(path, cx, ui),
     }
 }
@@ -36,8 +43,12 @@ fn list(cx: &Context, ui: &mut Ui) -> Result<Exit, CliError> {
     let waiting = waiting(&mut office)?;
     let registry = office.registry();
     if ui.json() {
-        let rows: Vec<Value> =
-            registry.agents.iter().map(|(name, entry)| row(name, entry, &waiting)).collect();
+        let with_release = |(name, entry): (&String, &Entry)| {
+            let mut row = row(name, entry, &waiting);
+            row["release"] = release::value(&office, name);
+            row
+        };
+        let rows: Vec<Value> = registry.agents.iter().map(with_release).collect();
         ui.value(&rows)?;
     }
     for (name, entry) in &registry.agents {
@@ -54,6 +65,9 @@ fn list(cx: &Context, ui: &mut Ui) -> Result<Exit, CliError> {
     }
     if registry.agents.is_empty() {
         ui.line("no agents are in force")?;
+    }
+    for name in registry.agents.keys().filter(|name| release::choice(&office, name) != Works::Accepted) {
+        ui.line(format!("{}: {}", one_line(name), release::line(&office, name)))?;
     }
     for path in &waiting {
         ui.line(format!("{} waits for `aios accept`", one_line(path)))?;
@@ -151,8 +165,14 @@ fn show(name: &str, cx: &Context, ui: &mut Ui) -> Result<Exit, CliError> {
     let Some(entry) = registry.agents.get(name) else {
         return Err(CliError::failed(format!("no agent `{name}` is in force"), "`aios agents` lists them"));
     };
+    let entry = entry.clone();
+    let past = edition::editions(office.vault_mut(), name)?;
     let (service, edits) = (office.kernel().service(name), office.kernel().edits(name));
-    let agent = &entry.agent;
+    let works = match release::choice(&office, name) {
+        Works::Accepted => String::new(),
+        _ => release::line(&office, name),
+    };
+    let (entry, agent) = (&entry, &entry.agent);
     let tools: Vec<&str> = agent.tools.iter().map(|tool| tool.name()).collect();
     if ui.json() {
         let mut value = row(name, entry, &waiting);
@@ -169,6 +189,10 @@ fn show(name: &str, cx: &Context, ui: &mut Ui) -> Result<Exit, CliError> {
             service.iter().map(|(version, it)| json!({"version": version, "work": it})).collect();
         value["versions"] = json!(versions);
         value["edits"] = json!(edits);
+        value["release"] = release::value(&office, name);
+        value["editions"] = json!(
+            past.iter().map(|it| json!({"version": it.entry.version, "since": it.since})).collect::<Vec<_>>()
+        );
         ui.value(&value)?;
     }
     ui.line(
@@ -212,6 +236,23 @@ fn show(name: &str, cx: &Context, ui: &mut Ui) -> Result<Exit, CliError> {
     if agent.runtime == Runtime::Model {
         let money = agent.budget.money.map(|money| format!("{money}, ")).unwrap_or_default();
         line("budget", format!("{money}{} tokens, {} answers", agent.budget.tokens, agent.budget.turns))?;
+    }
+    line("works", works)?;
+    if let Some((old, new)) = office.kernel().tallies(name) {
+        line(
+            "",
+            format!(
+                "old: {} of {} tasks went wrong; new: {} of {}",
+                old.wrong(),
+                old.tasks(),
+                new.wrong(),
+                new.tasks()
+            ),
+        )?;
+    }
+    if past.len() > 1 {
+        let versions: Vec<String> = past.iter().map(|it| it.entry.version.short(SHORT)).collect();
+        line("versions", versions.join(", "))?;
     }
     for (version, it) in &service {
         let version = version.as_ref().map_or_else(|| "before".to_owned(), |version| version.short(SHORT));

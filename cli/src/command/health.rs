@@ -97,6 +97,7 @@ fn lines(ui: &Ui, finding: &Finding) -> Vec<String> {
         Kind::Failed => ("failed", Style::Red),
         Kind::Missed => ("missed", Style::Red),
         Kind::Unpolled => ("unpolled", Style::Red),
+        Kind::Worse => ("worse", Style::Red),
         Kind::Unmet => ("unmet", Style::Red),
         Kind::Fruitless => ("fruitless", Style::Yellow),
         Kind::Overdue => ("overdue", Style::Yellow),

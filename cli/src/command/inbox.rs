@@ -177,6 +177,19 @@ fn lines(ui: &Ui, office: &Office, need: &Need) -> Vec<String> {
             place(task, step),
             one_line(why)
         )],
+        Need::Worse { agent, why, .. } => vec![
+            format!(
+                "{} the new version of agent {} has no more tasks: {}",
+                ui.paint(Style::Red, "worse"),
+                one_line(agent),
+                one_line(why)
+            ),
+            format!("    aios agents show {}", one_line(agent)),
+            format!(
+                "    aios agents rollback {0} stays with the old one; aios agents canary {0} 10% tries the new one again",
+                one_line(agent)
+            ),
+        ],
         Need::Unfit { workflow, what } => {
             vec![format!(
                 "{} workflow {}: {}",

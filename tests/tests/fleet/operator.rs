@@ -190,7 +190,11 @@ impl World {
                 WorkEvent::QuestionAnswered { task, step, answer, attempt: *attempt }
             }
             Need::Missing { task, .. } if self.calm => cancel(task),
-            Need::Missing { .. } | Need::Unfit { .. } | Need::Elsewhere { .. } | Need::Later { .. } => {
+            Need::Missing { .. }
+            | Need::Worse { .. }
+            | Need::Unfit { .. }
+            | Need::Elsewhere { .. }
+            | Need::Later { .. } => {
                 return None;
             }
         })

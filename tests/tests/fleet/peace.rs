@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use aios_agents::event::{EffectKey, Fired, WorkEvent, entity_task, event_task};
-use aios_agents::kernel::{Kernel, Need};
+use aios_agents::kernel::{Kernel, Need, Past};
 use aios_agents::money::Money;
 use aios_agents::needs::Offer;
 use aios_agents::policy::Verdict;
@@ -129,7 +129,11 @@ impl World {
                 | Need::Approval { task, .. }
                 | Need::Question { task, .. }
                 | Need::Missing { task, .. } => _ = shown.insert(task),
-                Need::Lost { .. } | Need::Unfit { .. } | Need::Elsewhere { .. } | Need::Later { .. } => {}
+                Need::Lost { .. }
+                | Need::Worse { .. }
+                | Need::Unfit { .. }
+                | Need::Elsewhere { .. }
+                | Need::Later { .. } => {}
             }
         }
         let open = self.open_tasks();
@@ -224,8 +228,8 @@ impl World {
         self.check_notes();
         assert!(by_day.values().all(|count| *count <= NEWSLETTERS), "the cap is passed: {by_day:?}");
         for (id, _) in one.tasks().filter(|(_, task)| task.ended.is_some()) {
-            let mut again = |agent: &str, input: &Value, _: &[aios_agents::agent::Turn]| {
-                (agent != CRUNCHER).then(|| Ok(json!({"text": input.to_string()})))
+            let mut again = |past: &Past<'_>| {
+                (past.agent != CRUNCHER).then(|| Ok(json!({"text": past.input.to_string()})))
             };
             let replay = self.kernel(0).replay(id, &mut again).unwrap_or_else(|e| panic!("{e}"));
             assert!(replay.difference.is_none(), "{id} is another on replay: {replay:#?}");

@@ -2,6 +2,8 @@
 
 mod injection;
 mod provider;
+mod rehearsal;
+mod wire;
 
 use std::io::Write;
 use std::path::Path;

@@ -8,6 +8,7 @@ mod consent;
 mod placement;
 mod policy;
 mod program;
+mod release;
 mod source;
 mod turns;
 mod versions;

@@ -20,7 +20,7 @@ fn edited(content: Content) -> WorkEvent {
 }
 
 fn replays(sim: &Sim) {
-    let replay = sim.kernel.replay("t", &mut |_, _, _| None).unwrap();
+    let replay = sim.kernel.replay("t", &mut |_| None).unwrap();
     assert_eq!(replay.difference, None);
 }
 

@@ -47,7 +47,7 @@ fn what_is_to_come_is_done_by_the_new_version() {
         sim.says(&event);
         sim.run();
         assert_eq!(sim.done(), ["ann {\"text\":\"good day\"}"]);
-        assert_eq!(sim.kernel.replay("t", &mut |_, _, _| None).unwrap().difference, None);
+        assert_eq!(sim.kernel.replay("t", &mut |_| None).unwrap().difference, None);
         sim.acts
     };
     for crash in 0..whole {

@@ -1,4 +1,5 @@
 mod breaker;
+mod canary;
 mod chronicle;
 mod delegation;
 mod edit;
@@ -12,6 +13,7 @@ mod owner;
 mod packet;
 mod pause;
 mod placement;
+mod rehearsal;
 mod replay;
 mod rewind;
 mod sim;

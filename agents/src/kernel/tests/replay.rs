@@ -34,13 +34,13 @@ fn under(sim: &Sim, from: &str, to: &str) -> Option<Difference> {
     setting.versions.insert(ContentHash::of(WAY.as_bytes()), workflow);
     let mut kernel = Kernel::new(sim::VAULT, sim::LAPTOP, setting, 1);
     sim.log.iter().for_each(|(stamp, events)| kernel.load(*stamp, events));
-    kernel.replay("t", &mut |_, _, _| None).unwrap().difference
+    kernel.replay("t", &mut |_| None).unwrap().difference
 }
 
 #[test]
 fn each_difference_has_a_name() {
     let sim = done();
-    let whole = sim.kernel.replay("t", &mut |_, _, _| None).unwrap();
+    let whole = sim.kernel.replay("t", &mut |_| None).unwrap();
     assert_eq!(whole.difference, None);
     assert_eq!(whole.steps.iter().map(|it| it.step.as_str()).collect::<Vec<_>>(), ["draft", "pick", "send"]);
     assert!(
@@ -55,7 +55,7 @@ fn each_difference_has_a_name() {
     let more = "  send: {effect: mail.send, target: ann, args: {text: '{{ steps.draft.text }}'}}\n  more: {agent: writer, input: 1}\n";
     let last = "  send: {effect: mail.send, target: ann, args: {text: '{{ steps.draft.text }}'}}\n";
     assert!(matches!(under(&sim, last, more), Some(Difference::Beyond { step }) if step == "more"));
-    let told = sim.kernel.replay("t", &mut |_, _, _| Some(Ok(json!({"words": 7})))).unwrap();
+    let told = sim.kernel.replay("t", &mut |_| Some(Ok(json!({"words": 7})))).unwrap();
     assert!(matches!(told.difference, Some(Difference::Output { step, .. }) if step == "draft"));
-    assert_eq!(sim.kernel.replay("u", &mut |_, _, _| None), Err(ReplayError::NoTask("u".into())));
+    assert_eq!(sim.kernel.replay("u", &mut |_| None), Err(ReplayError::NoTask("u".into())));
 }

@@ -106,8 +106,7 @@ fn what_waits_asks_anew_and_what_was_answered_is_forgotten() {
     approve(&mut sim, now);
     sim.run();
     assert_eq!(sim.done(), ["ann {\"text\":\"no\"}", "done.txt {}"]);
-    let mut again =
-        |_: &str, _: &Value, _: &[crate::agent::Turn]| Some(Ok(json!({"words": 4, "text": "dear 1"})));
+    let mut again = |_: &Past<'_>| Some(Ok(json!({"words": 4, "text": "dear 1"})));
     let replay = sim.kernel.replay("t", &mut again).unwrap();
     assert_eq!(replay.difference, None);
 }
@@ -265,6 +264,6 @@ fn what_happened_once_more_replays_whoever_turns_out_to_have_the_task() {
         trigger: None,
     };
     sim.kernel.load(Stamp::new(Hlc(START - 1, 0), PHONE, 1), &[Event::try_from(&created).unwrap()]);
-    let replay = sim.kernel.replay("t", &mut |_, _, _| None).unwrap();
+    let replay = sim.kernel.replay("t", &mut |_| None).unwrap();
     assert_eq!(replay.difference, None);
 }

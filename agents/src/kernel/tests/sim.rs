@@ -238,6 +238,7 @@ impl Sim {
                 }
                 Need::Lost { .. }
                 | Need::Dead { .. }
+                | Need::Worse { .. }
                 | Need::Unfit { .. }
                 | Need::Elsewhere { .. }
                 | Need::Later { .. }
