@@ -123,6 +123,8 @@ impl Staff {
             effects: entry.agent.effects.clone(),
             always_asks: entry.agent.always_asks,
             retry: entry.agent.retry.clone(),
+            calls_models: matches!(entry.agent.runtime, Runtime::Model),
+            money: entry.agent.budget.money,
         };
         self.registry.agents.iter().map(|(name, entry)| (name.clone(), terms(entry))).collect()
     }

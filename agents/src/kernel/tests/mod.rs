@@ -14,6 +14,7 @@ mod pause;
 mod placement;
 mod replay;
 mod rewind;
+mod share;
 mod sim;
 mod spend;
 mod time;
