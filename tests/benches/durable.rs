@@ -254,11 +254,8 @@ fn restate(peers: &Path, data: &Path) -> Result<Peer, String> {
     // The program itself and not what npm starts it with, which would leave it behind.
     let scope = folder.join("node_modules/@restatedev");
     let entries = std::fs::read_dir(&scope).map_err(|e| format!("{}: {e}", scope.display()))?;
-    let programs = entries.flatten().map(|entry| entry.path().join("bin/restate-server"));
-    let native = |path: &PathBuf| {
-        path.parent().is_some_and(|it| it.to_string_lossy().contains("server-")) && path.exists()
-    };
-    let program = programs.filter(|path| native(path)).next();
+    let mut programs = entries.flatten().map(|entry| entry.path().join("bin/restate-server"));
+    let program = programs.find(|path| path.to_string_lossy().contains("restate-server-") && path.exists());
     let server = Command::new(program.ok_or("restate-server: npm has none for this machine")?)
         .arg("--base-dir")
         .arg(data.join("restate"))

@@ -127,10 +127,10 @@ impl Walker<'_> {
             match self.kernel.set_aside(agent, &self.work(path, attempt), &self.events)? {
                 Purse::Has(events) => self.events.extend(events),
                 Purse::Lacks(need, events) => {
-                    self.needs.push(need);
+                    self.needs.push(*need);
                     self.events.extend(events);
-                    // A new day or month brings new money.
-                    self.due.push(now.saturating_add(ASK_AGAIN));
+                    // A new day or month brings new money. However often it is looked at, it is at the same moments.
+                    self.due.push((now / ASK_AGAIN + 1).saturating_mul(ASK_AGAIN));
                     return Ok(());
                 }
             }

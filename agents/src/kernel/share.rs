@@ -20,7 +20,7 @@ pub(super) enum Purse {
     /// It begins, with this recorded.
     Has(Vec<WorkEvent>),
     /// It waits, and asks.
-    Lacks(Need, Vec<WorkEvent>),
+    Lacks(Box<Need>, Vec<WorkEvent>),
 }
 
 /// What money is set aside under for an attempt.
@@ -115,7 +115,7 @@ impl Kernel {
         let need = Need::Missing { task: work.task.clone(), what };
         let asks = short.into_iter().filter(|(name, ..)| !self.is_asking(name, more));
         let asks = asks.map(|(name, _, amount)| WorkEvent::BudgetAsked { budget: name.clone(), amount });
-        Ok(Purse::Lacks(need, asks.collect()))
+        Ok(Purse::Lacks(Box::new(need), asks.collect()))
     }
 
     /// Whether this device asks for more already.

@@ -134,10 +134,9 @@ fn alike<K: PartialEq, T: Keep + PartialEq>(
     other: &BTreeMap<K, Kept<T>>,
     others: &Arc<Homes>,
 ) -> bool {
-    let same = |((key, it), (other, that)): ((&K, &Kept<T>), (&K, &Kept<T>))| {
-        key == other && it.folded(homes) == that.folded(others)
-    };
-    one.len() == other.len() && one.iter().zip(other).all(same)
+    let mut both = one.iter().zip(other);
+    one.len() == other.len()
+        && both.all(|((key, it), (same, that))| key == same && it.folded(homes) == that.folded(others))
 }
 
 impl Tables {
