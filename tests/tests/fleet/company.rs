@@ -27,7 +27,7 @@ pub const CAPABILITIES: [&str; 6] =
 /// The agent that calls models.
 pub const WRITER: &str = "writer";
 /// The most that a piece of its work costs, in cents.
-pub const COSTS: u64 = 20;
+pub const COSTS: u64 = 5;
 /// The most that models cost in a day, in cents.
 pub const MODEL_CAP: u64 = 100;
 /// The most money for wages in a day, in cents.
@@ -64,12 +64,14 @@ pub struct Rules {
 #[derive(Debug, Clone)]
 pub struct Company {
     setting: Setting,
+    /// Whether its writer calls models, which costs money that is capped.
+    pub calls_models: bool,
     next_offer: ContentHash,
 }
 
 impl Company {
     /// `knows_keys` are the capabilities of which the far side knows keys.
-    pub fn new(knows_keys: &[&str]) -> Company {
+    pub fn new(knows_keys: &[&str], calls_models: bool) -> Company {
         let mut setting =
             Setting { operators: [operator().public()].into(), maker: Some(device(0)), ..Setting::default() };
         let next_offer = flows::next_offer();
@@ -108,7 +110,7 @@ impl Company {
             effects: None,
             always_asks: false,
             retry: None,
-            calls_models: true,
+            calls_models,
             money,
         };
         setting.agents.insert(WRITER.to_owned(), terms);
@@ -118,7 +120,7 @@ impl Company {
             let connector = Connector { knows_keys, inward: files, ..Connector::default() };
             setting.connectors.insert(name.to_owned(), connector);
         }
-        Company { setting, next_offer: ContentHash::of(next_offer.as_bytes()) }
+        Company { setting, calls_models, next_offer: ContentHash::of(next_offer.as_bytes()) }
     }
 
     pub fn setting(&self, rules: &Rules) -> Setting {

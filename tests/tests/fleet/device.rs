@@ -306,7 +306,7 @@ impl World {
             }
             Action::Start { work, agent, .. } if agent == CRUNCHER => self.begin(n, work),
             Action::Start { work, agent, input, turns, .. } => {
-                if agent == WRITER && turns.is_empty() {
+                if agent == WRITER && turns.is_empty() && self.company.calls_models {
                     self.call(n, &work);
                 }
                 self.devices[n].working.push((work, input));

@@ -148,11 +148,12 @@ impl World {
         let mut devices: Vec<Device> = (0..count).map(|_| Device::new(count)).collect();
         devices.iter_mut().for_each(|device| device.offer = offer(&mut chance));
         let knows_keys: Vec<&str> = CAPABILITIES.into_iter().filter(|_| chance.one_in(3)).collect();
+        let calls_models = chance.one_in(2);
         World {
             now: START,
             devices,
             records: Vec::new(),
-            company: Company::new(&knows_keys),
+            company: Company::new(&knows_keys, calls_models),
             far: Far { knows_keys, ..Far::default() },
             trace: Vec::new(),
             tally: Tally::default(),
