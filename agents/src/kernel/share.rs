@@ -149,12 +149,10 @@ impl Kernel {
         if mine && going && state.attempts == work.attempt {
             return None;
         }
-        // What a call took that nobody heard the end of nobody knows: the most counts.
-        let crashed = |number: u32| {
-            let class = state.failed.iter().find(|it| it.number == number).map(|it| it.failure.class);
-            class == Some(Class::Crashed)
-        };
-        if going || crashed(work.attempt) {
+        // What a call took that nobody heard the end of nobody knows, killed or stopped: the most counts.
+        let class = state.failed.iter().find(|it| it.number == work.attempt).map(|it| it.failure.class);
+        let finished = matches!(state.status, Status::Finished { .. }) && state.attempts == work.attempt;
+        if !finished && class.is_none_or(|class| class == Class::Crashed) {
             return Some(most);
         }
         Some(state.costs.get(&work.attempt).map_or(Money(0), |cost| cost.money()))
