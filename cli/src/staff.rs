@@ -447,6 +447,8 @@ fn terms(entry: &Entry) -> Terms {
         effects: entry.agent.effects.clone(),
         always_asks: entry.agent.always_asks,
         retry: entry.agent.retry.clone(),
+        calls_models: matches!(entry.agent.runtime, Runtime::Model),
+        money: entry.agent.budget.money,
     }
 }
 

@@ -264,6 +264,7 @@ impl Vault {
             self.load_ahead_now(&some.iter().map(|(row, _)| row.doc).collect::<Vec<_>>())?;
             for (row, saved) in some {
                 if let Some((doc, git)) = self.written_there(&row, &saved)? {
+                    self.aios_wrote(&doc, &saved.hash, &git, &self.shown.clone())?;
                     let saved = SavedFile { found: saved.found, hash: saved.hash, git };
                     after.push(After::Same { doc, saved });
                     continue;
@@ -386,7 +387,12 @@ impl Vault {
         saved: &Saved,
     ) -> Result<Option<(DocId, aios_core::id::GitId)>, Error> {
         let Some(doc) = self.doc_at(&row.path)?.filter(|doc| *doc != row.doc) else { return Ok(None) };
-        let placement = self.placement(&doc)?.filter(|placement| placement.content.hash == saved.hash);
+        let link = saved.found.kind == disk::Kind::Link;
+        let placement = self.placement(&doc)?.filter(|placement| {
+            let Content { hash, size, .. } = placement.content;
+            // An editor that saves may have emptied what stood there.
+            hash == saved.hash && size > 0 && link == (placement.kind == Kind::Link)
+        });
         Ok(placement.map(|placement| (doc, placement.content.git)))
     }
 

@@ -26,7 +26,11 @@ impl Vault {
         }
         for left in self.writer.leftovers()? {
             match left.origin {
-                Origin::Own => self.writer.discard(&left.name)?,
+                Origin::Own => {
+                    if let Err(error) = self.writer.discard(&left.name) {
+                        tracing::warn!(name = left.name, %error, "what is of no use any more stays aside");
+                    }
+                }
                 Origin::Unknown => {}
                 Origin::Displaced => {
                     if let Err(error) = self.take_leftover(&left) {

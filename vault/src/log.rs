@@ -92,6 +92,13 @@ impl Log {
     ) -> Result<(Vec<Spot>, Option<Spot>), Error> {
         let folder = self.of(device);
         let mut spots = Vec::with_capacity(records.len());
+        // So is a segment behind the one it ends in: left there, it would hold other records under the numbers that come now.
+        for segment in self.segments(device)? {
+            if end.is_some_and(|end| segment.first > end.segment) {
+                self.open.remove(&(*device, segment.first));
+                segment.drop()?;
+            }
+        }
         let mut end = end;
         let mut rest = records;
         while let Some(first) = rest.first() {
@@ -101,7 +108,12 @@ impl Log {
                 Some(spot) if grows(&spot) => spot,
                 _ => Spot { segment: first.header.seq, at: 0 },
             };
-            let path = self.segment(device, at.segment).path();
+            let segment = self.segment(device, at.segment);
+            let path = segment.path();
+            if segment.form == Form::Packed {
+                let why = "it is packed, and a record is to go there".to_owned();
+                return Err(Error::Segment { path, at: 0, why });
+            }
             let fresh = at.at == 0;
             if fresh {
                 self.make_folder(&folder)?;
@@ -109,7 +121,7 @@ impl Log {
             let wrap = |e| Error::io("append to", &path, e);
             let new = fresh && !path.exists();
             let mut file =
-                OpenOptions::new().create(true).read(true).append(true).open(&path).map_err(wrap)?;
+                OpenOptions::new().create(fresh).read(true).append(true).open(&path).map_err(wrap)?;
             if new {
                 journal::created(&path, &file);
             }
@@ -313,6 +325,7 @@ impl Log {
         }
         let path = segment.path();
         let wrap = |e| Error::io("cut", &path, e);
+        segment.drop_packed()?;
         let file = OpenOptions::new().write(true).open(&path).map_err(wrap)?;
         file.set_len(at.at).map_err(wrap)?;
         file.sync_all().map_err(wrap)
@@ -321,15 +334,14 @@ impl Log {
     /// The segments of a device that may be packed: those that have ended, and the last one if it has `least` bytes, which
     /// ends it. `end` is where the device's log ends: what lies behind was never acknowledged.
     pub(crate) fn plain(&self, device: &DeviceId, end: Spot, least: u64) -> Result<Vec<Segment>, Error> {
-        let mut segments = self.segments(device)?;
-        if let Some(last) = segments.pop()
-            && end.at >= least
-            && end == (Spot { segment: last.first, at: last.len()? })
-        {
-            segments.push(last);
+        let mut out = Vec::new();
+        for segment in self.segments(device)?.into_iter().filter(|segment| segment.form == Form::Plain) {
+            let ended = segment.first < end.segment;
+            if ended || segment.first == end.segment && end.at >= least && end.at == segment.len()? {
+                out.push(segment);
+            }
         }
-        segments.retain(|segment| segment.form == Form::Plain);
-        Ok(segments)
+        Ok(out)
     }
 
     /// Packs one of them.

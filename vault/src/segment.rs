@@ -128,7 +128,7 @@ impl Segment {
         match self.form {
             Form::Plain => {
                 durable::replace(&self.path(), bytes)?;
-                self.in_form(Form::Packed).remove()
+                self.drop_packed()
             }
             Form::Packed => Ok(durable::replace(&self.path(), &packed::pack(bytes))?),
         }
@@ -138,6 +138,11 @@ impl Segment {
     pub fn pack(&self) -> Result<(), Error> {
         let bytes = self.bytes()?;
         let packed = self.in_form(Form::Packed);
+        // A plain file from before, as of a backup that was copied over the folder: the packed one holds all of it and more.
+        let older = |whole: &Vec<u8>| whole.len() > bytes.len() && whole.starts_with(&bytes);
+        if packed.path().exists() && packed.bytes().as_ref().is_ok_and(older) {
+            return self.remove();
+        }
         packed.write(&bytes)?;
         // The log is the one thing that cannot be made again: what was written is read before the other goes.
         if packed.bytes()? != bytes {
@@ -152,6 +157,22 @@ impl Segment {
         let mut bytes = self.bytes()?;
         bytes.truncate(end as usize);
         self.in_form(Form::Plain).write(&bytes)
+    }
+
+    /// Removes it in either form.
+    pub fn drop(&self) -> Result<(), Error> {
+        self.in_form(Form::Plain).remove()?;
+        self.drop_packed()
+    }
+
+    /// Removes the packed form of it, where there is one, and what was written of that.
+    pub fn drop_packed(&self) -> Result<(), Error> {
+        let packed = self.in_form(Form::Packed);
+        let new = packed.path().with_extension("logz.new");
+        if new.exists() {
+            durable::remove(&new)?;
+        }
+        packed.remove()
     }
 
     /// Removes its file, where there is one.
@@ -199,7 +220,12 @@ impl Open {
                     index.place(block).ok_or_else(|| bad(packed::PackedError::Block(block)))?;
                 let mut packed = vec![0; len];
                 file.read_exact_at(&mut packed, place)?;
-                *last = Some((block, index.unpack(block, &packed).map_err(bad)?));
+                match index.unpack(block, &packed) {
+                    Ok(bytes) => *last = Some((block, bytes)),
+                    // What lies before a damaged block is sound.
+                    Err(_) if got > 0 => break,
+                    Err(e) => return Err(bad(e)),
+                }
             }
             let Some((_, bytes)) = last else { break };
             let part = bytes.get(within..).unwrap_or_default();

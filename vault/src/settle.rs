@@ -82,7 +82,7 @@ impl Vault {
         }
         self.clean(&done)?;
         self.leave_nested(&mut targets, &mut leave, &mut out)?;
-        self.leave_what_is_to_come(&mut targets, &mut out)?;
+        self.leave_what_is_to_come(&mut targets, &mut leave, &mut out)?;
         let total = (targets.len() + leave.len()) as u64;
         self.clear_the_way(&targets, &mut leave, &mut out)?;
         self.move_files(&mut targets, &mut leave, &mut out)?;
@@ -138,16 +138,22 @@ impl Vault {
         Ok(())
     }
 
-    /// What has no bytes here yet keeps nobody from moving away from its place.
+    /// What has no bytes here yet keeps nobody from moving away from its place, and stays where it is until they come.
     fn leave_what_is_to_come(
         &mut self,
         targets: &mut BTreeMap<String, Target>,
+        leave: &mut BTreeSet<String>,
         out: &mut Settled,
     ) -> Result<(), Error> {
         for (path, target) in std::mem::take(targets) {
             let taken = self.file(&path)?.is_some_and(|row| row.doc != target.doc);
             match taken && self.bytes_of(&target)?.is_none() {
-                true => out.problems.push(to_come(&path)),
+                true => {
+                    out.problems.push(to_come(&path));
+                    for row in self.files_of(&target.doc)? {
+                        leave.remove(&row.path);
+                    }
+                }
                 false => _ = targets.insert(path, target),
             }
         }
@@ -312,6 +318,7 @@ impl Vault {
     }
 
     fn put_file(&mut self, path: &str, target: &Target, out: &mut Settled) -> Result<(), Error> {
+        let stood = self.file(path)?.map(|row| row.doc);
         let expect = self.expect(path)?;
         let Some(bytes) = self.bytes_of(target)? else {
             out.problems.push(to_come(path));
@@ -325,7 +332,7 @@ impl Vault {
         };
         self.note_flaw(path, &target.placement.content.hash, &bytes)?;
         let put = self.writer.put(path, source, exec, expect).map_err(|e| e.to_string());
-        self.landed(path, target, put, out)
+        self.landed(path, target, stood, put, out)
     }
 
     /// Where a document has a file that is not where it belongs.
@@ -353,8 +360,17 @@ impl Vault {
                 continue;
             };
             self.remove_file(&from, out)?;
-            if self.stands_elsewhere(&target)?.is_none() {
-                self.put_file(&path, &target, out)?;
+            if self.stands_elsewhere(&target)?.is_some() {
+                continue;
+            }
+            self.put_file(&path, &target, out)?;
+            if self.files_of(&target.doc)?.is_empty() {
+                // It could not be written there: it goes back to where it was, and stays due.
+                let back =
+                    Target { placement: Placement { path: from.clone(), ..target.placement }, ..target };
+                self.put_file(&from, &back, out)?;
+                let mut due = self.db.prepare_cached("INSERT OR IGNORE INTO dirty VALUES(?)")?;
+                due.execute([back.doc.as_bytes()])?;
             }
         }
         Ok(())
@@ -397,16 +413,19 @@ impl Vault {
         }
         for (path, put) in batch.commit()? {
             if let Some(target) = targets.get(&path) {
-                self.landed(&path, target, put.map_err(|e| e.to_string()), out)?;
+                let stood = self.file(&path)?.map(|row| row.doc);
+                self.landed(&path, target, stood, put.map_err(|e| e.to_string()), out)?;
             }
         }
         Ok(())
     }
 
+    /// Notes what became of writing `target`, where a file of `stood` was.
     fn landed(
         &mut self,
         path: &str,
         target: &Target,
+        stood: Option<DocId>,
         put: Result<Put, String>,
         out: &mut Settled,
     ) -> Result<(), Error> {
@@ -441,7 +460,8 @@ impl Vault {
             out.absorb = true;
             match planted(Bug::DisplacedDropped) {
                 true => self.writer.discard(&displaced.name)?,
-                false => self.absorb_displaced(doc, &displaced)?,
+                // It is a save of what stood there (I5).
+                false => self.absorb_displaced(&stood.unwrap_or(*doc), &displaced)?,
             }
         }
         self.aios_wrote(doc, &content.hash, &content.git, &view)

@@ -273,9 +273,9 @@ impl Agent {
             }
         }
         if let Some(program) = &mut self.program {
-            let known =
-                accepted.and_then(|it| it.program.as_ref()).map(|it| it.sandbox.clone()).unwrap_or_default();
-            if program.sandbox != known && program.sandbox != Sandbox::default() {
+            // What was opened was opened to that program and no other.
+            let known = accepted.and_then(|it| it.program.as_ref()).is_some_and(|it| it == program);
+            if !known && program.sandbox != Sandbox::default() {
                 without.push(format!("sandbox: {}", program.sandbox));
                 program.sandbox = Sandbox::default();
             }

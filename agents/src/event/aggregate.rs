@@ -67,6 +67,8 @@ impl WorkEvent {
             E::JournalWritten { day, .. } => Aggregate::Day(day),
             E::EventEmitted { name, .. } => Aggregate::Outside(name),
             E::BudgetSet { budget, .. }
+            | E::BudgetGranted { budget, .. }
+            | E::BudgetAsked { budget, .. }
             | E::BudgetReserved { budget, .. }
             | E::BudgetSettled { budget, .. } => Aggregate::Budget(budget),
         }

@@ -1,6 +1,7 @@
 //! Events of work as events of records.
 
 use aios_core::event::Event;
+use serde::Deserialize;
 use serde_json::Value;
 
 use super::WorkEvent;
@@ -27,9 +28,7 @@ impl TryFrom<&Event> for WorkEvent {
 
     fn try_from(event: &Event) -> Result<WorkEvent, NotWork> {
         match event {
-            Event::Other(map) => {
-                serde_json::from_value(Value::Object(map.clone())).map_err(|e| NotWork(e.to_string()))
-            }
+            Event::Other(map) => WorkEvent::deserialize(map).map_err(|e| NotWork(e.to_string())),
             other => Err(NotWork(other.name())),
         }
     }

@@ -613,6 +613,24 @@ pub enum WorkEvent {
         /// The most that is spent from it.
         limit: Money,
     },
+    /// A device gives another of its share of a budget.
+    #[serde(rename = "budget.granted")]
+    BudgetGranted {
+        /// The budget.
+        budget: String,
+        /// To whom.
+        to: DeviceId,
+        /// How much.
+        amount: Money,
+    },
+    /// A device needs more than its share of a budget has left.
+    #[serde(rename = "budget.asked")]
+    BudgetAsked {
+        /// The budget.
+        budget: String,
+        /// How much more.
+        amount: Money,
+    },
     /// Money is put aside before it is spent.
     #[serde(rename = "budget.reserved")]
     BudgetReserved {

@@ -5,7 +5,7 @@ use aios_core::event::Event;
 
 use super::{Flight, Kernel, Work, run_id};
 use crate::event::{Aggregate, EffectKey, Fired, WorkEvent, cron_task, event_task};
-use crate::table::Order;
+use crate::table::{Effect, Order, Run, Stand};
 
 impl Kernel {
     pub(super) fn recorded(&mut self, stamp: Stamp, events: &[Event]) {
@@ -24,13 +24,15 @@ impl Kernel {
             // What was due is due later.
             self.alarm = Some(0);
         }
-        for event in counted {
-            match event {
-                WorkEvent::StepStarted { task, run, step, attempt, .. }
-                | WorkEvent::TurnTaken { task, run, step, attempt, .. } => {
+        for place in counted {
+            match events.get(place).map(WorkEvent::try_from) {
+                Some(Ok(
+                    WorkEvent::StepStarted { task, run, step, attempt, .. }
+                    | WorkEvent::TurnTaken { task, run, step, attempt, .. },
+                )) => {
                     self.fresh.insert(Flight::Step(Work { task, run, step, attempt }));
                 }
-                WorkEvent::EffectIntended { key, attempt, .. } => {
+                Some(Ok(WorkEvent::EffectIntended { key, attempt, .. })) => {
                     self.fresh.insert(Flight::Effect(key, attempt));
                 }
                 _ => {}
@@ -38,119 +40,146 @@ impl Kernel {
         }
     }
 
-    /// Folds a record and marks what it touches.
-    pub(super) fn take_in(&mut self, stamp: Stamp, events: &[Event]) -> Vec<WorkEvent> {
+    /// Folds a record and marks what it touches; which of its events count, by their places.
+    pub(super) fn take_in(&mut self, stamp: Stamp, events: &[Event]) -> Vec<usize> {
         let mut out = Vec::new();
         let seen = self.seen.entry(stamp.2).or_default();
         *seen = (*seen).max(stamp.clock().0);
         for (place, event) in events.iter().enumerate() {
             let order = Order(stamp, u32::try_from(place).unwrap_or(u32::MAX));
-            match (WorkEvent::try_from(event), event) {
-                // The word of somebody who may not give it, or that is not signed, is none (I11).
-                (Ok(work), _)
-                    if work.is_operators()
-                        && !work
-                            .signer(&self.vault)
-                            .is_some_and(|by| self.setting.operators.contains(by)) => {}
-                // Everybody proposes in his own run, under the key that follows from the work.
-                (Ok(WorkEvent::EffectProposed { key, task, run, step, generation, .. }), _)
-                    if run != run_id(&self.vault, &task, &stamp.2)
-                        || key != EffectKey::of(&self.vault, &task, &step, generation) => {}
-                // The operator changes what a step proposed, and names both by the keys that follow.
-                (Ok(WorkEvent::ApprovalEdited { key, of, task, step, generation, .. }), _)
-                    if key != EffectKey::of(&self.vault, &task, &step, generation)
-                        || generation
-                            .checked_sub(1)
-                            .is_none_or(|it| of != EffectKey::of(&self.vault, &task, &step, it)) => {}
-                // A schedule starts what its id says, at a time that has come, else it would be silent from then on.
-                (
-                    Ok(WorkEvent::TaskCreated {
-                        task, workflow, trigger: Some(Fired::Cron { at, .. }), ..
-                    }),
-                    _,
-                ) if at > order.time() || task != cron_task(&self.vault, &workflow, at) => {}
-                // So does an event, else it would start it twice (I10).
-                (
-                    Ok(WorkEvent::TaskCreated {
-                        task,
-                        workflow,
-                        trigger: Some(Fired::Event { name, id, .. }),
-                        ..
-                    }),
-                    _,
-                ) if task != event_task(&self.vault, &workflow, &name, &id) => {}
-                (Ok(work), _) => {
+            match WorkEvent::try_from(event) {
+                Ok(work) if self.counts(&order, &work) => {
                     self.hear_of_rehearsal(&work);
-                    self.tables.insert(order, work.clone());
                     self.lease(&work);
-                    self.catch_up(&work);
-                    self.touch(&work);
-                    out.push(work);
+                    let touched = Touched::by(&work);
+                    self.tables.insert(order, work);
+                    self.catch_up(&touched);
+                    self.touch(touched);
+                    out.push(place);
                 }
-                (Err(_), Event::DeviceRotated { device, .. }) => self.tables.rotate(order, *device),
-                (Err(_), _) => {}
+                Ok(_) => {}
+                Err(_) => {
+                    if let Event::DeviceRotated { device, .. } = event {
+                        self.tables.rotate(order, *device);
+                    }
+                }
             }
         }
         out
     }
 
-    fn touch(&mut self, event: &WorkEvent) {
-        if let WorkEvent::EffectEnded { key, .. } = event
-            && let Some(proposed) = self.tables.effect(key).and_then(|effect| effect.proposed.as_ref())
-            && let Some(mut braked) = self.braked.remove(&proposed.content.capability)
+    /// Whether an event is one, or nothing.
+    fn counts(&self, order: &Order, event: &WorkEvent) -> bool {
+        // The word of somebody who may not give it, or that is not signed, is none (I11).
+        if event.is_operators()
+            && !event.signer(&self.vault).is_some_and(|by| self.setting.operators.contains(by))
         {
-            self.dirty.append(&mut braked);
+            return false;
         }
-        let task = match event.aggregate() {
-            Aggregate::Effect(_) if let WorkEvent::ApprovalEdited { task, .. } = event => {
-                Some(task.to_owned())
+        match event {
+            // Everybody proposes in his own run, under the key that follows from the work.
+            WorkEvent::EffectProposed { key, task, run, step, generation, .. } => {
+                *run == run_id(&self.vault, task, &order.0.2)
+                    && *key == EffectKey::of(&self.vault, task, step, *generation)
             }
-            Aggregate::Task(task) => Some(task.to_owned()),
-            Aggregate::Effect(key) => self.proposed_for(key),
-            // All that waits for another device may wait for this one now.
-            Aggregate::Homes => {
+            // The operator changes what a step proposed, and names both by the keys that follow.
+            WorkEvent::ApprovalEdited { key, of, task, step, generation, .. } => {
+                let before = generation.checked_sub(1);
+                *key == EffectKey::of(&self.vault, task, step, *generation)
+                    && before.is_some_and(|it| *of == EffectKey::of(&self.vault, task, step, it))
+            }
+            // A schedule starts what its id says, at a time that has come, else it would be silent from then on.
+            WorkEvent::TaskCreated { task, workflow, trigger: Some(Fired::Cron { at, .. }), .. } => {
+                *at <= order.time() && *task == cron_task(&self.vault, workflow, *at)
+            }
+            // So does an event, else it would start it twice (I10).
+            WorkEvent::TaskCreated {
+                task, workflow, trigger: Some(Fired::Event { name, id, .. }), ..
+            } => *task == event_task(&self.vault, workflow, name, id),
+            _ => true,
+        }
+    }
+
+    fn touch(&mut self, touched: Touched) {
+        let task = match touched {
+            Touched::Task { id, stands } => {
+                if stands {
+                    // What is part of it stands still and goes on with it.
+                    let parts = self.tables.open().filter(|(_, it)| it.parent.is_some());
+                    self.dirty.extend(parts.map(|(id, _)| id.to_owned()));
+                }
+                Some(id)
+            }
+            Touched::Effect { key, ended, edited } => {
+                if ended
+                    && let Some(proposed) = self.tables.effect(&key).and_then(|it| it.proposed.as_ref())
+                    && let Some(mut braked) = self.braked.remove(&proposed.content.capability)
+                {
+                    self.dirty.append(&mut braked);
+                }
+                edited.or_else(|| self.proposed_for(&key))
+            }
+            // All that waits for another device may wait for this one now; and what was allowed and has not happened may be void.
+            Touched::All => {
                 self.dirty.extend(self.tables.open().map(|(id, _)| id.to_owned()));
                 None
             }
-            // What it allowed and has not happened may be void now.
-            Aggregate::Delegation(_) => {
-                self.dirty.extend(self.tables.open().map(|(id, _)| id.to_owned()));
-                None
-            }
-            // What waits for a device like that may have one now.
-            Aggregate::Devices => {
+            // What waits for something that nobody here had may have it now.
+            Touched::Missing => {
                 self.dirty.extend(self.waiting().map(str::to_owned).collect::<Vec<_>>());
                 None
             }
-            Aggregate::Release(agent) => {
-                self.release(agent);
+            Touched::Release(agent) => {
+                self.release(&agent);
                 None
             }
-            Aggregate::Budget(_) | Aggregate::Day(_) => None,
-            Aggregate::Outside(name) => {
-                self.dirty.extend(self.listening.get(name).into_iter().flatten().cloned());
-                if let WorkEvent::EventEmitted { name, id, .. } = event {
-                    self.heard.insert((name.clone(), id.clone()));
-                }
+            Touched::Nothing => None,
+            Touched::Outside { name, id } => {
+                self.dirty.extend(self.listening.get(&name).into_iter().flatten().cloned());
+                self.heard.insert((name, id));
                 None
             }
         };
-        if matches!(event, WorkEvent::TaskPaused { .. } | WorkEvent::TaskResumed { .. }) {
-            // What is part of it stands still and goes on with it.
-            let parts = self.tables.open().filter(|(_, it)| it.parent.is_some());
-            self.dirty.extend(parts.map(|(id, _)| id.to_owned()));
-        }
         let Some(task) = task else { return };
         self.weigh_task(&task);
         if let Some((parent, _)) = self.tables.task(&task).and_then(|it| it.parent.as_ref()) {
-            self.dirty.insert(parent.clone());
+            let parent = parent.clone();
+            self.mark(parent);
         }
-        self.dirty.insert(task);
+        self.mark(task);
+    }
+
+    /// Has a task looked at, unless it is known that nothing is to be done: most of all work is over.
+    fn mark(&mut self, task: String) {
+        match self.is_quiet(&task) {
+            true => _ = self.dirty.remove(&task),
+            false => _ = self.dirty.insert(task),
+        }
+    }
+
+    /// Whether nothing is to be done about a task any more: it is over, the operator is not asked about it, and its effects have come to
+    /// their end.
+    fn is_quiet(&self, id: &str) -> bool {
+        if self.tables.is_open(id) || self.needs.contains_key(id) {
+            return false;
+        }
+        let Some(task) = self.tables.task(id) else { return false };
+        let over = |run: &Run| run.ended.is_some() || run.device != self.device;
+        let settled = |effect: &Effect| match effect.stand() {
+            Stand::Done(_) | Stand::Failed(_) | Stand::Undone => true,
+            Stand::Denied(_) => effect.is_closed(),
+            _ => false,
+        };
+        let mut effects = self.tables.proposals(id).filter_map(|key| self.tables.effect(key));
+        let reserved = format!("{id}\n");
+        task.runs.values().all(over)
+            && effects.all(settled)
+            && self.tables.reserved(&reserved).next().is_none()
     }
 
     /// Finds out whether an event tells of something that only the ledger knew.
-    fn catch_up(&mut self, event: &WorkEvent) {
-        let Aggregate::Effect(key) = event.aggregate() else { return };
+    fn catch_up(&mut self, touched: &Touched) {
+        let Touched::Effect { key, .. } = touched else { return };
         if self.lost.is_empty() {
             return;
         }
@@ -159,6 +188,63 @@ impl Kernel {
         if self.lost.is_empty() {
             self.dirty.extend(self.held_up.iter().cloned());
             self.held_up.clear();
+        }
+    }
+}
+
+/// What an event is about.
+enum Touched {
+    Task {
+        id: String,
+        /// Whether it stands still from here on, or goes on.
+        stands: bool,
+    },
+    Effect {
+        key: EffectKey,
+        /// Whether something came of it.
+        ended: bool,
+        /// The task, where the operator put something in its place.
+        edited: Option<String>,
+    },
+    /// Whatever is not over.
+    All,
+    /// What devices offer, or have of a budget.
+    Missing,
+    Outside {
+        name: String,
+        id: String,
+    },
+    /// Which version of an agent works.
+    Release(String),
+    Nothing,
+}
+
+impl Touched {
+    fn by(event: &WorkEvent) -> Touched {
+        match event.aggregate() {
+            Aggregate::Task(id) => Touched::Task {
+                id: id.to_owned(),
+                stands: matches!(event, WorkEvent::TaskPaused { .. } | WorkEvent::TaskResumed { .. }),
+            },
+            Aggregate::Effect(key) => Touched::Effect {
+                key: *key,
+                ended: matches!(event, WorkEvent::EffectEnded { .. }),
+                edited: match event {
+                    WorkEvent::ApprovalEdited { task, .. } => Some(task.clone()),
+                    _ => None,
+                },
+            },
+            Aggregate::Homes | Aggregate::Delegation(_) => Touched::All,
+            // As with a device, what was missing may be there.
+            Aggregate::Devices | Aggregate::Budget(_) => Touched::Missing,
+            Aggregate::Release(agent) => Touched::Release(agent.to_owned()),
+            Aggregate::Day(_) => Touched::Nothing,
+            Aggregate::Outside(name) => match event {
+                WorkEvent::EventEmitted { id, .. } => {
+                    Touched::Outside { name: name.to_owned(), id: id.clone() }
+                }
+                _ => Touched::Nothing,
+            },
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::share::Purse;
 use super::walk::{Walked, Walker};
 use super::{Action, Flight, Need, Work};
 use crate::agent::Turn;
@@ -17,6 +18,8 @@ use crate::workflow::{Act, Deed, Step, Target, Wait};
 const MAX_NESTING: usize = 16;
 /// How many events may lead to each other.
 pub(super) const MAX_HOPS: u32 = 16;
+/// When it is looked again whether there is money, in ms.
+const ASK_AGAIN: Millis = 600_000;
 /// The most items of an `each`.
 const MAX_ITEMS: usize = 10_000;
 
@@ -120,6 +123,18 @@ impl Walker<'_> {
         {
             let what = format!("more than {MAX_HOPS} events led to each other");
             return Err(Failure::new(Class::Permanent, what));
+        }
+        if let Act::Agent { agent, .. } = &step.act {
+            match self.kernel.set_aside(agent, &self.work(path, attempt), &self.events)? {
+                Purse::Has(events) => self.events.extend(events),
+                Purse::Lacks(need, events) => {
+                    self.needs.push(*need);
+                    self.events.extend(events);
+                    // A new day or month brings new money. However often it is looked at, it is at the same moments.
+                    self.due.push((now / ASK_AGAIN + 1).saturating_mul(ASK_AGAIN));
+                    return Ok(());
+                }
+            }
         }
         self.events.push(WorkEvent::StepStarted {
             task: self.id.to_owned(),

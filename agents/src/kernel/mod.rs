@@ -23,6 +23,7 @@ mod rehearsal;
 mod replay;
 mod rewind;
 mod service;
+mod share;
 mod spend;
 mod walk;
 
@@ -37,6 +38,7 @@ use crate::agent::Turn;
 use crate::event::{Came, Content, EffectKey, WorkEvent};
 use crate::failure::{Failure, Retry};
 use crate::health;
+use crate::money::Money;
 use crate::needs::Offer;
 use crate::policy::Policies;
 use crate::query::Query;
@@ -185,6 +187,10 @@ pub struct Terms {
     pub always_asks: bool,
     /// How often a failed attempt is made again, where the step does not say.
     pub retry: Option<Retry>,
+    /// Whether its work calls models.
+    pub calls_models: bool,
+    /// The most that models may cost for a piece of its work.
+    pub money: Option<Money>,
 }
 
 /// Who the kernel works for.
@@ -327,6 +333,12 @@ impl Kernel {
         }
     }
 
+    /// Has only so many tasks that are over stay whole in memory: what is over longer is read from something small when it is asked for.
+    /// Nothing else depends on it.
+    pub fn keep_whole(&mut self, tasks: usize) {
+        self.tables.keep_whole(tasks);
+    }
+
     /// Takes in a record from before this process began: nothing of it is in flight. The next input acts on it.
     pub fn load(&mut self, stamp: Stamp, events: &[Event]) {
         self.take_in(stamp, events);
@@ -460,6 +472,7 @@ impl Kernel {
                 false => self.carry_on(&task, out),
             }
         }
+        self.share_out(out);
         if let Some(at) = self.due.first().map(|(at, _)| *at).into_iter().chain(self.alarm).min() {
             out.push(Action::Wake(at));
         }

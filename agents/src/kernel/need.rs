@@ -222,8 +222,8 @@ impl Kernel {
     /// What work and effects of other devices need the operator for, whose word counts wherever it is given.
     pub fn needed_elsewhere(&self) -> Vec<Need> {
         let mut out = Vec::new();
-        for (id, task) in self.tables.open() {
-            let Some(device) = task.device.filter(|device| *device != self.device) else { continue };
+        for (id, task) in self.tables.open_elsewhere(self.device) {
+            let Some(device) = task.device else { continue };
             let over = task.ended.is_some() || self.tables.is_paused(id);
             let run = task.runs.iter().find(|(_, run)| run.device == device).filter(|_| !over);
             match run.map(|(run_id, run)| (run_id, run, run.stuck.as_ref())) {

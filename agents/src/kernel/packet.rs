@@ -160,12 +160,12 @@ impl Kernel {
 
     /// The task and the run that an id means: that of a run, or of a task, whose run that is that of the device which works on it.
     pub fn run_of(&self, id: &str) -> Option<(&str, String)> {
-        let of_run = self.tables.tasks().find(|(_, task)| task.runs.contains_key(id));
-        if let Some((task, _)) = of_run {
-            return Some((task, id.to_owned()));
+        if let Some(task) = self.tables.task_id(id) {
+            let device = self.tables.task(task)?.device.unwrap_or(self.device);
+            return Some((task, super::run_id(&self.vault, task, &device)));
         }
-        let (task, found) = self.tables.tasks().find(|(task, _)| *task == id)?;
-        Some((task, super::run_id(&self.vault, task, &found.device.unwrap_or(self.device))))
+        let of_run = self.tables.tasks().find(|(_, task)| task.runs.contains_key(id));
+        of_run.map(|(task, _)| (task, id.to_owned()))
     }
 
     /// The effects of a task that happened, in the order of their steps, and what takes each back.
@@ -212,7 +212,7 @@ impl Kernel {
             let (_, step) = task.parent.as_ref().filter(|(parent, _)| parent == id)?;
             Some(Kin { task: other.to_owned(), workflow: task.workflow.clone(), step: step.clone() })
         };
-        self.tables.tasks().filter_map(child).collect()
+        self.tables.parts(id).filter_map(child).collect()
     }
 
     fn steps(&self, id: &str, run: &Run) -> Vec<Told> {

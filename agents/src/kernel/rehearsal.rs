@@ -107,11 +107,11 @@ impl Kernel {
 
     /// The last pieces of work that an agent did to the end, with one version or any, the latest first.
     pub fn episodes(&self, agent: &str, version: Option<&ContentHash>, last: usize) -> Vec<Episode> {
-        let mut tasks: Vec<(&str, &Task)> =
-            self.tables.tasks().filter(|(_, task)| task.rehearsal.is_none()).collect();
-        tasks.sort_by_key(|(id, task)| (std::cmp::Reverse(task.made), *id));
+        let tasks = self.tables.tasks().filter(|(_, task)| task.rehearsal.is_none());
+        let mut tasks: Vec<_> = tasks.map(|(id, task)| (std::cmp::Reverse(task.made), id)).collect();
+        tasks.sort_unstable();
         let mut out = Vec::new();
-        for (id, _) in tasks {
+        for (_, id) in tasks {
             if out.len() >= last {
                 break;
             }

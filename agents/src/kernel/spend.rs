@@ -101,6 +101,10 @@ impl Kernel {
             count: cap.count,
             money: cap.money,
             used: match since {
+                // What models may cost is shared out, and not decided.
+                Some(Since::At(from)) if let Some(pot) = self.pot(rule, from) => {
+                    Usage { count: pot.spent.len() as u64, money: pot.used(), ..Usage::default() }
+                }
                 Some(Since::At(from)) => self.allowed_since(rule, from),
                 // Each run has its own: what the most of them used.
                 _ => self.most_by_run(rule),
@@ -112,20 +116,22 @@ impl Kernel {
     /// What a rule allowed by itself from a moment on. That is put aside when it is decided, and free again when it is known that it will not
     /// happen.
     pub(super) fn allowed_since(&self, rule: &str, from: Millis) -> Usage {
-        self.used(rule, self.tables.charged(rule, from))
+        let mut usage = Usage::default();
+        for (key, charge) in self.tables.charged(rule, from) {
+            // What happened counts: of that nothing more is to be known.
+            if !charge.failed || !self.tables.effect(key).is_some_and(|effect| self.is_given_up(effect)) {
+                usage.add(charge.money, charge.at);
+            }
+        }
+        usage
     }
 
     /// What a rule allowed by itself to one run of a task.
     pub(super) fn allowed_to(&self, rule: &str, task: &str, run: &str) -> Usage {
-        let proposed = self.tables.proposals(task).filter_map(|key| self.tables.effect(key));
-        let of_run = |effect: &&Effect| effect.proposed.as_ref().is_some_and(|it| it.run == run);
-        self.used(rule, proposed.filter(of_run))
-    }
-
-    fn used<'e>(&self, rule: &str, effects: impl Iterator<Item = &'e Effect>) -> Usage {
         let mut usage = Usage::default();
-        for effect in effects {
-            let decided = effect.charged().filter(|it| it.rule.as_deref() == Some(rule));
+        for effect in self.tables.proposals(task).filter_map(|key| self.tables.effect(key)) {
+            let of_run = effect.proposed.as_ref().is_some_and(|it| it.run == run);
+            let decided = effect.charged().filter(|it| of_run && it.rule.as_deref() == Some(rule));
             if let Some(decided) = decided.filter(|_| !self.is_given_up(effect)) {
                 usage.add(effect.charged_money(), decided.at);
             }
@@ -134,13 +140,13 @@ impl Kernel {
     }
 
     fn most_by_run(&self, rule: &str) -> Usage {
-        let mut runs: BTreeMap<&str, Usage> = BTreeMap::new();
-        for effect in self.tables.charged(rule, 0) {
-            let Some(proposed) = &effect.proposed else { continue };
-            let decided = effect.charged().filter(|it| it.rule.as_deref() == Some(rule));
-            if let Some(decided) = decided.filter(|_| !self.is_given_up(effect)) {
-                runs.entry(&proposed.run).or_default().add(effect.charged_money(), decided.at);
-            }
+        let mut runs: BTreeMap<String, Usage> = BTreeMap::new();
+        for (key, charge) in self.tables.charged(rule, 0) {
+            let Some(effect) = self.tables.seen(key) else { continue };
+            let Some(proposed) = effect.proposed.as_ref().filter(|_| !self.is_given_up(&effect)) else {
+                continue;
+            };
+            runs.entry(proposed.run.clone()).or_default().add(charge.money, charge.at);
         }
         runs.into_values().max_by_key(|usage| (usage.count, usage.money)).unwrap_or_default()
     }

@@ -114,6 +114,7 @@ impl Kernel {
                 (None, None) => self.walk(id, task, &run_id, run),
             };
         }
+        left.events.extend(self.settles(id, task));
         let keeper = Keeper::keep(self, id, task);
         left.needs.extend(keeper.needs);
         left.held_up = keeper.held_up;

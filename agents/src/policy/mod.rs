@@ -248,6 +248,21 @@ impl Policies {
         })
     }
 
+    /// What rules that allow a capability by its name let it cost over a day or a month: the rule, the most, and from when on that counts.
+    pub fn pots(&self, capability: &str, now: Millis) -> impl Iterator<Item = (&str, Money, Millis)> {
+        let at = moment(now);
+        let rules = self.rules.iter().filter(move |rule| {
+            rule.verdict == Verdict::Allow && rule.capabilities.iter().any(|it| it == capability)
+        });
+        rules.flat_map(move |rule| {
+            let now = at.to_zoned(rule.zone.clone());
+            rule.caps.iter().filter_map(move |cap| match cap.since(&now) {
+                Some(Since::At(from)) => Some((rule.id.as_str(), cap.money?, from)),
+                _ => None,
+            })
+        })
+    }
+
     /// What is done with an effect at `now`; `usage` says what a rule allowed so far.
     pub fn decide(&self, proposal: &Proposal, now: Millis, usage: &dyn Fn(&str, Since) -> Usage) -> Decision {
         let at = moment(now);

@@ -3,8 +3,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use aios_core::id::DeviceId;
+
 use super::{Effect, Stand, Tables, Task};
 use crate::event::EffectKey;
+use crate::money::Money;
 use crate::policy::Verdict;
 use crate::span::Millis;
 
@@ -36,11 +39,22 @@ impl Matter {
     }
 }
 
+/// What an effect takes of a rule's caps.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Charge {
+    /// When that was decided.
+    pub at: Millis,
+    /// The money.
+    pub money: Option<Money>,
+    /// Whether it did not happen: it may be tried again, or be given up.
+    pub failed: bool,
+}
+
 /// The places of an effect in the index.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct OfEffect {
     unsettled: bool,
-    charged: Option<(String, Millis)>,
+    charged: Option<(String, Millis, Charge)>,
     asked: Option<(String, Millis)>,
     over: Option<Millis>,
 }
@@ -48,11 +62,15 @@ pub(super) struct OfEffect {
 impl OfEffect {
     pub fn of(effect: &Effect) -> OfEffect {
         // What was allowed counts, whoever turns out to have proposed it.
-        let charged = effect.charged().and_then(|it| Some((it.rule.clone()?, it.at)));
+        let stand = effect.stand();
+        let charged = effect.charged().and_then(|it| {
+            let failed = matches!(stand, Stand::Failed(_) | Stand::Undone);
+            let charge = Charge { at: it.at, money: effect.charged_money(), failed };
+            Some((it.rule.clone()?, it.at, charge))
+        });
         let Some(proposed) = &effect.proposed else { return OfEffect { charged, ..OfEffect::default() } };
         let decided = effect.decided();
         let asked = decided.filter(|decided| decided.verdict == Verdict::Ask);
-        let stand = effect.stand();
         let over = match (&stand, effect.refused) {
             (Stand::Done(_), _) => decided.map(|it| effect.intent.map_or(it.at, |intent| intent.at)),
             (Stand::Denied(_), Some(at)) => decided.map(|_| at),
@@ -68,7 +86,8 @@ impl OfEffect {
 /// The places of a task in the index.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct OfTask {
-    open: bool,
+    /// The device that has it, where it is not over.
+    open: Option<Option<DeviceId>>,
     over: Option<Millis>,
 }
 
@@ -77,21 +96,46 @@ impl OfTask {
         // Of a rehearsal no note tells, and nobody waits for it.
         let ended = task.ended.as_ref().filter(|_| task.rehearsal.is_none());
         let over = ended.and_then(|(run, ..)| task.runs.get(run)).map(|run| run.halted);
-        OfTask { open: task.ended.is_none(), over }
+        OfTask { open: task.ended.is_none().then_some(task.device), over }
+    }
+
+    pub fn is_over(&self) -> bool {
+        self.over.is_some()
     }
 }
 
-type ByTime = BTreeMap<String, BTreeSet<(Millis, EffectKey)>>;
+type ByTime<T> = BTreeMap<String, BTreeMap<(Millis, EffectKey), T>>;
+
+/// Moves an effect in a list.
+fn list<T>(
+    list: &mut ByTime<T>,
+    key: EffectKey,
+    before: Option<(String, Millis, T)>,
+    after: Option<(String, Millis, T)>,
+) {
+    if let Some((name, at, _)) = before
+        && let Some(entries) = list.get_mut(&name)
+    {
+        entries.remove(&(at, key));
+        if entries.is_empty() {
+            list.remove(&name);
+        }
+    }
+    if let Some((name, at, what)) = after {
+        list.entry(name).or_default().insert((at, key), what);
+    }
+}
 
 /// The index.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct Index {
-    open: BTreeSet<String>,
+    /// The tasks that are not over, and who has them.
+    open: BTreeMap<String, Option<DeviceId>>,
     unsettled: BTreeSet<EffectKey>,
     /// What rules allowed, by rule and when that was decided.
-    charged: ByTime,
+    charged: ByTime<Charge>,
     /// What the operator was asked, by capability and when that was decided.
-    asked: ByTime,
+    asked: ByTime<()>,
     over: BTreeSet<(Millis, Matter)>,
     /// What notes tell, whether it is known or not.
     told: BTreeSet<Matter>,
@@ -108,23 +152,9 @@ impl Index {
             true => self.unsettled.insert(key),
             false => self.unsettled.remove(&key),
         };
-        let mut lists = [
-            (&mut self.charged, before.charged, after.charged),
-            (&mut self.asked, before.asked, after.asked),
-        ];
-        for (list, before, after) in &mut lists {
-            if let Some((name, at)) = before
-                && let Some(entries) = list.get_mut(name)
-            {
-                entries.remove(&(*at, key));
-                if entries.is_empty() {
-                    list.remove(name);
-                }
-            }
-            if let Some((name, at)) = after {
-                list.entry(name.clone()).or_default().insert((*at, key));
-            }
-        }
+        list(&mut self.charged, key, before.charged, after.charged);
+        let asked = |(name, at)| (name, at, ());
+        list(&mut self.asked, key, before.asked.map(asked), after.asked.map(asked));
         self.over(Matter::Effect(key), before.over, after.over);
     }
 
@@ -133,9 +163,9 @@ impl Index {
             return;
         }
         match after.open {
-            true => self.open.insert(id.to_owned()),
-            false => self.open.remove(id),
-        };
+            Some(device) => _ = self.open.insert(id.to_owned(), device),
+            None => _ = self.open.remove(id),
+        }
         self.over(Matter::Task(id.to_owned()), before.over, after.over);
     }
 
@@ -155,6 +185,10 @@ impl Index {
         }
     }
 
+    pub fn is_open(&self, task: &str) -> bool {
+        self.open.contains_key(task)
+    }
+
     pub fn tell(&mut self, ids: &[String]) {
         for matter in ids.iter().filter_map(|id| Matter::of(id)) {
             self.untold.remove(&matter);
@@ -172,17 +206,28 @@ impl Tables {
             index.tell(&day.table.ids.iter().cloned().collect::<Vec<_>>());
         }
         for (id, task) in self.tasks() {
-            index.task(id, OfTask::default(), OfTask::of(task));
+            index.task(id, OfTask::default(), OfTask::of(&task));
         }
         for (key, effect) in self.effects() {
-            index.effect(*key, OfEffect::default(), OfEffect::of(effect));
+            index.effect(*key, OfEffect::default(), OfEffect::of(&effect));
         }
         index
     }
 
+    /// Whether a task is known and not over.
+    pub fn is_open(&self, task: &str) -> bool {
+        self.index.is_open(task)
+    }
+
     /// The tasks that are not over.
     pub fn open(&self) -> impl Iterator<Item = (&str, &Task)> {
-        self.index.open.iter().filter_map(|id| Some((id.as_str(), self.task(id)?)))
+        self.index.open.keys().filter_map(|id| Some((id.as_str(), self.task(id)?)))
+    }
+
+    /// The tasks that are not over and that another device has.
+    pub fn open_elsewhere(&self, here: DeviceId) -> impl Iterator<Item = (&str, &Task)> {
+        let open = self.index.open.iter().filter(move |(_, device)| device.is_some_and(|it| it != here));
+        open.filter_map(|(id, _)| Some((id.as_str(), self.task(id)?)))
     }
 
     /// The effects that wait for consent, may happen, are under way, or of which nobody knows what came.
@@ -191,15 +236,15 @@ impl Tables {
     }
 
     /// What a rule allowed from a moment on and has not failed for good, by when that was decided.
-    pub fn charged(&self, rule: &str, from: Millis) -> impl Iterator<Item = &Effect> {
+    pub fn charged(&self, rule: &str, from: Millis) -> impl Iterator<Item = (&EffectKey, &Charge)> {
         let entries = self.index.charged.get(rule).into_iter();
         let entries = entries.flat_map(move |it| it.range((from, EffectKey::LEAST)..));
-        entries.filter_map(|(_, key)| self.effect(key))
+        entries.map(|((_, key), charge)| (key, charge))
     }
 
     /// What the operator was asked of a capability, the last first.
     pub fn asked(&self, capability: &str) -> impl Iterator<Item = &Effect> {
-        let entries = self.index.asked.get(capability).into_iter().flatten().rev();
+        let entries = self.index.asked.get(capability).into_iter().flat_map(BTreeMap::keys).rev();
         entries.filter_map(|(_, key)| self.effect(key))
     }
 

@@ -151,6 +151,8 @@ pub struct StepState {
     pub heard: bool,
     /// What models took, also for what was of no use.
     pub spent: BTreeMap<String, Spent>,
+    /// What they cost, by attempt.
+    pub costs: BTreeMap<u32, Fine>,
 }
 
 /// What one model took.
@@ -220,6 +222,7 @@ impl Task {
             turns: Vec::new(),
             heard: false,
             spent: BTreeMap::new(),
+            costs: BTreeMap::new(),
         }))
     }
 
@@ -252,13 +255,15 @@ impl StepState {
         }
     }
 
-    fn spend(&mut self, took: &Turn) {
+    fn spend(&mut self, attempt: u32, took: &Turn) {
         let Turn::Answered { model, counted, cost, .. } = took else { return };
         let spent = self.spent.entry(model.clone()).or_default();
         spent.answers += 1;
         spent.input = spent.input.saturating_add(counted.input);
         spent.output = spent.output.saturating_add(counted.output);
         spent.cost = spent.cost.plus(*cost);
+        let of_attempt = self.costs.entry(attempt).or_default();
+        *of_attempt = of_attempt.plus(*cost);
     }
 }
 
@@ -384,7 +389,7 @@ impl Fold for Task {
             }
             WorkEvent::TurnTaken { run, step, attempt, took, .. } => {
                 let Some(state) = self.step(run, step, order) else { return };
-                state.spend(took);
+                state.spend(*attempt, took);
                 state.heard |= matches!(**took, Turn::Came { untrusted: true, .. });
                 if *attempt == state.attempts && state.status == Status::Started {
                     state.turns.push((**took).clone());

@@ -141,6 +141,16 @@ fn events() -> impl Strategy<Value = WorkEvent> {
             offer: crate::needs::Offer { heavy, ..Default::default() },
         }),
         (0u64..9).prop_map(|n| WorkEvent::BudgetSet { budget: "b".into(), limit: Money(n) }),
+        (0u8..3, 0u64..9).prop_map(|(device, n)| WorkEvent::BudgetGranted {
+            budget: "b".into(),
+            to: DeviceId([device; 32]),
+            amount: Money(n),
+        }),
+        (0u64..9).prop_map(|n| WorkEvent::BudgetAsked { budget: "b".into(), amount: Money(n) }),
+        (0u8..3).prop_map(|device| WorkEvent::HomeMoved {
+            capability: MODELS.into(),
+            to: DeviceId([device; 32]),
+        }),
         (0u8..3, 0u64..9).prop_map(|(id, n)| WorkEvent::BudgetReserved {
             budget: "b".into(),
             id: id.to_string(),
@@ -175,10 +185,15 @@ proptest! {
     ) {
         let (mut sorted, shuffled) = list;
         sorted.sort_by_key(|(order, _)| *order);
-        let mut expected = Tables::default();
+        let mut expected = Tables::new(Some(DeviceId([1; 32])));
         sorted.into_iter().for_each(|(order, event)| expected.insert(order, event));
-        let mut found = Tables::default();
-        shuffled.into_iter().for_each(|(order, event)| found.insert(order, event));
+        let mut found = Tables::new(Some(DeviceId([1; 32])));
+        // What is over is small at once here, and whole there.
+        found.keep_whole(0);
+        shuffled.into_iter().for_each(|(order, event)| {
+            found.insert(order, event);
+            found.shut();
+        });
         prop_assert_eq!(&found, &expected);
         prop_assert_eq!(&found.index, &found.indexed_anew());
     }
@@ -202,6 +217,76 @@ fn a_late_event_refolds_its_aggregate_alone() {
     let task = tables.task("t").unwrap();
     assert_eq!(task.ended, Some(("r1".into(), Outcome::Done, json!(1))));
     assert_eq!(task.runs.keys().collect::<BTreeSet<_>>().len(), 2);
+}
+
+#[test]
+fn what_is_over_is_small_and_says_the_same() {
+    let created = |parent: Option<&str>, task: &str| WorkEvent::TaskCreated {
+        task: task.into(),
+        workflow: "w".into(),
+        version: ContentHash([0; 32]),
+        input: json!({"text": "1.5", "number": 3}),
+        parent: parent.map(|parent| (parent.to_owned(), "a".to_owned())),
+        on: None,
+        trigger: None,
+    };
+    let ended = |task: &str| WorkEvent::RunEnded {
+        task: task.into(),
+        run: format!("r{task}"),
+        outcome: Outcome::Done,
+        result: json!([task]),
+    };
+    let started = |task: &str| WorkEvent::RunStarted { task: task.into(), run: format!("r{task}") };
+    let (mut small, mut whole) = (Tables::default(), Tables::default());
+    small.keep_whole(0);
+    let mut at = 0;
+    let mut both = |small: &mut Tables, event: WorkEvent| {
+        at += 1;
+        small.insert(order(at, 1), event.clone());
+        whole.insert(order(at, 1), event);
+        small.shut();
+        assert_eq!(*small, whole);
+    };
+    both(&mut small, created(None, "t"));
+    both(&mut small, started("t"));
+    both(&mut small, created(Some("t"), "part"));
+    both(&mut small, started("part"));
+    both(&mut small, ended("part"));
+    assert!(!small.tasks["part"].is_small(), "what it is part of is not over");
+    let proposed = WorkEvent::EffectProposed {
+        key: key(1),
+        task: "t".into(),
+        run: "rt".into(),
+        step: "a".into(),
+        generation: 0,
+        content: content(),
+    };
+    both(&mut small, proposed);
+    let (digest, capability) = (content().digest(&key(1)), "mail.send".to_owned());
+    let (verdict, why) = (Verdict::Allow, String::new());
+    let decided = WorkEvent::EffectDecided { key: key(1), digest, capability, verdict, rule: None, why };
+    both(&mut small, decided);
+    both(&mut small, ended("t"));
+    assert!(small.tasks["t"].is_small() && small.tasks["part"].is_small());
+    assert!(!small.effects[&key(1)].is_small(), "it may still happen");
+    both(&mut small, intended(key(1), 1));
+    both(
+        &mut small,
+        WorkEvent::EffectEnded { key: key(1), attempt: 1, came: Came::Done { result: json!(1) } },
+    );
+    // What is said late of what is small.
+    both(&mut small, WorkEvent::TaskPaused { task: "t".into() });
+    assert!(small.tasks["t"].is_small() && small.effects[&key(1)].is_small());
+    small.insert(order(2, 9), started("part"));
+    small.shut();
+    assert_eq!(small.task("part").unwrap().runs["rpart"].device, DeviceId([9; 32]));
+    assert_eq!(small.parts("t").map(|(id, _)| id).collect::<Vec<_>>(), ["part"]);
+    // A fraction may be read back as another number: that stays whole.
+    small.insert(order(90, 1), WorkEvent::RunStarted { task: "f".into(), run: "r".into() });
+    let (task, run) = ("f".to_owned(), "r".to_owned());
+    small.insert(order(91, 1), WorkEvent::RunEnded { task, run, outcome: Outcome::Done, result: json!(0.1) });
+    small.shut();
+    assert!(!small.tasks["f"].is_small());
 }
 
 #[test]

@@ -22,7 +22,7 @@ pub fn run(args: &WorkflowMigrateArgs, cx: &Context, ui: &mut Ui) -> Result<Exit
     let mut events = Vec::new();
     let mut asked: Vec<String> = Vec::new();
     let mut stay: Vec<(String, String, String)> = Vec::new();
-    for (id, task) in office.kernel().tables().tasks() {
+    for (id, task) in office.kernel().tables().open() {
         if !named(task.workflow.as_ref()) {
             continue;
         }

@@ -15,8 +15,9 @@ use crate::ui::{Style, Ui, one_line};
 pub fn run(args: &PreviewArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliError> {
     let mut office = Office::open(cx, ui)?;
     office.look();
-    let effects = office.kernel().tables().effects().filter(|(_, effect)| effect.proposed.is_some());
-    let mut found = effects.map(|(key, _)| *key).filter(|key| key.0.hex().starts_with(&args.id));
+    let tables = office.kernel().tables();
+    let named = tables.effect_keys().filter(|key| key.0.hex().starts_with(&args.id));
+    let mut found = named.copied().filter(|key| tables.effect(key).is_some_and(|it| it.proposed.is_some()));
     let key = one(&args.id, found.next(), found.next())?;
     let found = office.kernel().deed(&key).zip(office.kernel().tables().effect(&key));
     let Some((deed, proposed)) = found.and_then(|(deed, it)| Some((deed, it.proposed.clone()?))) else {

@@ -1,5 +1,7 @@
 //! `aios tasks` and `aios task`
 
+use std::collections::BTreeSet;
+
 use aios_agents::event::{Fired, Outcome, WorkEvent};
 use aios_agents::kernel::RewindError;
 use aios_agents::span;
@@ -155,9 +157,9 @@ fn no_way_back(why: RewindError) -> CliError {
 
 /// The task whose id begins like that.
 pub fn find(office: &Office, prefix: &str) -> Result<String, CliError> {
-    let mut found = office.kernel().tables().tasks().filter(|(id, _)| id.starts_with(prefix));
+    let mut found = office.kernel().tables().task_ids(prefix);
     match (found.next(), found.next()) {
-        (Some((id, _)), None) => Ok(id.to_owned()),
+        (Some(id), None) => Ok(id.to_owned()),
         (Some(_), Some(_)) => Err(CliError::usage(format!("several tasks begin with `{prefix}`"))),
         (None, _) => Err(CliError::usage(format!("no task begins with `{prefix}`"))),
     }
@@ -200,10 +202,16 @@ pub fn tell(ui: &mut Ui, office: &Office, only: &[&str]) -> Result<Exit, CliErro
     let mut worst = Exit::Done;
     let mut rows = Vec::new();
     office.told().for_each(|what| ui.warn(one_line(what), None));
-    for (id, task) in office.kernel().tables().tasks() {
-        if !only.is_empty() && !only.contains(&id) {
-            continue;
+    let tables = office.kernel().tables();
+    // Those that are named come in the order of all.
+    let ids: Vec<&str> = match only {
+        [] => tables.task_ids("").collect(),
+        named => {
+            named.iter().filter_map(|id| tables.task_id(id)).collect::<BTreeSet<_>>().into_iter().collect()
         }
+    };
+    for id in ids {
+        let Some(task) = tables.task(id) else { continue };
         let (state, exit) = stand(office, id);
         if worst == Exit::Done || exit == Exit::Failed {
             worst = exit;

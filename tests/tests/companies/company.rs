@@ -119,35 +119,43 @@ impl Company {
     /// Plays the whole scenario.
     pub fn play(&self) {
         for (n, (act, (path, line))) in self.scenario.steps.iter().enumerate() {
-            match act {
-                Act::Mail(from, subject, text) => {
-                    lay(&self.device.root, &format!("{n}.eml"), &mail(from, subject, text));
-                    self.gives(&["run"]);
-                }
-                Act::Emit(name, id, data) => {
-                    let data = data.iter().flat_map(|pair| ["--data", *pair]);
-                    self.gives(&["emit", name, "--id", id].into_iter().chain(data).collect::<Vec<_>>());
-                }
-                Act::Run(workflow, task, input) => {
-                    let input = input.iter().flat_map(|pair| ["--input", *pair]);
-                    self.gives(
-                        &["run", workflow, "--task", task].into_iter().chain(input).collect::<Vec<_>>(),
-                    );
-                }
-                Act::Write(path, text) => {
-                    self.device.write(&[(path, text.as_bytes())]);
-                    self.gives(&["commit"]);
-                }
-                Act::Change(path, from, to) => {
-                    let text = self.device.read(path);
-                    assert!(text.contains(from), "{path}: {text}");
-                    self.device.write(&[(path, text.replace(from, to).as_bytes())]);
-                    self.gives(&["commit"]);
-                }
-            }
+            self.happens(n, act);
             self.operate();
             self.shows(path, line, act);
         }
+    }
+
+    /// Something happens, as the n-th.
+    pub fn happens(&self, n: usize, act: &Act) {
+        match act {
+            Act::Mail(from, subject, text) => {
+                lay(&self.device.root, &format!("{n}.eml"), &mail(from, subject, text));
+                self.gives(&["run"]);
+            }
+            Act::Emit(name, id, data) => {
+                let data = data.iter().flat_map(|pair| ["--data", *pair]);
+                self.gives(&["emit", name, "--id", id].into_iter().chain(data).collect::<Vec<_>>());
+            }
+            Act::Run(workflow, task, input) => {
+                let input = input.iter().flat_map(|pair| ["--input", *pair]);
+                self.gives(&["run", workflow, "--task", task].into_iter().chain(input).collect::<Vec<_>>());
+            }
+            Act::Write(path, text) => {
+                self.device.write(&[(path, text.as_bytes())]);
+                self.gives(&["commit"]);
+            }
+            Act::Change(path, from, to) => {
+                let text = self.device.read(path);
+                assert!(text.contains(from), "{path}: {text}");
+                self.device.write(&[(path, text.replace(from, to).as_bytes())]);
+                self.gives(&["commit"]);
+            }
+        }
+    }
+
+    /// Work is carried on as far as it goes without the operator.
+    pub fn works(&self) {
+        self.gives(&["run"]);
     }
 
     /// A file, or one in a folder, says something.
@@ -172,7 +180,7 @@ impl Company {
     }
 
     /// The operator sees to all that needs him, until nothing does.
-    fn operate(&self) {
+    pub fn operate(&self) {
         for _ in 0..40 {
             self.gives(&["run"]);
             let out = self.calmly(&["inbox", "--json"]);

@@ -6,6 +6,7 @@ mod company;
 mod far;
 mod scenario;
 mod together;
+mod twice;
 
 use company::{Company, Faults};
 use scenario::{SCENARIOS, Scenario};

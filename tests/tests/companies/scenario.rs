@@ -34,6 +34,11 @@ pub struct Scenario {
 }
 
 impl Scenario {
+    /// A company to which nothing happens by itself.
+    pub const fn of(template: &'static str, answers: &'static [(&'static str, &'static str)]) -> Scenario {
+        Scenario { template, steps: &[], answers, mails: &[] }
+    }
+
     /// The mails that go out.
     pub fn sends(&self) -> BTreeMap<(String, String), usize> {
         self.mails.iter().map(|(to, subject)| (((*to).to_owned(), (*subject).to_owned()), 1)).collect()

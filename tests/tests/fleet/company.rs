@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use aios_agents::connector::is_of_files;
 use aios_agents::cron::Cron;
 use aios_agents::event::Content;
-use aios_agents::kernel::{Connector, Schedule, Setting};
+use aios_agents::kernel::{Connector, Schedule, Setting, Terms};
+use aios_agents::money::Money;
 use aios_agents::policy::{Policies, Policy, Verdict};
 use aios_agents::workflow::{Known, Trigger, Workflow};
 use aios_core::id::{ContentHash, DeviceId, VaultId};
@@ -23,6 +24,12 @@ pub const NEWSLETTERS: usize = 2;
 
 pub const CAPABILITIES: [&str; 6] =
     ["mail.send", "bank.pay", "file.write", "mail.spam", "file.create", "file.set"];
+/// The agent that calls models.
+pub const WRITER: &str = "writer";
+/// The most that a piece of its work costs, in cents.
+pub const COSTS: u64 = 5;
+/// The most that models cost in a day, in cents.
+pub const MODEL_CAP: u64 = 100;
 /// The most money for wages in a day, in cents.
 pub const WAGE_CAP: u64 = 3000;
 
@@ -57,12 +64,14 @@ pub struct Rules {
 #[derive(Debug, Clone)]
 pub struct Company {
     setting: Setting,
+    /// Whether its writer calls models, which costs money that is capped.
+    pub calls_models: bool,
     next_offer: ContentHash,
 }
 
 impl Company {
     /// `knows_keys` are the capabilities of which the far side knows keys.
-    pub fn new(knows_keys: &[&str]) -> Company {
+    pub fn new(knows_keys: &[&str], calls_models: bool) -> Company {
         let mut setting =
             Setting { operators: [operator().public()].into(), maker: Some(device(0)), ..Setting::default() };
         let next_offer = flows::next_offer();
@@ -95,13 +104,23 @@ impl Company {
         let policy =
             Policy::read("p", flows::POLICY, jiff::tz::db()).unwrap_or_else(|e| panic!("policy: {e:?}"));
         setting.policies = Policies::of(vec![("p".to_owned(), Ok(policy))]);
+        let money = Some(Money(COSTS));
+        let terms = Terms {
+            version: ContentHash([9; 32]),
+            effects: None,
+            always_asks: false,
+            retry: None,
+            calls_models,
+            money,
+        };
+        setting.agents.insert(WRITER.to_owned(), terms);
         for name in CAPABILITIES {
             let files = is_of_files(name);
             let knows_keys = files || knows_keys.contains(&name);
             let connector = Connector { knows_keys, inward: files, ..Connector::default() };
             setting.connectors.insert(name.to_owned(), connector);
         }
-        Company { setting, next_offer: ContentHash::of(next_offer.as_bytes()) }
+        Company { setting, calls_models, next_offer: ContentHash::of(next_offer.as_bytes()) }
     }
 
     pub fn setting(&self, rules: &Rules) -> Setting {

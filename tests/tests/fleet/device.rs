@@ -2,10 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use aios_agents::agent::Turn;
 use aios_agents::connector::is_of_files;
 use aios_agents::event::{EffectKey, WorkEvent};
 use aios_agents::failure::{Class, Failure};
 use aios_agents::kernel::{Action, Begun, Input, Kernel, Saw, Work};
+use aios_agents::model::{Answer, Stop, Usage};
+use aios_agents::money::Money;
 use aios_agents::needs::Offer;
 use aios_agents::policy::Verdict;
 use aios_core::clock::{Hlc, Stamp};
@@ -14,7 +17,7 @@ use aios_core::id::ContentHash;
 use serde_json::{Value, json};
 
 use crate::child::{CRUNCHER, Child};
-use crate::company::{self, VAULT};
+use crate::company::{self, COSTS, MODEL_CAP, VAULT, WRITER};
 use crate::world::World;
 
 /// A record of the log.
@@ -33,6 +36,8 @@ pub struct Device {
     pub queue: VecDeque<Action>,
     /// What agents are at in it.
     pub working: Vec<(Work, Value)>,
+    /// The calls of models under way, and what they cost.
+    pub calls: Vec<(Work, Money)>,
     /// The programs that run for it.
     pub children: Vec<Child>,
     /// What it is fit for.
@@ -68,6 +73,7 @@ impl Device {
             kernel: None,
             queue: VecDeque::new(),
             working: Vec::new(),
+            calls: Vec::new(),
             children: Vec::new(),
             offer: Offer::default(),
             asleep: false,
@@ -109,6 +115,18 @@ impl Device {
                 _ => {}
             }
         }
+    }
+}
+
+/// What a model answered.
+fn answered(cost: Money) -> Turn {
+    Turn::Answered {
+        model: "sim/one".into(),
+        asked: ContentHash([0; 32]),
+        outside: false,
+        answer: Answer { text: String::new(), calls: Vec::new(), usage: None, stop: Stop::End },
+        counted: Usage::default(),
+        cost: cost.into(),
     }
 }
 
@@ -184,6 +202,7 @@ impl World {
         device.kernel = None;
         device.queue.clear();
         device.working.clear();
+        device.calls.clear();
         device.children.clear();
         // The database may be made anew.
         device.looked = if forgets { 0 } else { device.looked };
@@ -193,6 +212,8 @@ impl World {
         let mut setting = self.company.setting(&self.rules(n));
         setting.offer = Some(self.devices[n].offer.clone());
         let mut kernel = Kernel::new(VAULT, company::device(n), setting, self.chance.next());
+        // What is over is small on some devices and whole on others, and that is all the same.
+        kernel.keep_whole(n % 2 * 3);
         let mut order = self.devices[n].arrived.clone();
         if self.chance.one_in(2) {
             order.sort_by_key(|record| self.records[*record].stamp);
@@ -284,7 +305,12 @@ impl World {
                 }
             }
             Action::Start { work, agent, .. } if agent == CRUNCHER => self.begin(n, work),
-            Action::Start { work, input, .. } => self.devices[n].working.push((work, input)),
+            Action::Start { work, agent, input, turns, .. } => {
+                if agent == WRITER && turns.is_empty() && self.company.calls_models {
+                    self.call(n, &work);
+                }
+                self.devices[n].working.push((work, input));
+            }
             Action::Find { work, query } => self.look(n, work, &query),
             Action::Stop(work) => {
                 self.devices[n].working.retain(|(other, _)| *other != work);
@@ -318,9 +344,29 @@ impl World {
         }
     }
 
+    /// A model is called, for money that was set aside before (I11): it is spent, whoever hears of it.
+    fn call(&mut self, n: usize, work: &Work) {
+        let cost = Money(1 + self.chance.next() % COSTS);
+        let Work { task, run, step, attempt } = work;
+        let id = format!("{task}\n{run}\n{step}\n{attempt}");
+        let tables = self.devices[n].kernel.as_ref().expect("a process").tables();
+        let (budget, _, put) = tables.reserved(&id).next().unwrap_or_else(|| panic!("no money for {work:?}"));
+        assert!(put.device == company::device(n) && put.amount >= cost, "{put:?} of {n} for {cost}");
+        let spent = self.models.entry(budget.to_owned()).or_default();
+        *spent = spent.plus(cost);
+        assert!(*spent <= Money(MODEL_CAP), "models cost {spent} of {budget}");
+        self.tally.calls += 1;
+        self.devices[n].calls.push((work.clone(), cost));
+    }
+
     /// An agent comes to its end.
     pub fn work(&mut self, n: usize) {
         let Some((work, input)) = self.devices[n].working.pop() else { return self.program_ends(n) };
+        let calls = &mut self.devices[n].calls;
+        if let Some(place) = calls.iter().position(|(other, _)| *other == work) {
+            let (_, cost) = calls.remove(place);
+            return self.give(n, Input::Took { work, turn: answered(cost) });
+        }
         let came = match self.chance.one_in(6) && !self.calm {
             true => Err(Failure::new(Class::Transient, "the agent stumbled")),
             false => Ok(json!({"text": input.to_string()})),

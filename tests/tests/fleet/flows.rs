@@ -87,6 +87,7 @@ rules:
   - {name: make, verdict: allow, capability: file.create}
   - {name: set, verdict: allow, capability: file.set}
   - {name: files, verdict: allow, capability: file.write, zone: UTC, quiet: '02:00-05:00'}
+  - {name: models, verdict: allow, capability: model.call, zone: UTC, caps: [{money: 1.00, per: day}]}
   - {name: offers, verdict: ask, capability: mail.send, escalate: [{after: 6h, ask: 'Now?'}, {after: 3d, deny: nobody decided}]}
 ---
 ";

@@ -107,11 +107,11 @@ impl World {
     /// The operator has a task go back to a step, now and then with what happened to happen once more.
     fn goes_back(&mut self, n: usize) {
         let Some(kernel) = &self.devices[n].kernel else { return };
-        let runs =
-            kernel.tables().tasks().flat_map(|(id, task)| task.runs.values().map(move |run| (id, run)));
-        let steps: Vec<(String, String)> = runs
-            .flat_map(|(id, run)| run.steps.keys().map(move |step| (id.to_owned(), step.clone())))
-            .collect();
+        let mut steps: Vec<(String, String)> = Vec::new();
+        for (id, task) in kernel.tables().tasks() {
+            let paths = task.runs.values().flat_map(|run| run.steps.keys());
+            steps.extend(paths.map(|step| (id.to_owned(), step.clone())));
+        }
         let Some((task, step)) = self.chance.pick(&steps).cloned() else { return };
         let mut again = Vec::new();
         if self.chance.one_in(2)

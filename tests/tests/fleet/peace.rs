@@ -12,7 +12,7 @@ use aios_core::event::Event;
 use serde_json::{Value, json};
 
 use crate::child::CRUNCHER;
-use crate::company::{self, NEWSLETTERS, VAULT};
+use crate::company::{self, MODEL_CAP, NEWSLETTERS, VAULT};
 use crate::device::Device;
 use crate::far::{Act, CHANGED, business};
 use crate::world::World;
@@ -275,6 +275,17 @@ impl World {
         if let Some(budget) = one.budget("models") {
             assert!(budget.used() <= Money(100), "a budget is passed: {budget:?}");
         }
+        for (name, cost) in &self.models {
+            let budget = one.budget(name).expect("a budget");
+            assert!(budget.used() <= Money(MODEL_CAP), "a budget is passed: {budget:?}");
+            assert!(budget.reserved.is_empty(), "it is over, and not settled: {budget:?}");
+            assert!(*cost <= budget.used(), "models cost {cost}: {budget:?}");
+            assert!(budget.refused.is_empty(), "somebody spent what was not there: {budget:?}");
+        }
+        for event in self.records.iter().flat_map(|record| &record.events) {
+            self.tally.shared += u64::from(event.name() == "budget.granted");
+            self.tally.short += u64::from(event.name() == "budget.asked");
+        }
         self.tally.sent_changed += changed;
         self.tally.louder += louder;
         self.tally.wages_asked += wages_asked;
@@ -304,12 +315,12 @@ impl World {
 
 fn difference(one: &Tables, other: &Tables) -> String {
     for (id, task) in one.tasks() {
-        if other.task(id) != Some(task) {
+        if other.task(id) != Some(&*task) {
             return format!("task {id}: {task:#?} and {:#?}", other.task(id));
         }
     }
     for (key, effect) in one.effects() {
-        if other.effect(key) != Some(effect) {
+        if other.effect(key) != Some(&*effect) {
             return format!("effect {key:?}: {effect:#?} and {:#?}", other.effect(key));
         }
     }

@@ -1,6 +1,6 @@
 //! Time, the network, and what happens to the devices.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use aios_agents::event::{EffectKey, WorkEvent};
 use aios_agents::money::Money;
@@ -51,10 +51,16 @@ pub struct Tally {
     pub cancelled: u64,
     pub jumps: u64,
     pub wages_asked: u64,
+    /// Calls of models.
+    pub calls: u64,
+    /// How often a device was given of a budget.
+    pub shared: u64,
+    /// How often it had to ask for more, and how often money was refused that it did not have.
+    pub short: u64,
 }
 
 impl Tally {
-    fn numbers(&mut self) -> [&mut u64; 30] {
+    fn numbers(&mut self) -> [&mut u64; 33] {
         [
             &mut self.records,
             &mut self.acts,
@@ -86,6 +92,9 @@ impl Tally {
             &mut self.cancelled,
             &mut self.jumps,
             &mut self.wages_asked,
+            &mut self.calls,
+            &mut self.shared,
+            &mut self.short,
         ]
     }
 
@@ -122,6 +131,8 @@ pub struct World {
     pub paid: Vec<WorkEvent>,
     /// The effects that the operator has happen once more, by name.
     pub again: BTreeSet<EffectKey>,
+    /// What models truly cost, by budget.
+    pub models: BTreeMap<String, Money>,
     tasks: usize,
 }
 
@@ -137,11 +148,12 @@ impl World {
         let mut devices: Vec<Device> = (0..count).map(|_| Device::new(count)).collect();
         devices.iter_mut().for_each(|device| device.offer = offer(&mut chance));
         let knows_keys: Vec<&str> = CAPABILITIES.into_iter().filter(|_| chance.one_in(3)).collect();
+        let calls_models = chance.one_in(2);
         World {
             now: START,
             devices,
             records: Vec::new(),
-            company: Company::new(&knows_keys),
+            company: Company::new(&knows_keys, calls_models),
             far: Far { knows_keys, ..Far::default() },
             trace: Vec::new(),
             tally: Tally::default(),
@@ -151,6 +163,7 @@ impl World {
             said: Vec::new(),
             paid: Vec::new(),
             again: BTreeSet::new(),
+            models: BTreeMap::new(),
             tasks: 0,
             chance,
         }

@@ -538,8 +538,10 @@ impl Writer {
             hash => hash?,
         };
         if hash == Some(expect) {
-            if !self.linger {
-                self.tmp.remove(&spent)?;
+            if !self.linger
+                && let Err(error) = self.tmp.remove(&spent)
+            {
+                tracing::warn!(name = spent, %error, "what was removed stays aside");
             }
             self.prune(above);
             return Ok(Removed::Done);

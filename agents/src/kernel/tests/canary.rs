@@ -15,7 +15,7 @@ const OLD: ContentHash = ContentHash([1; 32]);
 const NEW: ContentHash = ContentHash([2; 32]);
 
 fn terms(version: ContentHash) -> Terms {
-    Terms { version, effects: None, always_asks: false, retry: None }
+    Terms { version, effects: None, always_asks: false, retry: None, calls_models: false, money: None }
 }
 
 fn edition(version: ContentHash) -> Edition {

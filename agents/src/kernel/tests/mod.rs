@@ -16,6 +16,7 @@ mod placement;
 mod rehearsal;
 mod replay;
 mod rewind;
+mod share;
 mod sim;
 mod spend;
 mod time;

@@ -31,7 +31,14 @@ fn came(id: &str, text: &str) -> Turn {
 /// A kernel with one task that was done, by a provider that numbers the calls of each answer anew.
 fn sim() -> Sim {
     let mut sim = Sim::new(World::default(), &[("flow", FLOW)], &[]);
-    let terms = Terms { version: NEW, effects: None, always_asks: false, retry: None };
+    let terms = Terms {
+        version: NEW,
+        effects: None,
+        always_asks: false,
+        retry: None,
+        calls_models: false,
+        money: None,
+    };
     sim.setting.rehearsed = [(("writer".to_owned(), NEW), terms)].into();
     sim.restart();
     sim.create("flow", json!({}));

@@ -91,6 +91,7 @@ impl Sim {
     pub fn new(world: World, files: &[(&str, &str)], policies: &[&str]) -> Sim {
         let setting = setting(&world, files, policies);
         let mut kernel = Kernel::new(VAULT, LAPTOP, setting.clone(), 1);
+        kernel.keep_whole(0);
         kernel.handle(Input::Tick { now: START });
         Sim {
             kernel,
@@ -138,6 +139,7 @@ impl Sim {
         self.queue.clear();
         self.wake = None;
         self.kernel = Kernel::new(VAULT, LAPTOP, self.setting.clone(), 2);
+        self.kernel.keep_whole(0);
         for (stamp, events) in &self.log {
             self.kernel.load(*stamp, events);
         }

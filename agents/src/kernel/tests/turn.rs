@@ -139,8 +139,14 @@ fn what_is_denied_is_told_to_the_model_and_what_it_may_not_propose_is_not_asked(
     run(&mut sim);
     assert_eq!(sim.done(), Vec::<String>::new());
     let mut sim = self::sim(&[]);
-    let terms =
-        Terms { version: ContentHash([3; 32]), effects: Some(vec![]), always_asks: false, retry: None };
+    let terms = Terms {
+        version: ContentHash([3; 32]),
+        effects: Some(vec![]),
+        always_asks: false,
+        retry: None,
+        calls_models: false,
+        money: None,
+    };
     sim.setting.agents = [("writer".to_owned(), terms)].into();
     sim.restart();
     sim.create("flow", json!({}));
@@ -155,7 +161,14 @@ fn what_always_asks_asks_whatever_is_allowed() {
     const ALLOW: &str = "---\ntype: policy\nrules:\n  - {name: all, verdict: allow, capability: '*'}\n---\n";
     for always_asks in [false, true] {
         let mut sim = sim(&[ALLOW]);
-        let terms = Terms { version: ContentHash([3; 32]), effects: None, always_asks, retry: None };
+        let terms = Terms {
+            version: ContentHash([3; 32]),
+            effects: None,
+            always_asks,
+            retry: None,
+            calls_models: false,
+            money: None,
+        };
         sim.setting.agents = [("writer".to_owned(), terms)].into();
         sim.restart();
         sim.create("flow", json!({}));
