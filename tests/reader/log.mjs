@@ -37,8 +37,11 @@ export function readLog(vault, found) {
     if (!/^[0-9a-f]{64}$/.test(device)) continue;
     const chain = [];
     const all = readdirSync(join(root, device)).filter((name) => /\.logz?$/.test(name)).sort();
-    // Where a segment lies there in both forms the plain one counts.
-    const names = all.filter((name) => !name.endsWith("z") || !all.includes(name.slice(0, -1)));
+    // Where a segment lies there in both forms the longer one counts.
+    const size = (name) => (name.endsWith("z") ? unpack : readFileSync)(join(root, device, name))?.length ?? -1;
+    const other = (name) => (name.endsWith("z") ? name.slice(0, -1) : `${name}z`);
+    const longer = (name) => size(name) - size(other(name)) || (name.endsWith("z") ? -1 : 1);
+    const names = all.filter((name) => !all.includes(other(name)) || longer(name) > 0);
     for (const name of names) {
       if (name.replace(/z$/, "") !== `${String(chain.length + 1).padStart(10, "0")}.log`) {
         found("log", `${device}/${name}`, "segment is not named by its first number");

@@ -78,7 +78,7 @@ impl Log {
         self.folder.join(device.hex())
     }
 
-    fn segment(&self, device: &DeviceId, first: u64) -> Segment {
+    fn segment(&self, device: &DeviceId, first: u64) -> Result<Segment, Error> {
         Segment::at(&self.of(device), first)
     }
 
@@ -102,13 +102,15 @@ impl Log {
         let mut end = end;
         let mut rest = records;
         while let Some(first) = rest.first() {
-            let grows =
-                |spot: &Spot| spot.at < SEGMENT && self.segment(device, spot.segment).form == Form::Plain;
+            let grows = match end {
+                Some(spot) => spot.at < SEGMENT && self.segment(device, spot.segment)?.form == Form::Plain,
+                None => false,
+            };
             let mut at = match end {
-                Some(spot) if grows(&spot) => spot,
+                Some(spot) if grows => spot,
                 _ => Spot { segment: first.header.seq, at: 0 },
             };
-            let segment = self.segment(device, at.segment);
+            let segment = self.segment(device, at.segment)?;
             let path = segment.path();
             if segment.form == Form::Packed {
                 let why = "it is packed, and a record is to go there".to_owned();
@@ -182,7 +184,7 @@ impl Log {
     /// Reads what there is at a spot, up to the length of `out`; how many bytes that was.
     fn read_at(&mut self, device: &DeviceId, spot: Spot, out: &mut [u8]) -> Result<usize, Error> {
         if !self.open.contains_key(&(*device, spot.segment)) {
-            let open = self.segment(device, spot.segment).open()?;
+            let open = self.segment(device, spot.segment)?.open()?;
             self.open.insert((*device, spot.segment), open);
         }
         match self.open.get_mut(&(*device, spot.segment)).map(|open| open.read_at(out, spot.at)) {
@@ -193,7 +195,8 @@ impl Log {
     }
 
     fn damaged(&self, device: &DeviceId, spot: Spot, why: String) -> Error {
-        Error::Segment { path: self.segment(device, spot.segment).path(), at: spot.at, why }
+        let path = self.segment(device, spot.segment).map_or_else(|_| self.of(device), |it| it.path());
+        Error::Segment { path, at: spot.at, why }
     }
 
     /// Reads `len` bytes at a spot.
@@ -266,7 +269,7 @@ impl Log {
 
     /// All records of a segment, in order.
     pub fn records_of(&self, device: &DeviceId, segment: u64) -> Result<Vec<Record>, Error> {
-        let segment = self.segment(device, segment);
+        let segment = self.segment(device, segment)?;
         let (path, bytes) = (segment.path(), segment.bytes()?);
         let (mut out, mut at) = (Vec::new(), 0);
         while at < bytes.len() {
@@ -290,7 +293,7 @@ impl Log {
     ) -> Result<(), Error> {
         let bytes: Vec<u8> = records.flat_map(|record| record.entry()).collect();
         self.open.remove(&(*device, segment));
-        self.segment(device, segment).write(&bytes)
+        self.segment(device, segment)?.write(&bytes)
     }
 
     /// Makes durable what a device's log holds from `from` on: a process that was killed may have left it unsynced.
@@ -319,7 +322,7 @@ impl Log {
     /// Cuts a torn end off.
     pub fn cut(&mut self, device: &DeviceId, at: Spot) -> Result<(), Error> {
         self.open.remove(&(*device, at.segment));
-        let segment = self.segment(device, at.segment);
+        let segment = self.segment(device, at.segment)?;
         if segment.form == Form::Packed {
             return segment.unpack(at.at);
         }

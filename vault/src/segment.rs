@@ -1,6 +1,7 @@
 //! The files of a device's log: a segment is plain while it grows, and may be packed once nothing is added to it any more.
 //!
-//! Where both forms lie there, a crash came between writing one and removing the other: the plain one counts.
+//! Where both forms lie there, a crash came between writing one and removing the other, or somebody copied old files over new ones: the
+//! longer one counts, and of equals the plain one.
 
 use std::fs::File;
 use std::io::Read;
@@ -46,17 +47,35 @@ impl Segment {
             }
         }
         out.sort();
-        out.dedup_by_key(|segment| segment.first);
-        Ok(out)
+        let mut list: Vec<Segment> = Vec::with_capacity(out.len());
+        for segment in out {
+            match list.pop_if(|before| before.first == segment.first) {
+                Some(plain) => list.push(plain.or_packed()?),
+                None => list.push(segment),
+            }
+        }
+        Ok(list)
+    }
+
+    /// Of a plain segment beside a packed one: which of them counts.
+    fn or_packed(self) -> Result<Segment, Error> {
+        let packed = self.in_form(Form::Packed);
+        match packed.len() {
+            Ok(len) if len > self.len()? => Ok(packed),
+            // One that is damaged says nothing.
+            Ok(_) | Err(Error::Segment { .. }) => Ok(self),
+            Err(e) => Err(e),
+        }
     }
 
     /// The segment that begins with this record, as it lies there; plain where it does not yet.
-    pub fn at(folder: &Path, first: u64) -> Segment {
+    pub fn at(folder: &Path, first: u64) -> Result<Segment, Error> {
         let named = |form| Segment { first, form, folder: folder.to_owned() };
         let (plain, packed) = (named(Form::Plain), named(Form::Packed));
-        match !plain.path().exists() && packed.path().exists() {
-            true => packed,
-            false => plain,
+        match (plain.path().exists(), packed.path().exists()) {
+            (true, true) => plain.or_packed(),
+            (false, true) => Ok(packed),
+            (_, false) => Ok(plain),
         }
     }
 
@@ -126,11 +145,15 @@ impl Segment {
     /// Writes it anew with these bytes in the form it has, durably: it is the old one or the new one, whoever is killed when.
     pub fn write(&self, bytes: &[u8]) -> Result<(), Error> {
         match self.form {
+            // What counts is the plain one: a packed one beside it is of no use, and would count once it is the longer.
             Form::Plain => {
-                durable::replace(&self.path(), bytes)?;
-                self.drop_packed()
+                self.drop_packed()?;
+                Ok(durable::replace(&self.path(), bytes)?)
             }
-            Form::Packed => Ok(durable::replace(&self.path(), &packed::pack(bytes))?),
+            Form::Packed => {
+                self.in_form(Form::Plain).remove()?;
+                Ok(durable::replace(&self.path(), &packed::pack(bytes))?)
+            }
         }
     }
 
@@ -138,12 +161,7 @@ impl Segment {
     pub fn pack(&self) -> Result<(), Error> {
         let bytes = self.bytes()?;
         let packed = self.in_form(Form::Packed);
-        // A plain file from before, as of a backup that was copied over the folder: the packed one holds all of it and more.
-        let older = |whole: &Vec<u8>| whole.len() > bytes.len() && whole.starts_with(&bytes);
-        if packed.path().exists() && packed.bytes().as_ref().is_ok_and(older) {
-            return self.remove();
-        }
-        packed.write(&bytes)?;
+        durable::replace(&packed.path(), &packed::pack(&bytes))?;
         // The log is the one thing that cannot be made again: what was written is read before the other goes.
         if packed.bytes()? != bytes {
             let why = "what was packed does not read as it was".to_owned();
@@ -156,7 +174,8 @@ impl Segment {
     pub fn unpack(&self, end: u64) -> Result<(), Error> {
         let mut bytes = self.bytes()?;
         bytes.truncate(end as usize);
-        self.in_form(Form::Plain).write(&bytes)
+        durable::replace(&self.in_form(Form::Plain).path(), &bytes)?;
+        self.drop_packed()
     }
 
     /// Removes it in either form.

@@ -96,3 +96,37 @@ fn a_disk_that_goes_on_failing_leaves_no_document_in_two_files() {
         }
     }
 }
+
+#[test]
+fn what_is_saved_to_a_file_that_could_not_be_noted_is_an_edit_of_it() {
+    for point in 1.. {
+        let mut world = World::new(2);
+        for (name, text) in [("p.md", "one\ntwo\n"), ("q.md", "other\n")] {
+            std::fs::write(world.root(0).join(name), text).unwrap();
+        }
+        world.sync();
+        // Edited, and moved to where another was.
+        let root = world.root(0);
+        std::fs::remove_file(root.join("q.md")).unwrap();
+        std::fs::rename(root.join("p.md"), root.join("q.md")).unwrap();
+        let options = AbsorbOptions { deletions: true, ..AbsorbOptions::default() };
+        world.replicas[0].commit(&options, &mut quiet()).unwrap();
+        std::fs::write(root.join("q.md"), "one\nin between\ntwo\n").unwrap();
+        world.commit(0);
+        while world.deliver(0, 1, 1 << 20) > 0 {}
+        let armed = fault::arm_with(Plan::parse(&format!("disk.*=eio@{point}")).unwrap());
+        settle(&mut world);
+        let failed = armed.disarm().failed() > 0;
+        let file = world.root(1).join("q.md");
+        if std::fs::read(&file).is_ok_and(|bytes| bytes == b"one\nin between\ntwo\n") {
+            std::fs::write(&file, "one\nin between\ntwo\nmine\n").unwrap();
+            world.sync();
+            world.assert_equal();
+            let text = std::fs::read_to_string(&file).unwrap();
+            assert_eq!(text, "one\nin between\ntwo\nmine\n", "point {point}");
+        }
+        if !failed {
+            break;
+        }
+    }
+}

@@ -123,7 +123,7 @@ fn a_crash_anywhere_on_the_way_leaves_one_of_the_two() {
 }
 
 #[test]
-fn where_both_lie_there_the_plain_one_counts() {
+fn where_both_lie_there_and_are_alike_the_plain_one_counts() {
     let mut world = used();
     let plain = files(&world)[0].clone();
     let bytes = std::fs::read(&plain).unwrap();
@@ -156,6 +156,44 @@ fn what_a_database_does_not_know_is_taken_in_from_it() {
     world.replicas.insert(0, Vault::open(&root).unwrap());
     world.commit(0);
     assert_eq!(stand(&mut world), before);
+}
+
+#[test]
+fn what_lies_behind_the_end_is_neither_packed_nor_kept() {
+    let mut world = used();
+    let first = files(&world)[0].clone();
+    // As a transaction leaves it that was taken back: records that nobody knows, in a segment of their own.
+    let stale = first.with_file_name("0000000040.log");
+    std::fs::copy(&first, &stale).unwrap();
+    pack(&mut world);
+    assert_eq!(forms(&world), ["logz", "log"]);
+    save(&mut world, "0.md", "one more\n");
+    assert!(!stale.exists());
+    world.restart(0);
+    stand(&mut world);
+    world.sync();
+    world.assert_equal();
+}
+
+#[test]
+fn an_older_plain_file_beside_it_takes_nothing_from_it() {
+    let mut world = used();
+    let plain = files(&world)[0].clone();
+    let older = std::fs::read(&plain).unwrap();
+    save(&mut world, "0.md", "one more\n");
+    let before = stand(&mut world);
+    pack(&mut world);
+    // A backup from before it was packed is copied over the folder.
+    std::fs::write(&plain, &older).unwrap();
+    world.restart(0);
+    assert_eq!(stand(&mut world), before);
+    save(&mut world, "0.md", "another\n");
+    pack(&mut world);
+    assert_eq!(forms(&world), ["log", "logz", "log"]);
+    world.restart(0);
+    stand(&mut world);
+    world.sync();
+    world.assert_equal();
 }
 
 #[test]
