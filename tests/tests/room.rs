@@ -21,7 +21,7 @@ fn gc_changes_nothing_that_counts_beside_a_daemon_and_on_a_phone() {
             let tried = device.json(&["gc", "--dry-run"]);
             assert_eq!((&tried["dry_run"], &tried["freed"]), (&json!(true), &json!(0)));
             let done = device.json(&["gc"]);
-            assert_eq!(done["parts"].as_array().unwrap().len(), 3, "{done}");
+            assert_eq!(done["parts"].as_array().unwrap().len(), 4, "{done}");
         }
     }
     // What git promises of the phone outlasts git's own cleaning and ours, in any order.

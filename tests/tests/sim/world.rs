@@ -419,8 +419,13 @@ impl World {
                 continue;
             }
             // Somebody has had it open since before: nobody opens a file just when others change it often enough to meet that.
-            let alone = now.is_some() && !saved.contains_key(path) && !path.ends_with(BLOB);
-            let open = before.get(path).filter(|_| alone);
+            // Not over a power cut, nor where another file has come in its place.
+            let went_on = device.site.is_some() && !saved.contains_key(path) && !path.ends_with(BLOB);
+            let now_in_it = now.filter(|_| went_on).map(|bytes| tokens(bytes));
+            let open = before.get(path).filter(|old| {
+                let same = |token: &Token| self.ledger.touched.contains(token);
+                now_in_it.as_ref().is_some_and(|now| tokens(old).difference(now).all(same))
+            });
             if let Some(base) = open.filter(|_| self.chance.one_in(2)) {
                 device.buffers.retain(|buffer| buffer.path != *path);
                 device.buffers.push(Buffer { path: path.clone(), base: base.clone(), writes: 0 });
