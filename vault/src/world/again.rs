@@ -223,3 +223,31 @@ fn a_rebuild_knows_what_this_device_saved_since_git_followed() {
         assert!(text.contains("four\n") && text.contains("of the other\n"), "{mine:?}: {text}");
     }
 }
+
+#[test]
+fn who_has_their_own_open_where_two_made_one_file_takes_nothing_out() {
+    let line = |n: usize| format!("k{n}x lorem{n}x ipsum{n}x\n");
+    let text = |all: &[usize]| all.iter().map(|n| line(*n)).collect::<String>();
+    // Taken in before the other's came, or when that had come and was not written yet.
+    for (path, came) in [("a.md", false), ("c.txt", false), ("a.md", true), ("c.txt", true)] {
+        for at in 0..=5 {
+            let mut world = World::new(2);
+            world.sync();
+            write(&world, 0, path, &text(&[1, 2, 3]));
+            world.commit(0);
+            while came && world.deliver(0, 1, 1 << 20) > 0 {}
+            write(&world, 1, path, &text(&[12, 13, 14, 15, 16]));
+            world.commit(1);
+            world.sync();
+            let mut mine = vec![12, 13, 14, 15, 16];
+            mine.insert(at, 17);
+            write(&world, 1, path, &text(&mine));
+            world.sync();
+            world.assert_equal();
+            let all = read(&world, 1, path).unwrap();
+            for n in [1, 2, 3, 12, 13, 14, 15, 16, 17] {
+                assert!(all.contains(&line(n)), "{path}, {came}, {at}: {n} is gone:\n{all}");
+            }
+        }
+    }
+}
