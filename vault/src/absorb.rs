@@ -26,7 +26,7 @@ use crate::file::{By, FileRow, Shown};
 use crate::git;
 use crate::open::AHEAD;
 use crate::survey::{Problem, Saved, Survey};
-use crate::vault::{Progress, Vault};
+use crate::vault::{Progress, Vault, git_error};
 use crate::written::Written;
 
 /// For so long an editor may show what was there before a version was written, ms.
@@ -380,6 +380,22 @@ impl Vault {
         Ok(())
     }
 
+    /// Whether a commit that this vault made, or took in, has these bytes at a path: git may have put back what was there before. What is
+    /// new was saved by somebody, staged or not, who may not have seen what came (I6).
+    fn was_committed(&self, path: &str, blob: git2::Oid) -> Result<bool, Error> {
+        let Some(head) = self.projected_head()? else { return Ok(false) };
+        let mut walk = self.repo.revwalk().map_err(git_error)?;
+        walk.push(head).map_err(git_error)?;
+        for commit in walk {
+            let tree = commit.and_then(|id| self.repo.find_commit(id)).and_then(|commit| commit.tree());
+            let entry = tree.map_err(git_error)?.get_path(std::path::Path::new(path));
+            if entry.is_ok_and(|entry| entry.id() == blob) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// The document that aios itself put in the place of another, where a failing disk kept it from noting that.
     fn written_there(
         &self,
@@ -421,8 +437,12 @@ impl Vault {
         let content = written.content;
         let file = SavedFile { found, hash: content.hash, git: content.git };
         let staged = index.and_then(|index| index.get(file.found.path.as_bytes()));
-        let by_git = staged
-            .is_some_and(|(_, oid)| crate::project::git_id(&oid) == content.git && row.git != content.git);
+        let by_git = match staged {
+            Some((_, oid)) if crate::project::git_id(&oid) == content.git && row.git != content.git => {
+                self.was_committed(&file.found.path, oid)?
+            }
+            _ => false,
+        };
         let current = self.placement(&row.doc)?.is_some_and(|placement| written.stands(&placement));
         let over = if by_git { Over::Git } else { Over::File(row.hash) };
         let edited = match self.edit(&row.doc, &file.found.path, written, over) {

@@ -5,6 +5,7 @@ use super::{World, quiet};
 use crate::absorb::AbsorbOptions;
 use crate::chance::now_ms;
 use crate::disk::{Displaced, Expect, Put, Source, fault};
+use crate::git::testing::git;
 
 /// One more member, whose folder has these files already, and who has heard of all and looked at nothing.
 fn join_with(world: &mut World, files: &[(&str, &[u8])]) -> usize {
@@ -249,5 +250,25 @@ fn who_has_their_own_open_where_two_made_one_file_takes_nothing_out() {
                 assert!(all.contains(&line(n)), "{path}, {came}, {at}: {n} is gone:\n{all}");
             }
         }
+    }
+}
+
+#[test]
+fn a_save_from_before_is_one_whether_or_not_it_was_staged() {
+    for add in [false, true] {
+        let mut world = World::new(2);
+        save(&mut world, 0, "a.md", "one\ntwo\nthree\n");
+        world.sync();
+        save(&mut world, 1, "a.md", "one\ntwo\nthree\nfour of the other\n");
+        world.sync();
+        write(&world, 0, "a.md", "zero\none\ntwo\nthree\n");
+        let root = world.root(0);
+        if add {
+            git(&root, &["add", "a.md"]);
+        }
+        world.sync();
+        world.assert_equal();
+        let text = read(&world, 1, "a.md").unwrap();
+        assert_eq!(text, "zero\none\ntwo\nthree\nfour of the other\n", "{add}");
     }
 }
