@@ -437,8 +437,12 @@ impl Vault {
         let content = written.content;
         let file = SavedFile { found, hash: content.hash, git: content.git };
         let staged = index.and_then(|index| index.get(file.found.path.as_bytes()));
+        let staged = staged
+            .map(|(_, oid)| oid)
+            .filter(|oid| crate::project::git_id(oid) == content.git && row.git != content.git);
+        // Where nobody can have an older version before them it makes no difference, and history is long.
         let by_git = match staged {
-            Some((_, oid)) if crate::project::git_id(&oid) == content.git && row.git != content.git => {
+            Some(oid) if self.shown_to_user(&row.doc)?.len() > 1 => {
                 self.was_committed(&file.found.path, oid)?
             }
             _ => false,
