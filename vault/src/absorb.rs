@@ -15,22 +15,19 @@ use aios_core::namespace::Namespace;
 use aios_core::patch;
 use aios_core::path;
 use aios_core::planted::{Bug, planted};
-use aios_core::stale::{Sight, beside, overlooks, sight};
 use serde::Serialize;
 
 use crate::author::Draft;
-use crate::chance::now_ms;
+use crate::base::Over;
 use crate::disk;
 use crate::error::Error;
-use crate::file::{By, FileRow, Shown};
+use crate::file::{By, FileRow};
 use crate::git;
 use crate::open::AHEAD;
 use crate::survey::{Problem, Saved, Survey};
-use crate::vault::{Progress, Vault, git_error};
+use crate::vault::{Progress, Vault};
 use crate::written::Written;
 
-/// For so long an editor may show what was there before a version was written, ms.
-const UNSEEN: u64 = 60 * 60 * 1000;
 /// Text above this that is replaced for more than half starts anew.
 const REPLACE_ABOVE: usize = 64 << 10;
 
@@ -94,17 +91,6 @@ pub(crate) struct SavedFile {
     pub found: disk::Found,
     pub hash: ContentHash,
     pub git: aios_core::id::GitId,
-}
-
-/// What a save was written over.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Over {
-    /// Git wrote it, over the newest.
-    Git,
-    /// A file of which this was last known.
-    File(ContentHash),
-    /// A file that is not there any more.
-    Unknown,
 }
 
 /// A save that stood aside, as it was taken in.
@@ -380,22 +366,6 @@ impl Vault {
         Ok(())
     }
 
-    /// Whether a commit that this vault made, or took in, has these bytes at a path: git may have put back what was there before. What is
-    /// new was saved by somebody, staged or not, who may not have seen what came (I6).
-    fn was_committed(&self, path: &str, blob: git2::Oid) -> Result<bool, Error> {
-        let Some(head) = self.projected_head()? else { return Ok(false) };
-        let mut walk = self.repo.revwalk().map_err(git_error)?;
-        walk.push(head).map_err(git_error)?;
-        for commit in walk {
-            let tree = commit.and_then(|id| self.repo.find_commit(id)).and_then(|commit| commit.tree());
-            let entry = tree.map_err(git_error)?.get_path(std::path::Path::new(path));
-            if entry.is_ok_and(|entry| entry.id() == blob) {
-                return Ok(true);
-            }
-        }
-        Ok(false)
-    }
-
     /// The document that aios itself put in the place of another, where a failing disk kept it from noting that.
     fn written_there(
         &self,
@@ -440,15 +410,11 @@ impl Vault {
         let staged = staged
             .map(|(_, oid)| oid)
             .filter(|oid| crate::project::git_id(oid) == content.git && row.git != content.git);
-        // Where nobody can have an older version before them it makes no difference, and history is long.
-        let by_git = match staged {
-            Some(oid) if self.shown_to_user(&row.doc)?.len() > 1 => {
-                self.was_committed(&file.found.path, oid)?
-            }
-            _ => false,
-        };
         let current = self.placement(&row.doc)?.is_some_and(|placement| written.stands(&placement));
-        let over = if by_git { Over::Git } else { Over::File(row.hash) };
+        let over = match staged {
+            Some(oid) => self.over(row, &file.found.path, oid)?,
+            None => Over::File(row.hash),
+        };
         let edited = match self.edit(&row.doc, &file.found.path, written, over) {
             // It stays as it is, and is looked at again.
             Err(Error::Apart(_)) => {
@@ -488,64 +454,6 @@ impl Vault {
             .prepare_cached("UPDATE shown SET by = 2 WHERE doc = ? AND hash = ?")?
             .execute(rusqlite::params![doc.as_bytes(), content.hash.as_bytes()])?;
         Ok(())
-    }
-
-    /// The version a save was made from: the newest, or the nearest of those older ones which the save tells its writer had in front of
-    /// them (I6).
-    fn base_of(
-        &mut self,
-        doc: &DocId,
-        content: &Content,
-        bytes: Option<&[u8]>,
-        over: Over,
-    ) -> Result<Option<Shown>, Error> {
-        let mut shown = self.shown_to_user(doc)?;
-        // Where a document has two files, nothing newer than what was written to this one was in it, and nothing older than what was saved.
-        if let Over::File(stood) = over
-            && let Some(at) = shown.iter().rposition(|shown| shown.hash == stood)
-        {
-            if at + 1 < shown.len() && self.files_of(doc)?.len() > 1 {
-                shown.truncate(at + 1);
-            }
-            if shown[at].by != By::Aios {
-                shown.drain(..at);
-            }
-        }
-        let Some(newest) = shown.pop() else { return Ok(None) };
-        let insisting = shown.iter().any(|old| old.by == By::Insisting && old.hash == content.hash);
-        if over == Over::Git || insisting || shown.is_empty() || planted(Bug::BaseForgotten) {
-            return Ok(Some(newest));
-        }
-        let Some(text) = bytes.and_then(|bytes| std::str::from_utf8(bytes).ok()) else {
-            return Ok(Some(newest));
-        };
-        let mut texts: Vec<(Shown, String)> = Vec::with_capacity(shown.len() + 1);
-        for candidate in std::iter::once(newest.clone()).chain(shown.into_iter().rev()) {
-            let bytes = self.bytes_of_shown(doc, &candidate)?;
-            if let Some(old) = bytes.and_then(|bytes| String::from_utf8(bytes.to_vec()).ok()) {
-                texts.push((candidate, old));
-            }
-        }
-        let Some((_, now)) = texts.first().filter(|(first, _)| *first == newest) else {
-            return Ok(Some(newest));
-        };
-        let distance = |old: &str| patch::diff(old, text).distance();
-        let (recent, far) = (now_ms().saturating_sub(newest.at) < UNSEEN, distance(now));
-        let mut best: Option<(usize, &Shown)> = None;
-        // Of equally near ones the newest, which comes first.
-        for (older, old) in texts.iter().skip(1) {
-            let near = distance(old);
-            let made_from = match sight(old, now, text) {
-                Sight::Seen => false,
-                Sight::Unseen => true,
-                Sight::Hinted => recent && overlooks(old, now, text),
-                Sight::Unclear => (recent || near < far) && beside(old, now, text),
-            };
-            if made_from && best.is_none_or(|(least, _)| near < least) {
-                best = Some((near, older));
-            }
-        }
-        Ok(Some(best.map_or(newest, |(_, older)| older.clone())))
     }
 
     /// The item that makes a document's content what was saved; `None` if that changes nothing.

@@ -10,8 +10,9 @@ use aios_core::path;
 use aios_core::record::Author;
 use git2::Oid;
 
-use crate::absorb::{Absorbed, After, Aside, Over, PathChange, SavedFile};
+use crate::absorb::{Absorbed, After, Aside, PathChange, SavedFile};
 use crate::author::Draft;
+use crate::base::Over;
 use crate::create::keep_aside;
 use crate::db;
 use crate::disk;
@@ -31,6 +32,15 @@ struct Came {
     staged: Vec<(DocId, Aside)>,
 }
 
+/// What wrote the files that a difference is of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Hand {
+    /// Somebody, who committed them upon what was here and may not have seen what had come (I6).
+    Saved,
+    /// Git, which merged `main` or wrote it anew: it was told to.
+    Git,
+}
+
 /// Where the difference that is taken in comes from, and what of it goes to the other devices.
 enum Source {
     /// A commit upon what was here, and its bytes.
@@ -38,7 +48,17 @@ enum Source {
     /// A `main` that was merged or written anew: its tip stays an ancestor.
     Leap,
     /// Commits that no other device may have.
-    Unsent,
+    Unsent(Hand),
+}
+
+impl Source {
+    fn hand(&self) -> Hand {
+        match self {
+            Source::Chained(..) => Hand::Saved,
+            Source::Leap => Hand::Git,
+            Source::Unsent(hand) => *hand,
+        }
+    }
 }
 
 impl Vault {
@@ -109,7 +129,7 @@ impl Vault {
         let (_, raw) = git::read(&self.repo, commit)?;
         let parsed = git::Commit::parse(commit, &raw)?;
         let parent = parsed.parents.first().map(|parent| self.root_of(*parent)).transpose()?;
-        let source = if travels { Source::Chained(commit, raw) } else { Source::Unsent };
+        let source = if travels { Source::Chained(commit, raw) } else { Source::Unsent(Hand::Saved) };
         self.absorb_tree(parent, parsed.tree, &parsed, source, out, progress)
     }
 
@@ -155,7 +175,7 @@ impl Vault {
             let short = &main.to_string()[..12];
             parsed.message = [format!("Go back to {short} with git: ").as_bytes(), &parsed.message].concat();
         }
-        let source = if travels { Source::Leap } else { Source::Unsent };
+        let source = if travels { Source::Leap } else { Source::Unsent(Hand::Git) };
         self.absorb_tree(from, parsed.tree, &parsed, source, out, progress)?;
         Ok(())
     }
@@ -185,7 +205,7 @@ impl Vault {
             // Made from exactly what is here, the record's commit is theirs; else its objects must travel with it.
             let own = commit.parents.iter().copied().eq(head);
             let mut came = Came::default();
-            let whole = vault.items_of_diffs(&diffs, &mut draft, &mut came, out)?;
+            let whole = vault.items_of_diffs(&diffs, source.hand(), &mut draft, &mut came, out)?;
             let tip = git::read_ref(&vault.repo, git::MAIN)?;
             match source {
                 Source::Chained(oid, raw) if own && whole => {
@@ -197,8 +217,8 @@ impl Vault {
                         vault.push_history(tip, &mut draft)?;
                     }
                 }
-                Source::Unsent if draft.items.is_empty() => return Ok(()),
-                Source::Unsent => {}
+                Source::Unsent(_) if draft.items.is_empty() => return Ok(()),
+                Source::Unsent(_) => {}
             }
             out.record = Some(vault.author_records(draft)?);
             vault.note(came.saved)?;
@@ -224,6 +244,7 @@ impl Vault {
     fn items_of_diffs(
         &mut self,
         diffs: &[git::Diff],
+        hand: Hand,
         draft: &mut Draft,
         came: &mut Came,
         out: &mut Absorbed,
@@ -296,7 +317,7 @@ impl Vault {
                         draft.push(Item::Mode { doc, mode });
                     }
                     if current.is_none_or(|current| !written.stands(&current)) {
-                        whole &= self.committed_edit(&doc, &at, written, draft, came)?;
+                        whole &= self.committed_edit(&doc, &at, (oid, written), hand, draft, came)?;
                     }
                     out.changed.push(PathChange::new(&at, "modified"));
                 }
@@ -407,13 +428,14 @@ impl Vault {
         Ok(found)
     }
 
-    /// Adds what a commit changed in a document, as an edit of what its file was (I6). Git changes no file by committing: where the file
+    /// Adds what a commit changed in a document, as an edit of what its writer had in front of them (I6). Git changes no file by committing: where the file
     /// holds something else, that is what its user wants. Says whether the document is as committed then.
     fn committed_edit(
         &mut self,
         doc: &DocId,
         at: &str,
-        written: Written,
+        (blob, written): (Oid, Written),
+        hand: Hand,
         draft: &mut Draft,
         came: &mut Came,
     ) -> Result<bool, Error> {
@@ -433,7 +455,11 @@ impl Vault {
             return Ok(false);
         }
         let held = holds(&content.hash);
-        let Some(edited) = self.edit(doc, at, written, Over::Git)? else { return Ok(false) };
+        let over = match hand {
+            Hand::Saved => self.over(&row, at, blob)?,
+            Hand::Git => Over::Git,
+        };
+        let Some(edited) = self.edit(doc, at, written, over)? else { return Ok(false) };
         let stale = edited.stale.clone();
         let whole = stale.is_none();
         draft.items.push((edited.item, edited.payload));

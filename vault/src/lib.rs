@@ -7,6 +7,7 @@ pub mod apart;
 pub mod audit;
 pub mod author;
 pub mod away;
+mod base;
 pub mod chance;
 mod clock;
 pub mod conflict;

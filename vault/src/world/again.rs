@@ -254,21 +254,50 @@ fn who_has_their_own_open_where_two_made_one_file_takes_nothing_out() {
 }
 
 #[test]
-fn a_save_from_before_is_one_whether_or_not_it_was_staged() {
-    for add in [false, true] {
+fn a_save_from_before_is_one_whether_it_was_staged_committed_or_neither() {
+    for steps in [&[][..], &[&["add", "a.md"][..]], &[&["commit", "-qam", "by hand"]]] {
         let mut world = World::new(2);
         save(&mut world, 0, "a.md", "one\ntwo\nthree\n");
         world.sync();
         save(&mut world, 1, "a.md", "one\ntwo\nthree\nfour of the other\n");
         world.sync();
         write(&world, 0, "a.md", "zero\none\ntwo\nthree\n");
-        let root = world.root(0);
-        if add {
-            git(&root, &["add", "a.md"]);
+        for step in steps {
+            git(&world.root(0), step);
         }
         world.sync();
         world.assert_equal();
         let text = read(&world, 1, "a.md").unwrap();
-        assert_eq!(text, "zero\none\ntwo\nthree\nfour of the other\n", "{add}");
+        assert_eq!(text, "zero\none\ntwo\nthree\nfour of the other\n", "{steps:?}");
+    }
+}
+
+#[test]
+fn what_git_put_back_is_put_back() {
+    let old = "one\ntwo\nthree\nfour\nfive\n";
+    let newer = &format!("first of the other\n{old}");
+    let newest = &format!("{newer}last of the other\n");
+    let put_back: [(&[&[&str]], &str); 4] = [
+        (&[&["checkout", "-q", "HEAD~2", "--", "a.md"]], old),
+        (&[&["checkout", "-q", "HEAD~2", "--", "a.md"], &["commit", "-qm", "back"]], old),
+        (&[&["revert", "--no-edit", "HEAD"]], newer),
+        (&[&["revert", "--no-edit", "HEAD~1"]], &format!("{old}last of the other\n")),
+    ];
+    for (steps, then) in put_back {
+        let mut world = World::new(2);
+        save(&mut world, 0, "a.md", old);
+        world.sync();
+        for text in [newer, newest] {
+            save(&mut world, 1, "a.md", text);
+            world.sync();
+        }
+        for step in steps {
+            if git(&world.root(0), step).is_none() {
+                return;
+            }
+        }
+        world.sync();
+        world.assert_equal();
+        assert_eq!(read(&world, 1, "a.md").unwrap(), then, "{steps:?}");
     }
 }
