@@ -69,16 +69,21 @@ fn keeps(edit: &Patch, from: usize, to: usize) -> bool {
 /// By the number of changed bytes alone a line that was put where another one came is taken for a change of that one, when
 /// the two are alike: `- two` beside `- three`.
 pub fn beside(old: &str, newest: &str, saved: &str) -> bool {
-    let known: HashSet<&str> = split_lines(old).into_iter().collect();
-    let kept: HashSet<&str> = split_lines(saved).into_iter().collect();
-    let mut rest = split_lines(newest).into_iter();
-    let only_more = split_lines(old).into_iter().all(|line| rest.any(|other| other == line));
-    let mut came =
-        split_lines(newest).into_iter().filter(|line| !known.contains(line) && !line.trim().is_empty());
-    let words = |line: &&str| !line.trim().is_empty();
+    let lines = |text| split_lines(text).into_iter().map(|line| line.trim_end_matches(['\r', '\n']));
+    let known: HashSet<&str> = lines(old).collect();
+    let kept: HashSet<&str> = lines(saved).collect();
+    let mut rest = lines(newest);
+    // What came may run into a word that was there.
+    let around = |Hunk { at, delete, insert }: &Hunk| {
+        let was = old.get(*at..at + delete).unwrap_or_default();
+        insert.contains('\n') && (insert.starts_with(was) || insert.ends_with(was))
+    };
+    let only_more =
+        lines(old).all(|line| rest.any(|other| other == line)) || diff(old, newest).0.iter().all(around);
+    let mut came = lines(newest).filter(|line| !known.contains(line) && !line.trim().is_empty());
     // Who writes all of it anew has nothing that tells.
-    let of_old = known.iter().copied().filter(words).collect::<Vec<_>>();
-    let based = of_old.is_empty() || of_old.iter().any(|line| kept.contains(line));
+    let of_old = known.iter().filter(|line| !line.trim().is_empty()).collect::<Vec<_>>();
+    let based = of_old.is_empty() || of_old.iter().any(|line| kept.contains(*line));
     only_more
         && based
         && came.clone().next().is_some()
@@ -123,6 +128,9 @@ mod tests {
             let (newest, saved) = (format!("{OLD}{came}\n"), format!("{OLD}{saved}\n"));
             assert!(beside(OLD, &newest, &saved), "{came}");
         }
+        // Where the last line has no end, or the last that came runs into what was there.
+        assert!(beside("one", "one\ntwo of another", "one\nthree of mine"));
+        assert!(beside("a one\nb two\n", "h1 x\nh2 x\nh3a one\nb two\n", "my own\na one\nb two\n"));
         // With something else done to the old text besides.
         assert!(beside(OLD, NEWEST, "# Inbox\n\n- [x] Call Bram now\n- [ ] Buy eggs\n"));
     }
