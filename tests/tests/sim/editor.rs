@@ -175,13 +175,16 @@ impl World {
         fs::remove_file(&at).expect("a file to remove");
         self.touched(n, &path);
         self.ledger.touch(&old);
+        if let Some(known) = self.devices[n].known.get(&path) {
+            self.ledger.touch(known);
+        }
         self.devices[n].seen.insert(path.clone());
         self.tell(format!("d{n} deletes {path}"));
     }
 
     pub fn rename(&mut self, n: usize) {
         let disk = self.disk(n);
-        let Some((path, _)) = self.any_file(n, &disk) else { return };
+        let Some((path, bytes)) = self.any_file(n, &disk) else { return };
         let end = if path.ends_with(BLOB) { BLOB } else { ".md" };
         let to = format!("{}r{}{end}", ["", "da/", "dc/"][self.chance.below(3)], self.chance.below(4));
         let (from, target) = (self.devices[n].root.join(&path), self.devices[n].root.join(&to));
@@ -192,6 +195,10 @@ impl World {
             fs::create_dir_all(folder).expect("a folder");
         }
         fs::rename(from, target).expect("a rename");
+        if let Some(known) = self.devices[n].known.get(&path) {
+            // Saved and renamed before aios looked, it may be another file, and this one gone.
+            self.ledger.saved(known, &bytes);
+        }
         self.touched(n, &path);
         self.touched(n, &to);
         self.devices[n].seen.extend([path.clone(), to.clone()]);
@@ -240,8 +247,11 @@ impl World {
         let new = with_line(&base, self.ledger.token(n), self.chance.below(9));
         self.ledger.saved(&base, &new);
         let known = self.devices[n].known.get(&path) == Some(&disk);
-        if disk != base && (writes > FRESH || !known) {
-            // What stands there may go by this save, as far as anybody can tell.
+        let (was, now) = (tokens(&base), tokens(&disk));
+        let other =
+            was.is_disjoint(&now) || was.difference(&now).any(|token| !self.ledger.touched.contains(token));
+        if disk != base && (writes > FRESH || !known || other) {
+            // What stands there may go by this save, as far as anybody can tell: so, too, where another file has the name now.
             self.ledger.saved(&disk, &new);
         }
         self.put(n, &path, &new, "saves late");
@@ -266,6 +276,10 @@ impl World {
         self.ledger.saved(&old, &whole);
         let first = half(&whole, whole.len() * self.chance.below(4) / 4);
         self.ledger.saved(&whole, &first);
+        if let Some(known) = self.devices[n].known.get(&path).filter(|_| first.is_empty()) {
+            // Left so for long it is meant, whatever was in it.
+            self.ledger.saved(known, &first);
+        }
         let at = self.devices[n].root.join(&path);
         write(&at, &first);
         self.touched(n, &path);

@@ -276,13 +276,16 @@ impl World {
             self.heard(n, side.machine.peer(), brought, error);
         }
         if let Some(Err(error)) = result {
-            self.judge(n, other, &error);
+            self.judge(conn.id, n, other, &error);
         }
     }
 
     /// Whether an exchange may end like that.
-    fn judge(&mut self, n: usize, other: usize, error: &SyncError) {
-        let disturbed = [n, other].iter().any(|n| self.devices[*n].plan.failed() > 0);
+    fn judge(&mut self, id: usize, n: usize, other: usize, error: &SyncError) {
+        let disturbed = [n, other].iter().any(|n| {
+            let device = &self.devices[*n];
+            device.plan.failed() > 0 || id < device.failed_before
+        });
         let fine = match error {
             SyncError::Broken { .. } | SyncError::Stalled { .. } => true,
             SyncError::Revoked { .. } | SyncError::NotMember { .. } => true,

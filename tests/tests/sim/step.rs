@@ -11,7 +11,7 @@ use aios_vault::absorb::AbsorbOptions;
 use aios_vault::disk::fault::Plan;
 
 use crate::weather::Act;
-use crate::world::{Backup, Device, End, World};
+use crate::world::{Backup, End, World};
 
 /// Failpoints that a crash or error is at most away.
 const FAR: u64 = 300;
@@ -197,10 +197,20 @@ impl World {
     fn crash(&mut self, n: usize) {
         let hits = self.chance.scale(FAR) + 1;
         let end = [End::Kill, End::Cut, End::Torn][self.chance.below(3)];
-        let Device { plan, end: of, .. } = &mut self.devices[n];
-        *plan = Plan::parse(&format!("*=crash@{hits}")).expect("a plan");
-        *of = Some(end);
+        self.plan(n, &format!("*=crash@{hits}"), Some(end));
         self.tell(format!("d{n} will crash in {hits}: {end:?}"));
+    }
+
+    /// A disk gets another plan.
+    pub fn plan(&mut self, n: usize, plan: &str, end: Option<End>) {
+        let dialed = self.dialed;
+        let device = &mut self.devices[n];
+        if device.plan.failed() > 0 {
+            // What failed is still to be heard of on connections that are open.
+            device.failed_before = dialed;
+        }
+        device.plan = Plan::parse(plan).expect("a plan");
+        device.end = end;
     }
 
     /// A disk will fail, once or for a while.
@@ -212,8 +222,7 @@ impl World {
             0 => format!("{}={what}", some[self.chance.below(some.len())]),
             _ => format!("*={what}@{hits}"),
         };
-        self.devices[n].plan = Plan::parse(&plan).expect("a plan");
-        self.devices[n].end = None;
+        self.plan(n, &plan, None);
         self.tell(format!("d{n} will fail: {plan}"));
     }
 

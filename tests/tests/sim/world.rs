@@ -74,6 +74,8 @@ pub struct Device {
     /// How far its clock is off, ms.
     pub skew: i64,
     pub plan: Plan,
+    /// The first connection begun after a plan under which something failed gave way to another.
+    pub failed_before: usize,
     pub end: Option<End>,
     pub journal: Journal,
     /// The files as aios last left them.
@@ -110,6 +112,7 @@ impl Device {
             site: None,
             skew: 0,
             plan: Plan::default(),
+            failed_before: 0,
             end: None,
             journal: Journal::default(),
             known: Files::new(),

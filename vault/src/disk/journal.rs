@@ -38,14 +38,17 @@ enum Act {
 pub(crate) struct Kept {
     bytes: Vec<u8>,
     link: Option<PathBuf>,
+    /// Another name that the file has in its folder.
+    also: Option<PathBuf>,
     mode: u32,
 }
 
 impl Kept {
     fn restore(self, at: &Path) -> std::io::Result<()> {
-        match self.link {
-            Some(target) => std::os::unix::fs::symlink(target, at),
-            None => {
+        match (self.link, self.also.filter(|also| also.exists())) {
+            (Some(target), _) => std::os::unix::fs::symlink(target, at),
+            (None, Some(also)) => fs::hard_link(also, at),
+            (None, None) => {
                 fs::write(at, self.bytes)?;
                 fs::set_permissions(at, fs::Permissions::from_mode(self.mode & 0o7777))
             }
@@ -249,8 +252,17 @@ pub(crate) fn keep(path: &Path) -> Option<Kept> {
         if let Some(tail) = journal.tails.get(&inode(&meta)) {
             bytes.truncate(usize::try_from(tail.synced).unwrap_or(usize::MAX));
         }
-        Some(Kept { bytes, link, mode: meta.mode() })
+        let also = (meta.nlink() > 1).then(|| other_name(path, &meta)).flatten();
+        Some(Kept { bytes, link, also, mode: meta.mode() })
     })?
+}
+
+/// Another name of a file in the same folder.
+fn other_name(path: &Path, meta: &fs::Metadata) -> Option<PathBuf> {
+    let names = fs::read_dir(path.parent()?).ok()?.filter_map(Result::ok).map(|entry| entry.path());
+    names
+        .filter(|name| name != path)
+        .find(|name| fs::symlink_metadata(name).is_ok_and(|other| inode(&other) == inode(meta)))
 }
 
 /// A file or link was removed.

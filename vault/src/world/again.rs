@@ -301,3 +301,19 @@ fn what_git_put_back_is_put_back() {
         assert_eq!(read(&world, 1, "a.md").unwrap(), then, "{steps:?}");
     }
 }
+
+#[test]
+fn a_commit_in_the_middle_of_a_save_takes_nothing_out() {
+    let mut world = World::new(2);
+    let mine = "one\ntwo\nthree\n";
+    save(&mut world, 0, "a.md", mine);
+    world.sync();
+    save(&mut world, 1, "a.md", &format!("{mine}four of the other\n"));
+    world.sync();
+    write(&world, 0, "a.md", "");
+    git(&world.root(0), &["commit", "-qam", "by hand"]);
+    write(&world, 0, "a.md", &format!("zero\n{mine}"));
+    world.sync();
+    world.assert_equal();
+    assert_eq!(read(&world, 1, "a.md").unwrap(), format!("zero\n{mine}four of the other\n"));
+}
