@@ -2,6 +2,7 @@
 
 use aios_core::id::DocId;
 
+use crate::db;
 use crate::disk::{Leftover, Origin, ReadError, path_key, read::LARGE};
 use crate::error::Error;
 use crate::survey::{Problem, Saved};
@@ -71,11 +72,29 @@ impl Vault {
             }
             (None, None) => return Ok(None),
         };
-        let doc = match self.file(&path)? {
+        let here = match self.file(&path)? {
             Some(row) => Some(row.doc),
             None => self.doc_at(&path)?,
         };
+        let doc = match &left.old {
+            Some(old) => self.stood(old, here)?,
+            None => here,
+        };
         Ok(doc.map(|doc| (doc, path)))
+    }
+
+    /// The document of which a version stood where something was saved (I5): that of the path `here` by now, unless another alone had it.
+    fn stood(&self, old: &str, here: Option<DocId>) -> Result<Option<DocId>, Error> {
+        let mut get = self
+            .db
+            .prepare_cached("SELECT DISTINCT doc FROM shown WHERE lower(hex(substr(hash, 1, 16))) = ?")?;
+        let rows = get.query_map([old], |row| row.get::<_, Vec<u8>>(0))?;
+        let had: Vec<DocId> =
+            rows.map(|doc| db::id(doc?, DocId::from_slice)).collect::<Result<_, Error>>()?;
+        Ok(match had[..] {
+            [doc] if here != Some(doc) => Some(doc),
+            _ => here,
+        })
     }
 
     fn paths(&self) -> Result<Vec<String>, Error> {
@@ -116,7 +135,12 @@ mod tests {
 
     /// Leaves `bytes` as what a person saved to `path` while aios wrote there.
     fn leave(world: &World, path: &str, bytes: &[u8]) -> std::path::PathBuf {
-        let old = blake3::hash(b"what aios meant to replace").to_hex();
+        leave_over(world, path, b"what aios meant to replace", bytes)
+    }
+
+    /// The same, over what stood there.
+    fn leave_over(world: &World, path: &str, old: &[u8], bytes: &[u8]) -> std::path::PathBuf {
+        let old = blake3::hash(old).to_hex();
         let mut name = format!("x.1-2-3.-.{}.{}.", &old.as_str()[..32], path_key(path));
         let escaped = path.replace('/', "%2F");
         if name.len() + escaped.len() < 240 {
@@ -152,6 +176,26 @@ mod tests {
         world.commit(0);
         assert!(!at.exists());
         assert_eq!(std::fs::read_to_string(world.root(0).join(&path)).unwrap(), "one\ntwo\n");
+    }
+
+    #[test]
+    fn one_is_a_save_of_what_stood_there_not_of_what_took_its_place() {
+        let mut world = World::new(2);
+        for (name, text) in [("a.md", "one\n"), ("b.md", "other\n")] {
+            std::fs::write(world.root(0).join(name), text).unwrap();
+        }
+        world.sync();
+        for (from, to) in [("a.md", "c.md"), ("b.md", "a.md")] {
+            std::fs::rename(world.root(1).join(from), world.root(1).join(to)).unwrap();
+        }
+        world.sync();
+        let at = leave_over(&world, "a.md", b"one\n", b"one\ntwo\n");
+        world.restart(0);
+        world.sync();
+        world.assert_equal();
+        assert!(!at.exists());
+        let read = |name| std::fs::read_to_string(world.root(1).join(name)).unwrap();
+        assert_eq!((read("c.md").as_str(), read("a.md").as_str()), ("one\ntwo\n", "other\n"));
     }
 
     #[test]

@@ -39,6 +39,8 @@ pub struct Leftover {
     pub path: Option<String>,
     /// [`path_key`] of that path, for longer ones.
     pub key: Option<String>,
+    /// The first 32 hex digits of the BLAKE3 hash of what was to be replaced there.
+    pub old: Option<String>,
 }
 
 /// What a leftover's name says of its path: 32 hex digits of BLAKE3 of the path.
@@ -95,14 +97,16 @@ pub(super) fn leftovers(tmp: &Folder) -> Result<Vec<Leftover>, ReadError> {
 }
 
 fn unknown(name: String) -> Leftover {
-    Leftover { name, origin: Origin::Unknown, path: None, key: None }
+    Leftover { name, origin: Origin::Unknown, path: None, key: None, old: None }
 }
 
 fn judge(tmp: &Folder, name: &str) -> Result<Leftover, ReadError> {
     let parts: Vec<&str> = name.strip_prefix(folder::HELD).unwrap_or(name).splitn(6, '.').collect();
     let [kind, rest @ ..] = parts.as_slice() else { return Ok(unknown(name.to_owned())) };
     Ok(match (*kind, rest) {
-        ("n", [_]) => Leftover { name: name.to_owned(), origin: Origin::Own, path: None, key: None },
+        ("n", [_]) => {
+            Leftover { name: name.to_owned(), origin: Origin::Own, path: None, key: None, old: None }
+        }
         ("x", [_, new, old, key, path]) => {
             let origin = match read_in(tmp, name, name, 0) {
                 Ok(read) if [*new, *old].contains(&short(read.hash).as_str()) => Origin::Own,
@@ -112,7 +116,13 @@ fn judge(tmp: &Folder, name: &str) -> Result<Leftover, ReadError> {
                 Err(e) => return Err(e),
             };
             let path = (!path.is_empty()).then(|| path.replace("%2F", "/").replace("%25", "%"));
-            Leftover { name: name.to_owned(), origin, path, key: Some((*key).to_owned()) }
+            Leftover {
+                name: name.to_owned(),
+                origin,
+                path,
+                key: Some((*key).to_owned()),
+                old: Some((*old).to_owned()),
+            }
         }
         _ => unknown(name.to_owned()),
     })
