@@ -24,6 +24,13 @@ enum Route {
 
 use Route::{Direct, Folder, Git, Relay};
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Vault {
+    Open,
+    /// What carries it cannot read it.
+    Sealed,
+}
+
 /// The places in the text at which each writes.
 const WRITERS: [&str; 4] = ["laptop", "phone", "worker", "clone"];
 const CLONE: usize = 3;
@@ -70,10 +77,15 @@ fn synced(report: &Value) -> bool {
 
 impl Company {
     /// Three who met once, and have these routes from now on.
-    fn new(routes: &[Route]) -> Company {
+    fn new(routes: &[Route], kind: Vault) -> Company {
         let dir = tempfile::tempdir().unwrap();
         let text: Vec<String> = WRITERS.iter().map(|who| format!("{who} 0\n")).collect();
-        let laptop = Device::first(dir.path(), &[("a.md", text.join("\n").as_bytes())]);
+        let laptop = Device::new(dir.path(), "laptop");
+        laptop.write(&[("a.md", text.join("\n").as_bytes())]);
+        let root = laptop.root.to_string_lossy().into_owned();
+        let sealed = (kind == Vault::Sealed).then_some("--sealed");
+        let args = ["init", &root, "--name", "Acme", "--device", "laptop"];
+        laptop.json(&args.into_iter().chain(sealed).collect::<Vec<_>>());
         let [phone, worker] = ["phone", "worker"].map(|name| Device::new(dir.path(), name));
         pair(&laptop, &phone, "laptop", "phone");
         pair(&laptop, &worker, "laptop", "worker");
@@ -155,11 +167,12 @@ impl Company {
 }
 
 /// What three have who exchange over these routes, each between two of them.
-fn converge(routes: &[(Route, (usize, usize))]) {
-    let company = Company::new(&routes.iter().map(|(route, _)| *route).collect::<Vec<_>>());
+fn converge(routes: &[(Route, (usize, usize))], kind: Vault) {
+    let company = Company::new(&routes.iter().map(|(route, _)| *route).collect::<Vec<_>>(), kind);
     let exchange = |n: usize| company.exchange(routes[n % routes.len()].0, routes[n % routes.len()].1);
     let clone = company.path("clone");
-    let cloned = routes.iter().position(|(route, _)| *route == Git);
+    // Nobody clones what is sealed.
+    let cloned = routes.iter().position(|(route, _)| *route == Git && kind == Vault::Open);
     if let Some(first) = cloned {
         exchange(first);
         git(company.dir.path(), &["clone", "-q", company.path("hub.git").to_str().unwrap(), "clone"]);
@@ -217,7 +230,7 @@ fn converge(routes: &[(Route, (usize, usize))]) {
 
 /// One route between the laptop and the phone, another between the phone and the worker.
 fn both(one: Route, two: Route) {
-    converge(&[(one, (0, 1)), (two, (1, 2))]);
+    converge(&[(one, (0, 1)), (two, (1, 2))], Vault::Open);
 }
 
 #[test]
@@ -250,14 +263,15 @@ fn git_and_folder() {
     both(Git, Folder);
 }
 
+const ALL: [(Route, (usize, usize)); 6] =
+    [(Direct, (0, 1)), (Relay, (1, 2)), (Git, (0, 2)), (Folder, (1, 2)), (Git, (0, 1)), (Folder, (0, 2))];
+
 #[test]
 fn all_together() {
-    converge(&[
-        (Direct, (0, 1)),
-        (Relay, (1, 2)),
-        (Git, (0, 2)),
-        (Folder, (1, 2)),
-        (Git, (0, 1)),
-        (Folder, (0, 2)),
-    ]);
+    converge(&ALL, Vault::Open);
+}
+
+#[test]
+fn all_together_for_a_sealed_vault() {
+    converge(&ALL, Vault::Sealed);
 }
