@@ -4,7 +4,7 @@
 use aios_tests::office::Office;
 use serde_json::{Value, json};
 
-use super::provider::{Provider, Say};
+use aios_tests::provider::{Provider, Say};
 use super::{DONE, KEY, company, holding};
 
 const FLOW: &str = "---

@@ -1,7 +1,6 @@
 //! Agents that work with models, with real processes, against a provider that says what a test tells it to.
 
 mod injection;
-mod provider;
 mod rehearsal;
 mod wire;
 
@@ -13,7 +12,7 @@ use aios_tests::device::eventually;
 use aios_tests::office::Office;
 use serde_json::{Value, json};
 
-use provider::{Provider, Say};
+use aios_tests::provider::{Provider, Say};
 
 /// A key that must not be anywhere.
 const KEY: &str = "sk-test-5ecret-0123456789abcdef";
