@@ -1,10 +1,12 @@
-//! Calls to providers of models: they go on beside the work, and each tells when it ended.
+//! Calls to providers of models, and looks at the web: they go on beside the work, and each tells when it ended.
 
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
+use aios_agents::address::Address;
+use aios_agents::agent::Agent;
 use aios_agents::failure::{Class, Failure};
 use aios_agents::kernel::Work;
 use aios_agents::model::settings::Provider;
@@ -16,6 +18,7 @@ use tokio::task::AbortHandle;
 use tracing::Instrument;
 
 use crate::keyring::Secret;
+use crate::web;
 
 /// How long it may take to reach a provider.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -38,8 +41,17 @@ pub struct Line {
 /// What came of a call: the model that answered, by its place among those that were asked, and its answer.
 pub type Called = Result<(usize, Answer), Failure>;
 
+/// What ended: a call, or a look.
+#[derive(Debug)]
+pub enum Over {
+    /// A model was asked.
+    Called(Called),
+    /// An address was looked at: what is shown of it, or why nothing is.
+    Looked(Result<String, String>),
+}
+
 /// A call that ended.
-type End = (Work, Called);
+type End = (Work, Over);
 
 /// The calls of a desk.
 #[derive(Debug)]
@@ -87,15 +99,29 @@ impl Calls {
                 None => asked.await,
             };
             // Nobody waits for it where the desk is gone.
-            let _ = ends.send((to, came));
+            let _ = ends.send((to, Over::Called(came)));
         };
         let task = runtime()?.spawn(call.instrument(span));
         self.open.insert(work.clone(), task.abort_handle());
         Ok(())
     }
 
-    /// A call that ended; with `wait` the next one that does, where one is under way.
-    pub fn ended(&mut self, wait: bool) -> Option<(Work, Called)> {
+    /// Looks at an address for an agent.
+    ///
+    /// # Errors
+    /// That nothing can be looked at.
+    pub fn look(&mut self, work: &Work, agent: Agent, address: Address) -> Result<(), Failure> {
+        let (ends, to) = (self.ends.0.clone(), work.clone());
+        let looks = async move {
+            let found = web::look(&agent, &address).await;
+            let _ = ends.send((to, Over::Looked(found)));
+        };
+        self.open.insert(work.clone(), runtime()?.spawn(looks).abort_handle());
+        Ok(())
+    }
+
+    /// A call or a look that ended; with `wait` the next one that does, where one is under way.
+    pub fn ended(&mut self, wait: bool) -> Option<End> {
         while !self.open.is_empty() {
             let (work, came) = match wait {
                 true => self.ends.1.recv().ok()?,

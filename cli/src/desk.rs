@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use aios_agents::agent::talk::Look;
 use aios_agents::agent::{Registry, Turn};
 use aios_agents::connector::{Kind, RECEIVED};
 use aios_agents::event::{Came, Content, EffectKey, WorkEvent};
@@ -497,18 +498,23 @@ impl Desk {
         match self.staff.carry_on(&order) {
             Doing::Came(came) => Some(came),
             Doing::Asked => None,
-            Doing::Look(call, look) => {
-                let asked = order.turns.iter().rev().find_map(|turn| match turn {
+            Doing::Look(by, call, look) => {
+                let asked = order.turns.iter().rev().find_map(|turn| match turn.innermost() {
                     Turn::Answered { answer, .. } => answer.calls.iter().rfind(|it| it.id == call),
                     _ => None,
                 });
                 let recalled = asked.and_then(|asked| self.kernel.recalled(&order.work.task, asked));
                 if let Some(turn) = recalled {
-                    return Some(Input::Took { work: order.work, turn });
+                    return Some(Input::Took { work: order.work, turn: by.took(turn) });
                 }
-                let agent = &self.staff.entry(&order.agent, order.version.as_ref())?.agent;
+                if let Look::Address(address) = look {
+                    let failure = self.staff.look(&order, by, call, address).err()?;
+                    return Some(Input::Worked { work: order.work, came: Err(failure) });
+                }
+                let entry = self.staff.entry(&order.agent, order.version.as_ref())?;
+                let agent = &by.entry(entry)?.agent;
                 let outside = |path: &str, doc: &str| self.kernel.is_file_untrusted(path, doc);
-                let turn = lookup::look(vault, agent, call, &look, outside);
+                let turn = by.took(lookup::look(vault, agent, call, &look, outside));
                 Some(Input::Took { work: order.work, turn })
             }
         }

@@ -3,6 +3,7 @@
 // A stream whose reader has gone makes these panic.
 #![warn(clippy::print_stderr, clippy::print_stdout)]
 
+mod answers;
 mod args;
 mod caller;
 mod child;
@@ -33,6 +34,7 @@ mod size;
 mod staff;
 mod template;
 mod ui;
+mod web;
 
 use std::process::ExitCode;
 

@@ -7,6 +7,7 @@ use super::price::Price;
 use crate::agent::Choice;
 use crate::failure::read_span;
 use crate::mistake::{At, Mistake, Mistakes, nearest};
+use crate::money::Money;
 use crate::node::{Front, Node};
 use crate::span::Millis;
 
@@ -22,6 +23,8 @@ pub struct Settings {
     pub tiers: BTreeMap<String, Vec<(String, String)>>,
     /// What they cost, by `provider/model`; `provider/*` for all others of it.
     pub prices: BTreeMap<String, Price>,
+    /// A call that may cost more than this asks first.
+    pub asks_above: Option<Money>,
 }
 
 /// Who has models.
@@ -83,7 +86,11 @@ pub fn is_tier(text: &str) -> bool {
 
 fn settings(root: &Node, out: &mut Mistakes) -> Settings {
     let mut settings = Settings::default();
-    root.only("a file of models", &["type", "title", "description", "providers", "tiers", "prices"], out);
+    root.only(
+        "a file of models",
+        &["type", "title", "description", "providers", "tiers", "prices", "asks_above"],
+        out,
+    );
     match root.get("providers") {
         Some(node) => {
             for (key, node) in node.map("providers", out).unwrap_or_default() {
@@ -166,6 +173,12 @@ fn settings(root: &Node, out: &mut Mistakes) -> Settings {
                     "`PROVIDER/MODEL`, or `PROVIDER/*`",
                 );
             }
+        }
+    }
+    if let Some(node) = root.get("asks_above") {
+        match Money::of(&node.to_value()) {
+            Ok(money) => settings.asks_above = Some(money),
+            Err(error) => out.add(node.at, error.to_string()),
         }
     }
     settings.tiers = tiers;

@@ -221,7 +221,7 @@ fn wrong(case: &Case, came: &Came) -> Option<String> {
 fn script(turns: &[Turn], gave: Option<&Value>) -> String {
     let mut out = String::new();
     for turn in turns {
-        if let Turn::Answered { answer, .. } = turn {
+        if let Turn::Answered { answer, .. } = turn.innermost() {
             for call in &answer.calls {
                 let arguments = serde_json::from_str::<Value>(&call.arguments);
                 let arguments = arguments.map_or_else(|_| call.arguments.clone(), |it| it.to_string());

@@ -247,7 +247,8 @@ impl Company {
             let said = String::from_utf8_lossy(&out.stdout).into_owned();
             assert!(out.status.success(), "{}: {task}: {said}", self.scenario.template);
             let replay: Value = serde_json::from_str(&said).expect("JSON");
-            again += replay["steps"].as_array().expect("a list").iter().filter(|it| it["again"] == true).count();
+            again +=
+                replay["steps"].as_array().expect("a list").iter().filter(|it| it["again"] == true).count();
         }
         again
     }

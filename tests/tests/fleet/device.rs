@@ -127,6 +127,7 @@ fn answered(cost: Money) -> Turn {
         answer: Answer { text: String::new(), calls: Vec::new(), usage: None, stop: Stop::End },
         counted: Usage::default(),
         cost: cost.into(),
+        kept: false,
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod injection;
 mod rehearsal;
+mod tools;
 mod wire;
 
 use std::io::Write;

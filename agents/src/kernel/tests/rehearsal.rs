@@ -21,7 +21,7 @@ fn answered(calls: Vec<Call>) -> Turn {
     let answer = Answer { text: String::new(), calls, usage: None, stop: Stop::Tools };
     let counted = Usage { input: 1, output: 1, cached: 0 };
     let (model, asked) = ("test/one".to_owned(), ContentHash([0; 32]));
-    Turn::Answered { model, asked, outside: false, answer, counted, cost: Fine(1) }
+    Turn::Answered { model, asked, outside: false, answer, counted, cost: Fine(1), kept: false }
 }
 
 fn came(id: &str, text: &str) -> Turn {

@@ -62,6 +62,7 @@ fn answered(cents: u64) -> Turn {
         answer: Answer { text: "x".into(), calls: Vec::new(), usage: None, stop: Stop::End },
         counted: Usage::default(),
         cost: Money(cents).into(),
+        kept: false,
     }
 }
 
