@@ -1,8 +1,8 @@
 //! Calls to providers of models, and looks at the web: they go on beside the work, and each tells when it ended.
 
 use std::collections::BTreeMap;
-use std::sync::OnceLock;
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use aios_agents::address::Address;
@@ -14,6 +14,7 @@ use aios_agents::model::{Answer, Api, Reader, Request, refusal};
 use aios_vault::chance::now_ms;
 use reqwest::header::HeaderValue;
 use tokio::runtime::{Builder, Runtime};
+use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 use tracing::Instrument;
 
@@ -58,11 +59,13 @@ type End = (Work, Over);
 pub struct Calls {
     open: BTreeMap<Work, AbortHandle>,
     ends: (Sender<End>, Receiver<End>),
+    /// Rings when one has ended.
+    bell: Arc<Notify>,
 }
 
 impl Default for Calls {
     fn default() -> Calls {
-        Calls { open: BTreeMap::new(), ends: channel() }
+        Calls { open: BTreeMap::new(), ends: channel(), bell: Arc::default() }
     }
 }
 
@@ -76,6 +79,11 @@ fn runtime() -> Result<&'static Runtime, Failure> {
 }
 
 impl Calls {
+    /// Has this rung from here on when a call has ended.
+    pub fn ring(&mut self, bell: Arc<Notify>) {
+        self.bell = bell;
+    }
+
     /// Asks the first of several, and each next one where that before it cannot answer now.
     ///
     /// # Errors
@@ -87,7 +95,7 @@ impl Calls {
         request: Request,
         within: Option<Duration>,
     ) -> Result<(), Failure> {
-        let (ends, to) = (self.ends.0.clone(), work.clone());
+        let (ends, to, bell) = (self.ends.0.clone(), work.clone(), self.bell.clone());
         let span =
             tracing::info_span!("chat", gen_ai.operation.name = "chat", task = work.task, step = work.step);
         let call = async move {
@@ -100,6 +108,7 @@ impl Calls {
             };
             // Nobody waits for it where the desk is gone.
             let _ = ends.send((to, Over::Called(came)));
+            bell.notify_one();
         };
         let task = runtime()?.spawn(call.instrument(span));
         self.open.insert(work.clone(), task.abort_handle());
@@ -111,10 +120,11 @@ impl Calls {
     /// # Errors
     /// That nothing can be looked at.
     pub fn look(&mut self, work: &Work, agent: Agent, address: Address) -> Result<(), Failure> {
-        let (ends, to) = (self.ends.0.clone(), work.clone());
+        let (ends, to, bell) = (self.ends.0.clone(), work.clone(), self.bell.clone());
         let looks = async move {
             let found = web::look(&agent, &address).await;
             let _ = ends.send((to, Over::Looked(found)));
+            bell.notify_one();
         };
         self.open.insert(work.clone(), runtime()?.spawn(looks).abort_handle());
         Ok(())

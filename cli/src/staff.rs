@@ -18,6 +18,7 @@ use aios_core::id::ContentHash;
 use aios_vault::chance::now_ms;
 use aios_vault::{Error, Vault};
 use serde_json::Value;
+use tokio::sync::Notify;
 
 use crate::answers::Answers;
 use crate::caller::{Called, Calls, Line, Over};
@@ -65,6 +66,7 @@ enum Open {
 
 /// A call that is under way.
 struct Asked {
+    order: Order,
     by: By,
     request: Request,
     outside: bool,
@@ -315,7 +317,7 @@ impl Staff {
         }
         let Order { outside, turns, .. } = order;
         let talk = Talk { name: &order.agent, entry, input: &input, outside: *outside, turns, asker: None };
-        let took = |turn| Ok(Doing::Came(Input::Took { work: order.work.clone(), turn }));
+        let took = |turn| Ok(Doing::Came(Input::Took { work: order.work.clone(), turns: vec![turn] }));
         let (by, given, next) = By::of(talk.next());
         match next {
             Next::Done(value) => ended(value),
@@ -341,6 +343,7 @@ impl Staff {
                     Asks::First(question) => return took(by.took(question)),
                 };
                 let asked = Asked {
+                    order: order.clone(),
                     by,
                     request: (*request).clone(),
                     outside: given.unwrap_or(*outside),
@@ -356,6 +359,23 @@ impl Staff {
                 self.asked.insert(order.work.clone(), Open::Model(asked));
                 Ok(Doing::Asked)
             }
+        }
+    }
+
+    /// What a piece of work comes to next where nobody is asked for it: something that happened, or something that is looked up in the vault.
+    pub fn at_once(&self, order: &Order) -> Option<Doing> {
+        let entry = self.entry(&order.agent, order.version.as_ref())?;
+        let input = entry.agent.take(&order.input).ok()?;
+        let Order { outside, turns, .. } = order;
+        let talk = Talk { name: &order.agent, entry, input: &input, outside: *outside, turns, asker: None };
+        match By::of(talk.next()) {
+            (_, _, Next::Took(turn)) if matches!(turn.innermost(), Turn::Came { .. }) => {
+                Some(Doing::Came(Input::Took { work: order.work.clone(), turns: vec![turn] }))
+            }
+            (by, _, Next::Look { call, look: look @ (Look::File { .. } | Look::Files { .. }) }) => {
+                Some(Doing::Look(by, call, look))
+            }
+            _ => None,
         }
     }
 
@@ -430,24 +450,27 @@ impl Staff {
     }
 
     /// What came of a program that has ended, or of a call; with `wait` of the next call that ends, where one is under way.
-    pub fn ended(&mut self, wait: bool) -> Option<Input> {
+    /// With it the work of which it is the next thing, where that goes on.
+    pub fn ended(&mut self, wait: bool) -> Option<(Input, Option<Order>)> {
         let ended = self.crew.ended().into_iter();
         self.gave.extend(ended.map(|(work, came)| Input::Worked { work, came }));
         if let Some(came) = self.gave.pop_front() {
-            return Some(came);
+            return Some((came, None));
         }
         loop {
             let (work, over) = self.calls.ended(wait)?;
             match (self.asked.remove(&work), over) {
                 (Some(Open::Model(asked)), Over::Called(came)) => {
-                    return Some(self.answered(work, asked, came));
+                    let order = asked.order.clone();
+                    return Some((self.answered(work, asked, came), Some(order)));
                 }
                 (Some(Open::Address(by, call)), Over::Looked(found)) => {
                     let (text, untrusted) = match found {
                         Ok(text) => (text, true),
                         Err(what) => (format!("not found: {what}"), false),
                     };
-                    return Some(Input::Took { work, turn: by.took(Turn::Came { call, text, untrusted }) });
+                    let turns = vec![by.took(Turn::Came { call, text, untrusted })];
+                    return Some((Input::Took { work, turns }, None));
                 }
                 _ => {}
             }
@@ -459,7 +482,7 @@ impl Staff {
             Ok(came) => came,
             Err(failure) => return Input::Worked { work, came: Err(failure) },
         };
-        let Asked { by, request, outside, lines, keeps } = asked;
+        let Asked { by, request, outside, lines, keeps, .. } = asked;
         let Some(line) = lines.into_iter().nth(place) else {
             let failure = Failure::new(Class::LostContext, "who answered cannot be told");
             return Input::Worked { work, came: Err(failure) };
@@ -479,7 +502,7 @@ impl Staff {
             cost: price.of(&counted),
             kept: false,
         };
-        Input::Took { work, turn: by.took(turn) }
+        Input::Took { work, turns: vec![by.took(turn)] }
     }
 
     /// Ends the work on something that nobody waits for any more.
@@ -497,6 +520,11 @@ impl Staff {
     /// What was begun and has not ended.
     pub fn under_way(&self) -> impl Iterator<Item = &Work> {
         self.crew.under_way().chain(self.asked.keys())
+    }
+
+    /// Has this rung from here on when a call has ended.
+    pub fn ring(&mut self, bell: Arc<Notify>) {
+        self.calls.ring(bell);
     }
 
     /// Goes on with what others were at.

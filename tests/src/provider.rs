@@ -189,7 +189,9 @@ impl State {
         let recorded = self.recorded.as_ref()?;
         let messages = body["messages"].as_array().map_or(&[][..], Vec::as_slice);
         let content = |message: &Value| message["content"].as_str().unwrap_or_default().to_owned();
-        let prompt: String = messages.iter().map(content).collect::<Vec<_>>().join("\n");
+        let model = format!("model: {}", body["model"].as_str().unwrap_or_default());
+        let prompt: String =
+            [model].into_iter().chain(messages.iter().map(content)).collect::<Vec<_>>().join("\n");
         let said = messages.iter().filter(|message| message["role"] == "assistant").count();
         let found = recorded.iter().find(|it| it.asked.iter().all(|text| prompt.contains(text)));
         if let Some(say) = found.and_then(|it| it.says.get(said)) {

@@ -96,7 +96,7 @@ const MOST_SHOWN: usize = 200;
 
 /// What happened in an agent's work with a model; `depth` says for how many others it works.
 fn took(turn: &Turn, depth: usize, say: &mut impl FnMut(String)) {
-    let indent = "  ".repeat(depth);
+    let indent = "> ".repeat(depth);
     let short = |text: &str| match text.char_indices().nth(MOST_SHOWN) {
         Some((end, _)) => format!("{} ...", &text[..end]),
         None => text.to_owned(),

@@ -412,6 +412,20 @@ fn a_kill_in_the_middle_costs_no_call_again() {
     assert!(killed > 4, "only {killed} processes were killed");
 }
 
+/// A device that goes on under other keys takes the keys of providers along, and leaves none behind.
+#[test]
+fn a_key_goes_where_its_device_goes() {
+    let provider = Provider::says(vec![Say::chat(DONE, &[])]);
+    let office = company(&provider, "chat", WRITER);
+    let before = holding(office.dir.path(), KEY);
+    office.ends(&["devices", "rotate"], 0);
+    office.ends(&["run", "flow", "--task", "one"], 3);
+    assert!(provider.asked()[0].head.contains(KEY), "it is sent as before");
+    let after = holding(office.dir.path(), KEY);
+    assert_eq!((before.len(), after.len()), (1, 1), "{after:?}");
+    assert_ne!(before, after);
+}
+
 /// With the daemon the vault is free while a model thinks, and what it says goes on by itself.
 #[test]
 fn a_daemon_waits_for_models_beside_its_work() {

@@ -67,7 +67,7 @@ fn run(sim: &mut Sim) -> usize {
                     continue;
                 }
                 let input = match answer(&turns, &mut asked) {
-                    Ok(turn) => Input::Took { work, turn },
+                    Ok(turn) => Input::Took { work, turns: vec![turn] },
                     Err(result) => Input::Worked { work, came: Ok(result) },
                 };
                 if !sim.crashes() {
@@ -200,7 +200,7 @@ fn a_question_waits_for_its_answer() {
         for _ in 0..200 {
             match sim.queue.pop_front() {
                 Some(Action::Start { work, turns, .. }) => match turns.as_slice() {
-                    [] => sim.give(Input::Took { work, turn: took.clone() }),
+                    [] => sim.give(Input::Took { work, turns: vec![took.clone()] }),
                     [asked, answered] => {
                         assert_eq!(*asked, took);
                         let Turn::Came { call, text, untrusted: false } = answered.innermost() else {
