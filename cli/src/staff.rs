@@ -59,7 +59,7 @@ pub enum Doing {
 /// What is under way.
 enum Open {
     /// A model is asked.
-    Model(Asked),
+    Model(Box<Asked>),
     /// An address is looked at, in a call.
     Address(By, String),
 }
@@ -173,16 +173,19 @@ impl Staff {
     /// # Errors
     /// What the vault answers.
     pub fn equip(&mut self, vault: &mut Vault, wanted: &Wanted) -> Result<(Held, Held), Error> {
-        Ok((self.equip_with(vault, &wanted.work, true)?, self.equip_with(vault, &wanted.rehearse, false)?))
+        let work = self.equip_with(vault, &wanted.work, None)?;
+        Ok((work, self.equip_with(vault, &wanted.rehearse, Some(&wanted.work))?))
     }
 
+    /// As [`Staff::equip`]; with those that `work`, of versions that only rehearse.
     fn equip_with(
         &mut self,
         vault: &mut Vault,
         wanted: &[(String, Edition)],
-        accepted: bool,
+        work: Option<&[(String, Edition)]>,
     ) -> Result<Held, Error> {
         let mut out = Held::new();
+        let accepted = work.is_none();
         for (name, edition) in wanted {
             let mut texts = BTreeMap::new();
             for (path, version) in edition.files.iter().filter(|(path, _)| path.starts_with("agents/")) {
@@ -194,13 +197,18 @@ impl Staff {
                 texts.extend(text.map(|text| (path.clone(), text)));
             }
             let whole = texts.len() == edition.files.len();
-            let Some(entry) = edition.read(name, &texts).filter(|_| whole) else {
+            let Some(mut entry) = edition.read(name, &texts).filter(|_| whole) else {
                 let short = edition.version.short(12);
                 let what = if accepted { "none that was accepted" } else { "not here" };
                 self.warnings.push(format!("version {short} of agent {name} is {what}"));
                 continue;
             };
-            let entry = if accepted { entry } else { self.bounded(vault, name, edition, entry)? };
+            let current = self.registry.agents.get(name);
+            let works = |work: &[(String, Edition)]| work.iter().any(|it| (&it.0, &it.1) == (name, edition));
+            // One that does not work now reaches no more than the one that does, also if it did once.
+            if current.is_none_or(|it| it.version != edition.version) && !work.is_none_or(works) {
+                self.bind(&mut entry, current.map(|it| &it.agent));
+            }
             let key = (name.clone(), edition.version);
             match misplaced(&entry, vault.root()) {
                 Some(what) => self.warnings.push(what),
@@ -211,24 +219,6 @@ impl Staff {
             }
         }
         Ok(out)
-    }
-
-    /// One that nobody accepted reaches no more than what somebody did.
-    fn bounded(
-        &self,
-        vault: &mut Vault,
-        name: &str,
-        edition: &Edition,
-        mut entry: Entry,
-    ) -> Result<Entry, Error> {
-        for (path, version) in &edition.files {
-            if accepted_text(vault, path, version)?.is_none() {
-                let current = self.registry.agents.get(name).map(|it| &it.agent);
-                self.bind(&mut entry, current);
-                return Ok(entry);
-            }
-        }
-        Ok(entry)
     }
 
     /// Holds an agent, and whom it asks, to what those may do that somebody accepted.
@@ -356,7 +346,7 @@ impl Staff {
                     return took(asked.kept(answer));
                 }
                 self.calls.begin(&order.work, lines, *request, within)?;
-                self.asked.insert(order.work.clone(), Open::Model(asked));
+                self.asked.insert(order.work.clone(), Open::Model(Box::new(asked)));
                 Ok(Doing::Asked)
             }
         }
@@ -462,7 +452,7 @@ impl Staff {
             match (self.asked.remove(&work), over) {
                 (Some(Open::Model(asked)), Over::Called(came)) => {
                     let order = asked.order.clone();
-                    return Some((self.answered(work, asked, came), Some(order)));
+                    return Some((self.answered(work, *asked, came), Some(order)));
                 }
                 (Some(Open::Address(by, call)), Over::Looked(found)) => {
                     let (text, untrusted) = match found {

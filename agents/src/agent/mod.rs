@@ -157,6 +157,26 @@ pub struct Example {
     pub output: Option<Value>,
 }
 
+impl Budget {
+    /// No more of anything than another has.
+    fn within(&self, other: &Budget) -> Budget {
+        let money = match (self.money, other.money) {
+            (Some(own), Some(other)) => Some(own.min(other)),
+            (own, other) => own.or(other),
+        };
+        Budget { money, tokens: self.tokens.min(other.tokens), turns: self.turns.min(other.turns) }
+    }
+}
+
+impl fmt::Display for Budget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(money) = self.money {
+            write!(f, "{money}, ")?;
+        }
+        write!(f, "{} tokens, {} answers", self.tokens, self.turns)
+    }
+}
+
 impl Default for Budget {
     fn default() -> Self {
         Budget { money: None, tokens: 200_000, turns: 12 }
@@ -274,7 +294,7 @@ impl Agent {
         }
     }
 
-    /// As long as nobody accepted it, it reaches no more than the version that is in force (I11): what it is then, and what it goes without.
+    /// As long as it is not in force, it reaches and takes no more than the version that is (I11): what it is then, and what it goes without.
     pub fn within(mut self, accepted: Option<&Agent>) -> (Agent, Vec<String>) {
         let mut without = Vec::new();
         let reads = accepted.map_or(&[][..], |it| &it.reads);
@@ -296,6 +316,13 @@ impl Agent {
             if self.expose_fields.is_empty() || !self.expose_fields.iter().all(known) {
                 without.push("expose_fields".to_owned());
                 self.expose_fields = fields.to_vec();
+            }
+        }
+        if let Some(accepted) = accepted {
+            let most = self.budget.within(&accepted.budget);
+            if most != self.budget {
+                without.push(format!("budget: more than {most}"));
+                self.budget = most;
             }
         }
         if let Some(program) = &mut self.program {

@@ -517,7 +517,8 @@ fn to_ask_another_is_no_way_to_more() {
         (("ask", json!({"question": " "})), "has some text"),
         (("agent", json!({"name": "boss", "input": {}})), "there is no tool"),
     ] {
-        let (_, turns, over) = play_all(&registry.agents["boss"], clerk(calls(&[call.clone()])), false);
+        let (_, turns, over) =
+            play_all(&registry.agents["boss"], clerk(calls(std::slice::from_ref(&call))), false);
         assert!(matches!(over, Next::Done(_)), "{call:?}: {over:?}");
         let told = format!("{turns:?}");
         assert!(told.contains(refused), "{call:?}: {told}");
@@ -623,7 +624,7 @@ fn a_dear_call_is_made_once_the_operator_wants_it() {
         let talk = Talk { name: "boss", entry: boss, input: &input, outside: false, turns, asker: None };
         (talk.next(), talk.is_granted())
     };
-    assert!(matches!(talk(&[question.clone()]), (Next::Took(_), false)));
+    assert!(matches!(talk(std::slice::from_ref(&question)), (Next::Took(_), false)));
     assert!(matches!(talk(&[question.clone(), came("yes")]), (Next::Ask(_), true)));
     assert!(
         matches!(talk(&[question.clone(), came("no")]), (Next::Failed(failure), _) if failure.class == Class::Denied)

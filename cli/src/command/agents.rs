@@ -236,8 +236,7 @@ fn show(name: &str, cx: &Context, ui: &mut Ui) -> Result<Exit, CliError> {
         line("approval", "always".into())?;
     }
     if agent.runtime == Runtime::Model {
-        let money = agent.budget.money.map(|money| format!("{money}, ")).unwrap_or_default();
-        line("budget", format!("{money}{} tokens, {} answers", agent.budget.tokens, agent.budget.turns))?;
+        line("budget", agent.budget.to_string())?;
     }
     if agent.cache {
         line("cache", "what was answered once is not asked again".into())?;
