@@ -34,6 +34,7 @@ mod size;
 mod staff;
 mod template;
 mod ui;
+mod unlock;
 mod web;
 
 use std::process::ExitCode;

@@ -398,7 +398,14 @@ impl Staff {
                 return Err(Failure::new(Class::Budget, what));
             };
             talk.affords(by, request, &price)?;
-            let key = self.keys.key(&provider, found.origin()).cloned();
+            let key = match found.key.then(|| self.keys.key(&provider, found.origin())).flatten() {
+                Some(Err(why)) => {
+                    lacks.get_or_insert(format!("the key of `{provider}`: {why}"));
+                    continue;
+                }
+                Some(Ok(key)) => Some(key),
+                None => None,
+            };
             if found.key && key.is_none() {
                 let what = match self.keys.origin(&provider) {
                     Some(origin) => format!(
@@ -410,7 +417,6 @@ impl Staff {
                 lacks.get_or_insert(format!("{what}: `aios connect {provider}`"));
                 continue;
             }
-            let key = key.filter(|_| found.key);
             let cost = price.of(&talk::most(request));
             if dearest.as_ref().is_none_or(|(most, _)| cost > *most) {
                 dearest = Some((cost, format!("{provider}/{model}")));

@@ -426,6 +426,29 @@ fn a_key_goes_where_its_device_goes() {
     assert_ne!(before, after);
 }
 
+/// A program of the user gives the key: it is nowhere but where that has it, and what it fails with is said without it.
+#[test]
+fn a_key_that_a_program_gives_is_kept_nowhere() {
+    let provider = Provider::says(vec![Say::chat(DONE, &[])]);
+    let office = company(&provider, "chat", WRITER);
+    let store = office.dir.path().join("store");
+    std::fs::write(&store, format!("{KEY}\n")).expect("a file");
+    let path = store.display().to_string();
+    // In place of the key that was given before.
+    office.ends(&["connect", "test", "--", "cat", &path], 0);
+    let out = office.command(&["-v", "run", "flow", "--task", "one"], "").env("AIOS_LOG", "trace").output();
+    let out = out.expect("it runs");
+    let said = String::from_utf8_lossy(&out.stdout).into_owned() + &String::from_utf8_lossy(&out.stderr);
+    assert!(!said.contains(KEY), "{said}");
+    assert!(provider.asked()[0].head.contains(KEY));
+    assert_eq!(holding(office.dir.path(), KEY), std::slice::from_ref(&path));
+    std::fs::remove_file(&store).expect("it can go");
+    assert_eq!(begins(&office, "two"), "stuck");
+    let inbox = office.ends(&["inbox"], 0);
+    assert!(inbox.contains("the key of `test`: `cat` gave no key: exit status: 1"), "{inbox}");
+    office.ends(&["connect", "test", "--", "false"], 1);
+}
+
 /// With the daemon the vault is free while a model thinks, and what it says goes on by itself.
 #[test]
 fn a_daemon_waits_for_models_beside_its_work() {
