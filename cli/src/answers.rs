@@ -83,7 +83,14 @@ mod tests {
     use super::*;
 
     fn line(model: &str) -> Line {
-        let provider = Provider { api: Api::Chat, url: "http://127.0.0.1:1".into(), key: false, silence: 1 };
+        let provider = Provider {
+            api: Api::Chat,
+            url: "http://127.0.0.1:1".into(),
+            key: false,
+            silence: 1,
+            at_once: None,
+            per_minute: None,
+        };
         Line { model: ("test".into(), model.into()), provider, key: None }
     }
 

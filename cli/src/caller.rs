@@ -19,7 +19,7 @@ use tokio::task::AbortHandle;
 use tracing::Instrument;
 
 use crate::keyring::Secret;
-use crate::web;
+use crate::{turnstile, web};
 
 /// How long it may take to reach a provider.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -196,6 +196,7 @@ async fn ask_one(line: &Line, request: &Request) -> Result<Answer, Failure> {
     let Line { model, provider, key } = line;
     let request = Request { model: model.1.clone(), ..request.clone() };
     let silence = Duration::from_millis(provider.silence);
+    let _turn = turnstile::pass(provider).await;
     let body = provider.api.body(&request).to_string();
     let mut post = client()?
         .post(format!("{}{}", provider.url, provider.api.path()))

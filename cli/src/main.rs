@@ -33,6 +33,7 @@ mod service;
 mod size;
 mod staff;
 mod template;
+mod turnstile;
 mod ui;
 mod unlock;
 mod web;

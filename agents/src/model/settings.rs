@@ -38,6 +38,10 @@ pub struct Provider {
     pub key: bool,
     /// How long it may be silent.
     pub silence: Millis,
+    /// How many calls of this device it is asked at once, at most.
+    pub at_once: Option<u64>,
+    /// How many it is asked in a minute, at most.
+    pub per_minute: Option<u64>,
 }
 
 impl Provider {
@@ -188,7 +192,7 @@ fn settings(root: &Node, out: &mut Mistakes) -> Settings {
 
 fn provider(at: At, node: &Node, out: &mut Mistakes) -> Option<Provider> {
     node.map("a provider", out)?;
-    node.only("a provider", &["api", "url", "key", "silence"], out);
+    node.only("a provider", &["api", "url", "key", "silence", "at_once", "per_minute"], out);
     let api = match node.get("api") {
         Some(node) => {
             let found = Api::NAMES.iter().find(|(name, _)| node.as_text() == Some(name));
@@ -217,7 +221,9 @@ fn provider(at: At, node: &Node, out: &mut Mistakes) -> Option<Provider> {
         out.hint(url_node.at, what, "such as `https://api.openai.com/v1`; `http://` only for this machine");
     }
     let silence = read_span(node, "silence", out).unwrap_or(SILENCE);
-    Some(Provider { api: api?, url, key, silence })
+    let mut most = |name: &str, most: u64| node.get(name).and_then(|it| it.whole(name, 1, most, out));
+    let (at_once, per_minute) = (most("at_once", 1_000), most("per_minute", 1_000_000));
+    Some(Provider { api: api?, url, key, silence, at_once, per_minute })
 }
 
 /// Whether what is sent there, a key too, is for the one who is there alone.
