@@ -2,6 +2,7 @@
 //!
 //! No I/O: files come in as text, events as values with their place in the total order; actions go out.
 
+pub mod address;
 pub mod agent;
 pub mod alike;
 pub mod connector;

@@ -1,10 +1,12 @@
-//! Calls to providers of models: they go on beside the work, and each tells when it ended.
+//! Calls to providers of models, and looks at the web: they go on beside the work, and each tells when it ended.
 
 use std::collections::BTreeMap;
-use std::sync::OnceLock;
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use aios_agents::address::Address;
+use aios_agents::agent::Agent;
 use aios_agents::failure::{Class, Failure};
 use aios_agents::kernel::Work;
 use aios_agents::model::settings::Provider;
@@ -12,10 +14,12 @@ use aios_agents::model::{Answer, Api, Reader, Request, refusal};
 use aios_vault::chance::now_ms;
 use reqwest::header::HeaderValue;
 use tokio::runtime::{Builder, Runtime};
+use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 use tracing::Instrument;
 
 use crate::keyring::Secret;
+use crate::{turnstile, web};
 
 /// How long it may take to reach a provider.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -38,19 +42,30 @@ pub struct Line {
 /// What came of a call: the model that answered, by its place among those that were asked, and its answer.
 pub type Called = Result<(usize, Answer), Failure>;
 
+/// What ended: a call, or a look.
+#[derive(Debug)]
+pub enum Over {
+    /// A model was asked.
+    Called(Called),
+    /// An address was looked at: what is shown of it, or why nothing is.
+    Looked(Result<String, String>),
+}
+
 /// A call that ended.
-type End = (Work, Called);
+type End = (Work, Over);
 
 /// The calls of a desk.
 #[derive(Debug)]
 pub struct Calls {
     open: BTreeMap<Work, AbortHandle>,
     ends: (Sender<End>, Receiver<End>),
+    /// Rings when one has ended.
+    bell: Arc<Notify>,
 }
 
 impl Default for Calls {
     fn default() -> Calls {
-        Calls { open: BTreeMap::new(), ends: channel() }
+        Calls { open: BTreeMap::new(), ends: channel(), bell: Arc::default() }
     }
 }
 
@@ -64,6 +79,11 @@ fn runtime() -> Result<&'static Runtime, Failure> {
 }
 
 impl Calls {
+    /// Has this rung from here on when a call has ended.
+    pub fn ring(&mut self, bell: Arc<Notify>) {
+        self.bell = bell;
+    }
+
     /// Asks the first of several, and each next one where that before it cannot answer now.
     ///
     /// # Errors
@@ -75,7 +95,7 @@ impl Calls {
         request: Request,
         within: Option<Duration>,
     ) -> Result<(), Failure> {
-        let (ends, to) = (self.ends.0.clone(), work.clone());
+        let (ends, to, bell) = (self.ends.0.clone(), work.clone(), self.bell.clone());
         let span =
             tracing::info_span!("chat", gen_ai.operation.name = "chat", task = work.task, step = work.step);
         let call = async move {
@@ -87,15 +107,31 @@ impl Calls {
                 None => asked.await,
             };
             // Nobody waits for it where the desk is gone.
-            let _ = ends.send((to, came));
+            let _ = ends.send((to, Over::Called(came)));
+            bell.notify_one();
         };
         let task = runtime()?.spawn(call.instrument(span));
         self.open.insert(work.clone(), task.abort_handle());
         Ok(())
     }
 
-    /// A call that ended; with `wait` the next one that does, where one is under way.
-    pub fn ended(&mut self, wait: bool) -> Option<(Work, Called)> {
+    /// Looks at an address for an agent.
+    ///
+    /// # Errors
+    /// That nothing can be looked at.
+    pub fn look(&mut self, work: &Work, agent: Agent, address: Address) -> Result<(), Failure> {
+        let (ends, to, bell) = (self.ends.0.clone(), work.clone(), self.bell.clone());
+        let looks = async move {
+            let found = web::look(&agent, &address).await;
+            let _ = ends.send((to, Over::Looked(found)));
+            bell.notify_one();
+        };
+        self.open.insert(work.clone(), runtime()?.spawn(looks).abort_handle());
+        Ok(())
+    }
+
+    /// A call or a look that ended; with `wait` the next one that does, where one is under way.
+    pub fn ended(&mut self, wait: bool) -> Option<End> {
         while !self.open.is_empty() {
             let (work, came) = match wait {
                 true => self.ends.1.recv().ok()?,
@@ -160,6 +196,7 @@ async fn ask_one(line: &Line, request: &Request) -> Result<Answer, Failure> {
     let Line { model, provider, key } = line;
     let request = Request { model: model.1.clone(), ..request.clone() };
     let silence = Duration::from_millis(provider.silence);
+    let _turn = turnstile::pass(provider).await;
     let body = provider.api.body(&request).to_string();
     let mut post = client()?
         .post(format!("{}{}", provider.url, provider.api.path()))

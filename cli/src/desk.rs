@@ -2,7 +2,9 @@
 //! effects performed.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
+use aios_agents::agent::talk::{By, Look};
 use aios_agents::agent::{Registry, Turn};
 use aios_agents::connector::{Kind, RECEIVED};
 use aios_agents::event::{Came, Content, EffectKey, WorkEvent};
@@ -26,6 +28,7 @@ use aios_vault::ledger::{self, Ledger};
 use aios_vault::survey::Problem;
 use aios_vault::{Error, Vault};
 use serde_json::Value;
+use tokio::sync::Notify;
 
 use crate::chronicler::{self, ACTOR, Chronicler};
 use crate::files;
@@ -39,6 +42,8 @@ use crate::staff::{self, Doing, Order, Staff};
 
 /// How often a letterbox is looked into, in ms.
 const LOOK: u64 = 1_000;
+/// The most that is recorded at once of what a model is shown, in bytes.
+const MOST_AT_ONCE: usize = 256 * 1024;
 /// When it is looked again whether a model has answered, in ms.
 const SOON: u64 = 20;
 
@@ -431,7 +436,10 @@ impl Desk {
         loop {
             self.act(vault, &mut queue)?;
             match self.staff.ended(self.patient) {
-                Some(came) => queue.extend(self.kernel.handle(came)),
+                Some((came, order)) => {
+                    let came = self.further(vault, came, order);
+                    queue.extend(self.kernel.handle(came));
+                }
                 None => break,
             }
         }
@@ -497,21 +505,59 @@ impl Desk {
         match self.staff.carry_on(&order) {
             Doing::Came(came) => Some(came),
             Doing::Asked => None,
-            Doing::Look(call, look) => {
-                let asked = order.turns.iter().rev().find_map(|turn| match turn {
-                    Turn::Answered { answer, .. } => answer.calls.iter().rfind(|it| it.id == call),
-                    _ => None,
-                });
-                let recalled = asked.and_then(|asked| self.kernel.recalled(&order.work.task, asked));
-                if let Some(turn) = recalled {
-                    return Some(Input::Took { work: order.work, turn });
-                }
-                let agent = &self.staff.entry(&order.agent, order.version.as_ref())?.agent;
-                let outside = |path: &str, doc: &str| self.kernel.is_file_untrusted(path, doc);
-                let turn = lookup::look(vault, agent, call, &look, outside);
-                Some(Input::Took { work: order.work, turn })
+            Doing::Look(by, call, look) => {
+                let turn = match (self.recalled(&order, &by, &call), look) {
+                    (Some(turn), _) => turn,
+                    (None, Look::Address(address)) => {
+                        let failure = self.staff.look(&order, by, call, address).err()?;
+                        return Some(Input::Worked { work: order.work, came: Err(failure) });
+                    }
+                    (None, look) => self.looks(vault, &order, &by, call, &look)?,
+                };
+                Some(Input::Took { work: order.work, turns: vec![turn] })
             }
         }
+    }
+
+    /// What came of a call in the episode that is done once more, where one is.
+    fn recalled(&self, order: &Order, by: &By, call: &str) -> Option<Turn> {
+        let asked = order.turns.iter().rev().find_map(|turn| match turn.innermost() {
+            Turn::Answered { answer, .. } => answer.calls.iter().rfind(|it| it.id == call),
+            _ => None,
+        });
+        Some(by.took(self.kernel.recalled(&order.work.task, asked?)?))
+    }
+
+    /// Looks something up in the vault, for whom a piece of work comes to.
+    fn looks(&self, vault: &mut Vault, order: &Order, by: &By, call: String, look: &Look) -> Option<Turn> {
+        let entry = self.staff.entry(&order.agent, order.version.as_ref())?;
+        let agent = &by.entry(entry)?.agent;
+        let outside = |path: &str, doc: &str| self.kernel.is_file_untrusted(path, doc);
+        Some(by.took(lookup::look(vault, agent, call, look, outside)))
+    }
+
+    /// What follows from an answer without anybody being asked, and before anything happens, is recorded with it.
+    fn further(&self, vault: &mut Vault, came: Input, order: Option<Order>) -> Input {
+        let (Input::Took { work, turns }, Some(mut order)) = (came.clone(), order) else { return came };
+        let before = order.turns.len();
+        order.turns.extend(turns);
+        let mut length = 0;
+        while length < MOST_AT_ONCE {
+            let turn = match self.staff.at_once(&order) {
+                Some(Doing::Came(Input::Took { turns, .. })) => turns.into_iter().next(),
+                Some(Doing::Look(by, call, look)) => {
+                    let recalled = self.recalled(&order, &by, &call);
+                    recalled.or_else(|| self.looks(vault, &order, &by, call, &look))
+                }
+                _ => None,
+            };
+            let Some(turn) = turn else { break };
+            if let Turn::Came { text, .. } = turn.innermost() {
+                length += text.len();
+            }
+            order.turns.push(turn);
+        }
+        Input::Took { work, turns: order.turns.split_off(before) }
     }
 
     /// Replays a task against its journal. Agents work with the files in force; with `version`, the agent that once had that one in force
@@ -565,9 +611,17 @@ impl Desk {
 }
 
 /// Who works at the desk in a daemon. Between two pieces of work the desk stands where it was.
-#[derive(Default)]
 pub struct Clerk {
     desk: Option<Desk>,
+    /// Rings when a model has answered.
+    bell: Arc<Notify>,
+}
+
+impl Clerk {
+    /// One who is called by this when a model has answered.
+    pub fn new(bell: Arc<Notify>) -> Clerk {
+        Clerk { desk: None, bell }
+    }
 }
 
 impl Work for Clerk {
@@ -575,7 +629,11 @@ impl Work for Clerk {
         // One that was left in the middle of something does not know where it stands, and is not used again.
         let mut desk = match self.desk.take() {
             Some(desk) => desk,
-            None => Desk { patient: false, ..Desk::set_up(vault)? },
+            None => {
+                let mut desk = Desk { patient: false, ..Desk::set_up(vault)? };
+                desk.staff.ring(self.bell.clone());
+                desk
+            }
         };
         desk.carry_on(vault)?;
         // Nobody says when a mail comes.

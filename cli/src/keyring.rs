@@ -1,4 +1,5 @@
-//! The keys of providers of models: a file beside the keys of the device, outside the vault, that its user alone can read.
+//! The keys of providers of models: a file beside the keys of the device, outside the vault, that its user alone can read. A key stands in it, or which
+//! program of the user gives it.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -10,6 +11,7 @@ use aios_vault::disk::durable;
 use serde::{Deserialize, Serialize};
 
 use crate::error::CliError;
+use crate::unlock;
 
 const NAME: &str = "providers.json";
 
@@ -24,7 +26,18 @@ pub struct Keyring {
 struct Held {
     /// Whom it is for: scheme, host and port. It goes nowhere else, whatever a file says later.
     origin: String,
-    key: Secret,
+    #[serde(flatten)]
+    kept: Kept,
+}
+
+/// Where a key is.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Kept {
+    /// Here.
+    Key(Secret),
+    /// A program of the user gives it.
+    Program(Vec<String>),
 }
 
 /// What is never printed.
@@ -33,6 +46,13 @@ struct Held {
 pub struct Secret(String);
 
 impl Secret {
+    /// A key as a person or a program gives it; nothing for what is none.
+    pub fn of(text: &str) -> Option<Secret> {
+        let key = text.trim();
+        let sound = (1..4096).contains(&key.len()) && key.bytes().all(|byte| byte.is_ascii_graphic());
+        sound.then(|| Secret(key.to_owned()))
+    }
+
     /// The key, to be sent.
     pub fn reveal(&self) -> &str {
         &self.0
@@ -75,8 +95,14 @@ impl Keyring {
     }
 
     /// Keeps a key for a provider at an origin.
-    pub fn add(&mut self, provider: &str, origin: &str, key: &str) {
-        let held = Held { origin: origin.to_owned(), key: Secret(key.to_owned()) };
+    pub fn add(&mut self, provider: &str, origin: &str, key: Secret) {
+        let held = Held { origin: origin.to_owned(), kept: Kept::Key(key) };
+        self.keys.insert(provider.to_owned(), held);
+    }
+
+    /// Keeps which program gives the key for a provider at an origin; a key that was here goes.
+    pub fn add_program(&mut self, provider: &str, origin: &str, command: &[String]) {
+        let held = Held { origin: origin.to_owned(), kept: Kept::Program(command.to_vec()) };
         self.keys.insert(provider.to_owned(), held);
     }
 
@@ -90,9 +116,13 @@ impl Keyring {
         self.keys.get(provider).map(|held| held.origin.as_str())
     }
 
-    /// The key of a provider at an origin.
-    pub fn key(&self, provider: &str, origin: &str) -> Option<&Secret> {
-        self.keys.get(provider).filter(|held| held.origin == origin).map(|held| &held.key)
+    /// The key of a provider at an origin, where there is one; or why its program gives none.
+    pub fn key(&self, provider: &str, origin: &str) -> Option<Result<Secret, String>> {
+        let held = self.keys.get(provider).filter(|held| held.origin == origin)?;
+        Some(match &held.kept {
+            Kept::Key(key) => Ok(key.clone()),
+            Kept::Program(command) => unlock::key(command),
+        })
     }
 }
 
@@ -104,12 +134,22 @@ mod tests {
     fn a_key_is_for_one_place_and_is_never_printed() {
         let dir = tempfile::tempdir().unwrap();
         let mut keys = Keyring::default();
-        keys.add("openai", "https://api.example", "sk-secret");
+        keys.add("openai", "https://api.example", Secret("sk-secret".into()));
+        keys.add_program("other", "https://other.example", &["echo".into(), "sk-given".into()]);
         keys.save(dir.path()).unwrap();
         let mode = dir.path().join(NAME).metadata().unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
         let keys = Keyring::load(dir.path()).unwrap();
-        assert_eq!(keys.key("openai", "https://api.example").map(Secret::reveal), Some("sk-secret"));
+        let key =
+            |name: &str, origin: &str| keys.key(name, origin).map(|key| key.unwrap().reveal().to_owned());
+        assert_eq!(key("openai", "https://api.example").as_deref(), Some("sk-secret"));
+        assert_eq!(key("other", "https://other.example").as_deref(), Some("sk-given"));
+        assert!(key("other", "https://api.example").is_none());
+        // As it was written before there were programs.
+        let before = r#"{"keys": {"a": {"origin": "https://a.example", "key": "sk-old"}}}"#;
+        std::fs::write(dir.path().join(NAME), before).unwrap();
+        let old = Keyring::load(dir.path()).unwrap();
+        assert!(old.key("a", "https://a.example").is_some_and(|key| key.unwrap().reveal() == "sk-old"));
         assert!(keys.key("openai", "https://other.example").is_none());
         assert!(!format!("{keys:?}").contains("sk-secret"));
     }

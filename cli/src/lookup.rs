@@ -32,6 +32,7 @@ pub fn look(
     let shown = match look {
         Look::File { path, from } => file(vault, agent, path, *from, outside),
         Look::Files { glob, text } => files(vault, agent, glob, text, outside),
+        Look::Address(address) => Err(format!("{address} is no file")),
     };
     match shown {
         Ok(Shown { text, untrusted }) => Turn::Came { call, text, untrusted },

@@ -3,6 +3,7 @@
 // A stream whose reader has gone makes these panic.
 #![warn(clippy::print_stderr, clippy::print_stdout)]
 
+mod answers;
 mod args;
 mod caller;
 mod child;
@@ -32,7 +33,10 @@ mod service;
 mod size;
 mod staff;
 mod template;
+mod turnstile;
 mod ui;
+mod unlock;
+mod web;
 
 use std::process::ExitCode;
 

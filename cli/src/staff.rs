@@ -5,19 +5,23 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use aios_agents::agent::talk::{self, Look, Next, Talk};
-use aios_agents::agent::{Edition, Entry, File, Registry, Runtime, Turn};
+use aios_agents::address::Address;
+use aios_agents::agent::talk::{self, By, Look, Next, Talk, YES};
+use aios_agents::agent::{Agent, Edition, Entry, File, Registry, Runtime, Turn};
 use aios_agents::failure::{Class, Failure};
 use aios_agents::kernel::{Input, Terms, Wanted, Work};
-use aios_agents::model::Request;
+use aios_agents::model::price::Fine;
+use aios_agents::model::{Answer, Request, Usage};
 use aios_agents::program::SCRIPT;
 use aios_agents::runtime::{self, Template};
 use aios_core::id::ContentHash;
 use aios_vault::chance::now_ms;
 use aios_vault::{Error, Vault};
 use serde_json::Value;
+use tokio::sync::Notify;
 
-use crate::caller::{Called, Calls, Line};
+use crate::answers::Answers;
+use crate::caller::{Called, Calls, Line, Over};
 use crate::child::Worker;
 use crate::command::written::stem;
 use crate::crew::Crew;
@@ -46,17 +50,53 @@ pub struct Order {
 pub enum Doing {
     /// This came of it.
     Came(Input),
-    /// Something is to be looked up in the vault first.
-    Look(String, Look),
+    /// Something is to be looked up first: by whom, in which call, and what.
+    Look(By, String, Look),
     /// A model was asked, or a program is at it: it tells when it is done.
     Asked,
 }
 
+/// What is under way.
+enum Open {
+    /// A model is asked.
+    Model(Box<Asked>),
+    /// An address is looked at, in a call.
+    Address(By, String),
+}
+
 /// A call that is under way.
 struct Asked {
+    order: Order,
+    by: By,
     request: Request,
     outside: bool,
     lines: Vec<Line>,
+    /// Whether what is answered is kept.
+    keeps: bool,
+}
+
+impl Asked {
+    /// It was answered before: nobody is asked, and nothing is paid.
+    fn kept(self, answer: Answer) -> Turn {
+        let model = self.lines.into_iter().next().map(|line| line.model).unwrap_or_default();
+        self.by.took(Turn::Answered {
+            model: format!("{}/{}", model.0, model.1),
+            asked: talk::asked(&self.request),
+            outside: self.outside,
+            answer,
+            counted: Usage::default(),
+            cost: Fine::default(),
+            kept: true,
+        })
+    }
+}
+
+/// Who is asked.
+enum Asks {
+    /// These, in turn.
+    These(Vec<Line>),
+    /// The operator first.
+    First(Turn),
 }
 
 /// What the kernel holds versions of agents to, by name and version.
@@ -70,7 +110,9 @@ pub struct Staff {
     editions: BTreeMap<(String, ContentHash), Entry>,
     keys: Keyring,
     calls: Calls,
-    asked: BTreeMap<Work, Asked>,
+    asked: BTreeMap<Work, Open>,
+    /// What models answered before.
+    answers: Answers,
     /// The programs that are at work.
     crew: Crew,
     /// What programs gave, and nobody took yet.
@@ -97,7 +139,8 @@ impl Staff {
             .collect();
         let (registry, wrong) = Registry::of(&files);
         let hidden = vec![vault.root().to_owned(), aios_vault::keys::data_dir()?];
-        let mut staff = Staff { registry, hidden, ..Staff::default() };
+        let answers = Answers::of(vault.root());
+        let mut staff = Staff { registry, hidden, answers, ..Staff::default() };
         staff.leave_out_programs_in(vault.root());
         for (path, mistakes) in wrong {
             let first = mistakes.first().map(|it| format!(":{} {}", it.at, it.what)).unwrap_or_default();
@@ -130,16 +173,19 @@ impl Staff {
     /// # Errors
     /// What the vault answers.
     pub fn equip(&mut self, vault: &mut Vault, wanted: &Wanted) -> Result<(Held, Held), Error> {
-        Ok((self.equip_with(vault, &wanted.work, true)?, self.equip_with(vault, &wanted.rehearse, false)?))
+        let work = self.equip_with(vault, &wanted.work, None)?;
+        Ok((work, self.equip_with(vault, &wanted.rehearse, Some(&wanted.work))?))
     }
 
+    /// As [`Staff::equip`]; with those that `work`, of versions that only rehearse.
     fn equip_with(
         &mut self,
         vault: &mut Vault,
         wanted: &[(String, Edition)],
-        accepted: bool,
+        work: Option<&[(String, Edition)]>,
     ) -> Result<Held, Error> {
         let mut out = Held::new();
+        let accepted = work.is_none();
         for (name, edition) in wanted {
             let mut texts = BTreeMap::new();
             for (path, version) in edition.files.iter().filter(|(path, _)| path.starts_with("agents/")) {
@@ -151,13 +197,18 @@ impl Staff {
                 texts.extend(text.map(|text| (path.clone(), text)));
             }
             let whole = texts.len() == edition.files.len();
-            let Some(entry) = edition.read(name, &texts).filter(|_| whole) else {
+            let Some(mut entry) = edition.read(name, &texts).filter(|_| whole) else {
                 let short = edition.version.short(12);
                 let what = if accepted { "none that was accepted" } else { "not here" };
                 self.warnings.push(format!("version {short} of agent {name} is {what}"));
                 continue;
             };
-            let entry = if accepted { entry } else { self.bounded(vault, name, edition, entry)? };
+            let current = self.registry.agents.get(name);
+            let works = |work: &[(String, Edition)]| work.iter().any(|it| (&it.0, &it.1) == (name, edition));
+            // One that does not work now reaches no more than the one that does, also if it did once.
+            if current.is_none_or(|it| it.version != edition.version) && !work.is_none_or(works) {
+                self.bind(&mut entry, current.map(|it| &it.agent));
+            }
             let key = (name.clone(), edition.version);
             match misplaced(&entry, vault.root()) {
                 Some(what) => self.warnings.push(what),
@@ -170,22 +221,12 @@ impl Staff {
         Ok(out)
     }
 
-    /// One that nobody accepted reaches no more than what somebody did.
-    fn bounded(
-        &self,
-        vault: &mut Vault,
-        name: &str,
-        edition: &Edition,
-        mut entry: Entry,
-    ) -> Result<Entry, Error> {
-        for (path, version) in &edition.files {
-            if accepted_text(vault, path, version)?.is_none() {
-                let current = self.registry.agents.get(name).map(|it| &it.agent);
-                entry.agent = entry.agent.within(current).0;
-                return Ok(entry);
-            }
+    /// Holds an agent, and whom it asks, to what those may do that somebody accepted.
+    fn bind(&self, entry: &mut Entry, current: Option<&Agent>) {
+        entry.agent = entry.agent.clone().within(current).0;
+        for (name, other) in &mut entry.crew {
+            self.bind(other, self.registry.agents.get(name).map(|it| &it.agent));
         }
-        Ok(entry)
     }
 
     /// What a person should know, each once.
@@ -265,12 +306,15 @@ impl Staff {
             return ended(value);
         }
         let Order { outside, turns, .. } = order;
-        let talk = Talk { name: &order.agent, entry, input: &input, outside: *outside, turns };
-        match talk.next() {
+        let talk = Talk { name: &order.agent, entry, input: &input, outside: *outside, turns, asker: None };
+        let took = |turn| Ok(Doing::Came(Input::Took { work: order.work.clone(), turns: vec![turn] }));
+        let (by, given, next) = By::of(talk.next());
+        match next {
             Next::Done(value) => ended(value),
             Next::Failed(failure) => Err(failure),
-            Next::Took(turn) => Ok(Doing::Came(Input::Took { work: order.work.clone(), turn })),
-            Next::Look { call, look } => Ok(Doing::Look(call, look)),
+            Next::Took(turn) => took(turn),
+            Next::Look { call, look } => Ok(Doing::Look(by, call, look)),
+            Next::Within { .. } => Err(lost("whose turn it is cannot be told".into())),
             Next::Ask(request) => {
                 let within = match entry.agent.timeout {
                     Some(timeout) => {
@@ -283,26 +327,68 @@ impl Staff {
                     }
                     None => None,
                 };
-                let lines = self.lines(&talk, &request, models)?;
-                let asked = Asked { request: (*request).clone(), outside: *outside, lines: lines.clone() };
+                let whose = by.entry(entry).ok_or_else(|| lost("whom it asks is not at hand".into()))?;
+                let lines = match self.lines(&talk, &by, whose, &request)? {
+                    Asks::These(lines) => lines,
+                    Asks::First(question) => return took(by.took(question)),
+                };
+                let asked = Asked {
+                    order: order.clone(),
+                    by,
+                    request: (*request).clone(),
+                    outside: given.unwrap_or(*outside),
+                    lines: lines.clone(),
+                    keeps: whose.agent.cache,
+                };
+                // What came to nothing once is asked for anew.
+                let found = lines.first().filter(|_| asked.keeps && order.work.attempt == 1);
+                if let Some(answer) = found.and_then(|line| self.answers.find(line, &request)) {
+                    return took(asked.kept(answer));
+                }
                 self.calls.begin(&order.work, lines, *request, within)?;
-                self.asked.insert(order.work.clone(), asked);
+                self.asked.insert(order.work.clone(), Open::Model(Box::new(asked)));
                 Ok(Doing::Asked)
             }
         }
     }
 
-    /// Who is asked, in turn.
-    fn lines(
-        &self,
-        talk: &Talk<'_>,
-        request: &Request,
-        models: Vec<(String, String)>,
-    ) -> Result<Vec<Line>, Failure> {
+    /// What a piece of work comes to next where nobody is asked for it: something that happened, or something that is looked up in the vault.
+    pub fn at_once(&self, order: &Order) -> Option<Doing> {
+        let entry = self.entry(&order.agent, order.version.as_ref())?;
+        let input = entry.agent.take(&order.input).ok()?;
+        let Order { outside, turns, .. } = order;
+        let talk = Talk { name: &order.agent, entry, input: &input, outside: *outside, turns, asker: None };
+        match By::of(talk.next()) {
+            (_, _, Next::Took(turn)) if matches!(turn.innermost(), Turn::Came { .. }) => {
+                Some(Doing::Came(Input::Took { work: order.work.clone(), turns: vec![turn] }))
+            }
+            (by, _, Next::Look { call, look: look @ (Look::File { .. } | Look::Files { .. }) }) => {
+                Some(Doing::Look(by, call, look))
+            }
+            _ => None,
+        }
+    }
+
+    /// Looks at an address for whom a piece of work comes to; it tells when it is done.
+    ///
+    /// # Errors
+    /// Why that cannot be.
+    pub fn look(&mut self, order: &Order, by: By, call: String, address: Address) -> Result<(), Failure> {
+        let entry = self.entry(&order.agent, order.version.as_ref()).and_then(|entry| by.entry(entry));
+        let lost = || Failure::new(Class::LostContext, "whose work it is cannot be told");
+        let agent = entry.ok_or_else(lost)?.agent.clone();
+        self.calls.look(&order.work, agent, address)?;
+        self.asked.insert(order.work.clone(), Open::Address(by, call));
+        Ok(())
+    }
+
+    /// Who is asked, in turn; or what the operator is asked before.
+    fn lines(&self, talk: &Talk<'_>, by: &By, whose: &Entry, request: &Request) -> Result<Asks, Failure> {
         let mut lines = Vec::new();
         let mut lacks = None;
-        for (provider, model) in models {
-            let settings = &self.registry.models;
+        let settings = &self.registry.models;
+        let mut dearest: Option<(Fine, String)> = None;
+        for (provider, model) in settings.models(&whose.agent.model) {
             let Some(found) = settings.providers.get(&provider) else { continue };
             // What costs nobody knows what is not called, and nothing else in its place: the operator says what it costs.
             let Some(price) = settings.price(&provider, &model) else {
@@ -311,8 +397,15 @@ impl Staff {
                 );
                 return Err(Failure::new(Class::Budget, what));
             };
-            talk.affords(request, &price)?;
-            let key = self.keys.key(&provider, found.origin()).cloned();
+            talk.affords(by, request, &price)?;
+            let key = match found.key.then(|| self.keys.key(&provider, found.origin())).flatten() {
+                Some(Err(why)) => {
+                    lacks.get_or_insert(format!("the key of `{provider}`: {why}"));
+                    continue;
+                }
+                Some(Ok(key)) => Some(key),
+                None => None,
+            };
             if found.key && key.is_none() {
                 let what = match self.keys.origin(&provider) {
                     Some(origin) => format!(
@@ -324,38 +417,76 @@ impl Staff {
                 lacks.get_or_insert(format!("{what}: `aios connect {provider}`"));
                 continue;
             }
-            let key = key.filter(|_| found.key);
+            let cost = price.of(&talk::most(request));
+            if dearest.as_ref().is_none_or(|(most, _)| cost > *most) {
+                dearest = Some((cost, format!("{provider}/{model}")));
+            }
             lines.push(Line { model: (provider, model), provider: found.clone(), key });
+        }
+        if let (Some((cost, model)), Some(limit)) = (dearest, settings.asks_above)
+            && cost > limit.into()
+            && !talk.is_granted()
+        {
+            let most = talk::most(request);
+            let question = format!(
+                "may it ask {model}? That may cost up to {cost}, for at most {} tokens in and {} out",
+                most.input, most.output
+            );
+            let choices = vec![YES.to_owned(), "no".to_owned()];
+            return Ok(Asks::First(Turn::Asks { call: String::new(), question, choices }));
         }
         match (lines.is_empty(), lacks) {
             (true, Some(what)) => Err(Failure::new(Class::Denied, what)),
-            (true, None) => Err(Failure::new(Class::LostContext, "its model is not set up any more")),
-            (false, _) => Ok(lines),
+            (true, None) => Err(Failure::new(
+                Class::LostContext,
+                format!("no model is set up for `{}`", whose.agent.model),
+            )),
+            (false, _) => Ok(Asks::These(lines)),
         }
     }
 
     /// What came of a program that has ended, or of a call; with `wait` of the next call that ends, where one is under way.
-    pub fn ended(&mut self, wait: bool) -> Option<Input> {
+    /// With it the work of which it is the next thing, where that goes on.
+    pub fn ended(&mut self, wait: bool) -> Option<(Input, Option<Order>)> {
         let ended = self.crew.ended().into_iter();
         self.gave.extend(ended.map(|(work, came)| Input::Worked { work, came }));
         if let Some(came) = self.gave.pop_front() {
-            return Some(came);
+            return Some((came, None));
         }
         loop {
-            let (work, came) = self.calls.ended(wait)?;
-            if let Some(asked) = self.asked.remove(&work) {
-                return Some(self.answered(work, asked, came));
+            let (work, over) = self.calls.ended(wait)?;
+            match (self.asked.remove(&work), over) {
+                (Some(Open::Model(asked)), Over::Called(came)) => {
+                    let order = asked.order.clone();
+                    return Some((self.answered(work, *asked, came), Some(order)));
+                }
+                (Some(Open::Address(by, call)), Over::Looked(found)) => {
+                    let (text, untrusted) = match found {
+                        Ok(text) => (text, true),
+                        Err(what) => (format!("not found: {what}"), false),
+                    };
+                    let turns = vec![by.took(Turn::Came { call, text, untrusted })];
+                    return Some((Input::Took { work, turns }, None));
+                }
+                _ => {}
             }
         }
     }
 
     fn answered(&self, work: Work, asked: Asked, came: Called) -> Input {
-        let Asked { request, outside, lines } = asked;
         let (place, answer) = match came {
             Ok(came) => came,
             Err(failure) => return Input::Worked { work, came: Err(failure) },
         };
-        let (provider, model) = lines.into_iter().nth(place).map(|line| line.model).unwrap_or_default();
+        let Asked { by, request, outside, lines, keeps, .. } = asked;
+        let Some(line) = lines.into_iter().nth(place) else {
+            let failure = Failure::new(Class::LostContext, "who answered cannot be told");
+            return Input::Worked { work, came: Err(failure) };
+        };
+        if keeps {
+            self.answers.keep(&line, &request, &answer);
+        }
+        let (provider, model) = line.model;
         let counted = talk::counted(&request, &answer);
         let price = self.registry.models.price(&provider, &model).unwrap_or_default();
         let turn = Turn::Answered {
@@ -365,8 +496,9 @@ impl Staff {
             answer,
             counted,
             cost: price.of(&counted),
+            kept: false,
         };
-        Input::Took { work, turn }
+        Input::Took { work, turns: vec![by.took(turn)] }
     }
 
     /// Ends the work on something that nobody waits for any more.
@@ -384,6 +516,11 @@ impl Staff {
     /// What was begun and has not ended.
     pub fn under_way(&self) -> impl Iterator<Item = &Work> {
         self.crew.under_way().chain(self.asked.keys())
+    }
+
+    /// Has this rung from here on when a call has ended.
+    pub fn ring(&mut self, bell: Arc<Notify>) {
+        self.calls.ring(bell);
     }
 
     /// Goes on with what others were at.
@@ -471,7 +608,9 @@ pub fn again(entry: &Entry, name: &str, input: &Value, turns: &[Turn]) -> Option
         Runtime::Model if turns.is_empty() => {
             entry.agent.template.as_ref().map(|template| fill(entry, template, &input))
         }
-        Runtime::Model => Some(Talk { name, entry, input: &input, outside: false, turns }.replay()),
+        Runtime::Model => {
+            Some(Talk { name, entry, input: &input, outside: false, turns, asker: None }.replay())
+        }
         Runtime::Command | Runtime::Wasm | Runtime::Journal => None,
     }
 }

@@ -103,6 +103,7 @@ impl Tend {
         mut saves: mpsc::UnboundedReceiver<Seen>,
     ) -> Result<(), Trouble> {
         let mut watching = true;
+        let bell = self.worker.bell();
         loop {
             while let Some(act) = self.upkeep.act() {
                 self.act(act).await;
@@ -124,6 +125,7 @@ impl Tend {
                     self.upkeep.came();
                 }
                 () = signals.changed.notified() => self.upkeep.changed(self.now()),
+                () = bell.notified() => self.upkeep.rings(self.now()),
                 Some(event) = signals.told.recv() => {
                     if let Event::Exchanged(report) = event {
                         self.upkeep.served(&report.peer.device());

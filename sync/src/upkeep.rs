@@ -314,6 +314,12 @@ impl Upkeep {
         }
     }
 
+    /// Something is there that work waited for.
+    pub fn rings(&mut self, now: Time) {
+        self.work = now;
+        self.tick(now);
+    }
+
     /// What came of [`Act::Work`], and how long it is until work goes on by itself.
     pub fn worked(&mut self, carried: Result<Carried, String>, wait: Option<Duration>, now: Time) {
         match carried {

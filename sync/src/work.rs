@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use aios_core::frontier::View;
 use aios_vault::{Error, Vault};
+use tokio::sync::Notify;
 
 /// What carries on work.
 pub trait Work: Send {
@@ -31,12 +32,21 @@ pub struct Carried {
 
 /// The one who carries on work in this process. Clones share it.
 #[derive(Clone)]
-pub struct Worker(Arc<Mutex<dyn Work>>);
+pub struct Worker {
+    work: Arc<Mutex<dyn Work>>,
+    /// Rings when something that was waited for is there.
+    bell: Arc<Notify>,
+}
 
 impl Worker {
-    /// Shares who does the work.
-    pub fn new(work: impl Work + 'static) -> Worker {
-        Worker(Arc::new(Mutex::new(work)))
+    /// Shares who does the work; `bell` is rung when there is some of which nobody else says so.
+    pub fn new(work: impl Work + 'static, bell: Arc<Notify>) -> Worker {
+        Worker { work: Arc::new(Mutex::new(work)), bell }
+    }
+
+    /// What is rung when there is work.
+    pub(crate) fn bell(&self) -> Arc<Notify> {
+        self.bell.clone()
     }
 
     /// As [`Work::carry_on`].
@@ -44,7 +54,7 @@ impl Worker {
     /// # Errors
     /// What the vault answers.
     pub fn carry_on(&self, vault: &mut Vault) -> Result<Carried, Error> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).carry_on(vault)
+        self.work.lock().unwrap_or_else(PoisonError::into_inner).carry_on(vault)
     }
 }
 

@@ -8,5 +8,6 @@ pub mod merge;
 pub mod office;
 pub mod page;
 pub mod parse;
+pub mod provider;
 pub mod reader;
 pub mod seeds;

@@ -3,11 +3,17 @@
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
+use aios_tests::provider::Provider;
 use aios_tests::{binary, console, reader};
 
 fn check(page: &str) {
+    check_with(page, |text| text);
+}
+
+/// The same of a page in which something is otherwise here.
+fn check_with(page: &str, change: impl Fn(String) -> String) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(page);
-    let text = std::fs::read_to_string(&path).expect("the page is there");
+    let text = change(std::fs::read_to_string(&path).expect("the page is there"));
     let steps = console::steps(&text);
     assert!(!steps.is_empty(), "{page} has no console blocks");
     let dir = tempfile::tempdir().expect("a folder to work in");
@@ -112,6 +118,14 @@ fn workflows() {
 #[test]
 fn agents() {
     check("docs/guide/agents.md");
+}
+
+/// The models of this page run on the reader's machine; here what they say was recorded.
+#[test]
+fn models() {
+    let provider = Provider::recalls(include_str!("guide/models.json"));
+    check_with("docs/guide/models.md", |text| text.replace("127.0.0.1:11434", &provider.at.to_string()));
+    assert_eq!(provider.unknown(), Vec::<String>::new());
 }
 
 #[test]

@@ -74,6 +74,13 @@ impl Vault {
                 let _ = std::fs::copy(from, keys.folder().join(name));
             }
         }
+        // The keys of others and of who calls here go along: nobody would look for them where they were, and somebody might find them.
+        for name in ["providers.json", "hooks.json"] {
+            let (from, to) = (self.keys.folder().join(name), keys.folder().join(name));
+            if from.exists() {
+                std::fs::rename(&from, &to).map_err(|e| Error::io("move", &from, e))?;
+            }
+        }
         // It decides nothing any more; afterwards nobody would look for it.
         self.keys.forget_operator()?;
         let mut replica = self.replica.clone();

@@ -1,5 +1,6 @@
 //! Agents: files that say who works, on what, and within which bounds.
 
+mod call;
 mod edition;
 mod import;
 pub mod prompt;
@@ -12,6 +13,7 @@ use std::fmt;
 
 use serde_json::{Value, json};
 
+use crate::address::{Address, Reach};
 use crate::failure::{Class, Failure, Retry};
 use crate::mistake::{Mistake, Mistakes};
 use crate::money::Money;
@@ -46,12 +48,18 @@ pub struct Agent {
     pub reads: Vec<String>,
     /// Paths that it may propose to write.
     pub writes: Vec<String>,
+    /// Addresses that it may look at.
+    pub fetches: Vec<Reach>,
+    /// Other agents that it may ask.
+    pub agents: Vec<String>,
     /// What it may use.
     pub tools: Vec<Tool>,
     /// The capabilities of effects that are its work; nothing: those of the steps that name it.
     pub effects: Option<Vec<String>>,
     /// Whether doing it twice is as doing it once.
     pub idempotent: bool,
+    /// Whether its model is not asked what this device asked it before, to the letter.
+    pub cache: bool,
     /// Whether each of its effects asks, whatever policies allow.
     pub always_asks: bool,
     /// What one piece of its work may take.
@@ -111,6 +119,10 @@ pub enum Tool {
     Write,
     /// Proposes to change fields of a file, or to add to it.
     Set,
+    /// Reads what lies at an address.
+    Fetch,
+    /// Asks the operator.
+    Ask,
 }
 
 /// What one piece of work may take, at most.
@@ -145,6 +157,26 @@ pub struct Example {
     pub output: Option<Value>,
 }
 
+impl Budget {
+    /// No more of anything than another has.
+    fn within(&self, other: &Budget) -> Budget {
+        let money = match (self.money, other.money) {
+            (Some(own), Some(other)) => Some(own.min(other)),
+            (own, other) => own.or(other),
+        };
+        Budget { money, tokens: self.tokens.min(other.tokens), turns: self.turns.min(other.turns) }
+    }
+}
+
+impl fmt::Display for Budget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(money) = self.money {
+            write!(f, "{money}, ")?;
+        }
+        write!(f, "{} tokens, {} answers", self.tokens, self.turns)
+    }
+}
+
 impl Default for Budget {
     fn default() -> Self {
         Budget { money: None, tokens: 200_000, turns: 12 }
@@ -168,8 +200,14 @@ impl Runtime {
 
 impl Tool {
     /// All of them by name.
-    pub const NAMES: [(&str, Tool); 4] =
-        [("read", Tool::Read), ("search", Tool::Search), ("write", Tool::Write), ("set", Tool::Set)];
+    pub const NAMES: [(&str, Tool); 6] = [
+        ("read", Tool::Read),
+        ("search", Tool::Search),
+        ("write", Tool::Write),
+        ("set", Tool::Set),
+        ("fetch", Tool::Fetch),
+        ("ask", Tool::Ask),
+    ];
 
     /// Its name in files.
     pub fn name(self) -> &'static str {
@@ -256,13 +294,21 @@ impl Agent {
         }
     }
 
-    /// As long as nobody accepted it, it reaches no more than the version that is in force (I11): what it is then, and what it goes without.
+    /// As long as it is not in force, it reaches and takes no more than the version that is (I11): what it is then, and what it goes without.
     pub fn within(mut self, accepted: Option<&Agent>) -> (Agent, Vec<String>) {
         let mut without = Vec::new();
         let reads = accepted.map_or(&[][..], |it| &it.reads);
         let (known, new) = self.reads.into_iter().partition(|glob| reads.contains(glob));
         self.reads = known;
         without.extend(Vec::into_iter(new).map(|glob: String| format!("reads: {glob}")));
+        let fetches = accepted.map_or(&[][..], |it| &it.fetches);
+        let (known, new) = self.fetches.into_iter().partition(|reach| fetches.contains(reach));
+        self.fetches = known;
+        without.extend(Vec::into_iter(new).map(|reach: Reach| format!("fetches: {reach}")));
+        let agents = accepted.map_or(&[][..], |it| &it.agents);
+        let (known, new) = self.agents.into_iter().partition(|name| agents.contains(name));
+        self.agents = known;
+        without.extend(Vec::into_iter(new).map(|name: String| format!("agents: {name}")));
         // No fields at all would be all of them.
         let fields = accepted.map_or(&[][..], |it| &it.expose_fields);
         if !fields.is_empty() {
@@ -270,6 +316,13 @@ impl Agent {
             if self.expose_fields.is_empty() || !self.expose_fields.iter().all(known) {
                 without.push("expose_fields".to_owned());
                 self.expose_fields = fields.to_vec();
+            }
+        }
+        if let Some(accepted) = accepted {
+            let most = self.budget.within(&accepted.budget);
+            if most != self.budget {
+                without.push(format!("budget: more than {most}"));
+                self.budget = most;
             }
         }
         if let Some(program) = &mut self.program {
@@ -291,6 +344,11 @@ impl Agent {
     /// Whether it may look at a path.
     pub fn may_read(&self, path: &str) -> bool {
         is_plain(path) && self.reads.iter().any(|glob| policy::like(glob, path))
+    }
+
+    /// Whether it may look at an address.
+    pub fn may_fetch(&self, address: &Address) -> bool {
+        self.fetches.iter().any(|reach| reach.has(address))
     }
 
     /// Whether it may propose to write to a path.

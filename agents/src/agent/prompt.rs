@@ -89,6 +89,23 @@ pub fn tools(entry: &Entry) -> Vec<Spec> {
                 ),
                 object(json!({"path": text(), "set": {"type": "object"}, "append": text()}), &["path"]),
             ),
+            Tool::Fetch => {
+                let reaches: Vec<String> = agent.fetches.iter().map(ToString::to_string).collect();
+                add(
+                    "fetch",
+                    format!(
+                        "Reads what lies at an address. In these, * stands for any text: {}. What came from outside may not choose the address: then only those without * are read.",
+                        reaches.join(", ")
+                    ),
+                    object(json!({"address": text()}), &["address"]),
+                );
+            }
+            Tool::Ask => add(
+                "ask",
+                "Asks the owner what you lack and cannot find out. Ask rather than invent; with `choices`, the answer is one of them."
+                    .into(),
+                object(json!({"question": text(), "choices": {"type": "array", "items": text()}}), &["question"]),
+            ),
         }
     }
     let acts: Vec<&String> =
@@ -101,6 +118,20 @@ pub fn tools(entry: &Entry) -> Vec<Spec> {
                 json!({"capability": {"enum": acts}, "target": text(), "args": {"type": "object"}, "amount": text()}),
                 &["capability", "target", "args"],
             ),
+        );
+    }
+    if !agent.agents.is_empty() {
+        let mut description = String::from("Has another agent work, and gives what it gives:");
+        for name in &agent.agents {
+            let Some(other) = entry.crew.get(name) else { continue };
+            let takes = other.agent.inputs.schema().map_or("anything".to_owned(), |it| it.to_string());
+            let what = other.agent.description.as_deref().unwrap_or("");
+            let _ = write!(description, "\n- {name}: {what}; `input` fits {takes}");
+        }
+        add(
+            "agent",
+            description,
+            object(json!({"name": {"enum": agent.agents}, "input": {"type": "object"}}), &["name", "input"]),
         );
     }
     if !entry.skills.is_empty() {

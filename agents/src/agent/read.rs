@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::{Agent, Budget, Choice, Example, Runtime, Shape, Tool};
+use crate::address::Reach;
 use crate::expression::{Names, Template};
 use crate::failure::{Retry, read_span};
 use crate::mistake::{At, Mistake, Mistakes, nearest};
@@ -13,7 +14,7 @@ use crate::program::Program;
 use crate::schema::Schema;
 use crate::workflow::is_capability;
 
-const KEYS: [&str; 28] = [
+const KEYS: [&str; 31] = [
     "type",
     "name",
     "title",
@@ -27,6 +28,9 @@ const KEYS: [&str; 28] = [
     "outputs",
     "reads",
     "writes",
+    "fetches",
+    "agents",
+    "cache",
     "tools",
     "effects",
     "idempotent",
@@ -84,9 +88,12 @@ pub fn agent(name: &str, text: &str, front: Front, out: &mut Mistakes) -> Option
         outputs,
         reads: globs(root, "reads", out),
         writes: globs(root, "writes", out),
+        fetches: fetches(root, out),
+        agents: texts(root, "agents", out),
         tools: tools(root, out),
         effects: root.get("effects").map(|it| effects(it, out)),
         idempotent: root.get("idempotent").and_then(|it| it.boolean("idempotent", out)).unwrap_or(false),
+        cache: root.get("cache").and_then(|it| it.boolean("cache", out)).unwrap_or(false),
         always_asks: approval.as_deref() == Some("always"),
         budget: root.get("budget").map_or_else(Budget::default, |it| budget(it, out)),
         timeout: read_span(root, "timeout", out),
@@ -128,7 +135,7 @@ fn runtime(root: &Node, out: &mut Mistakes) -> Option<Runtime> {
 /// What makes no sense together.
 fn fits(root: &Node, agent: &Agent, out: &mut Mistakes) {
     let at = |name: &str| root.get(name).map_or(At::START, |it| it.at);
-    let models = ["model", "tools", "skills", "context", "template", "budget"];
+    let models = ["model", "tools", "skills", "context", "template", "budget", "fetches", "agents", "cache"];
     if agent.runtime != Runtime::Model {
         for name in models.into_iter().filter(|name| root.get(name).is_some()) {
             let what = format!("`{name}` is for `runtime: model`, and this is `{}`", agent.runtime.name());
@@ -149,6 +156,18 @@ fn fits(root: &Node, agent: &Agent, out: &mut Mistakes) {
     let looks = agent.tools.iter().any(|tool| matches!(tool, Tool::Read | Tool::Search));
     if looks && agent.reads.is_empty() {
         out.hint(at("tools"), "it may look at files, and at none", "`reads:` names the paths");
+    }
+    if agent.tools.contains(&Tool::Fetch) && agent.fetches.is_empty() {
+        let hint = "`fetches:` names the addresses, such as `https://example.org/prices/*`";
+        out.hint(at("tools"), "it may look at addresses, and at none", hint);
+    }
+    let acts = agent.tools.iter().find(|tool| !matches!(tool, Tool::Read | Tool::Search));
+    let acts = acts.map(|tool| format!("the tool `{}`", tool.name()));
+    let acts = acts.or_else(|| agent.effects.iter().flatten().next().map(|it| format!("the effect `{it}`")));
+    let acts = acts.or_else(|| agent.agents.first().map(|it| format!("the agent `{it}`")));
+    if let (true, Some(what)) = (agent.cache, acts) {
+        let hint = "with `cache` an agent only reads";
+        out.hint(at("cache"), format!("what it was answered once does not do for {what}"), hint);
     }
     let needs = [(Tool::Write, crate::connector::CREATE), (Tool::Set, crate::connector::SET)];
     for (tool, capability) in needs.into_iter().filter(|(tool, _)| agent.tools.contains(tool)) {
@@ -227,6 +246,22 @@ fn globs(root: &Node, name: &str, out: &mut Mistakes) -> Vec<String> {
         globs.push(glob);
     }
     globs
+}
+
+fn fetches(root: &Node, out: &mut Mistakes) -> Vec<Reach> {
+    let items = root.get("fetches").map_or(&[][..], Node::items);
+    let mut reaches = Vec::new();
+    for item in items {
+        let Some(text) = item.text("fetches", out) else { continue };
+        match Reach::read(&text) {
+            Ok(reach) => reaches.push(reach),
+            Err(what) => {
+                let hint = "an address whose host is whole, such as `https://example.org/prices/*`";
+                out.hint(item.at, format!("`{text}`: {what}"), hint);
+            }
+        }
+    }
+    reaches
 }
 
 fn tools(root: &Node, out: &mut Mistakes) -> Vec<Tool> {

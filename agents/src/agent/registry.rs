@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use aios_core::id::ContentHash;
 
-use super::Agent;
+use super::{Agent, Runtime};
 use crate::mistake::{At, Mistake, Mistakes, nearest};
 use crate::model::settings::Settings;
 use crate::node::Front;
@@ -39,7 +39,12 @@ pub struct Entry {
     pub context: Vec<(String, String)>,
     /// What it may ask for: name, description, text.
     pub skills: Vec<(String, String, String)>,
+    /// The agents that it may ask, by name.
+    pub crew: BTreeMap<String, Entry>,
 }
+
+/// How deep agents may ask each other.
+const MOST_DEPTH: usize = 3;
 
 /// All agents.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -136,12 +141,70 @@ impl Registry {
                     agent,
                     context: context.into_iter().map(|(name, _, text)| (name, text)).collect(),
                     skills,
+                    crew: BTreeMap::new(),
                 },
             );
+        }
+        let alone = registry.agents.clone();
+        for file in files {
+            let Some(entry) = alone.get(&file.name).filter(|entry| entry.path == file.path) else { continue };
+            match with_crew(&file.name, entry, &alone, &mut Vec::new()) {
+                Ok(entry) => _ = registry.agents.insert(file.name.clone(), entry),
+                Err((name, what)) => {
+                    registry.agents.remove(&file.name);
+                    let at = place(file, "agents", &name);
+                    wrong.entry(&file.path).or_default().push(Mistake { at, what, hint: None });
+                }
+            }
         }
         let wrong = wrong.into_iter().filter(|(_, mistakes)| !mistakes.is_empty());
         (registry, wrong.map(|(path, mistakes)| (path.to_owned(), mistakes)).collect())
     }
+}
+
+/// An agent with those that it may ask, and these with theirs; `above` has who asks whom. Else which of its names is wrong, and why.
+fn with_crew(
+    name: &str,
+    entry: &Entry,
+    alone: &BTreeMap<String, Entry>,
+    above: &mut Vec<String>,
+) -> Result<Entry, (String, String)> {
+    let mut entry = entry.clone();
+    let mut parts = vec![entry.version];
+    above.push(name.to_owned());
+    for other in entry.agent.agents.clone() {
+        let wrong = |what: String| (other.clone(), what);
+        if above.contains(&other) {
+            return Err(wrong(format!("`{other}` would ask itself: {}", above.join(" asks "))));
+        }
+        if above.len() > MOST_DEPTH {
+            return Err(wrong(format!("agents ask each other more than {MOST_DEPTH} deep")));
+        }
+        let found = alone.get(&other).ok_or_else(|| {
+            wrong(match nearest(&other, alone.keys().map(String::as_str)) {
+                Some(near) => format!("there is no agent `{other}`: `{near}` is meant?"),
+                None => format!("there is no agent `{other}`"),
+            })
+        })?;
+        if !matches!(found.agent.runtime, Runtime::Model | Runtime::Template) {
+            let what = format!("`{other}` cannot be asked: its runtime is `{}`", found.agent.runtime.name());
+            return Err(wrong(what));
+        }
+        let found = with_crew(&other, found, alone, above).map_err(|(_, what)| wrong(what))?;
+        parts.push(found.version);
+        entry.files.extend(found.files.clone());
+        entry.crew.insert(other, found);
+    }
+    above.pop();
+    entry.version = version(&parts);
+    Ok(entry)
+}
+
+/// Where a name stands in a list of a file's frontmatter.
+fn place(file: &File, list: &str, name: &str) -> At {
+    let front = Front::read(&file.text).ok();
+    let nodes = front.as_ref().and_then(|front| front.root.get(list)).map_or(&[][..], |it| it.items());
+    nodes.iter().find(|node| node.as_text() == Some(name)).map_or(At::START, |node| node.at)
 }
 
 fn start(what: impl Into<String>) -> Mistake {
@@ -169,9 +232,7 @@ fn text(front: &Front, kind: &str, out: &mut Mistakes) -> String {
 
 fn missing<'t>(file: &File, key: &str, name: &str, there: impl Iterator<Item = &'t str>, out: &mut Mistakes) {
     let list = if key == "skill" { "skills" } else { "context" };
-    let front = Front::read(&file.text).ok();
-    let nodes = front.as_ref().and_then(|front| front.root.get(list)).map_or(&[][..], |it| it.items());
-    let at = nodes.iter().find(|node| node.as_text() == Some(name)).map_or(At::START, |node| node.at);
+    let at = place(file, list, name);
     let what = format!("no file in `agents` with `type: {key}` is called `{name}`");
     match nearest(name, there) {
         Some(near) => out.hint(at, what, format!("`{near}` is meant?")),

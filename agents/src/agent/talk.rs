@@ -2,15 +2,14 @@
 //! killed goes on from the journal without asking again, and a replay needs no network.
 
 use aios_core::id::ContentHash;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
-use super::{Entry, Tool, Turn, prompt};
-use crate::connector::{CREATE, SET, is_of_files};
-use crate::event::{Content, digest};
+use super::{Entry, Turn, prompt};
+use crate::address::Address;
+use crate::event::digest;
 use crate::failure::{Class, Failure};
 use crate::model::price::{Fine, Price};
 use crate::model::{Answer, Call, Message, Request, Stop, Usage};
-use crate::money::Money;
 
 /// The most tokens of one answer.
 const MOST_ANSWER: u64 = 8_192;
@@ -28,6 +27,17 @@ pub enum Next {
         call: String,
         /// What.
         look: Look,
+    },
+    /// Another agent goes on, whom it asks: of that, this is next.
+    Within {
+        /// The call.
+        call: String,
+        /// The other.
+        agent: String,
+        /// Whether what that was given came from outside.
+        outside: bool,
+        /// A question to a model, or something that is looked up.
+        next: Box<Next>,
     },
     /// This happened.
     Took(Turn),
@@ -54,7 +64,13 @@ pub enum Look {
         /// A text that stands in them.
         text: String,
     },
+    /// What lies at an address.
+    Address(Address),
 }
+
+/// Whose work something is: from the agent that a step names to the one that is asked in the end, each by the call that asks it and its name.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct By(Vec<(String, String)>);
 
 /// One piece of work.
 #[derive(Debug, Clone, Copy)]
@@ -69,6 +85,48 @@ pub struct Talk<'t> {
     pub outside: bool,
     /// What happened so far.
     pub turns: &'t [Turn],
+    /// Whom it works for, where that is another agent.
+    pub asker: Option<&'t Talk<'t>>,
+}
+
+/// What the operator answers who has a dear call made.
+pub const YES: &str = "yes";
+
+impl By {
+    /// What is next, and of whose work; whether what that was given came from outside, where it is another's.
+    pub fn of(mut next: Next) -> (By, Option<bool>, Next) {
+        let (mut by, mut given) = (Vec::new(), None);
+        while let Next::Within { call, agent, outside, next: inner } = next {
+            by.push((call, agent));
+            given = Some(outside);
+            next = *inner;
+        }
+        (By(by), given, next)
+    }
+
+    /// The agent.
+    pub fn entry<'e>(&self, entry: &'e Entry) -> Option<&'e Entry> {
+        self.0.iter().try_fold(entry, |entry, (_, name)| entry.crew.get(name))
+    }
+
+    /// Something that happened in its work.
+    pub fn took(&self, turn: Turn) -> Turn {
+        self.0
+            .iter()
+            .rev()
+            .fold(turn, |took, (call, _)| Turn::Within { call: call.clone(), took: Box::new(took) })
+    }
+}
+
+/// What happened last in the work that a call asks for.
+fn within(turns: &[Turn], call: &str) -> Vec<Turn> {
+    let inner = |turn: &Turn| match turn {
+        Turn::Within { call: of, took } if of == call => Some((**took).clone()),
+        _ => None,
+    };
+    let mut found: Vec<Turn> = turns.iter().rev().map_while(inner).collect();
+    found.reverse();
+    found
 }
 
 /// What was spent.
@@ -87,7 +145,7 @@ impl Spent {
     pub fn of(turns: &[Turn]) -> Spent {
         let mut spent = Spent::default();
         for turn in turns {
-            if let Turn::Answered { counted, cost, .. } = turn {
+            if let Turn::Answered { counted, cost, .. } = turn.innermost() {
                 spent.answers += 1;
                 spent.tokens = spent.tokens.saturating_add(counted.input).saturating_add(counted.output);
                 spent.money = spent.money.plus(*cost);
@@ -129,27 +187,47 @@ impl Talk<'_> {
         let mut repairs = 0;
         let mut turns = self.turns.iter().peekable();
         while let Some(turn) = turns.next() {
-            let Turn::Answered { answer, .. } = turn else {
-                return self.lost("a call came before any answer");
+            let answer = match turn {
+                Turn::Answered { answer, .. } => answer,
+                // A dear call is made once the operator wants it.
+                Turn::Asks { call, .. } if call.is_empty() => match turns.next() {
+                    Some(Turn::Came { call, text, .. }) if call.is_empty() && text == YES => continue,
+                    Some(Turn::Came { call, .. }) if call.is_empty() => {
+                        let what = "the operator does not want to pay for it";
+                        return Next::Failed(Failure::new(Class::Denied, what));
+                    }
+                    Some(_) => return self.lost("what came of a question is of another"),
+                    None => return Next::Took(turn.clone()),
+                },
+                _ => return self.lost("a call came before any answer"),
             };
             let (text, calls) = (answer.text.clone(), answer.calls.clone());
             messages.push(Message::Model { text, calls });
             for call in &answer.calls {
+                let mut within = Vec::new();
+                while let Some(Turn::Within { call: of, took }) = turns.peek()
+                    && *of == call.id
+                {
+                    within.push((**took).clone());
+                    turns.next();
+                }
                 match turns.next() {
                     Some(Turn::Came { call: of, text, .. }) if *of == call.id => {
                         messages.push(came(call, text));
                     }
-                    Some(Turn::Wants { call: of, content }) if *of == call.id => match turns.next() {
-                        Some(Turn::Came { call: of, text, .. }) if *of == call.id => {
-                            messages.push(came(call, text));
+                    Some(waits @ (Turn::Wants { call: of, .. } | Turn::Asks { call: of, .. }))
+                        if *of == call.id =>
+                    {
+                        match turns.next() {
+                            Some(Turn::Came { call: of, text, .. }) if *of == call.id => {
+                                messages.push(came(call, text));
+                            }
+                            Some(_) => return self.lost("what came of a call is of another"),
+                            None => return Next::Took(waits.clone()),
                         }
-                        Some(_) => return self.lost("what came of a call is of another"),
-                        None => {
-                            return Next::Took(Turn::Wants { call: of.clone(), content: content.clone() });
-                        }
-                    },
+                    }
                     Some(_) => return self.lost("what came of a call is of another"),
-                    None => return self.call(call),
+                    None => return self.call(call, &within),
                 }
             }
             if answer.calls.is_empty() {
@@ -173,22 +251,50 @@ impl Talk<'_> {
 
     /// What goes in, quoted.
     fn given(&self) -> String {
-        let outside = match self.turns.first() {
-            Some(Turn::Answered { outside, .. }) => *outside,
-            _ => self.outside,
-        };
+        let outside = self.given_outside();
         let text = serde_json::to_string_pretty(self.input).unwrap_or_default();
         prompt::quote("input", outside, &text)
+    }
+
+    /// Whether what it was given came from outside: as it was when it was first told, whatever came since.
+    fn given_outside(&self) -> bool {
+        let first = self.turns.iter().find_map(|turn| match turn {
+            Turn::Answered { outside, .. } => Some(*outside),
+            _ => None,
+        });
+        first.unwrap_or(self.outside)
+    }
+
+    /// Whether it has seen what came from outside.
+    pub(super) fn heard(&self) -> bool {
+        let came = |turn: &Turn| matches!(turn.innermost(), Turn::Came { untrusted: true, .. });
+        self.given_outside() || self.turns.iter().any(came)
+    }
+
+    /// Whether the operator wants the next call made, whatever it costs.
+    pub fn is_granted(&self) -> bool {
+        let last = self.turns.last().map(Turn::innermost);
+        matches!(last, Some(Turn::Came { call, text, .. }) if call.is_empty() && text == YES)
+    }
+
+    /// Answers and tokens that it has left, of its own and of whom it works for.
+    fn left(&self) -> (u32, u64) {
+        let (budget, spent) = (&self.entry.agent.budget, Spent::of(self.turns));
+        let own = (budget.turns.saturating_sub(spent.answers), budget.tokens.saturating_sub(spent.tokens));
+        match self.asker.map(Talk::left) {
+            Some((answers, tokens)) => (own.0.min(answers), own.1.min(tokens)),
+            None => own,
+        }
     }
 
     fn ask(&self, messages: Vec<Message>) -> Next {
         let budget = &self.entry.agent.budget;
         let spent = Spent::of(self.turns);
         let over = |what: String| Next::Failed(Failure::new(Class::Budget, what));
-        if spent.answers >= budget.turns {
+        let (answers, left) = self.left();
+        if answers == 0 {
             return over(format!("it was not done after {} answers", spent.answers));
         }
-        let left = budget.tokens.saturating_sub(spent.tokens);
         let mut request = Request {
             model: String::new(),
             system: prompt::system(self.entry),
@@ -204,18 +310,27 @@ impl Talk<'_> {
         Next::Ask(Box::new(request))
     }
 
-    /// Whether there is money left for what is asked next, at the most that it can cost.
+    /// Whether there is money left for what is asked next by somebody, at the most that it can cost: of each that he works for, too.
     ///
     /// # Errors
     /// That there is not.
-    pub fn affords(&self, request: &Request, price: &Price) -> Result<(), Failure> {
-        let Some(money) = self.entry.agent.budget.money else { return Ok(()) };
-        let (spent, next) = (Spent::of(self.turns).money, price.of(&most(request)));
-        if spent.plus(next) > Fine::from(money) {
-            let what = format!("its budget is {money}: {spent} is spent, and the next call may cost {next}");
-            return Err(Failure::new(Class::Budget, what));
+    pub fn affords(&self, by: &By, request: &Request, price: &Price) -> Result<(), Failure> {
+        let (mut entry, mut turns) = (self.entry, self.turns.to_vec());
+        let next = price.of(&most(request));
+        let mut levels = by.0.iter();
+        loop {
+            let spent = Spent::of(&turns).money;
+            if let Some(money) = entry.agent.budget.money
+                && spent.plus(next) > Fine::from(money)
+            {
+                let what =
+                    format!("its budget is {money}: {spent} is spent, and the next call may cost {next}");
+                return Err(Failure::new(Class::Budget, what));
+            }
+            let Some((call, name)) = levels.next() else { return Ok(()) };
+            let Some(other) = entry.crew.get(name) else { return Ok(()) };
+            (entry, turns) = (other, within(&turns, call));
         }
-        Ok(())
     }
 
     /// What an answer comes to that wants nothing more.
@@ -230,112 +345,6 @@ impl Talk<'_> {
         }
     }
 
-    /// What a call comes to. What the contract does not allow is told to the model, and nothing is done.
-    fn call(&self, call: &Call) -> Next {
-        match self.allowed(call) {
-            Ok(next) => next,
-            Err(what) => Next::Took(Turn::Came {
-                call: call.id.clone(),
-                text: format!("refused: {what}"),
-                untrusted: false,
-            }),
-        }
-    }
-
-    fn allowed(&self, call: &Call) -> Result<Next, String> {
-        let agent = &self.entry.agent;
-        let specs = prompt::tools(self.entry);
-        if !specs.iter().any(|spec| spec.name == call.name) {
-            let names: Vec<&str> = specs.iter().map(|spec| spec.name.as_str()).collect();
-            return Err(format!("there is no tool `{}`; there are: {}", shown(&call.name), names.join(", ")));
-        }
-        let source = if call.arguments.trim().is_empty() { "{}" } else { &call.arguments };
-        let value: Value =
-            serde_json::from_str(source).map_err(|e| format!("the arguments are no JSON: {e}"))?;
-        let Value::Object(arguments) = value else { return Err("the arguments are no map".into()) };
-        let text = |name: &str| match arguments.get(name) {
-            None | Some(Value::Null) => Ok(None),
-            Some(Value::String(text)) => Ok(Some(text.clone())),
-            Some(_) => Err(format!("`{name}` must be text")),
-        };
-        let need = |name: &str| text(name)?.ok_or_else(|| format!("`{name}` is missing"));
-        let map = |name: &str| match arguments.get(name) {
-            None | Some(Value::Null) => Ok(Map::new()),
-            Some(Value::Object(map)) => Ok(map.clone()),
-            Some(_) => Err(format!("`{name}` must be a map")),
-        };
-        let known = |names: &[&str]| match arguments.keys().find(|key| !names.contains(&key.as_str())) {
-            Some(key) => Err(format!("there is no argument `{}`", shown(key))),
-            None => Ok(()),
-        };
-        let wants =
-            |content: Content| Next::Took(Turn::Wants { call: call.id.clone(), content: Box::new(content) });
-        let content = |capability: &str, target: String, args: Value, amount: Option<Money>| Content {
-            capability: capability.to_owned(),
-            target,
-            args,
-            amount,
-            agent: Some(self.name.to_owned()),
-            tags: Vec::new(),
-        };
-        let look = |look: Look| Next::Look { call: call.id.clone(), look };
-        Ok(match call.name.as_str() {
-            "read" => {
-                known(&["path", "from"])?;
-                let path = need("path")?;
-                if !agent.may_read(&path) {
-                    return Err(format!("you may not read {}", shown(&path)));
-                }
-                let from = arguments.get("from").and_then(Value::as_u64).unwrap_or(1).max(1);
-                look(Look::File { path, from: usize::try_from(from).unwrap_or(usize::MAX) })
-            }
-            "search" => {
-                known(&["files", "text"])?;
-                let (glob, text) = (need("files")?, text("text")?.unwrap_or_default());
-                look(Look::Files { glob, text })
-            }
-            "write" | "set" => {
-                let write = call.name == Tool::Write.name();
-                known(if write { &["path", "fields", "body"] } else { &["path", "set", "append"] })?;
-                let path = need("path")?;
-                if !agent.may_write(&path) {
-                    return Err(format!("you may not write to {}", shown(&path)));
-                }
-                match write {
-                    true => {
-                        let args = json!({"fields": map("fields")?, "body": need("body")?});
-                        wants(content(CREATE, path, args, None))
-                    }
-                    false => {
-                        let args = json!({"set": map("set")?, "append": text("append")?.unwrap_or_default()});
-                        wants(content(SET, path, args, None))
-                    }
-                }
-            }
-            "propose" => {
-                known(&["capability", "target", "args", "amount"])?;
-                let capability = need("capability")?;
-                let listed = agent.effects.iter().flatten().any(|it| *it == capability);
-                if !listed || is_of_files(&capability) {
-                    return Err(format!("you may not propose `{}`", shown(&capability)));
-                }
-                let amount = match arguments.get("amount") {
-                    None | Some(Value::Null) => None,
-                    Some(value) => Some(Money::of(value).map_err(|e| e.to_string())?),
-                };
-                wants(content(&capability, need("target")?, map("args")?.into(), amount))
-            }
-            "skill" => {
-                known(&["name"])?;
-                let name = need("name")?;
-                let found = self.entry.skills.iter().find(|(other, ..)| *other == name);
-                let (_, _, text) = found.ok_or_else(|| format!("there is no skill `{}`", shown(&name)))?;
-                Next::Took(Turn::Came { call: call.id.clone(), text: text.clone(), untrusted: false })
-            }
-            other => return Err(format!("there is no tool `{}`", shown(other))),
-        })
-    }
-
     fn lost(&self, what: &str) -> Next {
         Next::Failed(Failure::new(Class::LostContext, format!("its journal makes no sense: {what}")))
     }
@@ -347,14 +356,13 @@ impl Talk<'_> {
     pub fn replay(&self) -> Result<Value, Failure> {
         let lost = |what: String| Failure::new(Class::LostContext, what);
         let mut answers = 0;
+        let whole = Talk { outside: self.given_outside(), ..*self };
         for (place, turn) in self.turns.iter().enumerate() {
-            let before = Talk { turns: &self.turns[..place], ..*self };
-            let next = match (place, turn) {
-                // Of the first prompt the answer to it says whether what went in came from outside.
-                (0, Turn::Answered { outside, .. }) => Talk { outside: *outside, ..before }.next(),
-                _ => before.next(),
-            };
-            match (next, turn) {
+            let before = Talk { turns: &self.turns[..place], ..whole };
+            let (by, _, next) = By::of(before.next());
+            let same = |now: Turn| by.took(now) == *turn;
+            let last = before.turns.last();
+            let goes = match (next, turn.innermost()) {
                 (Next::Ask(request), Turn::Answered { asked: recorded, .. }) => {
                     answers += 1;
                     if asked(&request) != *recorded {
@@ -362,19 +370,27 @@ impl Talk<'_> {
                             "what the model is asked is not what was recorded before answer {answers}"
                         )));
                     }
+                    same(turn.innermost().clone())
                 }
-                (Next::Look { call, .. }, Turn::Came { call: of, .. }) if call == *of => {}
-                (Next::Took(Turn::Wants { call, .. }), Turn::Came { call: of, .. })
-                    if call == *of && matches!(before.turns.last(), Some(Turn::Wants { .. })) => {}
-                (Next::Took(now), recorded) if now == *recorded => {}
-                _ => {
-                    return Err(lost(format!(
-                        "after answer {answers} it goes on otherwise than was recorded"
-                    )));
+                // Whether it was dear follows from what it cost then.
+                (Next::Ask(_), Turn::Asks { call, .. }) if call.is_empty() => same(turn.innermost().clone()),
+                (Next::Look { call, .. }, Turn::Came { call: of, .. }) if call == *of => {
+                    same(turn.innermost().clone())
                 }
+                (Next::Took(waits), came @ Turn::Came { .. })
+                    if last == Some(&waits)
+                        && matches!(waits.innermost(), Turn::Wants { .. } | Turn::Asks { .. }) =>
+                {
+                    waits.around(came.clone()) == *turn
+                }
+                (Next::Took(now), _) => now == *turn,
+                _ => false,
+            };
+            if !goes {
+                return Err(lost(format!("after answer {answers} it goes on otherwise than was recorded")));
             }
         }
-        match self.next() {
+        match whole.next() {
             Next::Done(value) => Ok(value),
             Next::Failed(failure) => Err(failure),
             _ => Err(lost("its journal ends before it was done".into())),
@@ -387,6 +403,6 @@ fn came(call: &Call, text: &str) -> Message {
 }
 
 /// A word of a model, short enough to be repeated.
-fn shown(text: &str) -> String {
+pub(super) fn shown(text: &str) -> String {
     text.chars().take(80).map(|c| if c.is_control() { ' ' } else { c }).collect()
 }

@@ -26,6 +26,9 @@ pub enum Turn {
         counted: Usage,
         /// What it cost.
         cost: Fine,
+        /// Whether nobody was asked: it is what was answered to the same once.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        kept: bool,
     },
     /// It wants to change the world: that is proposed, and waited for.
     Wants {
@@ -33,6 +36,23 @@ pub enum Turn {
         call: String,
         /// What.
         content: Box<Content>,
+    },
+    /// It asks the operator: that is waited for.
+    Asks {
+        /// The call; empty: whether a model is to be asked that may cost much.
+        call: String,
+        /// What.
+        question: String,
+        /// What may be answered; none: any text.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        choices: Vec<String>,
+    },
+    /// Something happened in the work of another agent, which a call asks.
+    Within {
+        /// The call.
+        call: String,
+        /// What happened.
+        took: Box<Turn>,
     },
     /// Something came of a call.
     Came {
@@ -47,6 +67,24 @@ pub enum Turn {
 }
 
 impl Turn {
+    /// What happened, in whoever's work.
+    pub fn innermost(&self) -> &Turn {
+        match self {
+            Turn::Within { took, .. } => took.innermost(),
+            turn => turn,
+        }
+    }
+
+    /// The same place as this, of something else that happened there.
+    pub fn around(&self, took: Turn) -> Turn {
+        match self {
+            Turn::Within { call, took: inner } => {
+                Turn::Within { call: call.clone(), took: Box::new(inner.around(took)) }
+            }
+            _ => took,
+        }
+    }
+
     /// Where the effect that it wants is proposed, below the path of its step. It follows from what is wanted: the same, wanted twice in one step,
     /// happens once (I10).
     pub fn place(step: &str, content: &Content) -> String {

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::share::Purse;
 use super::walk::{Walked, Walker};
 use super::{Action, Flight, Need, Work};
-use crate::agent::Turn;
+use crate::agent::{Turn, prompt};
 use crate::event::{Content, WorkEvent, digest};
 use crate::expression::{ExpressionError, Template};
 use crate::failure::{Class, Failure};
@@ -183,6 +183,7 @@ impl Walker<'_> {
         let over = format!("it took longer than {}", span::show(step.timeout.unwrap_or(0)));
         match &step.act {
             Act::Agent { .. } if state.wants().is_some() => self.waits_for(step, path, state),
+            Act::Agent { agent, .. } if state.asks().is_some() => self.waits_for_answer(agent, path, state),
             Act::Agent { agent, input } => {
                 let work = self.work(path, state.attempts);
                 let flight = Flight::Step(work.clone());
@@ -308,7 +309,43 @@ impl Walker<'_> {
             };
             Turn::Came { call: call.to_owned(), text, untrusted: false }
         };
-        let took = Box::new(took);
+        self.came(path, state, took);
+    }
+
+    /// Has it recorded what the operator answers to an agent, once he does. In a rehearsal nobody is asked but whether a dear call is made.
+    fn waits_for_answer(&mut self, agent: &str, path: &str, state: &StepState) {
+        let Some((call, question, choices)) = state.asks() else { return };
+        if self.task.rehearsal.is_some() && !call.is_empty() {
+            let took = self.kernel.told_in_rehearsal(self.id, &state.turns, call);
+            return self.came(path, state, took);
+        }
+        // Of several questions of one step each has its own place.
+        let place = format!("{path}?{}", state.turns.len());
+        let answers = self.task.answers.get(&place).map(Vec::as_slice).unwrap_or_default();
+        let sound = |text: &&String| choices.is_empty() || choices.contains(text);
+        let mut texts = answers.iter().filter(|it| state.takes(it)).map(|it| &it.text).filter(sound);
+        match texts.next() {
+            Some(answer) => {
+                let text = match call {
+                    "" => answer.clone(),
+                    _ => prompt::quote("operator", false, answer),
+                };
+                let took = Turn::Came { call: call.to_owned(), text, untrusted: false };
+                self.came(path, state, took);
+            }
+            None => self.needs.push(Need::Question {
+                task: self.id.to_owned(),
+                step: place,
+                attempt: state.attempts,
+                question: format!("{agent} asks: {question}"),
+                choices: choices.to_vec(),
+            }),
+        }
+    }
+
+    /// Has it recorded what came of what was waited for.
+    fn came(&mut self, path: &str, state: &StepState, took: Turn) {
+        let took = Box::new(state.turns.last().map_or(took.clone(), |last| last.around(took)));
         let Work { task, run, step, attempt } = self.work(path, state.attempts);
         self.events.push(WorkEvent::TurnTaken { task, run, step, attempt, took });
     }

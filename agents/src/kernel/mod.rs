@@ -88,8 +88,8 @@ pub enum Input {
     Took {
         /// The work.
         work: Work,
-        /// What happened.
-        turn: Turn,
+        /// What happened, one after the other.
+        turns: Vec<Turn>,
     },
     /// An effect was performed, or not.
     Performed {
@@ -397,7 +397,7 @@ impl Kernel {
             Input::Tick { now } => (self.now, self.wall) = (self.now.max(now), now),
             Input::Recorded { stamp, events } => self.recorded(stamp, &events),
             Input::Worked { work, came } => self.worked(work, came, &mut out),
-            Input::Took { work, turn } => self.took(work, turn, &mut out),
+            Input::Took { work, turns } => self.took(work, turns, &mut out),
             Input::Performed { key, attempt, came } => self.performed(key, attempt, came, &mut out),
         }
         self.advance(&mut out);
@@ -422,13 +422,16 @@ impl Kernel {
         self.append(&work.task, vec![event], out);
     }
 
-    fn took(&mut self, work: Work, turn: Turn, out: &mut Vec<Action>) {
+    fn took(&mut self, work: Work, turns: Vec<Turn>, out: &mut Vec<Action>) {
         if !self.flying.remove(&Flight::Step(work.clone())) {
             return;
         }
         let Work { task, run, step, attempt } = work;
-        let event = WorkEvent::TurnTaken { task: task.clone(), run, step, attempt, took: Box::new(turn) };
-        self.append(&task, vec![event], out);
+        let taken = |turn| {
+            let (task, run, step) = (task.clone(), run.clone(), step.clone());
+            WorkEvent::TurnTaken { task, run, step, attempt, took: Box::new(turn) }
+        };
+        self.append(&task, turns.into_iter().map(taken).collect(), out);
     }
 
     fn performed(&mut self, key: EffectKey, attempt: u32, came: Came, out: &mut Vec<Action>) {

@@ -5,6 +5,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::{Kernel, Need};
+use crate::agent::Turn;
 use crate::event::{Content, EffectKey, Fired, Outcome};
 use crate::failure::Failure;
 use crate::money::Money;
@@ -100,6 +101,9 @@ pub struct Told {
     pub failed: Vec<Attempt>,
     /// The effects that it proposed, the last generation last.
     pub effects: Vec<Deed>,
+    /// What happened in an agent's work with a model, as far as it went on from there.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub turns: Vec<Turn>,
 }
 
 /// An effect.
@@ -229,6 +233,7 @@ impl Kernel {
             attempts: state.attempts,
             failed: state.failed.clone(),
             effects: self.deeds(id, path),
+            turns: state.turns.clone(),
         };
         run.steps.iter().map(told).collect()
     }

@@ -50,7 +50,7 @@ impl Kernel {
     /// to be found out.
     pub fn recalled(&self, id: &str, call: &Call) -> Option<Turn> {
         let (task, step) = self.tables.task(id)?.rehearsal.as_ref()?.past.as_ref()?;
-        let turns = &self.stands(task)?.state(step)?.turns;
+        let turns: Vec<&Turn> = self.stands(task)?.state(step)?.turns.iter().map(Turn::innermost).collect();
         let arguments = |call: &Call| serde_json::from_str::<Value>(&call.arguments).ok();
         let alike = |it: &&Call| {
             let same =
@@ -58,11 +58,11 @@ impl Kernel {
             it.name == call.name && same
         };
         turns.iter().enumerate().find_map(|(at, turn)| {
-            let Turn::Answered { answer, .. } = turn else { return None };
+            let Turn::Answered { answer, .. } = *turn else { return None };
             let asked = answer.calls.iter().find(alike)?;
             // Some providers number the calls of each answer anew.
             let after = turns[at + 1..].iter().take_while(|turn| !matches!(turn, Turn::Answered { .. }));
-            after.into_iter().find_map(|turn| match turn {
+            after.into_iter().find_map(|turn| match *turn {
                 Turn::Came { call: of, text, untrusted } if *of == asked.id => {
                     let (call, text) = (call.id.clone(), text.clone());
                     Some(Turn::Came { call, text, untrusted: *untrusted })
@@ -74,7 +74,7 @@ impl Kernel {
 
     /// What a model is told of what it wants in a rehearsal.
     pub(super) fn told_in_rehearsal(&self, id: &str, turns: &[Turn], call: &str) -> Turn {
-        let mut calls = turns.iter().rev().filter_map(|turn| match turn {
+        let mut calls = turns.iter().rev().map(Turn::innermost).filter_map(|turn| match turn {
             Turn::Answered { answer, .. } => answer.calls.iter().find(|it| it.id == call),
             _ => None,
         });

@@ -7,6 +7,7 @@ use super::price::Price;
 use crate::agent::Choice;
 use crate::failure::read_span;
 use crate::mistake::{At, Mistake, Mistakes, nearest};
+use crate::money::Money;
 use crate::node::{Front, Node};
 use crate::span::Millis;
 
@@ -22,6 +23,8 @@ pub struct Settings {
     pub tiers: BTreeMap<String, Vec<(String, String)>>,
     /// What they cost, by `provider/model`; `provider/*` for all others of it.
     pub prices: BTreeMap<String, Price>,
+    /// A call that may cost more than this asks first.
+    pub asks_above: Option<Money>,
 }
 
 /// Who has models.
@@ -35,6 +38,10 @@ pub struct Provider {
     pub key: bool,
     /// How long it may be silent.
     pub silence: Millis,
+    /// How many calls of this device it is asked at once, at most.
+    pub at_once: Option<u64>,
+    /// How many it is asked in a minute, at most.
+    pub per_minute: Option<u64>,
 }
 
 impl Provider {
@@ -83,7 +90,11 @@ pub fn is_tier(text: &str) -> bool {
 
 fn settings(root: &Node, out: &mut Mistakes) -> Settings {
     let mut settings = Settings::default();
-    root.only("a file of models", &["type", "title", "description", "providers", "tiers", "prices"], out);
+    root.only(
+        "a file of models",
+        &["type", "title", "description", "providers", "tiers", "prices", "asks_above"],
+        out,
+    );
     match root.get("providers") {
         Some(node) => {
             for (key, node) in node.map("providers", out).unwrap_or_default() {
@@ -168,6 +179,12 @@ fn settings(root: &Node, out: &mut Mistakes) -> Settings {
             }
         }
     }
+    if let Some(node) = root.get("asks_above") {
+        match Money::of(&node.to_value()) {
+            Ok(money) => settings.asks_above = Some(money),
+            Err(error) => out.add(node.at, error.to_string()),
+        }
+    }
     settings.tiers = tiers;
     settings.prices = prices;
     settings
@@ -175,7 +192,7 @@ fn settings(root: &Node, out: &mut Mistakes) -> Settings {
 
 fn provider(at: At, node: &Node, out: &mut Mistakes) -> Option<Provider> {
     node.map("a provider", out)?;
-    node.only("a provider", &["api", "url", "key", "silence"], out);
+    node.only("a provider", &["api", "url", "key", "silence", "at_once", "per_minute"], out);
     let api = match node.get("api") {
         Some(node) => {
             let found = Api::NAMES.iter().find(|(name, _)| node.as_text() == Some(name));
@@ -204,7 +221,9 @@ fn provider(at: At, node: &Node, out: &mut Mistakes) -> Option<Provider> {
         out.hint(url_node.at, what, "such as `https://api.openai.com/v1`; `http://` only for this machine");
     }
     let silence = read_span(node, "silence", out).unwrap_or(SILENCE);
-    Some(Provider { api: api?, url, key, silence })
+    let mut most = |name: &str, most: u64| node.get(name).and_then(|it| it.whole(name, 1, most, out));
+    let (at_once, per_minute) = (most("at_once", 1_000), most("per_minute", 1_000_000));
+    Some(Provider { api: api?, url, key, silence, at_once, per_minute })
 }
 
 /// Whether what is sent there, a key too, is for the one who is there alone.

@@ -249,14 +249,22 @@ impl Task {
 impl StepState {
     /// What it wants to change in the world, where it waits for that.
     pub fn wants(&self) -> Option<(&str, &Content)> {
-        match self.turns.last() {
+        match self.turns.last().map(Turn::innermost) {
             Some(Turn::Wants { call, content }) => Some((call, content)),
             _ => None,
         }
     }
 
+    /// What it asks the operator, where it waits for that: the call, the question, and what may be answered.
+    pub fn asks(&self) -> Option<(&str, &str, &[String])> {
+        match self.turns.last().map(Turn::innermost) {
+            Some(Turn::Asks { call, question, choices }) => Some((call, question, choices)),
+            _ => None,
+        }
+    }
+
     fn spend(&mut self, attempt: u32, took: &Turn) {
-        let Turn::Answered { model, counted, cost, .. } = took else { return };
+        let Turn::Answered { model, counted, cost, .. } = took.innermost() else { return };
         let spent = self.spent.entry(model.clone()).or_default();
         spent.answers += 1;
         spent.input = spent.input.saturating_add(counted.input);
@@ -390,7 +398,7 @@ impl Fold for Task {
             WorkEvent::TurnTaken { run, step, attempt, took, .. } => {
                 let Some(state) = self.step(run, step, order) else { return };
                 state.spend(*attempt, took);
-                state.heard |= matches!(**took, Turn::Came { untrusted: true, .. });
+                state.heard |= matches!(took.innermost(), Turn::Came { untrusted: true, .. });
                 if *attempt == state.attempts && state.status == Status::Started {
                     state.turns.push((**took).clone());
                 }

@@ -92,4 +92,7 @@ pub struct ConnectArgs {
     /// Forget the key on this device
     #[arg(long)]
     pub remove: bool,
+    /// A program of yours that prints the key, after `--`: `-- pass show openai`
+    #[arg(last = true, conflicts_with = "remove", value_name = "PROGRAM")]
+    pub program: Vec<String>,
 }

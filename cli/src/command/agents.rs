@@ -221,6 +221,8 @@ fn show(name: &str, cx: &Context, ui: &mut Ui) -> Result<Exit, CliError> {
     line("gives", said(&agent.outputs))?;
     line("reads", agent.reads.join(", "))?;
     line("writes", agent.writes.join(", "))?;
+    line("fetches", agent.fetches.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "))?;
+    line("asks", agent.agents.join(", "))?;
     line("tools", tools.join(", "))?;
     line(
         "effects",
@@ -234,8 +236,10 @@ fn show(name: &str, cx: &Context, ui: &mut Ui) -> Result<Exit, CliError> {
         line("approval", "always".into())?;
     }
     if agent.runtime == Runtime::Model {
-        let money = agent.budget.money.map(|money| format!("{money}, ")).unwrap_or_default();
-        line("budget", format!("{money}{} tokens, {} answers", agent.budget.tokens, agent.budget.turns))?;
+        line("budget", agent.budget.to_string())?;
+    }
+    if agent.cache {
+        line("cache", "what was answered once is not asked again".into())?;
     }
     line("works", works)?;
     if let Some((old, new)) = office.kernel().tallies(name) {

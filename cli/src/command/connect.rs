@@ -9,9 +9,10 @@ use crate::args::ConnectArgs;
 use crate::context::Context;
 use crate::error::CliError;
 use crate::exit::Exit;
-use crate::keyring::Keyring;
+use crate::keyring::{Keyring, Secret};
 use crate::office::Office;
 use crate::ui::{Ui, one_line};
+use crate::unlock;
 
 /// The longest key.
 const MOST: u64 = 16 * 1024;
@@ -47,8 +48,14 @@ pub fn run(args: &ConnectArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliErr
         return Err(CliError::failed(format!("no provider `{name}` is in force"), hint));
     };
     let origin = provider.origin().to_owned();
-    let key = read_key(ui, &origin)?;
-    keys.add(name, &origin, &key);
+    match args.program.is_empty() {
+        true => keys.add(name, &origin, read_key(ui, &origin)?),
+        false => {
+            let hint = "try it by itself; it prints the key and nothing else";
+            unlock::key(&args.program).map_err(|what| CliError::failed(what, hint))?;
+            keys.add_program(name, &origin, &args.program);
+        }
+    }
     keys.save(&folder)?;
     if ui.json() {
         ui.value(&json!({"provider": name, "origin": origin, "connected": true}))?;
@@ -60,7 +67,7 @@ pub fn run(args: &ConnectArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliErr
     Ok(Exit::Done)
 }
 
-fn read_key(ui: &mut Ui, origin: &str) -> Result<String, CliError> {
+fn read_key(ui: &mut Ui, origin: &str) -> Result<Secret, CliError> {
     let input = std::io::stdin();
     let silent = input.is_terminal().then(Silent::new).flatten();
     if silent.is_some() {
@@ -73,15 +80,10 @@ fn read_key(ui: &mut Ui, origin: &str) -> Result<String, CliError> {
     };
     drop(silent);
     read.map_err(|e| CliError::io("read the key", e))?;
-    let key = text.trim();
-    let sound = (1..4096).contains(&key.len()) && key.bytes().all(|byte| byte.is_ascii_graphic());
-    match sound {
-        true => Ok(key.to_owned()),
-        false => Err(CliError::Usage {
-            what: "that is no key: it is one word of letters, digits and signs".into(),
-            hint: Some("give it over a pipe, `aios connect NAME < FILE`, or type it".into()),
-        }),
-    }
+    Secret::of(&text).ok_or_else(|| CliError::Usage {
+        what: "that is no key: it is one word of letters, digits and signs".into(),
+        hint: Some("give it over a pipe, `aios connect NAME < FILE`, or type it".into()),
+    })
 }
 
 /// A terminal that shows nothing of what is typed, for as long as this lives.

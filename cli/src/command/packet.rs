@@ -1,5 +1,6 @@
 //! `aios task show`
 
+use aios_agents::agent::Turn;
 use aios_agents::kernel::{Cost, Deed, Packet, Told};
 use aios_agents::table::Attempt;
 use aios_vault::audit::time;
@@ -82,8 +83,47 @@ fn told(step: &Told, say: &mut impl FnMut(String)) {
             content.target
         ));
     }
+    for turn in &step.turns {
+        took(turn, 1, say);
+    }
     for Attempt { number, at, failure } in &step.failed {
         say(format!("attempt {number} failed at {}: {failure}", time(*at)));
+    }
+}
+
+/// The longest that is shown of what came of a call; all of it stands in `--json`.
+const MOST_SHOWN: usize = 200;
+
+/// What happened in an agent's work with a model; `depth` says for how many others it works.
+fn took(turn: &Turn, depth: usize, say: &mut impl FnMut(String)) {
+    let indent = "> ".repeat(depth);
+    let short = |text: &str| match text.char_indices().nth(MOST_SHOWN) {
+        Some((end, _)) => format!("{} ...", &text[..end]),
+        None => text.to_owned(),
+    };
+    match turn {
+        Turn::Answered { model, answer, counted, cost, kept, .. } => {
+            let took = match kept {
+                true => "answered this before, nothing was asked".to_owned(),
+                false => format!("{} tokens in, {} out, cost {cost}", counted.input, counted.output),
+            };
+            say(format!("{indent}{model}: {took}"));
+            if !answer.text.trim().is_empty() {
+                say(format!("{indent}says {}", short(answer.text.trim())));
+            }
+            for call in &answer.calls {
+                say(format!("{indent}calls {} {}", call.name, short(&call.arguments)));
+            }
+        }
+        Turn::Wants { content, .. } => {
+            say(format!("{indent}wants {} to {}", content.capability, content.target));
+        }
+        Turn::Asks { question, .. } => say(format!("{indent}asks the operator: {question}")),
+        Turn::Came { text, untrusted, .. } => {
+            let outside = if *untrusted { ", from outside" } else { "" };
+            say(format!("{indent}came{outside}: {}", short(text)));
+        }
+        Turn::Within { took: inner, .. } => took(inner, depth + 1, say),
     }
 }
 

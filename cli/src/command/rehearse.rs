@@ -62,11 +62,17 @@ pub fn run(args: &TestArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliError>
     cases.extend(episodes.into_iter().map(Case::Episode));
     let lacks: Vec<String> =
         entry.agent.effects.iter().flatten().filter(|it| !office.kernel().can(it)).cloned().collect();
-    let accepted = edition::editions(office.vault_mut(), name)?;
-    if accepted.iter().all(|it| it.entry.version != entry.version) {
-        let current = office.registry().agents.get(name).map(|it| &it.agent);
-        for without in entry.agent.clone().within(current).1 {
+    let released = release::choice(&office, name);
+    let current = office.registry().agents.get(name);
+    let works = current.is_some_and(|it| it.version == entry.version)
+        || released.editions().any(|it| it.version == entry.version);
+    if !works {
+        for without in entry.agent.clone().within(current.map(|it| &it.agent)).1 {
             ui.note(format!("goes without `{}` before it is accepted", one_line(&without)));
+        }
+        let model = current.map(|it| &it.agent.model).filter(|model| **model != entry.agent.model);
+        if let Some(model) = model.filter(|_| entry.agent.runtime == Runtime::Model) {
+            ui.note(format!("asks `{}`, and `{model}` works now", entry.agent.model));
         }
     }
     let came = match entry.agent.runtime {
@@ -221,7 +227,7 @@ fn wrong(case: &Case, came: &Came) -> Option<String> {
 fn script(turns: &[Turn], gave: Option<&Value>) -> String {
     let mut out = String::new();
     for turn in turns {
-        if let Turn::Answered { answer, .. } = turn {
+        if let Turn::Answered { answer, .. } = turn.innermost() {
             for call in &answer.calls {
                 let arguments = serde_json::from_str::<Value>(&call.arguments);
                 let arguments = arguments.map_or_else(|_| call.arguments.clone(), |it| it.to_string());

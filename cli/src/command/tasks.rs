@@ -157,6 +157,10 @@ fn no_way_back(why: RewindError) -> CliError {
 
 /// The task whose id begins like that.
 pub fn find(office: &Office, prefix: &str) -> Result<String, CliError> {
+    // A whole id names its task, also where others begin with it.
+    if office.kernel().tables().task_ids(prefix).any(|id| id == prefix) {
+        return Ok(prefix.to_owned());
+    }
     let mut found = office.kernel().tables().task_ids(prefix);
     match (found.next(), found.next()) {
         (Some(id), None) => Ok(id.to_owned()),

@@ -11,6 +11,7 @@ use aios_sync::profile;
 use aios_sync::site::Site;
 use aios_sync::work::Worker;
 use serde_json::json;
+use tokio::sync::Notify;
 
 use crate::args::{Profile, ProfileArgs, UpArgs, WorkerArgs};
 use crate::command::sync::{runtime, settings};
@@ -55,14 +56,9 @@ pub fn run(args: &UpArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliError> {
         false => profile::Profile::PLUGGED,
     };
     let pause = profile::Pause::new(site.keeper().root().join(".aios/pause"), args.pause_if.clone());
-    runtime()?.block_on(daemon::run(
-        site,
-        Worker::new(Clerk::default()),
-        settings,
-        (profile, pause),
-        notice,
-        ready,
-    ))?;
+    let bell = Arc::new(Notify::new());
+    let worker = Worker::new(Clerk::new(bell.clone()), bell);
+    runtime()?.block_on(daemon::run(site, worker, settings, (profile, pause), notice, ready))?;
     said?;
     Ok(Exit::Done)
 }

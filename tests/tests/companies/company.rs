@@ -7,10 +7,12 @@ use std::path::Path;
 use std::process::Output;
 
 use aios_tests::device::Device;
+use aios_tests::provider::Provider;
 use aios_tests::reader;
 use serde_json::Value;
 
 use crate::far::Far;
+use crate::models;
 use crate::scenario::{Act, Scenario};
 
 /// What breaks.
@@ -65,10 +67,18 @@ pub fn lay(root: &Path, name: &str, mail: &str) {
 impl Company {
     /// Makes it from its template, whose files are accepted.
     pub fn new(scenario: &'static Scenario, faults: Faults) -> Company {
+        Company::with(scenario, faults, None)
+    }
+
+    /// The same; with a provider its model does what templates do.
+    pub fn with(scenario: &'static Scenario, faults: Faults, provider: Option<&Provider>) -> Company {
         let dir = tempfile::tempdir().expect("a folder");
         let device = Device::new(dir.path(), "laptop");
         let root = device.root.to_string_lossy().into_owned();
         device.json(&["init", "--template", scenario.template, "--name", "Company", &root]);
+        if let Some(provider) = provider {
+            models::switch(&device.root, provider);
+        }
         device.json(&["accept"]);
         let far = Far::of(&device.root);
         let (points, killed) = (RefCell::default(), Cell::new(0));
@@ -225,6 +235,38 @@ impl Company {
         let listed = self.device.git(&["-c", "core.quotepath=off", "ls-tree", "-r", "--name-only", "HEAD"]);
         let files = listed.lines().map(|path| (path.to_owned(), self.device.read(path))).collect();
         Outcome { files, tasks, mails: self.far.acts() }
+    }
+
+    /// Each of its tasks is worked out once more from its journal, and comes to the same; how many steps agents worked out.
+    pub fn replays(&self) -> usize {
+        let tasks: Value = serde_json::from_slice(&self.calmly(&["tasks", "--json"]).stdout).expect("JSON");
+        let mut again = 0;
+        for task in tasks.as_array().expect("a list") {
+            let id = task["task"].as_str().expect("an id");
+            let out = self.calmly(&["replay", id, "--json"]);
+            let said = String::from_utf8_lossy(&out.stdout).into_owned();
+            assert!(out.status.success(), "{}: {task}: {said}", self.scenario.template);
+            let replay: Value = serde_json::from_str(&said).expect("JSON");
+            again +=
+                replay["steps"].as_array().expect("a list").iter().filter(|it| it["again"] == true).count();
+        }
+        again
+    }
+
+    /// How many pieces of work each agent came to an end with and failed in, by name.
+    pub fn work(&self) -> BTreeMap<String, (u64, u64)> {
+        let listed: Value = serde_json::from_slice(&self.calmly(&["agents", "--json"]).stdout).expect("JSON");
+        let names = listed.as_array().expect("a list").iter().map(|it| it["name"].as_str().expect("a name"));
+        let work = |name: &str| {
+            let out = self.calmly(&["agents", "show", name, "--json"]);
+            let shown: Value = serde_json::from_slice(&out.stdout).expect("JSON");
+            let count = |key: &str| {
+                let versions = shown["versions"].as_array().map_or(&[][..], Vec::as_slice);
+                versions.iter().filter_map(|it| it["work"][key].as_u64()).sum::<u64>()
+            };
+            (name.to_owned(), (count("done"), count("failed")))
+        };
+        names.map(work).collect()
     }
 
     /// Vault and history are whole, and nothing in the folder is not in them.

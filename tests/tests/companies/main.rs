@@ -4,6 +4,7 @@
 
 mod company;
 mod far;
+mod models;
 mod scenario;
 mod together;
 mod twice;
@@ -24,6 +25,7 @@ fn holds(name: &str) {
     calm.play();
     let outcome = calm.outcome();
     assert_eq!(outcome.mails, scenario.sends(), "{name}");
+    assert!(calm.replays() > 0, "{name}: no agent worked");
     let points = calm.points();
     let mut plans = vec![
         Faults::Named("page.written"),
@@ -42,6 +44,64 @@ fn holds(name: &str) {
         assert!(company.killed() > 0 || !company.must_die(), "{what}: nothing was killed");
         company.is_sound();
     }
+}
+
+/// Plays it with a model in place of templates, undisturbed, and with each command killed and given again: what comes of it is the same, and
+/// agrees with its journal once more without anybody being asked.
+fn holds_with_a_model(name: &str) {
+    let scenario = scenario(name);
+    let provider = models::recorded(name);
+    let calm = Company::with(scenario, Faults::Trace, Some(&provider));
+    calm.play();
+    let outcome = calm.outcome();
+    assert_eq!(outcome.mails, scenario.sends(), "{name}");
+    let asked = provider.asked().len();
+    let work = calm.work();
+    assert!(work.values().any(|(done, _)| *done > 0), "{name}: no agent worked: {work:?}");
+    assert!(work.values().all(|(_, failed)| *failed == 0), "{name}: {work:?}");
+    assert!(calm.replays() > 0, "{name}: no agent worked");
+    assert_eq!(provider.asked().len(), asked, "{name}: a replay asks nobody");
+    calm.is_sound();
+
+    let company = Company::with(scenario, Faults::At { points: calm.points(), round: 1 }, Some(&provider));
+    company.play();
+    assert_eq!(company.outcome(), outcome, "{name}, killed");
+    assert!(company.killed() > 0, "{name}: nothing was killed");
+    let twice = provider.asked().len() - asked;
+    assert!(twice <= asked + company.killed(), "{name}: asked {twice} times, and {asked} undisturbed");
+    company.replays();
+    company.is_sound();
+    assert_eq!(provider.unknown(), Vec::<String>::new(), "{name}");
+}
+
+#[test]
+fn a_consultant_with_a_model() {
+    holds_with_a_model("consultant");
+}
+
+#[test]
+fn a_creator_with_a_model() {
+    holds_with_a_model("creator");
+}
+
+#[test]
+fn a_freelancer_with_a_model() {
+    holds_with_a_model("freelancer");
+}
+
+#[test]
+fn a_product_company_with_a_model() {
+    holds_with_a_model("product");
+}
+
+#[test]
+fn a_client_project_manager_with_a_model() {
+    holds_with_a_model("project-manager");
+}
+
+#[test]
+fn a_micro_saas_with_a_model() {
+    holds_with_a_model("micro-saas");
 }
 
 /// Plays it on three devices.

@@ -127,6 +127,7 @@ fn answered(cost: Money) -> Turn {
         answer: Answer { text: String::new(), calls: Vec::new(), usage: None, stop: Stop::End },
         counted: Usage::default(),
         cost: cost.into(),
+        kept: false,
     }
 }
 
@@ -365,7 +366,7 @@ impl World {
         let calls = &mut self.devices[n].calls;
         if let Some(place) = calls.iter().position(|(other, _)| *other == work) {
             let (_, cost) = calls.remove(place);
-            return self.give(n, Input::Took { work, turn: answered(cost) });
+            return self.give(n, Input::Took { work, turns: vec![answered(cost)] });
         }
         let came = match self.chance.one_in(6) && !self.calm {
             true => Err(Failure::new(Class::Transient, "the agent stumbled")),

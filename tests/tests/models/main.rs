@@ -1,8 +1,8 @@
 //! Agents that work with models, with real processes, against a provider that says what a test tells it to.
 
 mod injection;
-mod provider;
 mod rehearsal;
+mod tools;
 mod wire;
 
 use std::io::Write;
@@ -13,7 +13,7 @@ use aios_tests::device::eventually;
 use aios_tests::office::Office;
 use serde_json::{Value, json};
 
-use provider::{Provider, Say};
+use aios_tests::provider::{Provider, Say};
 
 /// A key that must not be anywhere.
 const KEY: &str = "sk-test-5ecret-0123456789abcdef";
@@ -410,6 +410,43 @@ fn a_kill_in_the_middle_costs_no_call_again() {
         office.ends(&["replay", &task], 0);
     }
     assert!(killed > 4, "only {killed} processes were killed");
+}
+
+/// A device that goes on under other keys takes the keys of providers along, and leaves none behind.
+#[test]
+fn a_key_goes_where_its_device_goes() {
+    let provider = Provider::says(vec![Say::chat(DONE, &[])]);
+    let office = company(&provider, "chat", WRITER);
+    let before = holding(office.dir.path(), KEY);
+    office.ends(&["devices", "rotate"], 0);
+    office.ends(&["run", "flow", "--task", "one"], 3);
+    assert!(provider.asked()[0].head.contains(KEY), "it is sent as before");
+    let after = holding(office.dir.path(), KEY);
+    assert_eq!((before.len(), after.len()), (1, 1), "{after:?}");
+    assert_ne!(before, after);
+}
+
+/// A program of the user gives the key: it is nowhere but where that has it, and what it fails with is said without it.
+#[test]
+fn a_key_that_a_program_gives_is_kept_nowhere() {
+    let provider = Provider::says(vec![Say::chat(DONE, &[])]);
+    let office = company(&provider, "chat", WRITER);
+    let store = office.dir.path().join("store");
+    std::fs::write(&store, format!("{KEY}\n")).expect("a file");
+    let path = store.display().to_string();
+    // In place of the key that was given before.
+    office.ends(&["connect", "test", "--", "cat", &path], 0);
+    let out = office.command(&["-v", "run", "flow", "--task", "one"], "").env("AIOS_LOG", "trace").output();
+    let out = out.expect("it runs");
+    let said = String::from_utf8_lossy(&out.stdout).into_owned() + &String::from_utf8_lossy(&out.stderr);
+    assert!(!said.contains(KEY), "{said}");
+    assert!(provider.asked()[0].head.contains(KEY));
+    assert_eq!(holding(office.dir.path(), KEY), std::slice::from_ref(&path));
+    std::fs::remove_file(&store).expect("it can go");
+    assert_eq!(begins(&office, "two"), "stuck");
+    let inbox = office.ends(&["inbox"], 0);
+    assert!(inbox.contains("the key of `test`: `cat` gave no key: exit status: 1"), "{inbox}");
+    office.ends(&["connect", "test", "--", "false"], 1);
 }
 
 /// With the daemon the vault is free while a model thinks, and what it says goes on by itself.

@@ -163,4 +163,38 @@ fn what_nobody_accepted_looks_at_nothing_more() {
     provider.then(vec![Say::chat("", &[("read", json!({"path": "private/bank.md"}))]), Say::chat(DONE, &[])]);
     office.ends(&["agents", "test", "writer", "--last", "0"], 0);
     assert!(provider.asked().last().is_some_and(|asked| asked.body.to_string().contains("4711")));
+    // Taken back, it looks at nothing more once more, though it did once.
+    office.write(&[("agents/writer.md", WRITER)]);
+    office.ends(&["accept", "-q"], 0);
+    office.write(&[("agents/writer.md", &writer)]);
+    provider.then(vec![Say::chat("", &[("read", json!({"path": "private/bank.md"}))]), Say::chat(DONE, &[])]);
+    let before = provider.asked().len();
+    office.ends(&["agents", "test", "writer", "--last", "0"], 0);
+    assert!(provider.asked()[before..].iter().all(|asked| !asked.body.to_string().contains("4711")));
+}
+
+/// Of whatever it may do more than the version that works it is said that it goes without, and another model is named.
+#[test]
+fn what_nobody_accepted_takes_no_more() {
+    let provider = Provider::says(vec![Say::chat("", &[("read", json!({"path": "clients/bram.md"}))])]);
+    let office = company(&provider, "chat", &WRITER.replace("turns: 6", "turns: 2"));
+    office.write(&[("agents/helper.md", "---\ntype: agent\nruntime: template\n---\nHello\n")]);
+    office.ends(&["accept", "-q"], 0);
+    let more = WRITER
+        .replace("turns: 6", "turns: 9")
+        .replace("model: small", "model: test/three")
+        .replace("write]", "write, fetch]\nfetches: ['https://example.org/*']\nagents: [helper]")
+        .replace("---\nWrite a", "examples: [{input: {client: bram}}]\n---\nWrite a");
+    office.write(&[("agents/writer.md", &more)]);
+    let out = office.aios(&["agents", "test", "writer"], "");
+    let said = String::from_utf8_lossy(&out.stderr).into_owned();
+    for what in [
+        "goes without `fetches: https://example.org/*`",
+        "goes without `agents: helper`",
+        "goes without `budget: more than 200000 tokens, 2 answers`",
+        "asks `test/three`, and `small` works now",
+    ] {
+        assert!(said.contains(what), "{what}: {said}");
+    }
+    assert_eq!(provider.asked().len(), 2);
 }

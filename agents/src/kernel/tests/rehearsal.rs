@@ -21,7 +21,7 @@ fn answered(calls: Vec<Call>) -> Turn {
     let answer = Answer { text: String::new(), calls, usage: None, stop: Stop::Tools };
     let counted = Usage { input: 1, output: 1, cached: 0 };
     let (model, asked) = ("test/one".to_owned(), ContentHash([0; 32]));
-    Turn::Answered { model, asked, outside: false, answer, counted, cost: Fine(1) }
+    Turn::Answered { model, asked, outside: false, answer, counted, cost: Fine(1), kept: false }
 }
 
 fn came(id: &str, text: &str) -> Turn {
@@ -56,7 +56,7 @@ fn sim() -> Sim {
     while let Some(action) = sim.queue.pop_front() {
         match action {
             Action::Start { work, .. } => match turns.pop() {
-                Some(turn) => sim.give(Input::Took { work, turn }),
+                Some(turn) => sim.give(Input::Took { work, turns: vec![turn] }),
                 None => sim.give(Input::Worked { work, came: Ok(json!({"text": "dear"})) }),
             },
             action => sim.act(action),
@@ -113,7 +113,7 @@ fn a_rehearsal_is_the_operators_word_and_nothing_comes_of_it() {
             Action::Start { work, version, input, turns, .. } => {
                 assert_eq!((version, input), (Some(NEW), json!({"n": 1})));
                 match wants.pop() {
-                    Some(turn) => sim.give(Input::Took { work, turn }),
+                    Some(turn) => sim.give(Input::Took { work, turns: vec![turn] }),
                     None => {
                         told = turns.last().cloned();
                         // It gives what does not fit, and is not asked again.

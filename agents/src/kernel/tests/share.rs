@@ -62,6 +62,7 @@ fn answered(cents: u64) -> Turn {
         answer: Answer { text: "x".into(), calls: Vec::new(), usage: None, stop: Stop::End },
         counted: Usage::default(),
         cost: Money(cents).into(),
+        kept: false,
     }
 }
 
@@ -77,7 +78,7 @@ fn money_is_set_aside_with_the_step_and_settled_by_what_it_cost() {
     let names: Vec<String> = with_step.expect("a step").1.iter().map(Event::name).collect();
     assert_eq!(names, ["budget.reserved", "step.started"], "in one record");
     assert_eq!((budget(&sim).free(&LAPTOP), budget(&sim).reserved.len()), (Money(60), 1));
-    sim.give(Input::Took { work, turn: answered(7) });
+    sim.give(Input::Took { work, turns: vec![answered(7)] });
     assert_eq!(until_work(&mut sim), None);
     assert_eq!(sim.ended().map(|(outcome, _)| outcome), Some(Outcome::Done));
     assert_eq!((budget(&sim).free(&LAPTOP), budget(&sim).reserved.len()), (Money(93), 0));
@@ -164,7 +165,7 @@ fn of_a_call_that_nobody_heard_the_end_of_the_most_counts() {
     let run = sim.kernel.tables().task("t").unwrap().runs.keys().next().unwrap().clone();
     sim.says(&WorkEvent::TaskRetried { task: "t".into(), run, step: "draft".into() });
     let work = until_work(&mut sim).expect("it begins again");
-    sim.give(Input::Took { work, turn: answered(7) });
+    sim.give(Input::Took { work, turns: vec![answered(7)] });
     assert_eq!(until_work(&mut sim), None);
     assert_eq!((budget(&sim).used(), budget(&sim).reserved.len()), (Money(47), 0));
 }

@@ -27,6 +27,7 @@ fn answer(turns: &[Turn], asked: &mut usize) -> Result<Turn, Value> {
         },
         counted: Usage { input: 3, output: 2, cached: 0 },
         cost: Fine(5),
+        kept: false,
     };
     match turns.last() {
         None => {
@@ -50,7 +51,9 @@ fn answer(turns: &[Turn], asked: &mut usize) -> Result<Turn, Value> {
             Ok(call(turns.len()))
         }
         Some(Turn::Came { text, .. }) => Err(json!({"text": text})),
-        Some(Turn::Wants { .. }) => panic!("it waits for what comes of it"),
+        Some(Turn::Wants { .. } | Turn::Asks { .. } | Turn::Within { .. }) => {
+            panic!("it waits for what comes of it")
+        }
     }
 }
 
@@ -64,7 +67,7 @@ fn run(sim: &mut Sim) -> usize {
                     continue;
                 }
                 let input = match answer(&turns, &mut asked) {
-                    Ok(turn) => Input::Took { work, turn },
+                    Ok(turn) => Input::Took { work, turns: vec![turn] },
                     Err(result) => Input::Worked { work, came: Ok(result) },
                 };
                 if !sim.crashes() {
@@ -175,5 +178,56 @@ fn what_always_asks_asks_whatever_is_allowed() {
         run(&mut sim);
         let asked = sim.shown.iter().filter(|need| matches!(need, Need::Approval { .. })).count();
         assert_eq!(asked, usize::from(always_asks));
+    }
+}
+
+/// A model that asks the operator, once before it is asked itself and once in another's work, is told what he answers.
+#[test]
+fn a_question_waits_for_its_answer() {
+    let asks = |call: &str, choices: &[&str]| Turn::Asks {
+        call: call.into(),
+        question: "Which rate?".into(),
+        choices: choices.iter().map(|it| (*it).to_owned()).collect(),
+    };
+    let within = |took: Turn| Turn::Within { call: "c0".into(), took: Box::new(took) };
+    for (took, answers, came) in [
+        (asks("c1", &[]), vec!["90"], "90"),
+        (asks("", &["yes", "no"]), vec!["maybe", "no"], "no"),
+        (within(asks("c1", &["a", "b"])), vec!["b"], "b"),
+    ] {
+        let mut sim = sim(&[]);
+        let mut ended = None;
+        for _ in 0..200 {
+            match sim.queue.pop_front() {
+                Some(Action::Start { work, turns, .. }) => match turns.as_slice() {
+                    [] => sim.give(Input::Took { work, turns: vec![took.clone()] }),
+                    [asked, answered] => {
+                        assert_eq!(*asked, took);
+                        let Turn::Came { call, text, untrusted: false } = answered.innermost() else {
+                            panic!("{answered:?}")
+                        };
+                        assert!(
+                            text.contains(came) && took.around(answered.innermost().clone()) == *answered
+                        );
+                        assert_eq!(text == came, call.is_empty(), "what a model is told is quoted");
+                        ended = Some(text.clone());
+                        break;
+                    }
+                    more => panic!("{more:?}"),
+                },
+                Some(action) => sim.act(action),
+                None => {
+                    let inbox = sim.kernel.inbox();
+                    let Some(Need::Question { step, attempt, question, .. }) = inbox.first() else { break };
+                    assert_eq!(question, "writer asks: Which rate?");
+                    let (step, attempt) = (step.clone(), *attempt);
+                    for answer in &answers {
+                        let (task, step, answer) = ("t".to_owned(), step.clone(), (*answer).to_owned());
+                        sim.says(&WorkEvent::QuestionAnswered { task, step, answer, attempt });
+                    }
+                }
+            }
+        }
+        assert!(ended.is_some(), "{took:?}: {:?}", sim.kernel.inbox());
     }
 }

@@ -10,15 +10,28 @@ use serde_json::{Value, json};
 /// One answer: the head after `HTTP/1.1 `, and the body, which ends with the connection.
 #[derive(Debug, Clone)]
 pub struct Say {
+    /// Status line and headers, without the version of HTTP.
     pub head: String,
+    /// The body.
     pub body: Vec<u8>,
 }
 
 /// What was asked.
 #[derive(Debug, Clone)]
 pub struct Asked {
+    /// The request's head.
     pub head: String,
+    /// Its body; nothing where it is no JSON.
     pub body: Value,
+}
+
+/// Answers that were recorded to one conversation.
+#[derive(Debug, Clone)]
+struct Recorded {
+    /// What stands in its prompt, all of it.
+    asked: Vec<String>,
+    /// What is said, one after the other.
+    says: Vec<Say>,
 }
 
 #[derive(Default)]
@@ -30,11 +43,16 @@ struct State {
     obeys: Option<String>,
     /// How many have to ask before any is answered.
     together: usize,
+    /// What was recorded, where it answers from that.
+    recorded: Option<Vec<Recorded>>,
+    /// What was asked and has no answer.
+    unknown: Vec<String>,
 }
 
 /// The provider. Its thread ends with the test's process.
 #[derive(Clone)]
 pub struct Provider {
+    /// Where it listens.
     pub at: SocketAddr,
     state: Arc<Mutex<State>>,
 }
@@ -81,6 +99,34 @@ impl Provider {
         let provider = Provider::says(Vec::new());
         provider.state.lock().expect("no test panicked").obeys = Some(end.to_owned());
         provider
+    }
+
+    /// Starts one that answers from a recording: a JSON list of `{"asked": [TEXT], "says": [{"text", "calls": [[TOOL, ARGUMENTS]]}]}`. A conversation is
+    /// the first of them whose texts all stand in its prompt, and what is said follows from how much was said in it, so who asks once more after a
+    /// crash hears the same.
+    pub fn recalls(recording: &str) -> Provider {
+        let list: Value = serde_json::from_str(recording).expect("a recording");
+        let texts = |value: &Value| -> Vec<String> {
+            let items = value.as_array().expect("a list").iter();
+            items.map(|it| it.as_str().expect("a text").to_owned()).collect()
+        };
+        let say = |value: &Value| {
+            let calls = value["calls"].as_array().cloned().unwrap_or_default();
+            let calls: Vec<(&str, Value)> =
+                calls.iter().map(|call| (call[0].as_str().expect("a tool"), call[1].clone())).collect();
+            Say::chat(value["text"].as_str().unwrap_or_default(), &calls)
+        };
+        let says = |value: &Value| value.as_array().expect("a list").iter().map(say).collect();
+        let recorded = list.as_array().expect("a list").iter();
+        let recorded = recorded.map(|it| Recorded { asked: texts(&it["asked"]), says: says(&it["says"]) });
+        let provider = Provider::says(Vec::new());
+        provider.state.lock().expect("no test panicked").recorded = Some(recorded.collect());
+        provider
+    }
+
+    /// What was asked of a recording that has no answer to it.
+    pub fn unknown(&self) -> Vec<String> {
+        self.state.lock().expect("no test panicked").unknown.clone()
     }
 
     /// Starts one that says these in turn, and the last of them from then on.
@@ -137,6 +183,25 @@ fn obey(body: &Value, end: &str) -> Say {
     }
 }
 
+impl State {
+    /// What was recorded for a conversation.
+    fn recalled(&mut self, body: &Value) -> Option<Say> {
+        let recorded = self.recorded.as_ref()?;
+        let messages = body["messages"].as_array().map_or(&[][..], Vec::as_slice);
+        let content = |message: &Value| message["content"].as_str().unwrap_or_default().to_owned();
+        let model = format!("model: {}", body["model"].as_str().unwrap_or_default());
+        let prompt: String =
+            [model].into_iter().chain(messages.iter().map(content)).collect::<Vec<_>>().join("\n");
+        let said = messages.iter().filter(|message| message["role"] == "assistant").count();
+        let found = recorded.iter().find(|it| it.asked.iter().all(|text| prompt.contains(text)));
+        if let Some(say) = found.and_then(|it| it.says.get(said)) {
+            return Some(say.clone());
+        }
+        self.unknown.push(format!("answer {said} to:\n{prompt}"));
+        Some(Say::refuse(400, "", "nobody recorded an answer to this"))
+    }
+}
+
 fn answer(mut stream: TcpStream, state: &Mutex<State>) -> std::io::Result<()> {
     stream.set_read_timeout(Some(Duration::from_secs(30)))?;
     let mut bytes = Vec::new();
@@ -167,8 +232,11 @@ fn answer(mut stream: TcpStream, state: &Mutex<State>) -> std::io::Result<()> {
         let mut state = state.lock().expect("no test panicked");
         let body = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
         state.asked.push(Asked { head, body });
-        let obeyed = state.obeys.as_ref().map(|end| obey(&state.asked[state.asked.len() - 1].body, end));
+        let asked = state.asked[state.asked.len() - 1].body.clone();
+        let recalled = state.recalled(&asked);
+        let obeyed = state.obeys.as_ref().map(|end| obey(&asked, end));
         match state.script.len() {
+            _ if recalled.is_some() => recalled.unwrap_or_else(|| Say::refuse(500, "", "")),
             _ if obeyed.is_some() => obeyed.unwrap_or_else(|| Say::refuse(500, "", "")),
             0 => Say::refuse(500, "", "nothing left to say"),
             1 => state.script[0].clone(),
