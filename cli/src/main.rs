@@ -6,6 +6,7 @@
 mod args;
 mod caller;
 mod child;
+mod checkpoint;
 mod chronicler;
 mod command;
 mod context;
