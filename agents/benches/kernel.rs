@@ -67,7 +67,7 @@ fn past(task: &str, version: ContentHash) -> Vec<Vec<WorkEvent>> {
     let result = json!({"id": "x"});
     vec![
         vec![created(&task, "mail", version)],
-        vec![WorkEvent::RunStarted { task: task.clone(), run: run.clone() }],
+        vec![WorkEvent::RunStarted { task: task.clone(), run: run.clone(), made: None }],
         vec![
             WorkEvent::StepStarted {
                 agent: None,
@@ -114,7 +114,7 @@ fn waiting(task: &str, version: ContentHash, until: u64) -> Vec<Vec<WorkEvent>> 
     let (task, run) = (task.to_owned(), run_id(task));
     vec![
         vec![created(&task, "wait", version)],
-        vec![WorkEvent::RunStarted { task: task.clone(), run: run.clone() }],
+        vec![WorkEvent::RunStarted { task: task.clone(), run: run.clone(), made: None }],
         vec![WorkEvent::StepStarted {
             agent: None,
             task,

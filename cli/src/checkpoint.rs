@@ -11,14 +11,15 @@ use aios_core::frontier::View;
 use aios_core::id::{ContentHash, DeviceId, VaultId};
 use aios_vault::Vault;
 use aios_vault::disk::durable;
+use aios_vault::work::Happened;
 use serde::{Deserialize, Serialize};
 
 use crate::force::Standing;
 
 const NAME: &str = "work";
-/// It is not written for fewer records than that.
-const LEAST: usize = 1_000;
-/// Nor before there are so many more of what it holds: 1 of so many.
+/// It is not written for fewer events than that.
+const LEAST: usize = 2_000;
+/// Nor before there are so many more than it holds: 1 of so many.
 const SHARE: usize = 8;
 
 /// For whom it counts.
@@ -36,8 +37,8 @@ struct Head {
     terms: Terms,
     /// The records that it holds.
     view: View,
-    /// How many of them there are.
-    records: usize,
+    /// How many events are in them.
+    events: usize,
 }
 
 /// Where the device begins.
@@ -47,14 +48,14 @@ pub struct Checkpoint {
     pub view: View,
     /// What they come to.
     pub image: Image,
-    /// How many there are.
-    pub records: usize,
+    /// How many events are in them.
+    pub events: usize,
 }
 
-/// How far what is remembered is behind.
+/// How far what is remembered is behind, in events.
 #[derive(Debug, Default)]
 pub struct Distance {
-    /// The records that are remembered.
+    /// Those that are remembered.
     kept: usize,
     /// Those that are not.
     since: usize,
@@ -66,9 +67,14 @@ impl Distance {
         Distance { kept, since: 0 }
     }
 
-    /// More records came.
-    pub fn add(&mut self, records: usize) {
-        self.since += records;
+    /// More came.
+    pub fn add(&mut self, events: usize) {
+        self.since += events;
+    }
+
+    /// Records came.
+    pub fn hear(&mut self, happened: &[Happened]) {
+        self.add(happened.iter().map(|(_, events)| events.len()).sum());
     }
 
     /// Whether it is time to remember anew.
@@ -121,7 +127,10 @@ pub fn read(vault: &Vault, standing: &Standing) -> Option<Checkpoint> {
         return None;
     }
     match Image::read(&bytes[end + 1..]) {
-        Ok(image) => Some(Checkpoint { view: head.view, image, records: head.records }),
+        Ok(image) => {
+            tracing::debug!("{} events of work are remembered", head.events);
+            Some(Checkpoint { view: head.view, image, events: head.events })
+        }
         Err(e) => {
             tracing::info!("what was remembered of work cannot be read: {e}");
             None
@@ -140,10 +149,10 @@ pub fn write(
     kernel: &Kernel,
     distance: &mut Distance,
 ) -> Result<(), String> {
-    let records = distance.kept + distance.since;
+    let events = distance.kept + distance.since;
     // Whether it is written or not, it is tried again after as much more.
-    *distance = Distance::from(records);
-    let head = Head { terms: terms(vault, standing), view: view.clone(), records };
+    *distance = Distance::from(events);
+    let head = Head { terms: terms(vault, standing), view: view.clone(), events };
     let mut text = serde_json::to_vec(&head).map_err(|e| e.to_string())?;
     text.push(b'\n');
     text.extend(kernel.image().map_err(|e| e.to_string())?);

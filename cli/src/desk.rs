@@ -36,6 +36,7 @@ use crate::letterbox::{Letterbox, New};
 use crate::looked;
 use crate::lookup;
 use crate::memory;
+use crate::otlp;
 use crate::post::{self, Post};
 use crate::staff::{self, Doing, Order, Staff};
 
@@ -83,6 +84,7 @@ impl Desk {
     /// # Errors
     /// What the vault answers.
     pub fn set_up(vault: &mut Vault) -> Result<Desk, Error> {
+        let _span = tracing::info_span!("load work").entered();
         let standing = Standing::of(vault)?;
         let view = vault.view().clone();
         let (checkpoint, happened) = since(vault, &standing)?;
@@ -107,12 +109,12 @@ impl Desk {
         let ways = force::connectors(vault, &mut setting, &standing, &post, &mut warnings)?;
         let seed: [u8; 32] = random()?;
         let seed = seed[..8].iter().fold(0, |seed, byte| seed << 8 | u64::from(*byte));
-        let mut distance = Distance::from(checkpoint.as_ref().map_or(0, |it| it.records));
+        let mut distance = Distance::from(checkpoint.as_ref().map_or(0, |it| it.events));
         let mut kernel = match checkpoint {
             Some(it) => Kernel::from_image(vault.id(), vault.device(), setting, seed, it.image),
             None => Kernel::new(vault.id(), vault.device(), setting, seed),
         };
-        distance.add(happened.len());
+        distance.hear(&happened);
         for (stamp, events) in &happened {
             kernel.load(*stamp, events);
         }
@@ -250,7 +252,7 @@ impl Desk {
             return Ok(());
         };
         self.view = vault.view().clone();
-        self.distance.add(happened.len());
+        self.distance.hear(&happened);
         for (stamp, events) in &happened {
             self.kernel.load(*stamp, events);
         }
@@ -327,7 +329,7 @@ impl Desk {
         let events = events(work)?;
         events.iter().for_each(|event| draft.push(Item::Event(event.clone())));
         let stamp = vault.author_events(draft)?;
-        self.distance.add(1);
+        self.distance.add(events.len());
         self.view = vault.view().clone();
         self.kernel.load(stamp, &events);
         Ok(())
@@ -338,6 +340,7 @@ impl Desk {
     /// # Errors
     /// What the vault answers.
     pub fn carry_on(&mut self, vault: &mut Vault) -> Result<(), Error> {
+        let _span = tracing::info_span!("work").entered();
         self.go_on(vault)?;
         self.equip(vault)?;
         loop {
@@ -502,10 +505,23 @@ impl Desk {
         let message = happened(entry.events.iter().map(Event::name));
         let mut draft = Draft { actor: "aios".into(), message, run, ..Draft::default() };
         entry.events.into_iter().for_each(|event| draft.push(Item::Event(event)));
-        vault.author_at(place, draft)?;
-        self.distance.add(1);
+        tracing::info_span!("record", aios.events = entry.work.len())
+            .in_scope(|| vault.author_at(place, draft))?;
+        self.distance.add(entry.work.len());
+        if otlp::is_on() {
+            self.tell(&entry.work);
+        }
         self.view = vault.view().clone();
         Ok(())
+    }
+
+    /// Tells whoever collects spans of the runs that ended, or came to where they cannot go on.
+    fn tell(&self, work: &[WorkEvent]) {
+        for event in work {
+            if let WorkEvent::RunEnded { task, .. } | WorkEvent::RunStuck { task, .. } = event {
+                otlp::send(self.kernel.trail(task));
+            }
+        }
     }
 
     /// Does what is to be done; what came of it, where that is known already.
@@ -515,7 +531,16 @@ impl Desk {
                 return self.start(vault, Order { work, agent, version, input, outside, since, turns });
             }
             Action::Perform { key, attempt, content } => {
-                let came = self.perform(vault, key, attempt, &content);
+                let span = tracing::info_span!(
+                    "execute_tool",
+                    gen_ai.operation.name = "execute_tool",
+                    gen_ai.tool.name = content.capability,
+                    error.type = tracing::field::Empty,
+                );
+                let came = span.in_scope(|| self.perform(vault, key, attempt, &content));
+                if let Came::Failed { failure } = &came {
+                    span.record("error.type", failure.class.name());
+                }
                 return Some(Input::Performed { key, attempt, came });
             }
             Action::Find { work, query } => {

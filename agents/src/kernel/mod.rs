@@ -27,6 +27,7 @@ mod round;
 mod service;
 mod share;
 mod spend;
+mod trail;
 mod walk;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -65,6 +66,7 @@ pub use rewind::RewindError;
 pub use round::{Entry, Next, Round};
 pub use service::Service;
 pub use spend::{By, CapUse, Of};
+pub use trail::{Mark, Stretch};
 
 /// What happens to the kernel.
 #[derive(Debug, Clone, PartialEq)]

@@ -22,6 +22,7 @@ mod share;
 mod sim;
 mod spend;
 mod time;
+mod trail;
 mod turn;
 
 use std::collections::{BTreeMap, BTreeSet};
