@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use aios_agents::event::{Came, Content, EffectKey, Outcome, WorkEvent, digest};
-use aios_agents::kernel::{Action, By, Connector, Input, Kernel, Setting};
+use aios_agents::kernel::{Action, By, Connector, Image, Input, Kernel, Setting};
 use aios_agents::policy::{Policies, Policy, Verdict};
 use aios_agents::workflow::{Known, Workflow};
 use aios_core::clock::{Hlc, Stamp};
@@ -67,7 +67,7 @@ fn past(task: &str, version: ContentHash) -> Vec<Vec<WorkEvent>> {
     let result = json!({"id": "x"});
     vec![
         vec![created(&task, "mail", version)],
-        vec![WorkEvent::RunStarted { task: task.clone(), run: run.clone() }],
+        vec![WorkEvent::RunStarted { task: task.clone(), run: run.clone(), made: None }],
         vec![
             WorkEvent::StepStarted {
                 agent: None,
@@ -114,7 +114,7 @@ fn waiting(task: &str, version: ContentHash, until: u64) -> Vec<Vec<WorkEvent>> 
     let (task, run) = (task.to_owned(), run_id(task));
     vec![
         vec![created(&task, "wait", version)],
-        vec![WorkEvent::RunStarted { task: task.clone(), run: run.clone() }],
+        vec![WorkEvent::RunStarted { task: task.clone(), run: run.clone(), made: None }],
         vec![WorkEvent::StepStarted {
             agent: None,
             task,
@@ -216,7 +216,7 @@ fn main() {
     setting.policies = Policies::of(vec![("policies/mail.md".into(), policy)]);
     setting.connectors.insert("mail.send".into(), Connector::default());
 
-    let kernel = Kernel::new(VAULT, HERE, setting, 1);
+    let kernel = Kernel::new(VAULT, HERE, setting.clone(), 1);
     let mut log = Log { kernel, seq: 0, events: 0, took: Duration::ZERO };
     // A thousand a day, so that a window is a thousandth of all.
     let mut now = START;
@@ -275,4 +275,17 @@ fn main() {
     took.sort();
     say("a task with one effect, p50", took[500]);
     say("a task with one effect, p99", took[990]);
+    // Another process goes on from what this one remembers.
+    let mut image = Vec::new();
+    say("remember all", time(&mut || image = log.kernel.image().expect("an image")));
+    drop(log);
+    println!("{} MB are remembered", image.len() >> 20);
+    let mut again = None;
+    let load = time(&mut || {
+        let read = Image::read(&image).expect("an image");
+        again = Some(Kernel::from_image(VAULT, HERE, setting.clone(), 1, read));
+    });
+    say("go on from that", load);
+    let mut kernel = again.expect("a kernel");
+    say("its first look", time(&mut || _ = kernel.handle(Input::Tick { now: now + 2 })));
 }

@@ -1,7 +1,7 @@
 //! The desk where work is done on this device: it drives the kernel, has its events recorded, has agents work and
 //! effects performed.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use aios_agents::agent::talk::{By, Look};
@@ -10,7 +10,7 @@ use aios_agents::connector::{Kind, RECEIVED};
 use aios_agents::event::{Came, Content, EffectKey, WorkEvent};
 use aios_agents::failure::{Class, Failure};
 use aios_agents::kernel::{
-    Action, Begun, CreateError, Input, Kernel, Need, Replay, ReplayError, Saw, Wanted,
+    Action, Begun, CreateError, Entry, Input, Kernel, Need, Next, Replay, ReplayError, Round, Saw, Wanted,
 };
 use aios_agents::letter::Letter;
 use aios_agents::node::Front;
@@ -26,10 +26,12 @@ use aios_vault::disk::fault;
 use aios_vault::entity;
 use aios_vault::ledger::{self, Ledger};
 use aios_vault::survey::Problem;
+use aios_vault::work::{Happened, Reserved};
 use aios_vault::{Error, Vault};
 use serde_json::Value;
 use tokio::sync::Notify;
 
+use crate::checkpoint::{self, Checkpoint, Distance};
 use crate::chronicler::{self, ACTOR, Chronicler};
 use crate::files;
 use crate::force::{self, Standing};
@@ -37,6 +39,7 @@ use crate::letterbox::{Letterbox, New};
 use crate::looked;
 use crate::lookup;
 use crate::memory;
+use crate::otlp;
 use crate::post::{self, Post};
 use crate::staff::{self, Doing, Order, Staff};
 
@@ -76,6 +79,8 @@ pub struct Desk {
     warnings: Vec<String>,
     /// Who keeps the notes of days, where somebody does.
     chronicler: Option<Chronicler>,
+    /// How far what is remembered of work is behind.
+    distance: Distance,
 }
 
 impl Desk {
@@ -84,9 +89,10 @@ impl Desk {
     /// # Errors
     /// What the vault answers.
     pub fn set_up(vault: &mut Vault) -> Result<Desk, Error> {
+        let _span = tracing::info_span!("load work").entered();
         let standing = Standing::of(vault)?;
         let view = vault.view().clone();
-        let happened = vault.happened(&View::new())?.unwrap_or_default();
+        let (checkpoint, happened) = since(vault, &standing)?;
         let mut warnings = Vec::new();
         let mut chronicler = None;
         for file in vault.in_force("agents")? {
@@ -100,12 +106,20 @@ impl Desk {
         warnings.extend(staff.warnings());
         let post = Post::of(vault.root()).map_err(|e| Error::io("find", vault.root(), e))?;
         let letterbox = Letterbox::of(vault.root()).map_err(|e| Error::io("find", vault.root(), e))?;
-        let mut setting = force::setting(vault, &happened, &standing, &mut warnings)?;
+        let mut began = force::began(&happened);
+        let known = checkpoint.iter().flat_map(|it| it.image.began());
+        began.extend(known.map(|(workflow, version)| (workflow.to_owned(), *version)));
+        let mut setting = force::setting(vault, began, &standing, &mut warnings)?;
         setting.agents = staff.terms();
         let ways = force::connectors(vault, &mut setting, &standing, &post, &mut warnings)?;
         let seed: [u8; 32] = random()?;
         let seed = seed[..8].iter().fold(0, |seed, byte| seed << 8 | u64::from(*byte));
-        let mut kernel = Kernel::new(vault.id(), vault.device(), setting, seed);
+        let mut distance = Distance::from(checkpoint.as_ref().map_or(0, |it| it.events));
+        let mut kernel = match checkpoint {
+            Some(it) => Kernel::from_image(vault.id(), vault.device(), setting, seed, it.image),
+            None => Kernel::new(vault.id(), vault.device(), setting, seed),
+        };
+        distance.hear(&happened);
         for (stamp, events) in &happened {
             kernel.load(*stamp, events);
         }
@@ -141,9 +155,24 @@ impl Desk {
             wake: None,
             warnings,
             chronicler,
+            distance,
         };
         desk.equip(vault)?;
+        desk.remember(vault);
         Ok(desk)
+    }
+
+    /// Has the next one begin from here, where much came since that was last done.
+    fn remember(&mut self, vault: &Vault) {
+        // A device that was left behind goes on as another.
+        let same = vault.device() == self.standing.device && *vault.view() == self.view;
+        if same
+            && self.distance.is_far()
+            && let Err(why) =
+                checkpoint::write(vault, &self.standing, &self.view, &self.kernel, &mut self.distance)
+        {
+            tracing::warn!("what is known of work cannot be remembered: {why}");
+        }
     }
 
     /// Has the versions of agents at hand that the operator said are to work.
@@ -228,6 +257,7 @@ impl Desk {
             return Ok(());
         };
         self.view = vault.view().clone();
+        self.distance.hear(&happened);
         for (stamp, events) in &happened {
             self.kernel.load(*stamp, events);
         }
@@ -304,6 +334,7 @@ impl Desk {
         let events = events(work)?;
         events.iter().for_each(|event| draft.push(Item::Event(event.clone())));
         let stamp = vault.author_events(draft)?;
+        self.distance.add(events.len());
         self.view = vault.view().clone();
         self.kernel.load(stamp, &events);
         Ok(())
@@ -314,6 +345,7 @@ impl Desk {
     /// # Errors
     /// What the vault answers.
     pub fn carry_on(&mut self, vault: &mut Vault) -> Result<(), Error> {
+        let _span = tracing::info_span!("work").entered();
         self.go_on(vault)?;
         self.equip(vault)?;
         loop {
@@ -324,7 +356,9 @@ impl Desk {
             self.drive(vault, actions)?;
             // What work wrote may start work.
             if !more && !std::mem::take(&mut self.wrote) {
-                return self.keep_journal(vault);
+                self.keep_journal(vault)?;
+                self.remember(vault);
+                return Ok(());
             }
             let shown = vault.show_on_disk(Absorbed::default(), &mut |_, _, _| {})?;
             let problem = |it: &Problem| format!("{}: {}", it.path, it.problem);
@@ -432,13 +466,14 @@ impl Desk {
     }
 
     fn drive(&mut self, vault: &mut Vault, actions: Vec<Action>) -> Result<(), Error> {
-        let mut queue = VecDeque::from(actions);
+        let mut round = Round::default();
+        round.add(actions);
         loop {
-            self.act(vault, &mut queue)?;
+            self.act(vault, &mut round)?;
             match self.staff.ended(self.patient) {
                 Some((came, order)) => {
                     let came = self.further(vault, came, order);
-                    queue.extend(self.kernel.handle(came));
+                    round.add(self.kernel.handle(came));
                 }
                 None => break,
             }
@@ -452,52 +487,82 @@ impl Desk {
     }
 
     /// Does all that is to be done now.
-    fn act(&mut self, vault: &mut Vault, queue: &mut VecDeque<Action>) -> Result<(), Error> {
-        while let Some(action) = queue.pop_front() {
-            let input = match action {
-                Action::Append(events) => self.append(vault, &events)?,
-                Action::Start { work, agent, version, input, outside, since, turns } => {
-                    match self.start(vault, Order { work, agent, version, input, outside, since, turns }) {
-                        Some(came) => came,
-                        None => continue,
+    fn act(&mut self, vault: &mut Vault, round: &mut Round) -> Result<(), Error> {
+        let mut place = None;
+        while let Some(next) = round.next(&mut self.kernel).map_err(|e| Error::Usage(e.to_string()))? {
+            match next {
+                Next::Reserve => round.begin(place.insert(vault.reserve()?).stamp),
+                Next::Write(entry) => self.write(vault, place.take(), entry)?,
+                Next::Do(action) => {
+                    if let Some(input) = self.take_on(vault, action) {
+                        round.add(self.kernel.handle(input));
                     }
                 }
-                Action::Perform { key, attempt, content } => {
-                    let came = self.perform(vault, key, attempt, &content);
-                    Input::Performed { key, attempt, came }
-                }
-                Action::Find { work, query } => {
-                    let outside = |path: &str, doc: &str| self.kernel.is_file_untrusted(path, doc);
-                    let came = files::find(vault, &query, outside);
-                    Input::Worked { work, came }
-                }
-                Action::Wake(at) => {
-                    self.wake = Some(self.wake.map_or(at, |wake| wake.min(at)));
-                    continue;
-                }
-                Action::Show(need) => {
-                    self.warnings.extend(trouble(&need));
-                    continue;
-                }
-                Action::Stop(work) => {
-                    self.staff.stop(&work);
-                    continue;
-                }
-            };
-            queue.extend(self.kernel.handle(input));
+            }
         }
+        // Whoever gets the vault after this may send them.
+        vault.settle_memory()
+    }
+
+    /// Writes what was decided together; from here on it lasts.
+    fn write(&mut self, vault: &mut Vault, place: Option<Reserved>, entry: Entry) -> Result<(), Error> {
+        let Some(place) = place else { return Err(Error::Usage("no place was reserved".into())) };
+        let mut runs: Vec<&str> = entry.work.iter().filter_map(WorkEvent::run).collect();
+        runs.dedup();
+        let run = (runs.len() == 1).then(|| runs[0].to_owned());
+        let message = happened(entry.events.iter().map(Event::name));
+        let mut draft = Draft { actor: "aios".into(), message, run, ..Draft::default() };
+        entry.events.into_iter().for_each(|event| draft.push(Item::Event(event)));
+        tracing::info_span!("record", aios.events = entry.work.len())
+            .in_scope(|| vault.author_at(place, draft))?;
+        self.distance.add(entry.work.len());
+        if otlp::is_on() {
+            self.tell(&entry.work);
+        }
+        self.view = vault.view().clone();
         Ok(())
     }
 
-    fn append(&mut self, vault: &mut Vault, work: &[WorkEvent]) -> Result<Input, Error> {
-        let events = events(work)?;
-        let names: Vec<String> = events.iter().map(Event::name).collect();
-        let run = work.iter().find_map(WorkEvent::run).map(str::to_owned);
-        let mut draft = Draft { actor: "aios".into(), message: names.join(", "), run, ..Draft::default() };
-        events.iter().for_each(|event| draft.push(Item::Event(event.clone())));
-        let stamp = vault.author_events(draft)?;
-        self.view = vault.view().clone();
-        Ok(Input::Recorded { stamp, events })
+    /// Tells whoever collects spans of the runs that ended, or came to where they cannot go on.
+    fn tell(&self, work: &[WorkEvent]) {
+        for event in work {
+            if let WorkEvent::RunEnded { task, .. } | WorkEvent::RunStuck { task, .. } = event {
+                otlp::send(self.kernel.trail(task));
+            }
+        }
+    }
+
+    /// Does what is to be done; what came of it, where that is known already.
+    fn take_on(&mut self, vault: &mut Vault, action: Action) -> Option<Input> {
+        match action {
+            Action::Start { work, agent, version, input, outside, since, turns } => {
+                return self.start(vault, Order { work, agent, version, input, outside, since, turns });
+            }
+            Action::Perform { key, attempt, content } => {
+                let span = tracing::info_span!(
+                    "execute_tool",
+                    gen_ai.operation.name = "execute_tool",
+                    gen_ai.tool.name = content.capability,
+                    error.type = tracing::field::Empty,
+                );
+                let came = span.in_scope(|| self.perform(vault, key, attempt, &content));
+                if let Came::Failed { failure } = &came {
+                    span.record("error.type", failure.class.name());
+                }
+                return Some(Input::Performed { key, attempt, came });
+            }
+            Action::Find { work, query } => {
+                let outside = |path: &str, doc: &str| self.kernel.is_file_untrusted(path, doc);
+                let came = files::find(vault, &query, outside);
+                return Some(Input::Worked { work, came });
+            }
+            Action::Wake(at) => self.wake = Some(self.wake.map_or(at, |wake| wake.min(at))),
+            Action::Show(need) => self.warnings.extend(trouble(&need)),
+            Action::Stop(work) => self.staff.stop(&work),
+            // A round has it recorded.
+            Action::Append(_) => {}
+        }
+        None
     }
 
     /// Has an agent work; what came of it, where that is known already.
@@ -673,6 +738,33 @@ fn trouble(need: &Need) -> Option<String> {
         | Need::Later { .. } => return None,
     };
     Some(format!("{what}; see `aios inbox`"))
+}
+
+/// What this device remembers of work, and the records that came since.
+fn since(vault: &mut Vault, standing: &Standing) -> Result<(Option<Checkpoint>, Vec<Happened>), Error> {
+    if let Some(checkpoint) = checkpoint::read(vault, standing)
+        && let Some(happened) = vault.happened(&checkpoint.view)?
+    {
+        return Ok((Some(checkpoint), happened));
+    }
+    // What does not count any more is in what was remembered.
+    Ok((None, vault.happened(&View::new())?.unwrap_or_default()))
+}
+
+/// The names of events for people: each once, with how many there are.
+fn happened(names: impl Iterator<Item = String>) -> String {
+    let mut counts: Vec<(String, usize)> = Vec::new();
+    for name in names {
+        match counts.iter_mut().find(|(other, _)| *other == name) {
+            Some((_, count)) => *count += 1,
+            None => counts.push((name, 1)),
+        }
+    }
+    let told = counts.into_iter().map(|(name, count)| match count {
+        1 => name,
+        _ => format!("{count} {name}"),
+    });
+    told.collect::<Vec<String>>().join(", ")
 }
 
 fn events(work: &[WorkEvent]) -> Result<Vec<Event>, Error> {

@@ -8,6 +8,7 @@ use aios_agents::kernel::{Connector, Schedule, Setting};
 use aios_agents::needs::Offer;
 use aios_agents::policy::{Policies, Policy};
 use aios_agents::workflow::{Known, Trigger, Workflow};
+use aios_core::event::Event;
 use aios_core::id::{ContentHash, DeviceId};
 use aios_core::member::{APPROVE, COORDINATE};
 use aios_vault::profile::Profile;
@@ -53,10 +54,30 @@ impl Standing {
     }
 }
 
+/// Which version of which workflow tasks began or went on with.
+pub fn began(happened: &[Happened]) -> BTreeSet<(String, ContentHash)> {
+    let events = happened.iter().flat_map(|(_, events)| events);
+    // Most events are others, and reading one is most of the work.
+    let tells = |event: &&Event| match event {
+        Event::Other(map) => {
+            map.get("type").is_some_and(|name| name == "task.created" || name == "run.migrated")
+        }
+        _ => false,
+    };
+    let began = events.filter(tells).filter_map(|event| match WorkEvent::try_from(event) {
+        Ok(
+            WorkEvent::TaskCreated { workflow, version, .. }
+            | WorkEvent::RunMigrated { workflow, to: Some(version), .. },
+        ) => Some((workflow, version)),
+        _ => None,
+    });
+    began.collect()
+}
+
 /// What is in force, and every version that a task began with.
 pub fn setting(
     vault: &mut Vault,
-    happened: &[Happened],
+    began: impl IntoIterator<Item = (String, ContentHash)>,
     standing: &Standing,
     warnings: &mut Vec<String>,
 ) -> Result<Setting, Error> {
@@ -93,14 +114,6 @@ pub fn setting(
             Err(_) => warnings.push(format!("{} has mistakes; see `aios workflow check`", file.path)),
         }
     }
-    let began =
-        happened.iter().flat_map(|(_, events)| events).filter_map(|event| match WorkEvent::try_from(event) {
-            Ok(
-                WorkEvent::TaskCreated { workflow, version, .. }
-                | WorkEvent::RunMigrated { workflow, to: Some(version), .. },
-            ) => Some((workflow, version)),
-            _ => None,
-        });
     for (workflow, version) in began {
         if !setting.versions.contains_key(&version)
             && let Some(text) = vault.text_at_version(&format!("workflows/{workflow}.md"), &version)?

@@ -6,6 +6,7 @@
 mod answers;
 mod args;
 mod caller;
+mod checkpoint;
 mod child;
 mod chronicler;
 mod command;
@@ -26,6 +27,7 @@ mod matter;
 mod memory;
 mod moment;
 mod office;
+mod otlp;
 mod phrase;
 mod post;
 mod report;
@@ -42,7 +44,9 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use clap::error::ErrorKind;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer};
 
 use crate::args::Args;
 use crate::context::Context;
@@ -68,17 +72,20 @@ fn main() -> ExitCode {
     let usual = || EnvFilter::new("error,iroh::socket=off");
     let filter = EnvFilter::try_from_env("AIOS_LOG").unwrap_or_else(|_| usual());
     // Nobody can be told that telling failed: to try would end the program.
-    let _ = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .log_internal_errors(false)
-        .try_init();
+    let told = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).log_internal_errors(false);
+    // What libraries do is theirs: spans that are exported are our own.
+    let spans = otlp::begin()
+        .map(|spans| spans.with_filter(EnvFilter::new("off,aios=info,aios_vault=info,aios_sync=info")));
+    let _ = tracing_subscriber::registry().with(told.with_filter(filter)).with(spans).try_init();
 
     let mut ui = Ui::new(args.global.manner());
     let cx = Context { vault_dir: args.global.vault.clone() };
     let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-        command::run(&args.command, &cx, &mut ui).and_then(|exit| ui.flush().map(|()| exit))
+        let name = std::env::args().nth(1).filter(|it| it.chars().all(|it| it.is_ascii_lowercase()));
+        let span = tracing::info_span!("command", aios.command = name.unwrap_or_default());
+        span.in_scope(|| command::run(&args.command, &cx, &mut ui).and_then(|exit| ui.flush().map(|()| exit)))
     }));
+    otlp::end();
     match done {
         Ok(Ok(exit)) => exit.into(),
         Ok(Err(e)) => {

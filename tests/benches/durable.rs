@@ -7,7 +7,6 @@
 //! `AIOS_BENCH_ROUNDS` (default 5) and `AIOS_BENCH_RUNS` (default 40) in each of them. The peers are installed below the target folder, by npm and
 //! pip; one that cannot be is left out, with the reason. Everything listens on loopback.
 
-use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
@@ -15,10 +14,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use aios_agents::event::WorkEvent;
-use aios_agents::kernel::{Action, Input, Kernel, Setting};
+use aios_agents::kernel::{Action, Input, Kernel, Next, Round, Setting};
 use aios_agents::workflow::{Known, Workflow};
-use aios_core::event::Event;
 use aios_core::id::ContentHash;
 use aios_core::item::Item;
 use aios_vault::author::Draft;
@@ -98,13 +95,28 @@ impl Ours {
         Ours { vault, kernel, made: 0, records: 0 }
     }
 
-    fn append(&mut self, work: &[WorkEvent]) -> Input {
-        let events: Vec<Event> = work.iter().map(|it| Event::try_from(it).expect("an event")).collect();
-        let mut draft = Draft { actor: "aios".into(), message: events[0].name(), ..Draft::default() };
-        events.iter().for_each(|event| draft.push(Item::Event(event.clone())));
-        let stamp = self.vault.author_events(draft).expect("a record");
-        self.records += 1;
-        Input::Recorded { stamp, events }
+    /// Does all that is to be done, as the daemon does.
+    fn act(&mut self, round: &mut Round) {
+        let mut place = None;
+        while let Some(next) = round.next(&mut self.kernel).expect("events") {
+            match next {
+                Next::Reserve => {
+                    round.begin(place.insert(self.vault.reserve().expect("a place")).stamp);
+                }
+                Next::Write(entry) => {
+                    let message = entry.events[0].name();
+                    let mut draft = Draft { actor: "aios".into(), message, ..Draft::default() };
+                    entry.events.into_iter().for_each(|event| draft.push(Item::Event(event)));
+                    self.vault.author_at(place.take().expect("a place"), draft).expect("a record");
+                    self.records += 1;
+                }
+                Next::Do(Action::Start { work, input, .. }) => {
+                    round.add(self.kernel.handle(Input::Worked { work, came: Ok(input) }));
+                }
+                Next::Do(_) => {}
+            }
+        }
+        self.vault.settle_memory().expect("it is remembered");
     }
 }
 
@@ -118,7 +130,7 @@ impl System for Ours {
         let begin = Instant::now();
         let mut under_way: Vec<(String, Instant)> = Vec::new();
         let mut left = runs;
-        let mut queue: VecDeque<Action> = VecDeque::new();
+        let mut round = Round::default();
         while left > 0 || !under_way.is_empty() {
             while left > 0 && under_way.len() < at_once {
                 left -= 1;
@@ -126,18 +138,9 @@ impl System for Ours {
                 let task = format!("t{}", self.made);
                 under_way.push((task.clone(), Instant::now()));
                 let made = self.kernel.create(&task, "flow", json!({"text": "x"}), None).expect("a task");
-                queue.push_back(Action::Append(vec![made]));
+                round.add([Action::Append(vec![made])]);
             }
-            match queue.pop_front().expect("something is to be done") {
-                Action::Append(work) => {
-                    let recorded = self.append(&work);
-                    queue.extend(self.kernel.handle(recorded));
-                }
-                Action::Start { work, input, .. } => {
-                    queue.extend(self.kernel.handle(Input::Worked { work, came: Ok(input) }));
-                }
-                _ => {}
-            }
+            self.act(&mut round);
             let tables = self.kernel.tables();
             under_way.retain(|(task, since)| {
                 let over = tables.task(task).is_some_and(|it| it.ended.is_some());

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use aios_core::authority::{Authority, Deed};
-use aios_core::clock::Hlc;
+use aios_core::clock::{Hlc, Stamp};
 use aios_core::event::Event;
 use aios_core::frontier::Place;
 use aios_core::id::{ContentHash, DocId, GitId, RecordId};
@@ -18,6 +18,7 @@ use crate::error::{Error, Refusal};
 use crate::judge::deeds;
 use crate::vault::{RecordRow, Vault};
 use crate::veil::MOST_BLOBS;
+use crate::work::Reserved;
 
 /// A record above this many bytes of payload goes on in another, so that no reader needs much memory.
 const PART_BYTES: u64 = 8 << 20;
@@ -37,6 +38,8 @@ pub struct Draft {
     pub run: Option<String>,
     /// The number in the database of a held record that it builds on besides what is integrated.
     pub onto: Option<i64>,
+    /// The place that was reserved for it, where one was.
+    pub at: Option<Reserved>,
     /// The items, each with its payload where it has one.
     pub items: Vec<(Item, Vec<u8>)>,
 }
@@ -129,7 +132,6 @@ impl Vault {
             }
             Some(_) => None,
         };
-        let mut clock = Hlc::default();
         let mut deps = Vec::new();
         let adopted = draft.onto.map(|n| self.row(n)).transpose()?;
         let mut merged = match names {
@@ -151,22 +153,15 @@ impl Vault {
         let known = |row: &RecordRow| {
             adopted.as_ref().is_some_and(|adopted| adopted.n != row.n && adopted.view.has(&row.place))
         };
-        for n in self.heads()?.into_iter().chain(draft.onto) {
-            let row = self.row(n)?;
-            if known(&row) {
-                continue;
-            }
-            clock = clock.max(row.clock);
-            if row.place.device != device || tip.is_some_and(|(seq, _, _)| seq != row.place.seq) {
-                deps.push(row.id);
-            }
-        }
-        if let Some((seq, _, _)) = tip
-            && let Some(n) = self.number(&Place { device, seq })?
-        {
-            clock = clock.max(self.row(n)?.clock);
-        }
+        let heads = self.heads()?.into_iter().chain(draft.onto);
+        let mut heads = heads.map(|n| self.row(n)).collect::<Result<Vec<RecordRow>, Error>>()?;
+        heads.retain(|row| !known(row));
+        let own = |row: &RecordRow| {
+            row.place.device == device && tip.is_none_or(|(seq, _, _)| seq == row.place.seq)
+        };
+        deps.extend(heads.iter().filter(|row| !own(row)).map(|row| row.id));
         let (mut seq, mut prev) = tip.map_or((0, None), |(seq, id, _)| (seq, Some(id)));
+        let mut clock = self.clock_after(&heads, seq)?;
         let lengths = parts(&draft.items, key.is_some());
         let edits = draft.items.iter().filter_map(|(item, _)| match item {
             Item::Edit { doc, epoch, .. } => Some((*doc, *epoch)),
@@ -177,7 +172,7 @@ impl Vault {
         let mut records = Vec::with_capacity(lengths.len());
         for (n, length) in lengths.iter().enumerate() {
             let (part, payloads): (Vec<Item>, Vec<Vec<u8>>) = items.by_ref().take(*length).unzip();
-            let wall = now_ms();
+            let wall = draft.at.map_or_else(now_ms, |at| at.wall);
             clock = clock.next(wall);
             seq += 1;
             let header = Header {
@@ -212,8 +207,26 @@ impl Vault {
             records.push(record);
         }
         let id = self.write_own(&records)?;
+        self.remember_own(&records, draft.at.is_some())?;
         self.confirm(edited)?;
         Ok(id)
+    }
+
+    /// The clock of what comes after these records and the record of this device with the number `seq`, where there is one.
+    fn clock_after(&self, heads: &[RecordRow], seq: u64) -> Result<Hlc, Error> {
+        let last = match self.number(&Place { device: self.replica.device, seq })? {
+            Some(n) => Some(self.row(n)?.clock),
+            None => None,
+        };
+        Ok(heads.iter().map(|row| row.clock).chain(last).max().unwrap_or_default())
+    }
+
+    /// The place in the total order that a record gets which this device writes next, saying that it happened at `wall`.
+    pub(crate) fn next_stamp(&self, wall: u64) -> Result<Stamp, Error> {
+        let device = self.replica.device;
+        let seq = self.tip(&device)?.map_or(0, |(seq, _, _)| seq);
+        let heads = self.heads()?.into_iter().map(|n| self.row(n)).collect::<Result<Vec<_>, _>>()?;
+        Ok(Stamp::new(self.clock_after(&heads, seq)?.next(wall), device, seq + 1))
     }
 
     /// Says what a crash kept from being said right after the last record of this device.
@@ -253,7 +266,9 @@ impl Vault {
             ..Body::default()
         };
         let record = Record::author(header, &body, Vec::new(), &self.keys.device)?;
-        self.write_own(&[record]).map(|_| ())
+        let records = [record];
+        self.write_own(&records)?;
+        self.remember_own(&records, false)
     }
 
     fn write_own(&mut self, records: &[Record]) -> Result<RecordId, Error> {
@@ -269,8 +284,17 @@ impl Vault {
             self.index(record, spot, fit)?;
         }
         let Some(last) = records.last() else { return Err(Error::Usage("an empty transaction".into())) };
-        self.remember(Some((last.header.seq, last.id)))?;
         Ok(last.id)
+    }
+
+    /// Remembers beside the keys which record of this device is the last; `later` has that made durable once others may get it.
+    fn remember_own(&mut self, records: &[Record], later: bool) -> Result<(), Error> {
+        let Some(last) = records.last() else { return Ok(()) };
+        let tip = Some((last.header.seq, last.id));
+        match later {
+            true => self.note_tip(tip),
+            false => self.remember(tip),
+        }
     }
 }
 

@@ -42,6 +42,24 @@ impl Vault {
         self.keys.remember(&Memory { tip, actor: data_encoding::HEXLOWER.encode(&self.actor) })
     }
 
+    /// Remembers; durable with [`Vault::settle_memory`].
+    pub(crate) fn note_tip(&mut self, tip: Option<(u64, RecordId)>) -> Result<(), Error> {
+        self.noted = true;
+        self.keys.note(&Memory { tip, actor: data_encoding::HEXLOWER.encode(&self.actor) })
+    }
+
+    /// Has it durable beside the keys which records were written with [`Vault::author_at`]: before others get them, since who restores a
+    /// folder from before must not write others in their place.
+    ///
+    /// # Errors
+    /// What the disk answers.
+    pub fn settle_memory(&mut self) -> Result<(), Error> {
+        match std::mem::take(&mut self.noted) {
+            true => self.keys.settle(),
+            false => Ok(()),
+        }
+    }
+
     /// Whether this device has written a record that is not here.
     pub(crate) fn is_left_behind(&self) -> Result<bool, Error> {
         if planted(Bug::IncarnationKept) {

@@ -209,11 +209,30 @@ impl Keys {
         text.rsplit(|byte| *byte == b'\n').find_map(|line| serde_json::from_slice(line).ok())
     }
 
-    /// Remembers.
+    /// Remembers, durably.
     ///
     /// # Errors
     /// What the disk answers.
     pub fn remember(&self, memory: &Memory) -> Result<(), Error> {
+        self.note(memory)?;
+        self.settle()
+    }
+
+    /// What was noted is durable from here on.
+    ///
+    /// # Errors
+    /// What the disk answers.
+    pub(crate) fn settle(&self) -> Result<(), Error> {
+        let path = self.folder.join(MEMORY);
+        let file = std::fs::File::open(&path).map_err(|e| Error::io("open", &path, e))?;
+        durable::sync_file(&file).map_err(|e| Error::io("sync", &path, e))
+    }
+
+    /// Remembers, and a power cut may take it back.
+    ///
+    /// # Errors
+    /// What the disk answers.
+    pub(crate) fn note(&self, memory: &Memory) -> Result<(), Error> {
         let path = self.folder.join(MEMORY);
         let mut line = vec![b'\n'];
         serde_json::to_writer(&mut line, memory)
@@ -224,9 +243,7 @@ impl Keys {
             Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(Error::io("open", &path, e)),
             _ => return Ok(durable::replace(&path, &line)?),
         };
-        let wrap = |e| Error::io("write", &path, e);
-        durable::append(&mut file, &line).map_err(wrap)?;
-        durable::sync_file(&file).map_err(wrap)
+        durable::append(&mut file, &line).map_err(|e| Error::io("write", &path, e))
     }
 }
 

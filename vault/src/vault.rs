@@ -54,6 +54,8 @@ pub struct Vault {
     pub(crate) readings: std::collections::HashMap<crate::text::Known, crate::text::Reading>,
     /// What a write displaced and was taken in, by name in `.aios/tmp`: let go of once that is committed.
     pub(crate) spent: Vec<String>,
+    /// Whether what is remembered of the last record may be lost in a power cut.
+    pub(crate) noted: bool,
     /// What was done and nobody has been told of yet.
     pub(crate) untold: Vec<crate::survey::Problem>,
     /// The last large comparison of two views: what is shown on disk is next asked for by the projection to git.
@@ -237,6 +239,7 @@ impl Vault {
             compared: None,
             readings: std::collections::HashMap::new(),
             spent: Vec::new(),
+            noted: false,
             untold: Vec::new(),
             view: View::new(),
             shown,

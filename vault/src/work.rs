@@ -10,6 +10,7 @@ use aios_core::item::Item;
 use rusqlite::params;
 
 use crate::author::Draft;
+use crate::chance::now_ms;
 use crate::db;
 use crate::error::Error;
 use crate::ledger::Ledger;
@@ -30,6 +31,15 @@ pub struct InForce {
 
 /// The events of one record and its place in the total order.
 pub type Happened = (Stamp, Vec<Event>);
+
+/// A place in the total order that a record is to have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reserved {
+    /// The place.
+    pub stamp: Stamp,
+    /// What this device's clock said, in ms.
+    pub(crate) wall: u64,
+}
 
 impl Vault {
     /// The records that count, hold nothing but events and are not in `known`, in the total order; `None` if some that are no longer
@@ -92,6 +102,40 @@ impl Vault {
         Ok(stamp(&self.row(n)?))
     }
 
+    /// The place in the total order that the next record of this device has, if that is written with [`Vault::author_at`] and none before it:
+    /// as long as the vault is open here, nobody else writes one.
+    ///
+    /// # Errors
+    /// As [`Vault::go_on`].
+    pub fn reserve(&mut self) -> Result<Reserved, Error> {
+        self.go_on()?;
+        if self.is_sealed_vault()? {
+            // Else what is to be said about keys would take its place.
+            self.transaction(Vault::settle_keys)?;
+        }
+        let wall = now_ms();
+        Ok(Reserved { stamp: self.next_stamp(wall)?, wall })
+    }
+
+    /// Writes a record of events alone, at exactly the place that was reserved. When it returns, the record is durable; what the database makes
+    /// of it is made again if a power cut takes it, and [`Vault::settle_memory`] is due before others get it.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] if another record stands there, or one behind which this would stand.
+    pub fn author_at(&mut self, reserved: Reserved, draft: Draft) -> Result<(), Error> {
+        // No file rests on it, so nothing that its user did can be mistaken (I6).
+        self.db.pragma_update(None, "synchronous", "NORMAL")?;
+        let done = self.transaction(|vault| {
+            if vault.device() != reserved.stamp.2 || vault.next_stamp(reserved.wall)? != reserved.stamp {
+                return Err(Error::Usage("another record stands where this one was to stand".into()));
+            }
+            vault.author_records(Draft { at: Some(reserved), ..draft })?;
+            vault.refresh(&mut |_, _, _| {})
+        });
+        self.db.pragma_update(None, "synchronous", "FULL")?;
+        done
+    }
+
     /// What this device has begun to do to the world.
     ///
     /// # Errors
@@ -147,4 +191,82 @@ impl Vault {
 
 fn stamp(row: &RecordRow) -> Stamp {
     Stamp::new(row.clock, row.place.device, row.place.seq)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Map, Value};
+
+    use super::*;
+    use crate::world::World;
+
+    fn draft(name: &str) -> Draft {
+        let mut draft = Draft { actor: "aios".into(), message: name.into(), ..Draft::default() };
+        let map = [("type".to_owned(), Value::from(name))].into_iter().collect::<Map<_, _>>();
+        draft.push(Item::Event(Event::Other(map)));
+        draft
+    }
+
+    fn names(vault: &mut Vault) -> Vec<(Stamp, String)> {
+        let happened = vault.happened(&View::new()).unwrap().unwrap();
+        let named = happened
+            .into_iter()
+            .flat_map(|(stamp, events)| events.into_iter().map(move |event| (stamp, event.name())));
+        named.filter(|(_, name)| name.starts_with("test.")).collect()
+    }
+
+    #[test]
+    fn a_record_stands_where_it_was_reserved_or_nowhere() {
+        let mut world = World::new(1);
+        let vault = &mut world.replicas[0];
+        let mut expected = Vec::new();
+        for n in 0..4 {
+            let place = vault.reserve().unwrap();
+            let name = format!("test.{n}");
+            vault.author_at(place, draft(&name)).unwrap();
+            expected.push((place.stamp, name));
+        }
+        assert_eq!(names(vault), expected);
+        let place = vault.reserve().unwrap();
+        vault.author_events(draft("test.between")).unwrap();
+        let refused = vault.author_at(place, draft("test.late"));
+        assert!(matches!(refused, Err(Error::Usage(_))), "{refused:?}");
+        assert!(names(vault).iter().all(|(_, name)| name != "test.late"));
+        vault.settle_memory().unwrap();
+    }
+
+    #[test]
+    fn what_a_power_cut_takes_beside_the_log_is_made_again() {
+        let mut world = World::new(1);
+        let (root, own) = (world.root(0), world.replicas[0].own_folder().to_owned());
+        let device = world.replicas[0].device();
+        world.restart(0);
+        let files = || {
+            let cache = ["cache.sqlite", "cache.sqlite-wal"].map(|name| root.join(".aios").join(name));
+            cache.into_iter().chain([own.join("memory.json")])
+        };
+        let before: Vec<_> = files().map(|path| (std::fs::read(&path).ok(), path)).collect();
+        let vault = &mut world.replicas[0];
+        for n in 0..3 {
+            let place = vault.reserve().unwrap();
+            vault.author_at(place, draft(&format!("test.{n}"))).unwrap();
+        }
+        let expected = names(vault);
+        let view = vault.view().clone();
+        world.replicas.clear();
+        // Nothing of that was synced.
+        let _ = std::fs::remove_file(root.join(".aios/cache.sqlite-shm"));
+        for (bytes, path) in before {
+            match bytes {
+                Some(bytes) => std::fs::write(&path, bytes).unwrap(),
+                None => _ = std::fs::remove_file(&path),
+            }
+        }
+        let mut vault = Vault::open(&root).unwrap();
+        assert_eq!(vault.device(), device);
+        assert_eq!(names(&mut vault), expected);
+        assert_eq!(*vault.view(), view);
+        vault.author_events(draft("test.after")).unwrap();
+        assert_eq!(vault.device(), device, "it has not become another");
+    }
 }

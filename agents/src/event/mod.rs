@@ -213,6 +213,9 @@ pub enum WorkEvent {
         task: String,
         /// The run.
         run: String,
+        /// When the task was made, as far as the device knows: the run goes by that, whoever turns out to have made it before.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        made: Option<Millis>,
     },
     /// A run cannot go on by itself: a dead letter.
     #[serde(rename = "run.stuck")]

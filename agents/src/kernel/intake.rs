@@ -5,11 +5,11 @@ use aios_core::event::Event;
 
 use super::{Flight, Kernel, Work, run_id};
 use crate::event::{Aggregate, EffectKey, Fired, WorkEvent, cron_task, event_task};
-use crate::table::{Effect, Order, Run, Stand};
+use crate::table::Order;
 
 impl Kernel {
-    pub(super) fn recorded(&mut self, stamp: Stamp, events: &[Event]) {
-        let counted = self.take_in(stamp, events);
+    pub(super) fn recorded(&mut self, stamp: Stamp, from: usize, events: &[Event]) {
+        let counted = self.take_in(stamp, from, events);
         if stamp.2 != self.device {
             return;
         }
@@ -40,13 +40,13 @@ impl Kernel {
         }
     }
 
-    /// Folds a record and marks what it touches; which of its events count, by their places.
-    pub(super) fn take_in(&mut self, stamp: Stamp, events: &[Event]) -> Vec<usize> {
+    /// Folds events that stand in a record from a place on, and marks what they touch; which of them count, the first being 0.
+    pub(super) fn take_in(&mut self, stamp: Stamp, from: usize, events: &[Event]) -> Vec<usize> {
         let mut out = Vec::new();
         let seen = self.seen.entry(stamp.2).or_default();
         *seen = (*seen).max(stamp.clock().0);
         for (place, event) in events.iter().enumerate() {
-            let order = Order(stamp, u32::try_from(place).unwrap_or(u32::MAX));
+            let order = Order(stamp, u32::try_from(from + place).unwrap_or(u32::MAX));
             match WorkEvent::try_from(event) {
                 Ok(work) if self.counts(&order, &work) => {
                     self.hear_of_rehearsal(&work);
@@ -151,30 +151,10 @@ impl Kernel {
 
     /// Has a task looked at, unless it is known that nothing is to be done: most of all work is over.
     fn mark(&mut self, task: String) {
-        match self.is_quiet(&task) {
+        match self.tables.task(&task).is_some_and(|it| self.is_over(&task, it)) {
             true => _ = self.dirty.remove(&task),
             false => _ = self.dirty.insert(task),
         }
-    }
-
-    /// Whether nothing is to be done about a task any more: it is over, the operator is not asked about it, and its effects have come to
-    /// their end.
-    fn is_quiet(&self, id: &str) -> bool {
-        if self.tables.is_open(id) || self.needs.contains_key(id) {
-            return false;
-        }
-        let Some(task) = self.tables.task(id) else { return false };
-        let over = |run: &Run| run.ended.is_some() || run.device != self.device;
-        let settled = |effect: &Effect| match effect.stand() {
-            Stand::Done(_) | Stand::Failed(_) | Stand::Undone => true,
-            Stand::Denied(_) => effect.is_closed(),
-            _ => false,
-        };
-        let mut effects = self.tables.proposals(id).filter_map(|key| self.tables.effect(key));
-        let reserved = format!("{id}\n");
-        task.runs.values().all(over)
-            && effects.all(settled)
-            && self.tables.reserved(&reserved).next().is_none()
     }
 
     /// Finds out whether an event tells of something that only the ledger knew.

@@ -12,6 +12,7 @@ mod effect;
 mod fire;
 mod habit;
 mod home;
+mod image;
 mod intake;
 mod latency;
 mod leaf;
@@ -22,9 +23,11 @@ mod placement;
 mod rehearsal;
 mod replay;
 mod rewind;
+mod round;
 mod service;
 mod share;
 mod spend;
+mod trail;
 mod walk;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -52,6 +55,7 @@ pub use create::CreateError;
 pub use delegation::{Delegated, Standing};
 pub use fire::{Saw, Schedule};
 pub use habit::Habit;
+pub use image::Image;
 pub use latency::Latency;
 pub use migrate::MigrateError;
 pub use need::Need;
@@ -59,8 +63,10 @@ pub use packet::{Cost, Dead, Deed, Kin, Lasting, Packet, Told};
 pub use rehearsal::Episode;
 pub use replay::{Compared, Difference, Past, Replay, ReplayError};
 pub use rewind::RewindError;
+pub use round::{Entry, Next, Round};
 pub use service::Service;
 pub use spend::{By, CapUse, Of};
+pub use trail::{Mark, Stretch};
 
 /// What happens to the kernel.
 #[derive(Debug, Clone, PartialEq)]
@@ -75,6 +81,15 @@ pub enum Input {
         /// Its place in the total order.
         stamp: Stamp,
         /// Its events.
+        events: Vec<Event>,
+    },
+    /// Events are to be in the record that this device writes next, which is durable before anything is done.
+    Joined {
+        /// Its place in the total order.
+        stamp: Stamp,
+        /// The place in it of the first of these.
+        from: usize,
+        /// These events.
         events: Vec<Event>,
     },
     /// An agent's work ended, or a look for files.
@@ -105,7 +120,7 @@ pub enum Input {
 /// What is to be done.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Action {
-    /// Append these events as one record, make it durable, and hand it back as [`Input::Recorded`].
+    /// Append these events as one record, make it durable, and hand it back as [`Input::Recorded`]; a [`Round`] has more in one record.
     Append(Vec<WorkEvent>),
     /// Have an agent work.
     Start {
@@ -341,7 +356,7 @@ impl Kernel {
 
     /// Takes in a record from before this process began: nothing of it is in flight. The next input acts on it.
     pub fn load(&mut self, stamp: Stamp, events: &[Event]) {
-        self.take_in(stamp, events);
+        self.take_in(stamp, 0, events);
     }
 
     /// Takes over what another kernel in this process has begun and that has not ended: it has not crashed. After all records.
@@ -395,7 +410,8 @@ impl Kernel {
         match input {
             // A clock that goes back brings nothing that was due already.
             Input::Tick { now } => (self.now, self.wall) = (self.now.max(now), now),
-            Input::Recorded { stamp, events } => self.recorded(stamp, &events),
+            Input::Recorded { stamp, events } => self.recorded(stamp, 0, &events),
+            Input::Joined { stamp, from, events } => self.recorded(stamp, from, &events),
             Input::Worked { work, came } => self.worked(work, came, &mut out),
             Input::Took { work, turns } => self.took(work, turns, &mut out),
             Input::Performed { key, attempt, came } => self.performed(key, attempt, came, &mut out),

@@ -293,9 +293,7 @@ fn effect(
         (Err(failure), Some(_)) => Some(Difference::Failed { step: path.to_owned(), failure }),
         (Ok(now), Some(input)) => {
             let recorded = keys.iter().find_map(|key| kernel.tables.effect(key)?.proposed.as_ref());
-            // Two devices may make one task: what its step began with there may have been proposed anew since, as it is now.
-            let same = recorded.is_some_and(|it| it.content == now);
-            let another = !same && keys.iter().all(|key| now.digest(key) != input);
+            let another = keys.iter().all(|key| now.digest(key) != input);
             another.then(|| {
                 let recorded = recorded.map(|proposed| Box::new(proposed.content.clone()));
                 Difference::Effect { step: path.to_owned(), recorded, now: Box::new(now) }

@@ -11,6 +11,7 @@ use crate::failure::{Class, Failure};
 use crate::money::Money;
 use crate::span::Millis;
 use crate::table::{Budget, MODELS, Status, Task};
+use crate::workflow::Act;
 
 /// The part of a budget that is given at least, so that who cannot reach the others later has something.
 const PART: u64 = 8;
@@ -27,6 +28,13 @@ pub(super) enum Purse {
 fn reservation(work: &Work) -> String {
     let Work { task, run, step, attempt } = work;
     format!("{task}\n{run}\n{step}\n{attempt}")
+}
+
+fn unsaid(rule: &str, agent: &str) -> Failure {
+    let what = format!(
+        "`{rule}` caps what models cost, and the file of agent `{agent}` does not say what a piece of its work may: write `budget: {{money: 0.50}}` there"
+    );
+    Failure::new(Class::Budget, what)
 }
 
 /// The attempt that money was set aside for under an id.
@@ -82,16 +90,12 @@ impl Kernel {
             let what = format!("{file} cannot be read, and capped what models cost");
             return Err(Failure::new(Class::Budget, what));
         }
+        self.within_run(agent, work, terms.money, more)?;
         let pots = self.pots();
         let (Some((rule, _)), amount) = (pots.first(), terms.money) else {
             return Ok(Purse::Has(Vec::new()));
         };
-        let Some(amount) = amount else {
-            let what = format!(
-                "`{rule}` caps what models cost, and the file of agent `{agent}` does not say what a piece of its work may: write `budget: {{money: 0.50}}` there"
-            );
-            return Err(Failure::new(Class::Budget, what));
-        };
+        let amount = amount.ok_or_else(|| unsaid(rule, agent))?;
         let id = reservation(work);
         let mut events = Vec::new();
         let mut short = Vec::new();
@@ -116,6 +120,54 @@ impl Kernel {
         let asks = short.into_iter().filter(|(name, ..)| !self.is_asking(name, more));
         let asks = asks.map(|(name, _, amount)| WorkEvent::BudgetAsked { budget: name.clone(), amount });
         Ok(Purse::Lacks(Box::new(need), asks.collect()))
+    }
+
+    /// Whether what an attempt may cost at most is within what rules let models cost in its run. A run is one device's, so nobody else is asked.
+    fn within_run(
+        &self,
+        agent: &str,
+        work: &Work,
+        most: Option<Money>,
+        more: &[WorkEvent],
+    ) -> Result<(), Failure> {
+        for (rule, limit) in self.setting.policies.run_caps(MODELS) {
+            let most = most.ok_or_else(|| unsaid(rule, agent))?;
+            let taken = self.taken_in_run(work, more);
+            if taken.plus(most) > limit {
+                let what = format!(
+                    "`{rule}` lets models cost {limit} in a run: {taken} are spent or set aside, and this step may need {most}"
+                );
+                return Err(Failure::new(Class::Budget, what));
+            }
+        }
+        Ok(())
+    }
+
+    /// What models cost in a run so far, or may, where that is not known yet.
+    fn taken_in_run(&self, work: &Work, more: &[WorkEvent]) -> Money {
+        let Some(task) = self.tables.task(&work.task) else { return Money(0) };
+        let workflow = task.version.and_then(|version| self.setting.versions.get(&version));
+        let most = |path: &str| match workflow?.steps.at(path)?.act {
+            Act::Agent { ref agent, .. } => {
+                let terms = self.terms(agent, &work.task).filter(|terms| terms.calls_models)?;
+                Some(terms.money.unwrap_or_default())
+            }
+            _ => None,
+        };
+        let begun = task.runs.get(&work.run).into_iter().flat_map(|run| &run.steps);
+        let attempts = begun.flat_map(|(step, state)| (1..=state.attempts).map(move |it| (step, it)));
+        let others = attempts.filter(|(step, attempt)| (*step, *attempt) != (&work.step, work.attempt));
+        let cost = |(step, attempt): (&String, u32)| {
+            let most = most(step)?;
+            let of = Work { step: step.clone(), attempt, ..work.clone() };
+            Some(self.came_to(&of, task, most).unwrap_or(most))
+        };
+        // What begins together with it is not in the journal yet.
+        let beside = more.iter().filter_map(|event| match event {
+            WorkEvent::StepStarted { run, step, .. } if *run == work.run && *step != work.step => most(step),
+            _ => None,
+        });
+        others.filter_map(cost).chain(beside).fold(Money(0), Money::plus)
     }
 
     /// Whether this device asks for more already.

@@ -100,7 +100,8 @@ impl Kernel {
             return self.leave(id, left, out);
         }
         if mine && found.is_none() {
-            let started = WorkEvent::RunStarted { task: id.to_owned(), run: run_id };
+            let made = Some(task.made);
+            let started = WorkEvent::RunStarted { task: id.to_owned(), run: run_id, made };
             self.append(id, vec![started], out);
             return;
         }
@@ -315,7 +316,7 @@ impl<'k> Walker<'k> {
         let mut scope = Map::new();
         scope.insert("input".into(), self.task.input.clone());
         scope.insert("task".into(), self.id.into());
-        scope.insert("began".into(), time(self.task.made));
+        scope.insert("began".into(), time(self.run.made.unwrap_or(self.task.made)));
         scope.insert("steps".into(), json!({}));
         scope.insert("error".into(), Value::Null);
         scope.insert("trigger".into(), trigger(self.task.trigger.as_ref()));

@@ -263,6 +263,17 @@ impl Policies {
         })
     }
 
+    /// What rules that allow a capability by its name let it cost in a run: the rule and the most.
+    pub fn run_caps(&self, capability: &str) -> impl Iterator<Item = (&str, Money)> {
+        let rules = self.rules.iter().filter(move |rule| {
+            rule.verdict == Verdict::Allow && rule.capabilities.iter().any(|it| it == capability)
+        });
+        rules.flat_map(|rule| {
+            let caps = rule.caps.iter().filter(|cap| cap.per == Per::Run);
+            caps.filter_map(|cap| Some((rule.id.as_str(), cap.money?)))
+        })
+    }
+
     /// What is done with an effect at `now`; `usage` says what a rule allowed so far.
     pub fn decide(&self, proposal: &Proposal, now: Millis, usage: &dyn Fn(&str, Since) -> Usage) -> Decision {
         let at = moment(now);

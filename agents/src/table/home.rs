@@ -6,13 +6,14 @@
 use std::collections::BTreeMap;
 
 use aios_core::id::DeviceId;
+use serde::{Deserialize, Serialize};
 
 use super::Order;
 use crate::event::WorkEvent;
 use crate::span::Millis;
 
 /// What changes homes.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 enum Change {
     Moved {
         capability: String,
@@ -30,7 +31,7 @@ enum Change {
 }
 
 /// Where effects happen, and happened.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Homes {
     /// Where they happen first; none: where their tasks are worked on.
     first: Option<DeviceId>,

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use aios_core::id::DeviceId;
+use serde::{Deserialize, Serialize};
 
 use super::{Effect, Stand, Tables, Task};
 use crate::event::EffectKey;
@@ -12,7 +13,7 @@ use crate::policy::Verdict;
 use crate::span::Millis;
 
 /// What is over, of which a note may tell.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Matter {
     /// An effect that happened, or that the operator refused.
     Effect(EffectKey),
@@ -40,7 +41,7 @@ impl Matter {
 }
 
 /// What an effect takes of a rule's caps.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Charge {
     /// When that was decided.
     pub at: Millis,
@@ -127,7 +128,7 @@ fn list<T>(
 }
 
 /// The index.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Index {
     /// The tasks that are not over, and who has them.
     open: BTreeMap<String, Option<DeviceId>>,
@@ -212,6 +213,11 @@ impl Tables {
             index.effect(*key, OfEffect::default(), OfEffect::of(&effect));
         }
         index
+    }
+
+    #[cfg(test)]
+    pub(crate) fn is_indexed(&self) -> bool {
+        self.index == self.indexed_anew()
     }
 
     /// Whether a task is known and not over.

@@ -76,6 +76,13 @@ impl<T: Fold + Clone> Folded<T> {
         self.fold();
     }
 
+    /// One with these events, which are in the total order.
+    pub fn of(blank: T, events: Vec<(Order, WorkEvent)>) -> Folded<T> {
+        let mut folded = Folded { events, table: blank.clone(), blank };
+        folded.fold();
+        folded
+    }
+
     fn fold(&mut self) {
         self.table = self.blank.clone();
         self.events.iter().for_each(|(order, event)| self.table.apply(order, event));
@@ -93,6 +100,22 @@ impl<T: Fold + Clone> Folded<T> {
     }
 }
 
+impl<T: Keep> Folded<T> {
+    /// What the fold begins with and the events, as JSON.
+    pub fn text(&self) -> Result<Vec<u8>, serde_json::Error> {
+        let events: Vec<(&Stamp, u32, &WorkEvent)> =
+            self.events.iter().map(|(order, event)| (&order.0, order.1, event)).collect();
+        serde_json::to_vec(&(self.blank.frame(), events))
+    }
+
+    /// What was written so.
+    pub fn read(text: &[u8], homes: &Arc<Homes>) -> Result<Folded<T>, serde_json::Error> {
+        let (frame, events): (T::Frame, Vec<(Stamp, u32, WorkEvent)>) = serde_json::from_slice(text)?;
+        let events = events.into_iter().map(|(stamp, place, event)| (Order(stamp, place), event)).collect();
+        Ok(Folded::of(T::begin(frame, homes), events))
+    }
+}
+
 /// An aggregate.
 #[derive(Debug, Clone)]
 pub(super) enum Kept<T> {
@@ -104,12 +127,12 @@ pub(super) enum Kept<T> {
 #[derive(Debug, Clone)]
 pub(super) struct Small<T> {
     /// The frame and the events as JSON, compressed by what texts like it have in common.
-    text: Box<[u8]>,
-    book: Arc<[u8]>,
+    pub text: Box<[u8]>,
+    pub book: Arc<[u8]>,
     /// Of its events the last.
-    last: Order,
+    pub last: Order,
     /// Somebody asked for it.
-    read: OnceLock<Box<Folded<T>>>,
+    pub read: OnceLock<Box<Folded<T>>>,
 }
 
 /// A table as it is kept, or read for whoever asks.
@@ -207,9 +230,7 @@ impl<T: Keep> Kept<T> {
     pub fn shrink(&mut self, shelf: &mut Shelf) {
         let Kept::Whole(folded) = self else { return };
         let Some((last, _)) = folded.events.last() else { return };
-        let events: Vec<(&Stamp, u32, &WorkEvent)> =
-            folded.events.iter().map(|(order, event)| (&order.0, order.1, event)).collect();
-        let Ok(text) = serde_json::to_vec(&(folded.blank.frame(), events)) else { return };
+        let Ok(text) = folded.text() else { return };
         // Not every fraction is read back as it was written.
         if has_fraction(&text) {
             return;
@@ -222,18 +243,12 @@ impl<T: Keep> Kept<T> {
 impl<T: Keep> Small<T> {
     fn folded(&self, homes: &Arc<Homes>) -> Folded<T> {
         let text = Shelf::unpress(&self.text, &self.book);
-        let (frame, events): (T::Frame, Vec<(Stamp, u32, WorkEvent)>) =
-            serde_json::from_slice(&text).expect("what this process wrote and nobody else could change");
-        let blank = T::begin(frame, homes);
-        let events = events.into_iter().map(|(stamp, place, event)| (Order(stamp, place), event)).collect();
-        let mut folded = Folded { events, table: blank.clone(), blank };
-        folded.fold();
-        folded
+        Folded::read(&text, homes).expect("what this device wrote and nobody else could change")
     }
 }
 
 /// Whether a number in JSON has a fraction or an exponent.
-fn has_fraction(json: &[u8]) -> bool {
+pub(super) fn has_fraction(json: &[u8]) -> bool {
     let (mut quoted, mut escaped, mut digit) = (false, false, false);
     for &byte in json {
         match byte {

@@ -6,7 +6,9 @@ mod breaker;
 mod budget;
 mod delegation;
 mod effect;
+mod exact;
 mod home;
+mod image;
 mod index;
 mod journal;
 mod kept;
@@ -29,6 +31,8 @@ use crate::span::Millis;
 use aios_core::clock::Stamp;
 use aios_core::id::DeviceId;
 
+use serde::{Deserialize, Serialize};
+
 use index::{OfEffect, OfTask};
 use kept::{Folded, Keep, Kept};
 use shelf::Shelf;
@@ -38,6 +42,7 @@ pub use budget::{Budget, MODELS, Put};
 pub use delegation::{Delegation, Grant};
 pub use effect::{Decided, Effect, Intent, Proposed, Stand};
 pub use home::Homes;
+pub use image::NoImage;
 pub use index::{Charge, Matter};
 pub use journal::Journaled;
 pub use kept::Seen;
@@ -47,7 +52,7 @@ pub use rewind::{Owed, Rewind};
 pub use task::{Answer, Attempt, Rehearsal, Run, Spent, Status, StepState, Stuck, Task};
 
 /// The place of an event in the total order: that of its record, then its place in the record.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Order(pub Stamp, pub u32);
 
 impl Order {

@@ -24,9 +24,9 @@ pub struct Emitted {
 /// The events of one name.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct Outside {
-    events: BTreeMap<Order, Emitted>,
+    pub(super) events: BTreeMap<Order, Emitted>,
     /// Where in the order each was told first.
-    first: BTreeMap<String, Order>,
+    pub(super) first: BTreeMap<String, Order>,
 }
 
 impl Tables {

@@ -67,6 +67,21 @@ impl Clone for Shelf {
 }
 
 impl Shelf {
+    /// One that goes on with a book and the tasks that are over and may be whole.
+    pub fn with(book: Arc<[u8]>, over: VecDeque<String>) -> Shelf {
+        // Until there is more to say than the book does, it is as good as any.
+        let renewed = usize::from(!book.is_empty());
+        Shelf { book, over, renewed, ..Shelf::default() }
+    }
+
+    pub fn book(&self) -> &Arc<[u8]> {
+        &self.book
+    }
+
+    pub fn over(&self) -> &VecDeque<String> {
+        &self.over
+    }
+
     /// A task is over.
     pub fn is_over(&mut self, id: &str) {
         self.over.push_back(id.to_owned());
@@ -103,7 +118,7 @@ impl Shelf {
     /// The text again.
     pub fn unpress(small: &[u8], book: &[u8]) -> Vec<u8> {
         lz4_flex::block::decompress_size_prepended_with_dict(small, book)
-            .expect("what this process compressed and nobody else could change")
+            .expect("what this device compressed and nobody else could change")
     }
 }
 

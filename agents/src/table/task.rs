@@ -69,6 +69,8 @@ pub struct Rehearsal {
 pub struct Run {
     /// The device.
     pub device: DeviceId,
+    /// When the task was made, as far as it knew when it began.
+    pub made: Option<Millis>,
     /// Its journal, by path of the step.
     pub steps: BTreeMap<String, StepState>,
     /// Why it cannot go on by itself.
@@ -349,9 +351,10 @@ impl Fold for Task {
                     self.version = Some(*to);
                 }
             }
-            WorkEvent::RunStarted { run, .. } => {
+            WorkEvent::RunStarted { run, made, .. } => {
                 let new = || Run {
                     device: order.0.2,
+                    made: *made,
                     steps: BTreeMap::new(),
                     stuck: None,
                     turn: 0,

@@ -59,7 +59,7 @@ fn events() -> impl Strategy<Value = WorkEvent> {
             on: None,
             trigger: None,
         }),
-        (task(), run()).prop_map(|(task, run)| WorkEvent::RunStarted { task, run }),
+        (task(), run()).prop_map(|(task, run)| WorkEvent::RunStarted { task, run, made: None }),
         (task(), run(), step(), 1u32..4).prop_map(|(task, run, step, attempt)| WorkEvent::StepStarted {
             task,
             run,
@@ -208,7 +208,8 @@ fn a_late_event_refolds_its_aggregate_alone() {
         outcome: Outcome::Done,
         result: json!(n),
     };
-    let started = |task: &str, run: &str| WorkEvent::RunStarted { task: task.into(), run: run.into() };
+    let started =
+        |task: &str, run: &str| WorkEvent::RunStarted { task: task.into(), run: run.into(), made: None };
     tables.insert(order(2, 1), started("t", "r2"));
     tables.insert(order(4, 1), ended("t", "r2", 2));
     assert_eq!(tables.task("t").unwrap().ended, Some(("r2".into(), Outcome::Done, json!(2))));
@@ -236,7 +237,8 @@ fn what_is_over_is_small_and_says_the_same() {
         outcome: Outcome::Done,
         result: json!([task]),
     };
-    let started = |task: &str| WorkEvent::RunStarted { task: task.into(), run: format!("r{task}") };
+    let started =
+        |task: &str| WorkEvent::RunStarted { task: task.into(), run: format!("r{task}"), made: None };
     let (mut small, mut whole) = (Tables::default(), Tables::default());
     small.keep_whole(0);
     let mut at = 0;
@@ -282,7 +284,7 @@ fn what_is_over_is_small_and_says_the_same() {
     assert_eq!(small.task("part").unwrap().runs["rpart"].device, DeviceId([9; 32]));
     assert_eq!(small.parts("t").map(|(id, _)| id).collect::<Vec<_>>(), ["part"]);
     // A fraction may be read back as another number: that stays whole.
-    small.insert(order(90, 1), WorkEvent::RunStarted { task: "f".into(), run: "r".into() });
+    small.insert(order(90, 1), WorkEvent::RunStarted { task: "f".into(), run: "r".into(), made: None });
     let (task, run) = ("f".to_owned(), "r".to_owned());
     small.insert(order(91, 1), WorkEvent::RunEnded { task, run, outcome: Outcome::Done, result: json!(0.1) });
     small.shut();

@@ -2,12 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde::{Deserialize, Serialize};
+
 use super::Tables;
 use crate::connector::is_of_files;
 use crate::event::{Came, EffectKey, WorkEvent};
 
 /// The tasks that wrote files, or were to.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Writers {
     of_effect: BTreeMap<EffectKey, BTreeSet<String>>,
     at_path: BTreeMap<String, BTreeSet<String>>,

@@ -1,12 +1,12 @@
 //! A device: its process, which may be killed at any action, and what lasts.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 
 use aios_agents::agent::Turn;
 use aios_agents::connector::is_of_files;
 use aios_agents::event::{EffectKey, WorkEvent};
 use aios_agents::failure::{Class, Failure};
-use aios_agents::kernel::{Action, Begun, Input, Kernel, Saw, Work};
+use aios_agents::kernel::{Action, Begun, Image, Input, Kernel, Next, Round, Saw, Work};
 use aios_agents::model::{Answer, Stop, Usage};
 use aios_agents::money::Money;
 use aios_agents::needs::Offer;
@@ -32,8 +32,8 @@ pub struct Record {
 pub struct Device {
     /// Its process, where one runs.
     pub kernel: Option<Kernel>,
-    /// What that is to do, in order.
-    pub queue: VecDeque<Action>,
+    /// What that is to record and to do.
+    pub round: Round,
     /// What agents are at in it.
     pub working: Vec<(Work, Value)>,
     /// The calls of models under way, and what they cost.
@@ -63,6 +63,8 @@ pub struct Device {
     pub rules: BTreeMap<Stamp, usize>,
     /// The records that write files, in the total order.
     pub writes: BTreeMap<Stamp, usize>,
+    /// What it remembered of work, and the records that this holds.
+    pub image: Option<(Vec<u8>, Vec<usize>)>,
     /// The rules that its process was set up with, and what it was fit for.
     pub set_up_with: (BTreeMap<Stamp, usize>, Offer),
 }
@@ -71,7 +73,7 @@ impl Device {
     pub fn new(devices: usize) -> Device {
         Device {
             kernel: None,
-            queue: VecDeque::new(),
+            round: Round::default(),
             working: Vec::new(),
             calls: Vec::new(),
             children: Vec::new(),
@@ -87,6 +89,7 @@ impl Device {
             granted: BTreeSet::new(),
             rules: BTreeMap::new(),
             writes: BTreeMap::new(),
+            image: None,
             set_up_with: (BTreeMap::new(), Offer::default()),
         }
     }
@@ -155,9 +158,20 @@ impl World {
 
     /// Writes a record; from here on it lasts.
     pub fn author(&mut self, n: usize, events: Vec<Event>) -> Stamp {
-        let wall = self.wall(n);
+        assert!(!self.devices[n].round.is_open(), "another record is begun");
+        let clock = self.next_stamp(n).clock();
+        self.author_at(n, clock, events)
+    }
+
+    /// The place in the total order that the next record of a device has.
+    fn next_stamp(&self, n: usize) -> Stamp {
+        let device = &self.devices[n];
+        Stamp::new(device.clock.next(self.wall(n)), company::device(n), device.has[n] as u64 + 1)
+    }
+
+    fn author_at(&mut self, n: usize, clock: Hlc, events: Vec<Event>) -> Stamp {
         let device = &mut self.devices[n];
-        device.clock = device.clock.next(wall);
+        device.clock = clock;
         device.has[n] += 1;
         let stamp = Stamp::new(device.clock, company::device(n), device.has[n] as u64);
         device.arrive(stamp, self.records.len(), &events);
@@ -201,7 +215,7 @@ impl World {
         let forgets = self.chance.one_in(4);
         let device = &mut self.devices[n];
         device.kernel = None;
-        device.queue.clear();
+        device.round = Round::default();
         device.working.clear();
         device.calls.clear();
         device.children.clear();
@@ -212,16 +226,28 @@ impl World {
     fn set_up(&mut self, n: usize) {
         let mut setting = self.company.setting(&self.rules(n));
         setting.offer = Some(self.devices[n].offer.clone());
-        let mut kernel = Kernel::new(VAULT, company::device(n), setting, self.chance.next());
+        let chance = self.chance.next();
+        let mut kernel = Kernel::new(VAULT, company::device(n), setting.clone(), chance);
         // What is over is small on some devices and whole on others, and that is all the same.
         kernel.keep_whole(n % 2 * 3);
         let mut order = self.devices[n].arrived.clone();
         if self.chance.one_in(2) {
             order.sort_by_key(|record| self.records[*record].stamp);
         }
-        for record in order {
-            let record = &self.records[record];
+        for record in &order {
+            let record = &self.records[*record];
             kernel.load(record.stamp, &record.events);
+        }
+        if let Some((image, known)) = self.devices[n].image.clone().filter(|_| self.chance.one_in(2)) {
+            let image = Image::read(&image).expect("what it remembered");
+            let mut again = Kernel::from_image(VAULT, company::device(n), setting, chance, image);
+            again.keep_whole(n % 2 * 3);
+            for record in order.iter().filter(|it| !known.contains(it)).map(|it| &self.records[*it]) {
+                again.load(record.stamp, &record.events);
+            }
+            assert!(*again.tables() == *kernel.tables(), "{n} remembers otherwise");
+            self.tally.remembered += 1;
+            kernel = again;
         }
         let device = &mut self.devices[n];
         kernel.remember(device.ledger.iter().cloned());
@@ -236,14 +262,19 @@ impl World {
             .for_each(|it| kernel.goes_on(it.clone()));
         device.set_up_with = (device.rules.clone(), device.offer.clone());
         device.kernel = Some(kernel);
-        device.queue.clear();
+        device.round = Round::default();
         self.say(n, "sets up".into());
     }
 
     /// The process carries on, as a desk does when something happened.
     pub fn carry_on(&mut self, n: usize) {
-        if !self.devices[n].queue.is_empty() {
+        if !self.devices[n].round.is_over() {
             return;
+        }
+        if let (true, Some(kernel)) = (self.chance.one_in(12), &self.devices[n].kernel) {
+            let image = kernel.image().expect("an image");
+            let device = &mut self.devices[n];
+            device.image = Some((image, device.arrived.clone()));
         }
         let Device { kernel, rules, offer, set_up_with, .. } = &self.devices[n];
         if kernel.is_none() || (rules, offer) != (&set_up_with.0, &set_up_with.1) {
@@ -277,7 +308,7 @@ impl World {
     pub fn give(&mut self, n: usize, input: Input) {
         let Some(kernel) = &mut self.devices[n].kernel else { return };
         let actions = kernel.handle(input);
-        self.devices[n].queue.extend(actions);
+        self.devices[n].round.add(actions);
     }
 
     /// Whether the process is killed here.
@@ -289,22 +320,33 @@ impl World {
         dies
     }
 
-    /// Does the next action.
+    /// Does what comes next.
     pub fn act(&mut self, n: usize) {
-        let Some(action) = self.devices[n].queue.pop_front() else { return };
-        if self.dies(n, 150, "between two actions") {
+        if self.devices[n].round.is_over() || self.dies(n, 150, "between two actions") {
             return;
         }
-        match action {
-            Action::Append(work) => {
-                self.is_delegated_still(n, &work);
-                let events: Vec<Event> =
-                    work.iter().map(|event| Event::try_from(event).expect("an event")).collect();
-                let stamp = self.author(n, events.clone());
-                if !self.dies(n, 40, "after a record") {
-                    self.give(n, Input::Recorded { stamp, events });
+        let Device { kernel: Some(kernel), round, .. } = &mut self.devices[n] else { return };
+        match round.next(kernel).expect("events") {
+            Some(Next::Reserve) => {
+                let stamp = self.next_stamp(n);
+                self.devices[n].round.begin(stamp);
+            }
+            Some(Next::Write(entry)) => {
+                self.is_delegated_still(n, &entry.work);
+                if !self.dies(n, 40, "before a record") {
+                    // A record stands where the kernel was told that it would.
+                    let stamp = self.author_at(n, entry.stamp.clock(), entry.events);
+                    assert_eq!(stamp, entry.stamp);
+                    self.dies(n, 40, "after a record");
                 }
             }
+            Some(Next::Do(action)) => self.take_on(n, action),
+            None => {}
+        }
+    }
+
+    fn take_on(&mut self, n: usize, action: Action) {
+        match action {
             Action::Start { work, agent, .. } if agent == CRUNCHER => self.begin(n, work),
             Action::Start { work, agent, input, turns, .. } => {
                 if agent == WRITER && turns.is_empty() && self.company.calls_models {
@@ -341,7 +383,7 @@ impl World {
                     self.give(n, Input::Performed { key, attempt, came });
                 }
             }
-            Action::Wake(_) | Action::Show(_) => {}
+            Action::Append(_) | Action::Wake(_) | Action::Show(_) => {}
         }
     }
 

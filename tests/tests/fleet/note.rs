@@ -55,7 +55,7 @@ impl World {
 
     /// Has the notes of days that are over say what was done; now and then the process is killed between note and record.
     pub fn keep_journal(&mut self, n: usize) {
-        if !self.devices[n].queue.is_empty() {
+        if !self.devices[n].round.is_over() {
             return;
         }
         let wall = self.wall(n);

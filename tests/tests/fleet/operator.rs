@@ -20,7 +20,7 @@ impl World {
 
     /// The operator says something on a device.
     pub fn operator(&mut self, n: usize) {
-        if !self.devices[n].queue.is_empty() {
+        if !self.devices[n].round.is_over() {
             return;
         }
         if self.chance.one_in(6)

@@ -78,11 +78,11 @@ impl World {
                 self.carry_on(n);
                 let mut left = 2000;
                 let busy = |device: &Device| {
-                    !(device.queue.is_empty() && device.working.is_empty() && device.children.is_empty())
+                    !(device.round.is_over() && device.working.is_empty() && device.children.is_empty())
                 };
                 while busy(&self.devices[n]) {
                     self.act(n);
-                    if self.devices[n].queue.is_empty() {
+                    if self.devices[n].round.is_over() {
                         self.work(n);
                     }
                     left -= 1;

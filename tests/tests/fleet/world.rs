@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use aios_agents::event::{EffectKey, WorkEvent};
+use aios_agents::kernel::Round;
 use aios_agents::money::Money;
 use aios_agents::needs::Offer;
 use aios_core::event::Event;
@@ -57,10 +58,12 @@ pub struct Tally {
     pub shared: u64,
     /// How often it had to ask for more, and how often money was refused that it did not have.
     pub short: u64,
+    /// How often a device began with what it remembered.
+    pub remembered: u64,
 }
 
 impl Tally {
-    fn numbers(&mut self) -> [&mut u64; 33] {
+    fn numbers(&mut self) -> [&mut u64; 34] {
         [
             &mut self.records,
             &mut self.acts,
@@ -95,6 +98,7 @@ impl Tally {
             &mut self.calls,
             &mut self.shared,
             &mut self.short,
+            &mut self.remembered,
         ]
     }
 
@@ -255,7 +259,7 @@ impl World {
     /// Something is recorded that is no event of work.
     pub fn outside(&mut self, n: usize, event: serde_json::Value) {
         let serde_json::Value::Object(map) = event else { return };
-        if self.devices[n].queue.is_empty() {
+        if self.devices[n].round.is_over() {
             let events = vec![Event::Other(map)];
             let stamp = self.author(n, events.clone());
             if let Some(kernel) = &mut self.devices[n].kernel {
@@ -266,7 +270,7 @@ impl World {
 
     /// Somebody is told that a client paid; now and then once more, elsewhere.
     fn pays(&mut self, n: usize, client: &str) {
-        if !self.devices[n].queue.is_empty() {
+        if !self.devices[n].round.is_over() {
             return;
         }
         let again = self.chance.pick(&self.paid).filter(|_| self.now.is_multiple_of(3)).cloned();
@@ -302,11 +306,11 @@ impl World {
 
     /// The operator starts a task, on this device or for another; now and then the same one in two places.
     fn start(&mut self, n: usize) {
-        if !self.devices[n].queue.is_empty() || !self.devices[n].working.is_empty() {
+        if !self.devices[n].round.is_over() || !self.devices[n].working.is_empty() {
             return;
         }
         self.carry_on(n);
-        self.devices[n].queue.clear();
+        self.devices[n].round = Round::default();
         let twin = self.chance.one_in(4) && self.tasks > 0;
         self.tasks += usize::from(!twin);
         let task = format!("task {}", self.tasks);
@@ -329,7 +333,7 @@ impl World {
     }
 
     fn budget(&mut self, n: usize) {
-        if !self.devices[n].queue.is_empty() {
+        if !self.devices[n].round.is_over() {
             return;
         }
         let (budget, id) = ("models".to_owned(), self.chance.below(20).to_string());
@@ -344,7 +348,7 @@ impl World {
 
     /// Brings another device records that it lacks, in an order that keeps causes before what follows; not always all.
     pub fn send(&mut self, from: usize, to: usize, all: bool) {
-        if from == to || !self.devices[to].queue.is_empty() {
+        if from == to || !self.devices[to].round.is_over() {
             return;
         }
         if self.devices[to].has.iter().zip(&self.devices[from].has).all(|(has, other)| has >= other) {

@@ -9,7 +9,9 @@ mod placement;
 mod policy;
 mod program;
 mod release;
+mod remembered;
 mod source;
+mod spans;
 mod turns;
 mod versions;
 #[cfg(target_os = "linux")]

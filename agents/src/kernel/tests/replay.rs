@@ -59,3 +59,29 @@ fn each_difference_has_a_name() {
     assert!(matches!(told.difference, Some(Difference::Output { step, .. }) if step == "draft"));
     assert_eq!(sim.kernel.replay("u", &mut |_| None), Err(ReplayError::NoTask("u".into())));
 }
+
+/// Two devices make one task. What the run of one began with does not change because the other made it before.
+#[test]
+fn a_run_goes_by_when_its_task_was_made_as_far_as_it_knew() {
+    let text = "---\ntype: workflow\nsteps:\n  send: {effect: mail.send, target: '{{ began }}', args: {}}\n  last: {effect: mail.send, target: 'again {{ began }}', args: {}}\n---\n";
+    let mut sim = Sim::new(World::default(), &[("way", text)], &[]);
+    let created = sim.kernel.create("t", "way", json!({}), Some(sim::LAPTOP)).unwrap();
+    sim.queue.push_back(Action::Append(vec![created]));
+    let made = sim.now;
+    // The mail is out, the next one is not.
+    while sim.world.done.is_empty() {
+        match sim.queue.pop_front() {
+            Some(action) => sim.act(action),
+            None => assert!(sim.operator()),
+        }
+    }
+    let before = Stamp::new(aios_core::clock::Hlc(made - 500_000, 0), sim::PHONE, 1);
+    let events = sim.log[0].1.clone();
+    sim.log.push((before, events.clone()));
+    sim.give(Input::Recorded { stamp: before, events });
+    assert_eq!(sim.kernel.tables().task("t").unwrap().made, made - 500_000);
+    sim.run();
+    let told: Vec<&str> = sim.world.done.iter().map(|(_, what)| what.as_str()).collect();
+    assert!(told[1..].iter().all(|it| it.contains(told[0].split_whitespace().next().unwrap())), "{told:?}");
+    assert_eq!(sim.kernel.replay("t", &mut |_| None).unwrap().difference, None);
+}

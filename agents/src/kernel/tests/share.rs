@@ -185,3 +185,82 @@ fn an_agent_that_says_no_most_is_a_dead_letter_where_there_is_a_cap() {
     assert!(until_work(&mut free).is_some());
     assert_eq!(free.kernel.tables().budgets().count(), 0);
 }
+
+const EACH: &str = "---
+type: workflow
+steps:
+  all:
+    each: 'range(1, 5) | list'
+    as: n
+    at_once: AT_ONCE
+    steps:
+      draft: {agent: writer, retry: {attempts: 1}}
+---
+";
+const PER_RUN: &str = "---
+type: policy
+rules:
+  - {name: models, verdict: allow, capability: model.call, caps: [{money: 1.00, per: run}]}
+---
+";
+
+/// Four pieces of work in a run that may cost 1.00, each at most 0.40.
+fn in_a_run(at_once: &str, money: Option<Money>) -> Sim {
+    let text = EACH.replace("AT_ONCE", at_once);
+    let mut sim = Sim::new(World::default(), &[("each", &text)], &[PER_RUN]);
+    sim.setting.agents.insert("writer".into(), terms(money));
+    sim.restart();
+    sim.create("each", json!({}));
+    sim
+}
+
+fn refused(sim: &Sim) -> Option<String> {
+    sim.kernel.inbox().into_iter().find_map(|need| match need {
+        Need::Dead { failure, .. } if failure.class == Class::Budget => Some(failure.what.clone()),
+        _ => None,
+    })
+}
+
+#[test]
+fn what_models_cost_in_a_run_stays_below_its_cap() {
+    // One after the other: what each truly cost counts, and the next has what is left.
+    let mut sim = in_a_run("1", Some(Money(40)));
+    for cents in [40, 15, 5] {
+        let work = until_work(&mut sim).expect("it begins");
+        sim.give(Input::Took { work, turns: vec![answered(cents)] });
+    }
+    assert!(until_work(&mut sim).is_some(), "60 are spent and 40 are left");
+    // Another that may cost a cent more would not begin.
+    let mut sim = in_a_run("1", Some(Money(40)));
+    let work = until_work(&mut sim).expect("it begins");
+    sim.give(Input::Took { work, turns: vec![answered(61)] });
+    assert_eq!(until_work(&mut sim), None);
+    assert!(refused(&sim).is_some_and(|what| what.contains("0.61 are spent")), "{:?}", sim.kernel.inbox());
+}
+
+#[test]
+fn what_begins_at_once_in_a_run_is_within_its_cap_together() {
+    let mut sim = in_a_run("4", Some(Money(40)));
+    let mut begun = 0;
+    while let Some(action) = sim.queue.pop_front() {
+        match action {
+            Action::Start { .. } => begun += 1,
+            action => sim.act(action),
+        }
+    }
+    assert_eq!(begun, 2, "two times 0.40");
+    // Who is killed knows no less: what nobody heard the end of counts as the most.
+    sim.restart();
+    let mut again = 0;
+    while let Some(action) = sim.queue.pop_front() {
+        match action {
+            Action::Start { .. } => again += 1,
+            action => sim.act(action),
+        }
+    }
+    assert_eq!(again, 0);
+    // An agent's file that does not say what its work may cost begins nothing.
+    let mut sim = in_a_run("1", None);
+    assert_eq!(until_work(&mut sim), None);
+    assert!(refused(&sim).is_some_and(|what| what.contains("budget: {money")), "{:?}", sim.kernel.inbox());
+}
