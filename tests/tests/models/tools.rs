@@ -82,9 +82,9 @@ fn ok(text: &str) -> (String, Vec<u8>) {
     ("200 OK\r\ncontent-type: text/plain\r\n".into(), text.into())
 }
 
-/// All that a provider was told, as one text.
-fn told(provider: &Provider) -> String {
-    provider.asked().iter().map(|asked| asked.body.to_string()).collect()
+/// All that a provider was told from one question on, as one text.
+fn told(provider: &Provider, from: usize) -> String {
+    provider.asked()[from..].iter().map(|asked| asked.body.to_string()).collect()
 }
 
 fn fetch(address: &str) -> Say {
@@ -108,6 +108,8 @@ fn an_address_is_looked_at_once_and_only_where_the_file_says() {
     let boss = format!(
         "---\ntype: agent\nruntime: model\nfetches: ['{base}/rates/*']\ntools: [fetch]\neffects: []\n---\nSay the rate.\n"
     );
+    let provider = Provider::says(vec![]);
+    let office = company(&provider, &[("boss", &boss)]);
     for (address, shown, looks) in [
         ("/rates/today", "One euro is 1.08", 1),
         ("/rates/old", "One euro is 1.08", 2),
@@ -120,11 +122,11 @@ fn an_address_is_looked_at_once_and_only_where_the_file_says() {
         ("/private", "you may not look at", 0),
         ("/rates/../private", "goes elsewhere than it says", 0),
     ] {
-        let provider = Provider::says(vec![fetch(&format!("{base}{address}")), Say::chat("Done.", &[])]);
-        let office = company(&provider, &[("boss", &boss)]);
-        let before = site.seen().len();
-        office.ends(&["run", "flow", "--task", "one"], 0);
-        let prompt = told(&provider);
+        provider.then(vec![fetch(&format!("{base}{address}")), Say::chat("Done.", &[])]);
+        let (before, asked) = (site.seen().len(), provider.asked().len());
+        let task = format!("at{}", address.replace('/', "-"));
+        office.ends(&["run", "flow", "--task", &task], 0);
+        let prompt = told(&provider, asked);
         assert!(prompt.contains(shown), "{address}: {prompt}");
         assert!(!prompt.contains("4711"), "{address}");
         assert_eq!(site.seen().len() - before, looks, "{address}: {:?}", site.seen());
@@ -136,15 +138,16 @@ fn an_address_is_looked_at_once_and_only_where_the_file_says() {
             );
         }
         // What was seen is in the journal: nobody looks again.
-        office.ends(&["replay", "one"], 0);
-        assert_eq!((site.seen().len() - before, provider.asked().len()), (looks, 2), "{address}");
+        office.ends(&["replay", &task], 0);
+        let again = (site.seen().len() - before, provider.asked().len() - asked);
+        assert_eq!(again, (looks, 2), "{address}");
     }
     // A name that leads to this machine is not looked at, whatever the file says.
     let provider = Provider::says(vec![fetch("https://localtest.invalid/x"), Say::chat("Done.", &[])]);
     let boss = boss.replace(&format!("{base}/rates/*"), "https://localtest.invalid/*");
     let office = company(&provider, &[("boss", &boss)]);
     office.ends(&["run", "flow", "--task", "one"], 0);
-    assert!(told(&provider).contains("it cannot be reached"), "{}", told(&provider));
+    assert!(told(&provider, 0).contains("it cannot be reached"), "{}", told(&provider, 0));
 }
 
 #[test]
