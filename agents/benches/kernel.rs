@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use aios_agents::event::{Came, Content, EffectKey, Outcome, WorkEvent, digest};
-use aios_agents::kernel::{Action, By, Image, Connector, Input, Kernel, Setting};
+use aios_agents::kernel::{Action, By, Connector, Image, Input, Kernel, Setting};
 use aios_agents::policy::{Policies, Policy, Verdict};
 use aios_agents::workflow::{Known, Workflow};
 use aios_core::clock::{Hlc, Stamp};

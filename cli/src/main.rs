@@ -5,9 +5,10 @@
 
 mod args;
 mod caller;
-mod child;
 mod checkpoint;
+mod child;
 mod chronicler;
+mod clerk;
 mod command;
 mod context;
 mod crew;
@@ -70,7 +71,8 @@ fn main() -> ExitCode {
     // Nobody can be told that telling failed: to try would end the program.
     let told = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).log_internal_errors(false);
     // What libraries do is theirs: spans that are exported are our own.
-    let spans = otlp::begin().map(|spans| spans.with_filter(EnvFilter::new("off,aios=info,aios_vault=info,aios_sync=info")));
+    let spans = otlp::begin()
+        .map(|spans| spans.with_filter(EnvFilter::new("off,aios=info,aios_vault=info,aios_sync=info")));
     let _ = tracing_subscriber::registry().with(told.with_filter(filter)).with(spans).try_init();
 
     let mut ui = Ui::new(args.global.manner());
@@ -78,9 +80,7 @@ fn main() -> ExitCode {
     let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
         let name = std::env::args().nth(1).filter(|it| it.chars().all(|it| it.is_ascii_lowercase()));
         let span = tracing::info_span!("command", aios.command = name.unwrap_or_default());
-        span.in_scope(|| {
-            command::run(&args.command, &cx, &mut ui).and_then(|exit| ui.flush().map(|()| exit))
-        })
+        span.in_scope(|| command::run(&args.command, &cx, &mut ui).and_then(|exit| ui.flush().map(|()| exit)))
     }));
     otlp::end();
     match done {

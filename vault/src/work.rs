@@ -209,9 +209,9 @@ mod tests {
 
     fn names(vault: &mut Vault) -> Vec<(Stamp, String)> {
         let happened = vault.happened(&View::new()).unwrap().unwrap();
-        let named = happened.into_iter().flat_map(|(stamp, events)| {
-            events.into_iter().map(move |event| (stamp, event.name()))
-        });
+        let named = happened
+            .into_iter()
+            .flat_map(|(stamp, events)| events.into_iter().map(move |event| (stamp, event.name())));
         named.filter(|(_, name)| name.starts_with("test.")).collect()
     }
 

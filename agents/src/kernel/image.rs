@@ -12,7 +12,8 @@ use crate::table::{Effect, NoImage, Run, Stand, Tables, Task};
 use crate::workflow::rehearsal;
 
 /// What stands before the tables.
-type Front = (BTreeMap<DeviceId, Millis>, BTreeSet<String>, BTreeSet<String>, BTreeSet<(String, ContentHash)>);
+type Front =
+    (BTreeMap<DeviceId, Millis>, BTreeSet<String>, BTreeSet<String>, BTreeSet<(String, ContentHash)>);
 
 /// What an image holds, before the kernel is made of it.
 #[derive(Debug)]
@@ -67,13 +68,7 @@ impl Kernel {
     }
 
     /// The kernel of `device` that knows what an image holds; `seed` as in [`Kernel::new`]. The next input acts on it.
-    pub fn from_image(
-        vault: VaultId,
-        device: DeviceId,
-        setting: Setting,
-        seed: u64,
-        image: Image,
-    ) -> Kernel {
+    pub fn from_image(vault: VaultId, device: DeviceId, setting: Setting, seed: u64, image: Image) -> Kernel {
         let Image { seen, loud, rehearsed, began: _, tables } = image;
         let mut kernel = Kernel { tables, seen, dirty: loud, ..Kernel::new(vault, device, setting, seed) };
         for (version, workflow) in rehearsed.iter().filter_map(|agent| rehearsal::workflow(agent)) {

@@ -130,13 +130,7 @@ impl Kernel {
         }
     }
 
-    fn step_stretch(
-        &self,
-        workflow: Option<&Workflow>,
-        path: &str,
-        state: &StepState,
-        run: &Run,
-    ) -> Stretch {
+    fn step_stretch(&self, workflow: Option<&Workflow>, path: &str, state: &StepState, run: &Run) -> Stretch {
         let act = workflow.and_then(|workflow| workflow.steps.at(path)).map(|step| &step.act);
         let mut marks: Vec<Mark> = Vec::new();
         let name = match act {

@@ -41,7 +41,9 @@ impl From<Exact> for Value {
             Exact::Bool(it) => it.into(),
             Exact::Whole(it) => it.into(),
             Exact::Negative(it) => it.into(),
-            Exact::Fraction(bits) => Number::from_f64(f64::from_bits(bits)).map_or(Value::Null, Value::Number),
+            Exact::Fraction(bits) => {
+                Number::from_f64(f64::from_bits(bits)).map_or(Value::Null, Value::Number)
+            }
             Exact::Text(it) => it.into(),
             Exact::List(items) => items.into_iter().map(Value::from).collect(),
             Exact::Map(map) => {
@@ -59,7 +61,8 @@ mod tests {
 
     #[test]
     fn a_value_comes_back_to_the_last_bit() {
-        let values = json!([null, true, 0, u64::MAX, -1, i64::MIN, 0.1, 5e-324, 1e300, "é", {"a": [], "b": {}}]);
+        let values =
+            json!([null, true, 0, u64::MAX, -1, i64::MIN, 0.1, 5e-324, 1e300, "é", {"a": [], "b": {}}]);
         let bytes = postcard::to_stdvec(&Exact::from(values.clone())).unwrap();
         let read: Exact = postcard::from_bytes(&bytes).unwrap();
         assert_eq!(Value::from(read), values);

@@ -197,9 +197,9 @@ type Told = (Order, String, Exact, bool, u32);
 fn put_outside(out: &mut Vec<u8>, outside: &BTreeMap<String, Outside>) -> Result<(), NoImage> {
     put(out, &outside.len())?;
     for (name, Outside { events, first }) in outside {
-        let events = events.iter().map(|(order, it)| {
-            (*order, it.id.clone(), Exact::from(it.data.clone()), it.untrusted, it.hops)
-        });
+        let events = events
+            .iter()
+            .map(|(order, it)| (*order, it.id.clone(), Exact::from(it.data.clone()), it.untrusted, it.hops));
         put(out, &(name, events.collect::<Vec<Told>>(), first))?;
     }
     Ok(())
@@ -255,9 +255,9 @@ impl Tables {
         put_few(out, journal)?;
         put(out, &(proposals, parts, under_way, ends, fired))?;
         put_outside(out, outside)?;
-        let said = offers.iter().map(|(device, (order, offer))| {
-            Ok((*device, *order, Exact::from(serde_json::to_value(offer)?)))
-        });
+        let said = offers
+            .iter()
+            .map(|(device, (order, offer))| Ok((*device, *order, Exact::from(serde_json::to_value(offer)?))));
         put(out, &said.collect::<Result<Vec<_>, NoImage>>()?)?;
         put(out, &(writers, index))?;
         put(out, &(book, shelf.over()))
@@ -287,9 +287,9 @@ impl Tables {
         let (proposals, parts, under_way, ends, fired): Lists = take(bytes)?;
         let outside = take_outside(bytes)?;
         let said: Vec<(DeviceId, Order, Exact)> = take(bytes)?;
-        let offers = said.into_iter().map(|(device, order, offer)| {
-            Ok((device, (order, serde_json::from_value(Value::from(offer))?)))
-        });
+        let offers = said
+            .into_iter()
+            .map(|(device, order, offer)| Ok((device, (order, serde_json::from_value(Value::from(offer))?))));
         let offers = offers.collect::<Result<_, NoImage>>()?;
         let (writers, index): (Writers, Index) = take(bytes)?;
         let (book, over): (u32, VecDeque<String>) = take(bytes)?;

@@ -208,7 +208,8 @@ fn a_late_event_refolds_its_aggregate_alone() {
         outcome: Outcome::Done,
         result: json!(n),
     };
-    let started = |task: &str, run: &str| WorkEvent::RunStarted { task: task.into(), run: run.into(), made: None };
+    let started =
+        |task: &str, run: &str| WorkEvent::RunStarted { task: task.into(), run: run.into(), made: None };
     tables.insert(order(2, 1), started("t", "r2"));
     tables.insert(order(4, 1), ended("t", "r2", 2));
     assert_eq!(tables.task("t").unwrap().ended, Some(("r2".into(), Outcome::Done, json!(2))));
@@ -236,7 +237,8 @@ fn what_is_over_is_small_and_says_the_same() {
         outcome: Outcome::Done,
         result: json!([task]),
     };
-    let started = |task: &str| WorkEvent::RunStarted { task: task.into(), run: format!("r{task}"), made: None };
+    let started =
+        |task: &str| WorkEvent::RunStarted { task: task.into(), run: format!("r{task}"), made: None };
     let (mut small, mut whole) = (Tables::default(), Tables::default());
     small.keep_whole(0);
     let mut at = 0;

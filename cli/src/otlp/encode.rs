@@ -67,7 +67,10 @@ mod tests {
         let body = encode("aios", &[stretch]);
         let span = &body["resourceSpans"][0]["scopeSpans"][0]["spans"][0];
         assert_eq!(span["traceId"], "ab".repeat(16));
-        assert_eq!((&span["spanId"], &span["parentSpanId"]), (&"01".repeat(8).into(), &"02".repeat(8).into()));
+        assert_eq!(
+            (&span["spanId"], &span["parentSpanId"]),
+            (&"01".repeat(8).into(), &"02".repeat(8).into())
+        );
         assert_eq!(span["startTimeUnixNano"], "1790000000000000000");
         assert_eq!(span["attributes"][0]["value"], json!({"intValue": "7"}));
         assert_eq!(span["status"], json!({"code": 2, "message": "budget"}));

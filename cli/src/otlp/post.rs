@@ -153,7 +153,10 @@ mod tests {
         assert!(address(&[all, ("OTEL_SDK_DISABLED", "true")]).is_none());
         assert!(address(&[all, ("OTEL_TRACES_EXPORTER", "none")]).is_none());
         let with = address(&[all, ("OTEL_EXPORTER_OTLP_HEADERS", "a=b, api-key = c=d")]).unwrap();
-        assert_eq!((&with.headers["a"], &with.headers["api-key"]), (&"b".parse().unwrap(), &"c=d".parse().unwrap()));
+        assert_eq!(
+            (&with.headers["a"], &with.headers["api-key"]),
+            (&"b".parse().unwrap(), &"c=d".parse().unwrap())
+        );
         assert!(with.headers["api-key"].is_sensitive());
     }
 }

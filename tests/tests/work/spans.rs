@@ -28,7 +28,8 @@ fn collector() -> (String, Receiver<(String, Value)>) {
                     break;
                 }
                 let _ = came.send((head, serde_json::from_slice(&body).expect("JSON")));
-                let answer = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}";
+                let answer =
+                    b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}";
                 if reader.get_mut().write_all(answer).is_err() {
                     break;
                 }

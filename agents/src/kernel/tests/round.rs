@@ -14,7 +14,8 @@ steps:
     args: {text: '{{ steps.two.text }}'}
 ---
 ";
-const ALLOW: &str = "---\ntype: policy\nrules:\n  - {name: mails, verdict: allow, capability: mail.send}\n---\n";
+const ALLOW: &str =
+    "---\ntype: policy\nrules:\n  - {name: mails, verdict: allow, capability: mail.send}\n---\n";
 
 /// What happened, in order: `r` for a record, with its events, and what was done.
 fn drive(sim: &mut Sim, round: &mut Round, most: usize) -> Vec<String> {
