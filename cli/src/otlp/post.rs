@@ -1,6 +1,6 @@
 //! A thread that sends spans: in batches, each once, and nobody waits for it.
 
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
 use aios_agents::kernel::Stretch;
@@ -103,10 +103,7 @@ fn carry(address: &Address, letters: &Receiver<Letter>) {
                 Letter::Flush(done) => flush = Some(done),
             }
             if flush.is_none() && batch.len() < BATCH {
-                next = match letters.recv_timeout(until.saturating_duration_since(Instant::now())) {
-                    Ok(letter) => Some(letter),
-                    Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => None,
-                };
+                next = letters.recv_timeout(until.saturating_duration_since(Instant::now())).ok();
             }
         }
         if !batch.is_empty() {
