@@ -18,7 +18,7 @@ use crate::force::Standing;
 
 const NAME: &str = "work";
 /// It is not written for fewer events than that.
-const LEAST: usize = 2_000;
+const LEAST: usize = 500;
 /// Nor before there are so many more than it holds: 1 of so many.
 const SHARE: usize = 8;
 

@@ -18,7 +18,6 @@ use aios_core::event::Event;
 use aios_core::frontier::View;
 use aios_core::id::{ContentHash, DeviceId};
 use aios_core::item::Item;
-use aios_sync::work::{Carried, Work};
 use aios_vault::absorb::Absorbed;
 use aios_vault::author::Draft;
 use aios_vault::chance::{now_ms, random};
@@ -38,13 +37,12 @@ use crate::force::{self, Standing};
 use crate::letterbox::{Letterbox, New};
 use crate::looked;
 use crate::lookup;
-use crate::memory;
 use crate::otlp;
 use crate::post::{self, Post};
 use crate::staff::{self, Doing, Order, Staff};
 
 /// How often a letterbox is looked into, in ms.
-const LOOK: u64 = 1_000;
+pub const LOOK: u64 = 1_000;
 /// The most that is recorded at once of what a model is shown, in bytes.
 const MOST_AT_ONCE: usize = 256 * 1024;
 /// When it is looked again whether a model has answered, in ms.
@@ -151,7 +149,7 @@ impl Desk {
             ledger,
             // Who was killed before the folder showed what work wrote left that to whoever works next.
             wrote: owes,
-            unprojected: owes,
+            unprojected: owes || vault.owes_git()?,
             wake: None,
             warnings,
             chronicler,
@@ -159,6 +157,16 @@ impl Desk {
         };
         desk.equip(vault)?;
         desk.remember(vault);
+        Ok(desk)
+    }
+
+    /// As [`Desk::set_up`], for whoever comes by again, called by `bell`, instead of waiting for models to answer.
+    ///
+    /// # Errors
+    /// What the vault answers.
+    pub fn set_up_to_come_by(vault: &mut Vault, bell: Arc<Notify>) -> Result<Desk, Error> {
+        let mut desk = Desk { patient: false, ..Desk::set_up(vault)? };
+        desk.staff.ring(bell);
         Ok(desk)
     }
 
@@ -488,6 +496,12 @@ impl Desk {
 
     /// Does all that is to be done now.
     fn act(&mut self, vault: &mut Vault, round: &mut Round) -> Result<(), Error> {
+        let done = self.act_all(vault, round);
+        // Whoever gets the vault after this may send the records, also where something went wrong after them.
+        vault.settle_memory().and(done)
+    }
+
+    fn act_all(&mut self, vault: &mut Vault, round: &mut Round) -> Result<(), Error> {
         let mut place = None;
         while let Some(next) = round.next(&mut self.kernel).map_err(|e| Error::Usage(e.to_string()))? {
             match next {
@@ -500,8 +514,7 @@ impl Desk {
                 }
             }
         }
-        // Whoever gets the vault after this may send them.
-        vault.settle_memory()
+        Ok(())
     }
 
     /// Writes what was decided together; from here on it lasts.
@@ -672,48 +685,6 @@ impl Desk {
             }
             Kind::Inbox => not_begun(Class::Permanent, "mails come in by it, and none go out".into()),
         }
-    }
-}
-
-/// Who works at the desk in a daemon. Between two pieces of work the desk stands where it was.
-pub struct Clerk {
-    desk: Option<Desk>,
-    /// Rings when a model has answered.
-    bell: Arc<Notify>,
-}
-
-impl Clerk {
-    /// One who is called by this when a model has answered.
-    pub fn new(bell: Arc<Notify>) -> Clerk {
-        Clerk { desk: None, bell }
-    }
-}
-
-impl Work for Clerk {
-    fn carry_on(&mut self, vault: &mut Vault) -> Result<Carried, Error> {
-        // One that was left in the middle of something does not know where it stands, and is not used again.
-        let mut desk = match self.desk.take() {
-            Some(desk) => desk,
-            None => {
-                let mut desk = Desk { patient: false, ..Desk::set_up(vault)? };
-                desk.staff.ring(self.bell.clone());
-                desk
-            }
-        };
-        desk.carry_on(vault)?;
-        // Nobody says when a mail comes.
-        let mails = desk.receives().then(|| now_ms() + LOOK);
-        let carried = Carried {
-            view: vault.view().clone(),
-            wake: desk.wake(),
-            look: mails.into_iter().chain(desk.look_again()).min(),
-            at_work: desk.look_again().is_some(),
-            warnings: desk.warnings(),
-        };
-        self.desk = Some(desk);
-        // The daemon comes by here after all that it did, and when nothing happens.
-        memory::give_back();
-        Ok(carried)
     }
 }
 

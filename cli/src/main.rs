@@ -9,6 +9,7 @@ mod caller;
 mod checkpoint;
 mod child;
 mod chronicler;
+mod clerk;
 mod command;
 mod context;
 mod crew;

@@ -87,6 +87,15 @@ impl Vault {
         Ok(self.db.query_row("SELECT EXISTS (SELECT 1 FROM dirty)", [], |row| row.get(0))?)
     }
 
+    /// Whether git lacks what records did to files: who was killed between showing that in the folder and in git left it so.
+    ///
+    /// # Errors
+    /// What the database answers.
+    pub fn owes_git(&self) -> Result<bool, Error> {
+        let waits = "SELECT EXISTS (SELECT 1 FROM record WHERE tree = 1 AND git IS NULL AND held = 0)";
+        Ok(self.db.query_row(waits, [], |row| row.get(0))?)
+    }
+
     /// The text file at a path.
     ///
     /// # Errors

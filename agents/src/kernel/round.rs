@@ -46,7 +46,7 @@ pub struct Entry {
 
 /// What comes next.
 #[derive(Debug, Clone, PartialEq)]
-#[expect(clippy::large_enum_variant, reason = "there is one at a time, and none is kept")]
+#[expect(clippy::large_enum_variant, reason = "there is one at a time, and it is taken apart at once")]
 pub enum Next {
     /// A record begins: tell with [`Round::begin`] which place in the total order the next one of this device has.
     Reserve,

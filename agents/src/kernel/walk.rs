@@ -481,7 +481,11 @@ impl<'k> Walker<'k> {
                         .first()
                         .is_some_and(|first| self.run.state(&format!("{prefix}{}", first.name)).is_some());
                     if !begun && (busy >= *at_once || failed.is_some()) {
-                        break;
+                        // Behind one that the run went back over others may have begun.
+                        match self.run.turn {
+                            0 => break,
+                            _ => continue,
+                        }
                     }
                     let mut scope = scope.clone();
                     scope.insert(variable.clone(), item.clone());

@@ -14,9 +14,10 @@ use serde_json::json;
 use tokio::sync::Notify;
 
 use crate::args::{Profile, ProfileArgs, UpArgs, WorkerArgs};
+use crate::clerk::Clerk;
 use crate::command::sync::{runtime, settings};
 use crate::context::Context;
-use crate::desk::Clerk;
+
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::hook;

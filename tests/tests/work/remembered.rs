@@ -8,7 +8,7 @@ const MANY: &str = "---
 type: workflow
 steps:
   all:
-    each: 'range(1, 700) | list'
+    each: 'range(1, 280) | list'
     as: n
     at_once: 100
     steps:

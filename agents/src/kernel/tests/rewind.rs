@@ -267,3 +267,39 @@ fn what_happened_once_more_replays_whoever_turns_out_to_have_the_task() {
     let replay = sim.kernel.replay("t", &mut |_| None).unwrap();
     assert_eq!(replay.difference, None);
 }
+
+/// Of three items one failed for good, one is tried again later, and the run goes back over the one between them.
+#[test]
+fn what_has_begun_behind_an_item_that_it_went_back_over_comes_to_its_end() {
+    let text = "---
+type: workflow
+steps:
+  all:
+    each: '[\"ann\", \"bob\", \"cid\"]'
+    as: client
+    at_once: 3
+    steps: {send: {effect: mail.send, target: '{{ client }}', args: {}, retry: {attempts: 3, first: 1h, most: 1h}}}
+---
+";
+    let allow = "---\ntype: policy\nrules: [{name: mails, verdict: allow, capability: mail.send}]\n---\n";
+    let world = World {
+        never: ["ann".to_owned()].into(),
+        refusals: [("cid".to_owned(), 1)].into(),
+        ..World::default()
+    };
+    let mut sim = Sim::new(world, &[("three", text)], &[allow]);
+    sim.create("three", json!({}));
+    drain(&mut sim);
+    back(&mut sim, "all[1]/send", &[]);
+    let failed = |sim: &Sim| matches!(run(sim).steps["all"].status, Status::Failed { .. });
+    assert!(!failed(&sim), "the third is tried again");
+    let mut again = |_: &Past<'_>| None;
+    assert_eq!(sim.kernel.replay("t", &mut again).unwrap().difference, None);
+    sim.now += 7_200_000;
+    let now = sim.now;
+    sim.give(Input::Tick { now });
+    drain(&mut sim);
+    assert_eq!(sim.done().iter().filter(|it| it.starts_with("cid")).count(), 1);
+    assert!(failed(&sim), "{:?}", sim.kernel.inbox());
+    assert_eq!(sim.kernel.replay("t", &mut again).unwrap().difference, None);
+}
