@@ -431,7 +431,9 @@ impl Authority {
         for deed in counting {
             if let Event::RulesAccepted { path, hash, .. } = &deed.event {
                 self.accepted.insert(path.clone(), (*hash, deed.stamp));
-                self.once_accepted.insert((path.clone(), *hash));
+                if *hash != ContentHash::NONE {
+                    self.once_accepted.insert((path.clone(), *hash));
+                }
                 self.acceptances.push((deed.stamp, path.clone(), *hash));
             }
             if let Some(root) = deed.root() {

@@ -118,6 +118,9 @@ id!(
 );
 
 impl ContentHash {
+    /// What stands for the version of a file that is not to be.
+    pub const NONE: ContentHash = ContentHash([0; 32]);
+
     /// The hash of `bytes`.
     pub fn of(bytes: &[u8]) -> Self {
         Self(*blake3::hash(bytes).as_bytes())

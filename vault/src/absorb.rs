@@ -19,6 +19,7 @@ use serde::Serialize;
 
 use crate::author::Draft;
 use crate::base::Over;
+use crate::chance;
 use crate::disk;
 use crate::error::Error;
 use crate::file::{By, FileRow};
@@ -28,6 +29,9 @@ use crate::survey::{Problem, Saved, Survey};
 use crate::vault::{Progress, Vault};
 use crate::written::Written;
 
+/// How often it is looked whether git is done, and how long to wait in between.
+const GIT_TRIES: usize = 100;
+const GIT_PAUSE: std::time::Duration = std::time::Duration::from_millis(20);
 /// Text above this that is replaced for more than half starts anew.
 const REPLACE_ABOVE: usize = 64 << 10;
 
@@ -102,6 +106,16 @@ pub(crate) struct Aside {
     pub news: bool,
 }
 
+impl Absorbed {
+    /// What was taken in after that.
+    fn add(&mut self, later: Absorbed) {
+        self.record = later.record.or(self.record);
+        self.changed.extend(later.changed);
+        self.problems.extend(later.problems);
+        self.notes.extend(later.notes);
+    }
+}
+
 impl Vault {
     /// Whether git's state lets aios read and write the working files; says why not.
     pub fn paused(&self) -> Result<Option<String>, Error> {
@@ -121,8 +135,11 @@ impl Vault {
 
     /// Takes in what changed on disk as one record.
     pub fn absorb(&mut self, options: &AbsorbOptions, progress: Progress<'_>) -> Result<Absorbed, Error> {
-        let mut out = self.absorb_before(progress)?;
-        let survey = self.survey_of(options.deletions, progress)?;
+        let mut out = Absorbed::default();
+        let survey = self.at_rest(|vault| {
+            out.add(vault.absorb_before(progress)?);
+            vault.survey_of(options.deletions, progress)
+        })?;
         if survey.mass_deletion() && !options.deletions {
             return Err(Error::MassDeletion { missing: survey.missing.len(), tracked: survey.known });
         }
@@ -141,8 +158,12 @@ impl Vault {
         paths: &BTreeSet<String>,
         progress: Progress<'_>,
     ) -> Result<Option<Absorbed>, Error> {
-        let mut out = self.absorb_before(progress)?;
-        let Some(survey) = self.survey_at(paths)? else {
+        let mut out = Absorbed::default();
+        let survey = self.at_rest(|vault| {
+            out.add(vault.absorb_before(progress)?);
+            vault.survey_at(paths)
+        })?;
+        let Some(survey) = survey else {
             self.untold.extend(out.notes);
             return Ok(None);
         };
@@ -154,6 +175,30 @@ impl Vault {
             vault.refresh(progress)
         })?;
         Ok(Some(self.told(out)))
+    }
+
+    /// Looks at the files while git is not at work in the folder: what it writes before it says of which branch or merge that is would
+    /// look like saves.
+    fn at_rest<T>(&mut self, mut look: impl FnMut(&mut Vault) -> Result<T, Error>) -> Result<T, Error> {
+        for _ in 0..GIT_TRIES {
+            let before = git::Mark::of(&self.repo);
+            if before.is_locked() {
+                chance::pause(GIT_PAUSE);
+                continue;
+            }
+            let found = look(self)?;
+            // What this wrote itself says nothing.
+            let seen = git::Mark::of(&self.repo);
+            if seen.index() != self.indexed
+                && let Some(rest) = seen.unsaid()
+            {
+                chance::pause(rest);
+            }
+            if git::Mark::of(&self.repo).is_after(&before, self.indexed) {
+                return Ok(found);
+            }
+        }
+        Err(Error::Paused("git is at work in the folder, and holds its index".into()))
     }
 
     /// What comes before a look at files: the log is shown, and what was committed with git is in.
@@ -214,6 +259,9 @@ impl Vault {
         let mut after: Vec<After> = Vec::new();
         self.regain(&mut survey)?;
         let index = git::Index::read(&self.repo).ok();
+        if index.as_ref().is_some_and(git::Index::has_conflicts) {
+            return Err(Error::Paused("git left files in conflict".into()));
+        }
         for (from, to) in survey.folders.steps {
             draft.push(Item::MoveDir { from, to });
         }

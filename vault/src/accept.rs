@@ -15,13 +15,13 @@ use crate::vault::Vault;
 /// Folders whose Markdown files decide what is gated.
 const FOLDERS: [&str; 4] = ["agents", "connectors", "policies", "workflows"];
 
-/// A file put in force.
+/// A file put in force, or out of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Accepted {
     /// The file.
     pub path: String,
-    /// The version, as a content hash.
-    pub version: ContentHash,
+    /// The version, as a content hash; absent if it is in force no more, as the file is gone.
+    pub version: Option<ContentHash>,
 }
 
 /// A file whose present version is not the one in force.
@@ -148,14 +148,16 @@ impl Vault {
             if !wanted || accepted == present.map(|(hash, _)| hash) {
                 continue;
             }
-            let Some((hash, git)) = present else { continue };
             let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
             let old = match accepted {
                 Some(hash) => self.version_bytes(&path, &hash)?.map(|bytes| text(&bytes)),
                 None => None,
             };
-            let new = self.blob(&git)?.map(|bytes| text(&bytes));
-            out.push(Proposed { path, old, new, hash: Some(hash) });
+            let new = match present {
+                Some((_, git)) => self.blob(&git)?.map(|bytes| text(&bytes)),
+                None => None,
+            };
+            out.push(Proposed { path, old, new, hash: present.map(|(hash, _)| hash) });
         }
         Ok(out)
     }
@@ -181,10 +183,9 @@ impl Vault {
         let mut out = Vec::new();
         let mut draft = Draft::operator(format!("Accept {} files", proposed.len()));
         for proposal in proposed {
-            if let Some(hash) = proposal.hash {
-                draft.push(self.acceptance(&draft, &proposal.path, &hash)?);
-                out.push(Accepted { path: proposal.path.clone(), version: hash });
-            }
+            let hash = proposal.hash.unwrap_or(ContentHash::NONE);
+            draft.push(self.acceptance(&draft, &proposal.path, &hash)?);
+            out.push(Accepted { path: proposal.path.clone(), version: proposal.hash });
         }
         if !out.is_empty() {
             self.transaction(|vault| {

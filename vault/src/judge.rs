@@ -5,7 +5,7 @@ use aios_core::authority::{Authority, Deed};
 use aios_core::clock::{Hlc, Stamp};
 use aios_core::event::Event;
 use aios_core::frontier::{Place, View};
-use aios_core::id::{DeviceId, VaultId};
+use aios_core::id::{ContentHash, DeviceId, VaultId};
 use aios_core::item::Item;
 use aios_core::member::WRITE;
 use aios_core::record::Record;
@@ -124,7 +124,8 @@ impl Vault {
         }
         self.authority_mut().judge();
         self.db.prepare_cached("DELETE FROM accepted")?.execute([])?;
-        for (path, (hash, stamp)) in self.authority.accepted() {
+        let accepted = self.authority.accepted().iter();
+        for (path, (hash, stamp)) in accepted.filter(|(_, (hash, _))| *hash != ContentHash::NONE) {
             self.db.prepare_cached("INSERT INTO accepted VALUES(?, ?, ?, ?)")?.execute(params![
                 path,
                 hash.as_bytes(),

@@ -123,6 +123,7 @@ impl Vault {
         let updates = self.index_updates(old, new)?;
         if !updates.is_empty() {
             git::update_index(&self.repo, &updates, &self.left_out()?)?;
+            self.indexed = git::Mark::of(&self.repo).index();
         }
         Ok(())
     }

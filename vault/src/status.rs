@@ -160,7 +160,7 @@ impl Vault {
         let waiting = self
             .gated()?
             .into_iter()
-            .filter(|(_, accepted, present)| present.is_some() && *accepted != present.map(|(hash, _)| hash))
+            .filter(|(_, accepted, present)| *accepted != present.map(|(hash, _)| hash))
             .map(|(path, _, _)| path)
             .collect();
         let peers = self.peer_status()?;

@@ -54,6 +54,8 @@ pub struct Vault {
     pub(crate) readings: std::collections::HashMap<crate::text::Known, crate::text::Reading>,
     /// What a write displaced and was taken in, by name in `.aios/tmp`: let go of once that is committed.
     pub(crate) spent: Vec<String>,
+    /// When git's index was written by this, and how long it is.
+    pub(crate) indexed: Option<(std::time::SystemTime, u64)>,
     /// Whether what is remembered of the last record may be lost in a power cut.
     pub(crate) noted: bool,
     /// What was done and nobody has been told of yet.
@@ -239,6 +241,7 @@ impl Vault {
             compared: None,
             readings: std::collections::HashMap::new(),
             spent: Vec::new(),
+            indexed: None,
             noted: false,
             untold: Vec::new(),
             view: View::new(),

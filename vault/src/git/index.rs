@@ -150,6 +150,11 @@ impl Index {
         if *entry.path == *path && entry.stage() == 0 { entry.staged() } else { None }
     }
 
+    /// Whether git left files in conflict.
+    pub fn has_conflicts(&self) -> bool {
+        self.entries.iter().any(|entry| entry.stage() != 0)
+    }
+
     /// Whether the user has git leave the file at `path` out of the work tree.
     pub fn skips(&self, path: &[u8]) -> bool {
         let entry = self.entries.get(self.position(path));

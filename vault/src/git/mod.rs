@@ -8,6 +8,7 @@
 mod commit;
 mod durable;
 mod index;
+mod mark;
 mod objects;
 mod orphan;
 mod pack;
@@ -22,6 +23,7 @@ pub use commit::{Commit, Signature};
 #[cfg(any(test, feature = "simulated"))]
 pub(crate) use durable::simulated;
 pub use index::{Held, Index, Stat, Update, leave_out, update_index};
+pub use mark::Mark;
 pub use objects::{Bulk, Loose, Objects, commit, object_id, read};
 pub use pack::{Pack, PackWriter};
 pub use promise::{has_promised, promise};

@@ -317,3 +317,56 @@ fn a_commit_in_the_middle_of_a_save_takes_nothing_out() {
     world.assert_equal();
     assert_eq!(read(&world, 1, "a.md").unwrap(), format!("zero\n{mine}four of the other\n"));
 }
+
+#[test]
+fn what_git_writes_before_it_says_of_which_branch_it_is_is_no_save() {
+    let mut world = World::new(1);
+    save(&mut world, 0, "a.md", "main\n");
+    let lock = world.root(0).join(".git/index.lock");
+    let take_in = |world: &mut World| world.replicas[0].absorb(&AbsorbOptions::default(), &mut quiet());
+    // As `git switch` does: the lock, the files, the index, `HEAD`.
+    std::fs::write(&lock, "").unwrap();
+    write(&world, 0, "a.md", "other\n");
+    let switching = std::thread::spawn({
+        let git = world.root(0).join(".git");
+        move || {
+            std::thread::sleep(std::time::Duration::from_millis(60));
+            std::fs::remove_file(git.join("index.lock")).unwrap();
+            let now = std::fs::File::options().write(true).open(git.join("index")).unwrap();
+            now.set_modified(std::time::SystemTime::now()).unwrap();
+            std::thread::sleep(std::time::Duration::from_millis(20));
+            std::fs::write(git.join("HEAD"), "ref: refs/heads/other\n").unwrap();
+        }
+    });
+    let paused = take_in(&mut world);
+    switching.join().unwrap();
+    assert!(matches!(&paused, Err(crate::Error::Paused(why)) if why.contains("other")), "{paused:?}");
+    std::fs::write(world.root(0).join(".git/HEAD"), "ref: refs/heads/main\n").unwrap();
+    // One that a killed git left keeps nothing from being taken in.
+    std::fs::write(&lock, "").unwrap();
+    let long_ago = std::time::SystemTime::now() - std::time::Duration::from_secs(3600);
+    std::fs::File::options().write(true).open(&lock).unwrap().set_modified(long_ago).unwrap();
+    assert_eq!(take_in(&mut world).unwrap().changed.len(), 1);
+}
+
+#[test]
+fn what_git_left_in_conflict_is_no_save() {
+    let mut world = World::new(1);
+    save(&mut world, 0, "a.md", "one\n");
+    let root = world.root(0);
+    write(&world, 0, "a.md", "mine\n");
+    if git(&root, &["stash"]).is_none() {
+        return;
+    }
+    save(&mut world, 0, "a.md", "theirs\n");
+    let popped =
+        std::process::Command::new("git").arg("-C").arg(&root).args(["stash", "pop"]).output().unwrap();
+    assert!(!popped.status.success());
+    assert!(read(&world, 0, "a.md").unwrap().contains("<<<<<<<"));
+    let paused = world.replicas[0].absorb(&AbsorbOptions::default(), &mut quiet());
+    assert!(matches!(&paused, Err(crate::Error::Paused(why)) if why.contains("conflict")), "{paused:?}");
+    write(&world, 0, "a.md", "both\n");
+    git(&root, &["add", "a.md"]);
+    world.commit(0);
+    assert_eq!(read(&world, 0, "a.md").unwrap(), "both\n");
+}

@@ -17,6 +17,7 @@ use crate::keys::{self, Keys};
 use crate::round::Round;
 use crate::vault::Vault;
 
+mod accept;
 mod again;
 mod crash;
 mod entity;
