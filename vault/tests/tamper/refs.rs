@@ -178,6 +178,12 @@ fn while_git_holds_its_index_main_waits_and_status_says_so() {
     std::fs::write(&lock, "").unwrap();
     std::fs::write(root.join("a.md"), "while it is held\n").unwrap();
     let mut vault = Vault::open(&root).unwrap();
+    // Git may be writing files of another branch.
+    let paused = vault.commit(&AbsorbOptions::default(), &mut quiet());
+    assert!(matches!(paused, Err(aios_vault::Error::Paused(_))), "{paused:?}");
+    // Held for long, it waits for its user's editor, or was killed.
+    let long_ago = std::time::SystemTime::now() - std::time::Duration::from_secs(60);
+    std::fs::File::options().write(true).open(&lock).unwrap().set_modified(long_ago).unwrap();
     let round = vault.commit(&AbsorbOptions::default(), &mut quiet()).unwrap();
     assert!(round.absorbed.record.is_some());
     let says = |problem: &aios_vault::survey::Problem| problem.problem.contains("index.lock");
