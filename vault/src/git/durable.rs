@@ -398,7 +398,7 @@ fn same_file(a: &Path, b: &Path) -> bool {
 }
 
 #[cfg(unix)]
-fn has_other_name(path: &Path) -> bool {
+pub(super) fn has_other_name(path: &Path) -> bool {
     use std::os::unix::fs::MetadataExt;
     path.symlink_metadata().is_ok_and(|file| file.nlink() > 1)
 }
@@ -409,7 +409,7 @@ fn same_file(_: &Path, _: &Path) -> bool {
 }
 
 #[cfg(not(unix))]
-fn has_other_name(_: &Path) -> bool {
+pub(super) fn has_other_name(_: &Path) -> bool {
     false
 }
 

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use git2::Repository;
 
-use super::durable::Lock;
+use super::durable::{Lock, has_other_name};
 use crate::chance;
 
 /// A lock older than this was left by a git that was killed, or waits for a person: it keeps nothing from being taken in.
@@ -25,14 +25,15 @@ impl Mark {
     /// Where they stand now.
     pub fn of(repo: &Repository) -> Mark {
         let index = repo.path().join("index");
-        // One that has a second name is of an aios that was killed: it is taken over.
-        let lock = std::fs::metadata(Lock::path(&index)).ok().filter(|lock| !has_other_name(lock));
-        let lock = lock.and_then(|lock| lock.modified().ok());
+        let lock = Lock::path(&index);
+        let taken = std::fs::metadata(&lock).and_then(|lock| lock.modified()).ok();
+        // One of a time to come is of a clock that was wrong, and one with a second name of an aios that was killed.
+        let young = taken.and_then(chance::age).is_some_and(|age| age < STALE);
         let stat = std::fs::metadata(&index).ok();
         Mark {
             head: std::fs::read(repo.path().join("HEAD")).ok(),
             index: stat.and_then(|stat| Some((stat.modified().ok()?, stat.len()))),
-            locked: lock.is_some_and(|lock| chance::age(lock).is_none_or(|age| age < STALE)),
+            locked: young && !has_other_name(&lock),
         }
     }
 
@@ -57,15 +58,4 @@ impl Mark {
         let (written, _) = self.index?;
         FRESH.checked_sub(chance::age(written)?).filter(|rest| !rest.is_zero())
     }
-}
-
-#[cfg(unix)]
-fn has_other_name(file: &std::fs::Metadata) -> bool {
-    use std::os::unix::fs::MetadataExt;
-    file.nlink() > 1
-}
-
-#[cfg(not(unix))]
-fn has_other_name(_: &std::fs::Metadata) -> bool {
-    false
 }
