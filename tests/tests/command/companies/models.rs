@@ -26,7 +26,8 @@ budget: {money: 1, turns: 5}
 
 /// A provider that answers as was recorded for a company.
 pub fn recorded(template: &str) -> Provider {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/companies/answers/{template}.json"));
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join(format!("tests/command/companies/answers/{template}.json"));
     Provider::recalls(&std::fs::read_to_string(path).expect("a recording"))
 }
 

@@ -3,9 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use crate::company::{Company, Faults};
-use crate::scenario::Act::{Change, Emit, Write};
-use crate::scenario::{Act, Scenario};
+use super::company::{Company, Faults};
+use super::scenario::Act::{Change, Emit, Write};
+use super::scenario::{Act, Scenario};
 
 /// What is saved, again before anything is done about it, and once more when the operator is asked; then what happens outside.
 struct Saves {

@@ -8,7 +8,7 @@ use std::process::Stdio;
 use aios_tests::device::eventually;
 use serde_json::Value;
 
-use crate::{GREET, WRITER, said};
+use super::{GREET, WRITER, said};
 use aios_tests::office::{Daemon, Office};
 
 /// The operator does not like the draft: it is made anew, the mail of before is wanted no more, and what happened is not done again.

@@ -8,9 +8,9 @@ use std::process::{Child, Command, Stdio};
 use aios_tests::device::{Device, agree, eventually, pair};
 use serde_json::Value;
 
-use crate::company::{lay, mail};
-use crate::far::Far;
-use crate::scenario::{Act, Scenario};
+use super::company::{lay, mail};
+use super::far::Far;
+use super::scenario::{Act, Scenario};
 
 /// A daemon that is begun anew when it dies.
 struct Daemon {

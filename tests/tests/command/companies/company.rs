@@ -11,9 +11,9 @@ use aios_tests::provider::Provider;
 use aios_tests::reader;
 use serde_json::Value;
 
-use crate::far::Far;
-use crate::models;
-use crate::scenario::{Act, Scenario};
+use super::far::Far;
+use super::models;
+use super::scenario::{Act, Scenario};
 
 /// What breaks.
 #[derive(Debug, Clone)]
