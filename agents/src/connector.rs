@@ -33,6 +33,12 @@ pub enum Kind {
 const KINDS: [(&str, Kind); 4] =
     [("outbox", Kind::Outbox), ("maildir", Kind::Maildir), ("files", Kind::Files), ("inbox", Kind::Inbox)];
 
+/// What can be done to the world, by connectors of whatever kind.
+pub fn deeds() -> impl Iterator<Item = &'static str> {
+    let acting = KINDS.iter().map(|(_, kind)| *kind).filter(|kind| *kind != Kind::Inbox);
+    acting.flat_map(|kind| kind.provides().iter().copied())
+}
+
 impl Kind {
     /// Whether the far side does a thing once however often it is told, by its key.
     pub fn knows_keys(self) -> bool {

@@ -84,6 +84,10 @@ impl Field {
             if from > to {
                 return None;
             }
+            // A step beyond the range takes its first value alone: that is not what anybody means.
+            if step.is_some_and(|step| step > 1 && step > to - from) {
+                return None;
+            }
             let steps = usize::try_from(step.unwrap_or(1)).ok()?;
             (from..=to).step_by(steps).for_each(|value| bits |= 1 << value);
         }
@@ -281,6 +285,9 @@ mod tests {
             "* * * * 8",
             "5-1 * * * *",
             "*/0 * * * *",
+            "0-59/70 * * * *",
+            "*/60 * * * *",
+            "0 9-17/9 * * *",
             "a * * * *",
             "1,,2 * * * *",
             "-1 * * * *",

@@ -7,7 +7,7 @@ use aios_agents::event::WorkEvent;
 use aios_agents::kernel::{Connector, Schedule, Setting};
 use aios_agents::needs::Offer;
 use aios_agents::policy::{Policies, Policy};
-use aios_agents::workflow::{Known, Trigger, Workflow};
+use aios_agents::workflow::{Known, Trigger, Workflow, alone};
 use aios_core::event::Event;
 use aios_core::id::{ContentHash, DeviceId};
 use aios_core::member::{APPROVE, COORDINATE};
@@ -16,7 +16,7 @@ use aios_vault::work::Happened;
 use aios_vault::{Error, Vault};
 use jiff::tz::TimeZone;
 
-use crate::command::written::stem;
+use crate::command::written::{stem, works};
 use crate::post::Post;
 
 /// What is done where no connector says how.
@@ -114,8 +114,20 @@ pub fn setting(
             Err(_) => warnings.push(format!("{} has mistakes; see `aios workflow check`", file.path)),
         }
     }
+    // An agent that is called like a workflow works within that one alone.
+    for file in vault.in_force("agents")?.into_iter().filter(|file| works(&file.text)) {
+        let name = stem(&file.path);
+        if !setting.current.contains_key(&name)
+            && let Some((version, workflow)) = alone::workflow(&name)
+        {
+            setting.current.insert(name, version);
+            setting.versions.insert(version, workflow);
+        }
+    }
     for (workflow, version) in began {
-        if !setting.versions.contains_key(&version)
+        if let Some((own, alone)) = alone::workflow(&workflow).filter(|(own, _)| *own == version) {
+            setting.versions.insert(own, alone);
+        } else if !setting.versions.contains_key(&version)
             && let Some(text) = vault.text_at_version(&format!("workflows/{workflow}.md"), &version)?
             && let Ok(workflow) = Workflow::read(&text, &Known::default())
         {

@@ -24,6 +24,8 @@ use crate::ui::Ui;
 const PATIENCE: u64 = 30_000;
 /// How often it is looked whether the daemon's programs have ended, in ms.
 const GLANCE: u64 = 50;
+/// How often it is looked whether what is waited for is over.
+const LOOK: Duration = Duration::from_millis(250);
 /// How long the daemon may take to carry on all work.
 const ANSWER: Duration = Duration::from_secs(300);
 
@@ -120,7 +122,9 @@ impl Office {
                 CreateError::NoWorkflow(name) if self.has_mistakes(name) => {
                     "its file has mistakes: `aios workflow check` names them; then `aios accept`".into()
                 }
-                CreateError::NoWorkflow(_) => "`aios accept` puts what is in `workflows` in force".into(),
+                CreateError::NoWorkflow(_) => {
+                    "`aios accept` puts what is in `workflows` and `agents` in force".into()
+                }
                 CreateError::Input(_) => "give it with `--input KEY=VALUE`".into(),
                 CreateError::Unknown { takes, .. } => format!("it takes {}", takes.join(", ")),
                 CreateError::Exists(_) => "`aios tasks` lists them".to_owned(),
@@ -158,6 +162,25 @@ impl Office {
     /// Goes on until these tasks rest, or for some time.
     pub fn carry_on_with(self, tasks: &[String]) -> Result<Office, CliError> {
         self.carry_on_about(tasks)
+    }
+
+    /// Goes on until a task is over or needs somebody, also where a timer or another device has to come first; not where nobody would hear
+    /// of it: another device is heard through a daemon alone.
+    pub fn wait_for(mut self, task: &str) -> Result<Office, CliError> {
+        let only = [task.to_owned()];
+        loop {
+            self = self.carry_on_about(&only)?;
+            if self.rests(task) || !(self.is_at_work() || self.wake().is_some()) {
+                return Ok(self);
+            }
+            let Office { vault, mut desk } = self;
+            // Nobody waits for the vault meanwhile.
+            let resting = vault.rest().ok_or_else(not_locked)?;
+            std::thread::sleep(LOOK);
+            let mut vault = resting.wake()?;
+            desk.catch_up(&mut vault)?;
+            self = Office { vault, desk };
+        }
     }
 
     /// Whether somebody else is at work: a daemon goes on with what is not over.
@@ -202,8 +225,7 @@ impl Office {
             let stand = Stand { wake: desk.wake(), at_work: false };
             return Ok((Office { vault, desk }, stand));
         };
-        let resting =
-            vault.rest().ok_or_else(|| CliError::failed("the vault is not locked", "report this"))?;
+        let resting = vault.rest().ok_or_else(not_locked)?;
         let worked = ask(daemon);
         let mut vault = resting.wake()?;
         let stand = worked?;
@@ -211,6 +233,10 @@ impl Office {
         desk.look();
         Ok((Office { vault, desk }, stand))
     }
+}
+
+fn not_locked() -> CliError {
+    CliError::failed("the vault is not locked", "report this")
 }
 
 fn needs(kernel: &Kernel) -> Vec<Need> {

@@ -7,6 +7,7 @@ use aios_core::id::DeviceId;
 use super::Kernel;
 use crate::event::WorkEvent;
 use crate::schema::Misfit;
+use crate::workflow::alone;
 
 /// Why a task cannot be made.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -40,6 +41,12 @@ impl Kernel {
             Some(definition) => definition.input.typed(key, text),
             None => text.into(),
         }
+    }
+
+    /// Whether that names an agent that is started by itself, and no workflow.
+    pub fn is_alone(&self, name: &str) -> bool {
+        let own = alone::workflow(name).map(|(version, _)| version);
+        own.is_some() && self.setting.current.get(name) == own.as_ref()
     }
 
     /// The event that makes a task: a workflow in force, what it is given, and the device that works on it, if that is not this one. It

@@ -187,7 +187,11 @@ fn amount(node: &Node, out: &mut Mistakes) -> Option<(Money, Money)> {
     node.only("`amount`", &["from", "to"], out);
     let least = node.get("from").map_or(Some(Money(0)), |it| money(it, out));
     let most = node.get("to").map_or(Some(Money(u64::MAX)), |it| money(it, out));
-    least.zip(most)
+    let (least, most) = least.zip(most)?;
+    if least > most {
+        out.add(node.at, format!("no amount is both at least {least} and at most {most}"));
+    }
+    Some((least, most))
 }
 
 fn cap(node: &Node, out: &mut Mistakes) -> Option<Cap> {

@@ -1,5 +1,6 @@
 //! Workflows: files that say what is done in which order.
 
+pub mod alone;
 mod draw;
 mod graph;
 mod read;

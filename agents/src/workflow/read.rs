@@ -190,6 +190,10 @@ impl Reader<'_> {
                 let choices = match node.get("choices") {
                     Some(node) => {
                         let items = node.list("choices", self.out)?;
+                        if items.is_empty() {
+                            let hint = "leave `choices` out where any answer will do";
+                            self.out.hint(node.at, "there is nothing to choose from", hint);
+                        }
                         items.iter().filter_map(|item| item.text("choices", self.out)).collect()
                     }
                     None => Vec::new(),
@@ -259,7 +263,10 @@ impl Reader<'_> {
 
     fn deed(&mut self, node: &Node, names: &Names<'_>) -> Option<Box<Deed>> {
         let main = node.get("effect")?;
-        let capability = self.known_name(main, "capability", self.known.capabilities.as_ref())?;
+        let known = self.known.capabilities.as_ref();
+        // What is not even shaped like one is told once.
+        let known = known.filter(|_| main.as_text().is_some_and(is_capability));
+        let capability = self.known_name(main, "capability", known)?;
         if !is_capability(&capability) {
             self.out.hint(main.at, format!("`{capability}` is no capability"), "such as `mail.send`");
         }

@@ -92,11 +92,18 @@ pub struct PolicyCheckArgs {
 /// `aios run`
 #[derive(Debug, ClapArgs)]
 pub struct RunArgs {
-    /// The workflow; without it, work that is waiting goes on
+    /// The workflow, or an agent that works by itself; without it, work that is waiting goes on
+    #[arg(value_name = "WORKFLOW|AGENT")]
     pub workflow: Option<String>,
     /// What it is given; may be given more than once
     #[arg(long = "input", value_name = "KEY=VALUE", requires = "workflow")]
     pub inputs: Vec<String>,
+    /// A file of JSON or YAML with what it is given, `-` for standard input; what `--input` says counts more
+    #[arg(long, value_name = "FILE", requires = "workflow", value_hint = clap::ValueHint::FilePath)]
+    pub input_file: Option<PathBuf>,
+    /// Go on until it is over, or needs you: also when a timer or another device has to come first
+    #[arg(long, requires = "workflow")]
+    pub wait: bool,
     /// The device that works on it [default: this one]
     #[arg(long, value_name = "DEVICE", requires = "workflow")]
     pub on: Option<String>,
@@ -177,12 +184,46 @@ pub struct EmitArgs {
 /// `aios tasks`
 #[derive(Debug, ClapArgs)]
 pub struct TasksArgs {
+    /// Only those that stand like that; may be given more than once
+    #[arg(long = "state", value_enum, value_name = "STATE")]
+    pub states: Vec<TaskState>,
     /// Say how long workflows and their steps take in place of listing tasks
-    #[arg(long)]
+    #[arg(long, conflicts_with = "states")]
     pub stats: bool,
     /// Of what ended from this time on: a date, a time, or an age such as 12h or 7d
     #[arg(long, value_name = "TIME", requires = "stats", default_value = "30d")]
     pub since: String,
+}
+
+/// Where a task stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum TaskState {
+    /// It goes on by itself, or once somebody did what it needs
+    Waits,
+    /// It stands still until it is resumed
+    Paused,
+    /// It failed, and the operator says how it goes on
+    Stuck,
+    /// It is over, and all was done
+    Done,
+    /// It is over, and failed
+    Failed,
+    /// It was ended
+    Cancelled,
+}
+
+impl TaskState {
+    /// As it is told.
+    pub fn word(self) -> &'static str {
+        match self {
+            TaskState::Waits => "waits",
+            TaskState::Paused => "paused",
+            TaskState::Stuck => "stuck",
+            TaskState::Done => "done",
+            TaskState::Failed => "failed",
+            TaskState::Cancelled => "cancelled",
+        }
+    }
 }
 
 /// `aios task`
@@ -281,6 +322,9 @@ pub struct ApproveArgs {
     /// Do not ask whether the several are meant
     #[arg(long)]
     pub yes: bool,
+    /// Why, for the log
+    #[arg(long, value_name = "NOTE")]
+    pub note: Option<String>,
 }
 
 /// `aios preview`

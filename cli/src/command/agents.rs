@@ -104,6 +104,7 @@ fn check(given: &[PathBuf], cx: &Context, ui: &mut Ui) -> Result<Exit, CliError>
     let all: Vec<File> = files
         .iter()
         .chain(beside)
+        .filter(|file| file.unread.is_none())
         .map(|file| File {
             path: file.path.clone(),
             name: file.name(),
@@ -112,6 +113,8 @@ fn check(given: &[PathBuf], cx: &Context, ui: &mut Ui) -> Result<Exit, CliError>
         })
         .collect();
     let (registry, mut wrong) = Registry::of(&all);
+    let unread = files.iter().filter_map(|file| Some((file.path.clone(), vec![file.unread.clone()?])));
+    wrong.extend(unread);
     for (name, entry) in &registry.agents {
         wrong.extend(unset(name, entry, &registry).map(|mistake| (entry.path.clone(), vec![mistake])));
     }

@@ -55,10 +55,10 @@ pub fn run(args: &ApproveArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliErr
                     hint: Some("`--yes` says that all of them are meant".into()),
                 });
             }
-            return consent(&waiting, again(&waiting, Office::open(cx, ui)?.carry_on()?)?, ui);
+            return consent(args, &waiting, again(&waiting, Office::open(cx, ui)?.carry_on()?)?, ui);
         }
     }
-    consent(&waiting, office, ui)
+    consent(args, &waiting, office, ui)
 }
 
 /// What the command line names, each once.
@@ -91,7 +91,7 @@ fn again(shown: &[Waiting], office: Office) -> Result<Office, CliError> {
 }
 
 /// Has consent to each recorded, signed and bound to what it sends.
-fn consent(waiting: &[Waiting], office: Office, ui: &mut Ui) -> Result<Exit, CliError> {
+fn consent(args: &ApproveArgs, waiting: &[Waiting], office: Office, ui: &mut Ui) -> Result<Exit, CliError> {
     let Some(operator) = office.vault().operator()? else {
         return Err(no_operator("approve"));
     };
@@ -102,12 +102,20 @@ fn consent(waiting: &[Waiting], office: Office, ui: &mut Ui) -> Result<Exit, Cli
         [one] => one.what(),
         several => count(several.len(), "effect"),
     };
-    let office = office.says(&format!("Approve {what}"), &events)?;
+    let office = office.says(&message(args, format!("Approve {what}")), &events)?;
     for it in waiting {
         ui.line(one_line(&format!("approved {}", it.what())))?;
     }
     let tasks: Vec<&str> = waiting.iter().map(|it| it.task.as_str()).collect();
     tell(ui, &office, &tasks)
+}
+
+/// What the log says of it, with why.
+fn message(args: &ApproveArgs, what: String) -> String {
+    match &args.note {
+        Some(note) => format!("{what}: {}", one_line(note)),
+        None => what,
+    }
 }
 
 /// Shows effects side by side.
@@ -189,7 +197,7 @@ fn change(
     office.preview(key, &content).map_err(|failure| {
         CliError::failed(format!("that could not be sent: {failure}"), "nothing was approved")
     })?;
-    let office = office.says(&format!("Approve {what}, changed"), &[event])?;
+    let office = office.says(&message(args, format!("Approve {what}, changed")), &[event])?;
     let id = ui.paint(Style::Yellow, key.0.short(12));
     ui.line(format!("approved {}, changed: its id is {id}", one_line(&what)))?;
     tell(ui, &office, &[&one.task])

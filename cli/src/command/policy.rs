@@ -23,7 +23,13 @@ pub fn run(args: &PolicyArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliErro
 
 fn check(args: &PolicyCheckArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliError> {
     let files = written::files(cx, &args.files, "policies")?;
-    let read = |file: &Written| (file.path.clone(), Policy::read(&file.path, &file.text, jiff::tz::db()));
+    let read = |file: &Written| {
+        let policy = match &file.unread {
+            Some(mistake) => Err(vec![mistake.clone()]),
+            None => Policy::read(&file.path, &file.text, jiff::tz::db()),
+        };
+        (file.path.clone(), policy)
+    };
     let read: Vec<_> = files.iter().map(read).collect();
     let reports: Vec<Report> = read
         .iter()

@@ -85,8 +85,10 @@ pub fn run(args: &TestArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliError>
 /// The agent as its file is now.
 fn saved(name: &str, cx: &Context) -> Result<Entry, CliError> {
     let files = written::files(cx, &[], "agents")?;
+    let unread = files.iter().any(|file| file.unread.is_some() && file.name() == name);
     let files: Vec<File> = files
         .into_iter()
+        .filter(|file| file.unread.is_none())
         .map(|file| File {
             name: file.name(),
             path: file.path,
@@ -96,7 +98,7 @@ fn saved(name: &str, cx: &Context) -> Result<Entry, CliError> {
         .collect();
     let (mut registry, wrong) = Registry::of(&files);
     registry.agents.remove(name).ok_or_else(|| {
-        let mistaken = wrong.iter().any(|(path, _)| written::stem(path) == name);
+        let mistaken = unread || wrong.iter().any(|(path, _)| written::stem(path) == name);
         match mistaken {
             true => CliError::failed(
                 format!("the file of agent `{}` has mistakes", one_line(name)),

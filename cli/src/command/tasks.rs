@@ -26,7 +26,11 @@ pub fn list(args: &TasksArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliErro
         return stats(&office, crate::moment::past(&args.since)?, ui);
     }
     office.look();
-    tell(ui, &office, &[])?;
+    let words: Vec<&str> = args.states.iter().map(|state| state.word()).collect();
+    let all = office.kernel().tables().task_ids("");
+    let wanted = all.filter(|id| words.is_empty() || words.contains(&stand(&office, id).0));
+    let wanted: Vec<&str> = wanted.collect();
+    show(ui, &office, &wanted)?;
     Ok(Exit::Done)
 }
 
@@ -203,9 +207,6 @@ pub fn why(fired: &Fired) -> String {
 
 /// Tells where tasks stand; none named: all.
 pub fn tell(ui: &mut Ui, office: &Office, only: &[&str]) -> Result<Exit, CliError> {
-    let mut worst = Exit::Done;
-    let mut rows = Vec::new();
-    office.told().for_each(|what| ui.warn(one_line(what), None));
     let tables = office.kernel().tables();
     // Those that are named come in the order of all.
     let ids: Vec<&str> = match only {
@@ -214,7 +215,15 @@ pub fn tell(ui: &mut Ui, office: &Office, only: &[&str]) -> Result<Exit, CliErro
             named.iter().filter_map(|id| tables.task_id(id)).collect::<BTreeSet<_>>().into_iter().collect()
         }
     };
-    for id in ids {
+    show(ui, office, &ids)
+}
+
+fn show(ui: &mut Ui, office: &Office, ids: &[&str]) -> Result<Exit, CliError> {
+    let mut worst = Exit::Done;
+    let mut rows = Vec::new();
+    office.told().for_each(|what| ui.warn(one_line(what), None));
+    let tables = office.kernel().tables();
+    for &id in ids {
         let Some(task) = tables.task(id) else { continue };
         let (state, exit) = stand(office, id);
         if worst == Exit::Done || exit == Exit::Failed {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use aios_agents::connector::deeds;
 use aios_agents::workflow::{Checked, Known, Workflow, check_calls};
 use serde_json::json;
 
@@ -27,14 +28,17 @@ fn check(args: &WorkflowCheckArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, Cl
     let known = Known {
         agents: written::agents(cx)?,
         workflows: written::names(cx, "workflows")?,
-        capabilities: None,
+        capabilities: Some(deeds().map(str::to_owned).collect()),
         zones: Some(jiff::tz::db().clone()),
     };
     let mut reports = Vec::new();
     let mut charts = Vec::new();
     let mut calls = BTreeMap::new();
     for file in &files {
-        let Checked { workflow, mistakes } = Workflow::check(&file.text, &known);
+        let Checked { workflow, mistakes } = match &file.unread {
+            Some(mistake) => Checked { workflow: None, mistakes: vec![mistake.clone()] },
+            None => Workflow::check(&file.text, &known),
+        };
         if let Some(workflow) = &workflow {
             calls.insert(file.name(), workflow.calls());
         }

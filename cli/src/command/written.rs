@@ -1,12 +1,13 @@
 //! Files that people write and aios reads: where they are, and how their mistakes are told.
 
 use std::collections::BTreeSet;
-use std::io;
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use aios_agents::agent::{File, Registry};
-use aios_agents::connector::Connector;
-use aios_agents::mistake::Mistake;
+use aios_agents::agent::{File as Paper, Registry};
+use aios_agents::connector::{Connector, deeds};
+use aios_agents::mistake::{At, Mistake};
 use aios_agents::node::Front;
 use aios_agents::policy::Policy;
 use aios_agents::workflow::{Known, Workflow};
@@ -28,8 +29,10 @@ const MAX_BYTES: u64 = 1 << 20;
 pub struct Written {
     /// Its path as people know it: below the vault, or as it was given.
     pub path: String,
-    /// What is in it.
+    /// What is in it; nothing where it cannot be read as text.
     pub text: String,
+    /// Why it cannot.
+    pub unread: Option<Mistake>,
 }
 
 impl Written {
@@ -76,7 +79,7 @@ pub fn agents(cx: &Context) -> Result<Option<BTreeSet<String>>, CliError> {
 }
 
 /// Whether a file of `agents` is of somebody who can be named in a workflow.
-fn works(text: &str) -> bool {
+pub fn works(text: &str) -> bool {
     let Ok(front) = Front::read(text) else { return true };
     let is = |name: &str, values: &[&str]| {
         front.root.get(name).and_then(|it| it.as_text()).is_some_and(|it| values.contains(&it))
@@ -110,12 +113,25 @@ fn below(root: &Path, folder: &str) -> Result<Vec<Written>, CliError> {
 
 fn read(at: &Path, path: String) -> Result<Written, CliError> {
     let fail = |e| CliError::io(format!("read {path}"), e);
-    let size = std::fs::metadata(at).map_err(fail)?.len();
-    if size > MAX_BYTES {
-        return Err(fail(io::Error::other("it is larger than a mebibyte")));
+    let mut bytes = Vec::new();
+    File::open(at).and_then(|file| file.take(MAX_BYTES + 1).read_to_end(&mut bytes)).map_err(fail)?;
+    // What is wrong with one file hides nothing of the others.
+    let unread = |at, what: &str| Some(Mistake { at, what: what.to_owned(), hint: None });
+    if bytes.len() as u64 > MAX_BYTES {
+        let unread = unread(At::START, "it is larger than a mebibyte");
+        return Ok(Written { path, text: String::new(), unread });
     }
-    let text = std::fs::read_to_string(at).map_err(fail)?;
-    Ok(Written { path, text })
+    match String::from_utf8(bytes) {
+        Ok(text) => Ok(Written { path, text, unread: None }),
+        Err(e) => {
+            let whole = &e.as_bytes()[..e.utf8_error().valid_up_to()];
+            let line = whole.split(|byte| *byte == b'\n').next_back().unwrap_or_default();
+            let column = String::from_utf8_lossy(line).chars().count() as u64 + 1;
+            let lines = whole.iter().filter(|byte| **byte == b'\n').count() as u64 + 1;
+            let unread = unread(At { line: lines, column }, "that is no UTF-8");
+            Ok(Written { path, text: String::new(), unread })
+        }
+    }
 }
 
 /// The workflows, policies and connectors that are in force and have mistakes: the operator accepted them as they are.
@@ -127,7 +143,7 @@ pub fn wrong_in_force(vault: &mut Vault) -> Result<Vec<Problem>, Error> {
     let known = Known {
         agents: Some(agents.iter().filter(|file| works(&file.text)).map(|file| stem(&file.path)).collect()),
         workflows: names(&workflows),
-        capabilities: None,
+        capabilities: Some(deeds().map(str::to_owned).collect()),
         zones: Some(jiff::tz::db().clone()),
     };
     let mut add = |path: &str, mistakes: Vec<Mistake>, what: &str| {
@@ -139,9 +155,9 @@ pub fn wrong_in_force(vault: &mut Vault) -> Result<Vec<Problem>, Error> {
         let problem = format!("it is in force, and wrong at {}: {}{more}", first.at, first.what);
         out.push(Problem { path: path.to_owned(), problem, hint: what.to_owned() });
     };
-    let staff: Vec<File> = agents
+    let staff: Vec<Paper> = agents
         .into_iter()
-        .map(|file| File { name: stem(&file.path), path: file.path, version: file.version, text: file.text })
+        .map(|file| Paper { name: stem(&file.path), path: file.path, version: file.version, text: file.text })
         .collect();
     for (path, mistakes) in Registry::of(&staff).1 {
         add(&path, mistakes, "`aios agents check` names every mistake; mend it, and `aios accept`");

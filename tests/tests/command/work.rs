@@ -12,6 +12,7 @@ mod release;
 mod remembered;
 mod source;
 mod spans;
+mod start;
 mod turns;
 mod versions;
 #[cfg(target_os = "linux")]
