@@ -1,6 +1,7 @@
 //! Who works at the desk in a daemon: comes by whenever something may be to do.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use aios_sync::work::{Carried, Work};
 use aios_vault::chance::now_ms;
@@ -10,17 +11,22 @@ use tokio::sync::Notify;
 use crate::desk::{Desk, LOOK};
 use crate::memory;
 
+/// Memory is given back at most so often: it takes longer than most of what is done in between.
+const GIVE_BACK: Duration = Duration::from_secs(10);
+
 /// Who works at the desk in a daemon. Between two pieces of work the desk stands where it was.
 pub struct Clerk {
     desk: Option<Desk>,
     /// Rings when a model has answered.
     bell: Arc<Notify>,
+    /// When memory was given back last.
+    gave_back: Option<Instant>,
 }
 
 impl Clerk {
     /// One who is called by this when a model has answered.
     pub fn new(bell: Arc<Notify>) -> Clerk {
-        Clerk { desk: None, bell }
+        Clerk { desk: None, bell, gave_back: None }
     }
 }
 
@@ -43,7 +49,10 @@ impl Work for Clerk {
         };
         self.desk = Some(desk);
         // The daemon comes by here after all that it did, and when nothing happens.
-        memory::give_back();
+        if self.gave_back.is_none_or(|at| at.elapsed() >= GIVE_BACK) {
+            memory::give_back();
+            self.gave_back = Some(Instant::now());
+        }
         Ok(carried)
     }
 }

@@ -28,6 +28,8 @@ const PATIENCE: Duration = Duration::from_secs(1);
 const GIT: (Duration, Duration) = (Duration::from_millis(150), Duration::from_secs(1));
 /// Work that waits for a time is looked at so often: the clock it waits for goes on while the machine sleeps, this one does not.
 const WORK: Duration = Duration::from_secs(30);
+/// Work comes after what others wait for has gone to them: it takes the vault for longer than that does.
+const AFTER: Duration = Duration::from_millis(10);
 /// How often members there is no connection with are thought of.
 const CALL: Duration = Duration::from_secs(2);
 
@@ -423,7 +425,8 @@ impl Upkeep {
     /// There is something that others may lack, and git too, and perhaps something to work on.
     fn news(&mut self, now: Time) {
         self.publish(now);
-        self.work = now;
+        // One save after the other does not put it off.
+        self.work = self.work.min(now + AFTER);
     }
 
     fn publish(&mut self, now: Time) {
@@ -480,6 +483,24 @@ mod tests {
         assert_eq!(tidies(&mut upkeep, 400, 412), [410]);
         written(&mut upkeep, Duration::from_secs(412 * 60));
         assert_eq!(tidies(&mut upkeep, 412, 600), [470], "an hour after the last time");
+    }
+
+    #[test]
+    fn others_hear_of_what_came_before_work_is_looked_at_and_nothing_puts_that_off() {
+        let mut upkeep = Upkeep::new(Profile::PLUGGED);
+        upkeep.tick(Time::ZERO);
+        acts(&mut upkeep);
+        upkeep.worked(Err("no work".into()), None, Time::ZERO);
+        acts(&mut upkeep);
+        let ms = Duration::from_millis;
+        let taken = || Taken::Done { view: View::new(), warnings: Vec::new() };
+        upkeep.wrote(Ok(taken()), ms(100));
+        assert_eq!(acts(&mut upkeep).first(), Some(&Act::Tell));
+        upkeep.tick(ms(105));
+        assert!(!acts(&mut upkeep).contains(&Act::Work));
+        upkeep.wrote(Ok(taken()), ms(109));
+        upkeep.tick(ms(110));
+        assert!(acts(&mut upkeep).contains(&Act::Work));
     }
 
     #[test]

@@ -172,7 +172,8 @@ impl Vault {
         }
         self.transaction(|vault| {
             vault.absorb_survey(survey, &AbsorbOptions::default(), &mut out)?;
-            vault.refresh(progress)
+            vault.refresh(progress)?;
+            vault.pass_over()
         })?;
         Ok(Some(self.told(out)))
     }

@@ -43,11 +43,7 @@ impl Vault {
             return Ok(out);
         }
         self.fetch_back()?;
-        let dirty: Vec<DocId> = {
-            let mut get = self.db.prepare_cached("SELECT doc FROM dirty")?;
-            let rows = get.query_map([], |row| row.get::<_, Vec<u8>>(0))?;
-            rows.map(|bytes| crate::db::id(bytes?, DocId::from_slice)).collect::<Result<_, Error>>()?
-        };
+        let dirty = self.dirty()?;
         if dirty.is_empty() {
             return Ok(out);
         }
@@ -115,6 +111,25 @@ impl Vault {
             }
         }
         Ok(out)
+    }
+
+    /// The documents whose files may be otherwise than they are.
+    fn dirty(&self) -> Result<Vec<DocId>, Error> {
+        let mut get = self.db.prepare_cached("SELECT doc FROM dirty")?;
+        let rows = get.query_map([], |row| row.get::<_, Vec<u8>>(0))?;
+        rows.map(|bytes| crate::db::id(bytes?, DocId::from_slice)).collect()
+    }
+
+    /// Leaves out what is as it should be: what was just saved here needs no writing, and no transaction of its own that says so.
+    pub(crate) fn pass_over(&mut self) -> Result<(), Error> {
+        for doc in self.dirty()? {
+            if let [row] = &self.files_of(&doc)?[..]
+                && self.placement(&doc)?.is_some_and(|placement| is_settled(&placement, row))
+            {
+                self.clean(&[doc])?;
+            }
+        }
+        Ok(())
     }
 
     /// What lies in a vault of its own is that vault's: neither written nor removed.
