@@ -172,7 +172,8 @@ impl Component {
         }
     }
 
-    /// What comes of how it ended, held to what its agent has to give.
+    /// What comes of how it ended, held to what its agent has to give. What it did once it does again: only what hangs on this machine is tried
+    /// once more.
     ///
     /// # Errors
     /// How it failed.
@@ -182,9 +183,9 @@ impl Component {
         match ended {
             Ended::Calls(call) => Ok(Step::Calls(call)),
             Ended::Gave(text) => match serde_json::from_str::<Value>(&text) {
-                Err(e) => fail(Class::InvalidOutput, format!("did not give one JSON value: {e}")),
+                Err(e) => fail(Class::Permanent, format!("did not give one JSON value: {e}")),
                 Ok(value) => match agent.outputs.misfit("output", &value) {
-                    Some(misfit) => fail(Class::InvalidOutput, format!("gave something else: {misfit}")),
+                    Some(misfit) => fail(Class::Permanent, format!("gave something else: {misfit}")),
                     None => Ok(Step::Done(value)),
                 },
             },
@@ -197,7 +198,7 @@ impl Component {
                 fail(Class::Permanent, format!("used more than {} MB of memory", limits.memory >> 20))
             }
             Ended::Late => fail(Class::Transient, format!("was ended after {}", span::show(limits.time))),
-            Ended::Flooded => fail(Class::InvalidOutput, format!("gave more than {} bytes", limits.output)),
+            Ended::Flooded => fail(Class::Permanent, format!("gave more than {} bytes", limits.output)),
             Ended::Stopped => fail(Class::Transient, "was stopped".into()),
             Ended::Strayed(what) => {
                 fail(Class::LostContext, format!("did otherwise than was recorded: {}", shown(&what)))
@@ -289,8 +290,8 @@ mod tests {
         let judge = |ended: Ended| component.judge(&agent, ended);
         assert_eq!(judge(Ended::Gave("{\"sum\": 3}".into())), Ok(Step::Done(json!({"sum": 3}))));
         for (ended, class) in [
-            (Ended::Gave("{\"sum\": \"3\"}".into()), Class::InvalidOutput),
-            (Ended::Gave("3 and more".into()), Class::InvalidOutput),
+            (Ended::Gave("{\"sum\": \"3\"}".into()), Class::Permanent),
+            (Ended::Gave("3 and more".into()), Class::Permanent),
             (Ended::Refused("no\x1b[31m".into()), Class::Permanent),
             (Ended::Unfit("it is a picture".into()), Class::Permanent),
             (Ended::Ungranted("a network".into()), Class::Denied),
@@ -298,7 +299,7 @@ mod tests {
             (Ended::Spent, Class::Permanent),
             (Ended::Grown, Class::Permanent),
             (Ended::Late, Class::Transient),
-            (Ended::Flooded, Class::InvalidOutput),
+            (Ended::Flooded, Class::Permanent),
             (Ended::Stopped, Class::Transient),
             (Ended::Strayed("another call".into()), Class::LostContext),
         ] {

@@ -10,7 +10,7 @@ use aios_agents::component::{Ended, Limits};
 use aios_agents::runtime::Stop;
 use aios_core::id::ContentHash;
 use wasmtime::component::types::ComponentItem;
-use wasmtime::component::{Component, InstancePre, Linker, WasmStr};
+use wasmtime::component::{Component, InstancePre, Linker};
 use wasmtime::{Config, Engine, OptLevel, Store, Trap, UpdateDeadline};
 
 use super::host::{self, Host};
@@ -144,17 +144,13 @@ fn call(
     limits: &Limits,
 ) -> wasmtime::Result<Ended> {
     let instance = ready.instantiate(&mut *store)?;
-    let work = instance.get_typed_func::<(&str,), (Result<WasmStr, WasmStr>,)>(&mut *store, WORK)?;
+    let work = instance.get_typed_func::<(&str,), (Result<String, String>,)>(&mut *store, WORK)?;
     let (gave,) = work.call(&mut *store, (input,))?;
-    let (given, refused) = match &gave {
-        Ok(text) => (text, false),
-        Err(text) => (text, true),
-    };
-    let text = given.to_str(&*store)?;
-    Ok(match (text.len() as u64 > limits.output, refused) {
-        (true, _) => Ended::Flooded,
-        (false, true) => Ended::Refused(text.into_owned()),
-        (false, false) => Ended::Gave(text.into_owned()),
+    let size = gave.as_ref().map_or_else(String::len, String::len) as u64;
+    Ok(match gave {
+        _ if size > limits.output => Ended::Flooded,
+        Ok(text) => Ended::Gave(text),
+        Err(why) => Ended::Refused(why),
     })
 }
 
