@@ -16,8 +16,8 @@ use aios_agents::model::{Answer, Call, Request, Stop, Usage};
 use aios_agents::program::SCRIPT;
 use aios_agents::runtime::{self, Template};
 use aios_core::id::ContentHash;
-use aios_vault::chance::now_ms;
 use aios_vault::accept::is_component;
+use aios_vault::chance::now_ms;
 use aios_vault::{Error, Vault};
 use serde_json::Value;
 use tokio::sync::Notify;
@@ -670,9 +670,9 @@ impl Staff {
             Next::Failed(failure) => return Some(Err(failure)),
             _ => return Some(Err(Failure::new(Class::LostContext, "its journal ends before it was done"))),
         };
-        let step = self.component(talk.entry, &request).and_then(|it| {
-            runtime::Runtime::work(&it, talk.input, &runtime::Stop::default())
-        });
+        let step = self
+            .component(talk.entry, &request)
+            .and_then(|it| runtime::Runtime::work(&it, talk.input, &runtime::Stop::default()));
         Some(step.and_then(|step| match step {
             Step::Done(value) => Ok(value),
             Step::Calls(call) => {

@@ -167,8 +167,7 @@ fn fits(root: &Node, agent: &Agent, out: &mut Mistakes) {
     let at = |name: &str| root.get(name).map_or(At::START, |it| it.at);
     for (name, runtimes) in OF_RUNTIMES {
         if root.get(name).is_some() && !runtimes.contains(&agent.runtime) {
-            let names: Vec<String> =
-                runtimes.iter().map(|it| format!("`runtime: {}`", it.name())).collect();
+            let names: Vec<String> = runtimes.iter().map(|it| format!("`runtime: {}`", it.name())).collect();
             let own = agent.runtime.name();
             out.add(at(name), format!("`{name}` is for {}, and this is `{own}`", names.join(" and ")));
         }

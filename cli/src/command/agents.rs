@@ -84,13 +84,18 @@ fn waiting(office: &mut Office) -> Result<BTreeSet<String>, CliError> {
     Ok(proposed.into_iter().map(|it| it.path).filter(|path| path.starts_with("agents/")).collect())
 }
 
+/// Whether the file of an agent, or its component, is not in force as it is.
+fn changed(entry: &Entry, waiting: &BTreeSet<String>) -> bool {
+    waiting.contains(&entry.path) || entry.component().is_some_and(|(path, _)| waiting.contains(&path))
+}
+
 fn row(name: &str, entry: &Entry, waiting: &BTreeSet<String>) -> Value {
     let agent = &entry.agent;
     let model = (agent.runtime == Runtime::Model).then(|| agent.model.to_string());
     json!({
         "name": name, "path": entry.path, "version": entry.version, "file": entry.file,
         "description": agent.description, "runtime": agent.runtime.name(), "model": model,
-        "changed": waiting.contains(&entry.path),
+        "changed": changed(entry, waiting),
     })
 }
 
@@ -152,9 +157,8 @@ fn unfit(entry: &Entry, components: &[(File, Code)]) -> Option<Mistake> {
     let (_, code) = components.iter().find(|(file, _)| file.path == path)?;
     let misfit = Worker::of(entry, code.clone(), &[]).misfit()?;
     let failure = entry.agent.component.as_ref()?.judge(&entry.agent, misfit).err()?;
-    let hint = matches!(failure.class, Class::Denied).then(|| {
-        "what it imports is granted by `tools`, `effects` and `agents` in this file".to_owned()
-    });
+    let hint = matches!(failure.class, Class::Denied)
+        .then(|| "what it imports is granted by `tools`, `effects` and `agents` in this file".to_owned());
     Some(Mistake { at: At::START, what: failure.what, hint })
 }
 
@@ -296,7 +300,7 @@ fn show(name: &str, cx: &Context, ui: &mut Ui) -> Result<Exit, CliError> {
     if edits > 0 {
         line("changed", format!("{} by you before they went out", count(edits, "effect")))?;
     }
-    if waiting.contains(&entry.path) {
+    if changed(entry, &waiting) {
         ui.flush()?;
         ui.note("its file is another than the one in force: `aios accept` shows what differs");
     }

@@ -167,9 +167,12 @@ pub fn wrong_in_force(vault: &mut Vault) -> Result<Vec<Problem>, Error> {
         let problem = format!("it is in force, and wrong at {}: {}{more}", first.at, first.what);
         out.push(Problem { path: path.to_owned(), problem, hint: what.to_owned() });
     };
-    let texts = agents
-        .into_iter()
-        .map(|file| File { name: stem(&file.path), path: file.path, version: file.version, text: file.text });
+    let texts = agents.into_iter().map(|file| File {
+        name: stem(&file.path),
+        path: file.path,
+        version: file.version,
+        text: file.text,
+    });
     let components = vault.components_in_force()?.into_iter();
     let staff: Vec<File> =
         texts.chain(components.map(|(path, version)| File::component(path, version))).collect();

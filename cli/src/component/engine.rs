@@ -74,8 +74,8 @@ pub fn check(code: &Code, granted: &BTreeSet<String>) -> Result<InstancePre<Host
 fn prepare(bytes: &[u8], granted: &BTreeSet<String>) -> Result<InstancePre<Host>, Ended> {
     let unfit = |e: wasmtime::Error| Ended::Unfit(format!("{e:#}"));
     let engine = engine()?;
-    let component =
-        Component::from_binary(engine, bytes).map_err(|e| Ended::Unfit(format!("it is no component: {e:#}")))?;
+    let component = Component::from_binary(engine, bytes)
+        .map_err(|e| Ended::Unfit(format!("it is no component: {e:#}")))?;
     let kind = component.component_type();
     for (name, item) in kind.imports(engine) {
         if wasi::is_of(name) {
@@ -94,7 +94,9 @@ fn prepare(bytes: &[u8], granted: &BTreeSet<String>) -> Result<InstancePre<Host>
             return Err(Ended::Ungranted(format!("the tool `{tool}`")));
         }
     }
-    if !kind.exports(engine).any(|(name, item)| name == WORK && matches!(item.ty, ComponentItem::ComponentFunc(_)))
+    if !kind
+        .exports(engine)
+        .any(|(name, item)| name == WORK && matches!(item.ty, ComponentItem::ComponentFunc(_)))
     {
         return Err(Ended::Unfit(format!("it has no function `{WORK}`")));
     }

@@ -119,7 +119,9 @@ fn a_component_looks_at_what_its_file_names_and_can_be_worked_out_anew() {
     assert!(mails.contains("Alpha"), "{mails}");
     office.ends(&["replay", "one"], 0);
     // Outside of what it may read it is told so, whatever way it takes.
-    for (n, path) in ["clients/ann.md", "notes/../clients/ann.md", "/etc/hostname", "agents/worker.md"].iter().enumerate() {
+    for (n, path) in
+        ["clients/ann.md", "notes/../clients/ann.md", "/etc/hostname", "agents/worker.md"].iter().enumerate()
+    {
         let task = format!("out-{n}");
         office.ends(&["run", "ask", "--task", &task, "--input", &format!("path={path}")], 0);
     }
@@ -148,18 +150,34 @@ fn a_component_that_changed_is_a_proposal() {
 
 #[test]
 fn what_a_component_may_not_it_does_not() {
-    for (keys, component, class, what) in [
-        (&format!("{READS}limits: {{fuel: 10000000}}\n"), endless(), "permanent", "10000000 of fuel"),
-        (&format!("{READS}limits: {{fuel: 1000000000000, time: 100ms}}\n"), endless(), "transient", "ended after 100ms"),
-        // The network, and another agent, where the file grants neither.
-        (&READS.to_owned(), caller("fetch", false), "denied", "the tool `fetch`"),
-        (&READS.to_owned(), b"no component".to_vec(), "permanent", "it is no component"),
-    ] {
-        let office = office(keys, &component);
-        office.ends(&["run", "ask", "--task", "one"], 1);
-        let failure = failure(&office, "one");
-        assert_eq!(failure["class"], class, "{failure}");
-        assert!(failure["what"].as_str().is_some_and(|it| it.contains(what)), "{failure}");
-        assert!(office.mails().is_empty());
+    let cases = [
+        (format!("{READS}limits: {{fuel: 10000000}}\n"), endless(), "permanent", "10000000 of fuel"),
+        (
+            format!("{READS}limits: {{fuel: 1000000000000, time: 100ms}}\n"),
+            endless(),
+            "transient",
+            "ended after 100ms",
+        ),
+        // The network, where the file grants none.
+        (READS.to_owned(), caller("fetch", false), "denied", "the tool `fetch`"),
+        (READS.to_owned(), b"no component".to_vec(), "permanent", "it is no component"),
+    ];
+    let office = office(READS, &endless());
+    for (n, (keys, component, ..)) in cases.iter().enumerate() {
+        let name = format!("worker-{n}");
+        office.write(&[
+            (&format!("agents/{name}.md"), &agent(keys).replace("worker.wasm", &format!("{name}.wasm"))),
+            (&format!("workflows/ask-{n}.md"), &ASK.replace("agent: worker", &format!("agent: {name}"))),
+        ]);
+        std::fs::write(office.root().join(format!("agents/{name}.wasm")), component).expect("a file");
     }
+    office.ends(&["accept", "-q"], 0);
+    for (n, (_, _, class, what)) in cases.iter().enumerate() {
+        let task = format!("task-{n}");
+        office.ends(&["run", &format!("ask-{n}"), "--task", &task], 1);
+        let failure = failure(&office, &task);
+        assert_eq!(failure["class"], *class, "{failure}");
+        assert!(failure["what"].as_str().is_some_and(|it| it.contains(what)), "{failure}");
+    }
+    assert!(office.mails().is_empty());
 }
