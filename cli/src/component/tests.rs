@@ -1,5 +1,6 @@
 //! Components that try what they may not, and some that work.
 
+use std::io::Write as _;
 use std::time::{Duration, Instant};
 
 use super::*;
@@ -118,7 +119,8 @@ fn the_sample_counts_words() {
         .collect();
     took.sort();
     let at = |part: usize| took[(took.len() - 1) * part / 100].as_secs_f64() * 1000.0;
-    println!(
+    let _ = writeln!(
+        std::io::stderr(),
         "compiled in {:.1} ms; warm, with five calls told: p50 {:.3} ms, p99 {:.3} ms",
         compiled.as_secs_f64() * 1000.0,
         at(50),
