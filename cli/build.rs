@@ -12,7 +12,8 @@ fn main() -> io::Result<()> {
     let mut names = Vec::new();
     for entry in fs::read_dir(&folder)? {
         let entry = entry?;
-        if entry.file_type()?.is_dir() {
+        // What is built is a program, and no company.
+        if entry.file_type()?.is_dir() && !entry.path().join("Cargo.toml").exists() {
             names.push(entry.file_name().to_string_lossy().into_owned());
         }
     }

@@ -5,6 +5,7 @@
 pub mod address;
 pub mod agent;
 pub mod alike;
+pub mod component;
 pub mod connector;
 pub mod cron;
 pub mod draft;

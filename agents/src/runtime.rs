@@ -5,16 +5,17 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use crate::component::Step;
 use crate::expression::render;
 use crate::failure::{Class, Failure};
 
 /// What has an agent work.
 pub trait Runtime: Send + Sync {
-    /// Works on what goes in until something comes out, or nobody waits for it any more.
+    /// Works on what goes in until something comes out, a call is to be made, or nobody waits for it any more.
     ///
     /// # Errors
     /// How the work failed.
-    fn work(&self, input: &Value, stop: &Stop) -> Result<Value, Failure>;
+    fn work(&self, input: &Value, stop: &Stop) -> Result<Step, Failure>;
 }
 
 /// A text that is filled in: no model, nothing outside, always the same.
@@ -33,8 +34,8 @@ impl Template {
 }
 
 impl Runtime for Template {
-    fn work(&self, input: &Value, _: &Stop) -> Result<Value, Failure> {
-        Ok(json!({"text": self.fill(input)?}))
+    fn work(&self, input: &Value, _: &Stop) -> Result<Step, Failure> {
+        Ok(Step::Done(json!({"text": self.fill(input)?})))
     }
 }
 
@@ -64,7 +65,7 @@ mod tests {
     #[test]
     fn a_template_is_filled_in_and_bounded() {
         let of = |text: &str| Template(text.into()).work(&json!({"name": "Ann"}), &Stop::default());
-        assert_eq!(of("Dear {{ input.name }}"), Ok(json!({"text": "Dear Ann"})));
+        assert_eq!(of("Dear {{ input.name }}"), Ok(Step::Done(json!({"text": "Dear Ann"}))));
         for endless in
             ["{{ 'x' * 1000000000 }}", "{% for a in range(100000000) %}x{% endfor %}", "{{ nobody }}"]
         {

@@ -6,6 +6,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use aios_agents::component::Step;
 use aios_agents::failure::Failure;
 use aios_agents::kernel::Work;
 use aios_agents::runtime::{Runtime, Stop};
@@ -17,7 +18,7 @@ const MOST: usize = 4;
 const LOOK: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(250));
 
 /// What an agent gave.
-type Came = Result<Value, Failure>;
+type Came = Result<Step, Failure>;
 
 /// One that works beside the desk.
 struct Job {

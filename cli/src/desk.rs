@@ -658,7 +658,7 @@ impl Desk {
             let same = past.version.filter(|_| version.is_none());
             let did = same.and_then(|version| self.staff.entry(past.agent, Some(&version)));
             let entry = did.or_else(|| registry.agents.get(past.agent))?;
-            staff::again(entry, past.agent, past.input, past.turns)
+            staff::again(Some(&self.staff), entry, past.agent, past.input, past.turns)
         }))
     }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use aios_agents::agent::{Entry, File, Registry};
 use aios_core::id::ContentHash;
+use aios_vault::accept::is_component;
 use aios_vault::{Error, Vault};
 
 use crate::command::written::stem;
@@ -28,6 +29,13 @@ pub fn editions(vault: &mut Vault, name: &str) -> Result<Vec<InForce>, Error> {
     // What one record accepted came in force at once.
     for together in acceptances.chunk_by(|a, b| a.0 == b.0) {
         for (_, path, version) in together {
+            if is_component(path) {
+                match *version == ContentHash::NONE {
+                    true => _ = files.remove(path),
+                    false => _ = files.insert(path.clone(), File::component(path.clone(), *version)),
+                }
+                continue;
+            }
             match vault.text_at_version(path, version) {
                 Ok(Some(text)) => {
                     let file = File { path: path.clone(), name: stem(path), version: *version, text };

@@ -11,6 +11,7 @@ mod child;
 mod chronicler;
 mod clerk;
 mod command;
+mod component;
 mod context;
 mod crew;
 mod desk;

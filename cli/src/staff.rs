@@ -8,13 +8,15 @@ use std::time::Duration;
 use aios_agents::address::Address;
 use aios_agents::agent::talk::{self, By, Look, Next, Talk, YES};
 use aios_agents::agent::{Agent, Edition, Entry, File, Registry, Runtime, Turn};
+use aios_agents::component::{ANSWERS, MOST_BYTES, Step};
 use aios_agents::failure::{Class, Failure};
 use aios_agents::kernel::{Input, Terms, Wanted, Work};
 use aios_agents::model::price::Fine;
-use aios_agents::model::{Answer, Request, Usage};
+use aios_agents::model::{Answer, Call, Request, Stop, Usage};
 use aios_agents::program::SCRIPT;
 use aios_agents::runtime::{self, Template};
 use aios_core::id::ContentHash;
+use aios_vault::accept::is_component;
 use aios_vault::chance::now_ms;
 use aios_vault::{Error, Vault};
 use serde_json::Value;
@@ -24,6 +26,7 @@ use crate::answers::Answers;
 use crate::caller::{Called, Calls, Line, Over};
 use crate::child::Worker;
 use crate::command::written::stem;
+use crate::component::{self, Code};
 use crate::crew::Crew;
 use crate::keyring::Keyring;
 
@@ -62,6 +65,31 @@ enum Open {
     Model(Box<Asked>),
     /// An address is looked at, in a call.
     Address(By, String),
+    /// A component is at work.
+    Component(Box<Begun>),
+}
+
+/// A component that is at work.
+struct Begun {
+    order: Order,
+    /// Digest of what it was told.
+    asked: ContentHash,
+}
+
+impl Begun {
+    /// It makes a call.
+    fn calls(self, call: Call) -> (Input, Option<Order>) {
+        let turn = Turn::Answered {
+            model: ANSWERS.into(),
+            asked: self.asked,
+            outside: self.order.outside,
+            answer: Answer { text: String::new(), calls: vec![call], usage: None, stop: Stop::Tools },
+            counted: Usage::default(),
+            cost: Fine::default(),
+            kept: false,
+        };
+        (Input::Took { work: self.order.work.clone(), turns: vec![turn] }, Some(self.order))
+    }
 }
 
 /// A call that is under way.
@@ -113,10 +141,12 @@ pub struct Staff {
     asked: BTreeMap<Work, Open>,
     /// What models answered before.
     answers: Answers,
-    /// The programs that are at work.
+    /// The components of agents, by version.
+    components: BTreeMap<ContentHash, Code>,
+    /// The programs and components that are at work.
     crew: Crew,
-    /// What programs gave, and nobody took yet.
-    gave: VecDeque<Input>,
+    /// What these gave, and nobody took yet; with the work that goes on with it.
+    gave: VecDeque<(Input, Option<Order>)>,
     /// Agents of which it was said that they work without a model.
     told: BTreeMap<String, String>,
     warnings: Vec<String>,
@@ -136,12 +166,22 @@ impl Staff {
                 version: file.version,
                 text: file.text,
             })
+            .chain(
+                vault
+                    .components_in_force()?
+                    .into_iter()
+                    .map(|(path, version)| File::component(path, version)),
+            )
             .collect();
         let (registry, wrong) = Registry::of(&files);
         let hidden = vec![vault.root().to_owned(), aios_vault::keys::data_dir()?];
         let answers = Answers::of(vault.root());
         let mut staff = Staff { registry, hidden, answers, ..Staff::default() };
         staff.leave_out_programs_in(vault.root());
+        let entries: Vec<Entry> = staff.registry.agents.values().cloned().collect();
+        for entry in &entries {
+            staff.fetch_component(vault, entry, true)?;
+        }
         for (path, mistakes) in wrong {
             let first = mistakes.first().map(|it| format!(":{} {}", it.at, it.what)).unwrap_or_default();
             staff.warnings.push(format!("{path}{first}"));
@@ -151,6 +191,29 @@ impl Staff {
             Err(e) => staff.warnings.push(format!("the keys of providers cannot be read: {e}")),
         }
         Ok(staff)
+    }
+
+    /// Has the component of an agent at hand, where one does its work.
+    fn fetch_component(&mut self, vault: &mut Vault, entry: &Entry, accepted: bool) -> Result<(), Error> {
+        let Some((path, version)) = entry.component() else { return Ok(()) };
+        if self.components.contains_key(&version) {
+            return Ok(());
+        }
+        let found = match accepted {
+            true => vault.bytes_at_version(&path, &version),
+            false => vault.bytes_saved(&path, &version),
+        };
+        match found {
+            Ok(Some(bytes)) if bytes.len() as u64 <= MOST_BYTES => {
+                self.components.insert(version, Code { version, bytes: Arc::new(bytes) });
+            }
+            Ok(Some(_)) => self.warnings.push(format!("{path}: a component has 16 MB at most")),
+            Ok(None) | Err(Error::Apart(_)) => {
+                self.warnings.push(format!("{path}: version {} is not here", version.short(12)));
+            }
+            Err(e) => return Err(e),
+        }
+        Ok(())
     }
 
     fn leave_out_programs_in(&mut self, root: &Path) {
@@ -189,6 +252,10 @@ impl Staff {
         for (name, edition) in wanted {
             let mut texts = BTreeMap::new();
             for (path, version) in edition.files.iter().filter(|(path, _)| path.starts_with("agents/")) {
+                if is_component(path) {
+                    texts.insert(path.clone(), String::new());
+                    continue;
+                }
                 let text = match accepted {
                     true => accepted_text(vault, path, version)?,
                     // It is signed that this version rehearses, and nothing comes of it.
@@ -209,6 +276,7 @@ impl Staff {
             if current.is_none_or(|it| it.version != edition.version) && !work.is_none_or(works) {
                 self.bind(&mut entry, current.map(|it| &it.agent));
             }
+            self.fetch_component(vault, &entry, accepted)?;
             let key = (name.clone(), edition.version);
             match misplaced(&entry, vault.root()) {
                 Some(what) => self.warnings.push(what),
@@ -283,13 +351,15 @@ impl Staff {
                 self.crew.begin(&order.work, worker, input);
                 return Ok(Doing::Asked);
             }
-            other => {
-                let what = format!("agent `{}`: `runtime: {}` does no work here", order.agent, other.name());
+            Runtime::Wasm => {}
+            Runtime::Journal => {
+                let what = format!("agent `{}`: `runtime: journal` does no work here", order.agent);
                 return Err(lost(what));
             }
         }
         let models = self.registry.models.models(&entry.agent.model);
-        if models.is_empty() && order.turns.is_empty() {
+        let alone = entry.agent.runtime == Runtime::Model && models.is_empty();
+        if alone && order.turns.is_empty() {
             let why = format!("no model is set up for `{}`", entry.agent.model);
             let Some(template) = &entry.agent.template else {
                 let what = format!(
@@ -328,6 +398,13 @@ impl Staff {
                     None => None,
                 };
                 let whose = by.entry(entry).ok_or_else(|| lost("whom it asks is not at hand".into()))?;
+                if whose.agent.runtime == Runtime::Wasm {
+                    let worker = self.component(whose, &request)?;
+                    let begun = Begun { order: order.clone(), asked: talk::asked(&request) };
+                    self.crew.begin(&order.work, Arc::new(worker), input);
+                    self.asked.insert(order.work.clone(), Open::Component(Box::new(begun)));
+                    return Ok(Doing::Asked);
+                }
                 let lines = match self.lines(&talk, &by, whose, &request)? {
                     Asks::These(lines) => lines,
                     Asks::First(question) => return took(by.took(question)),
@@ -350,6 +427,16 @@ impl Staff {
                 Ok(Doing::Asked)
             }
         }
+    }
+
+    /// The component that does an agent's work, as far as that is.
+    fn component(&self, entry: &Entry, request: &Request) -> Result<component::Worker, Failure> {
+        let lost = |what: String| Failure::new(Class::LostContext, what);
+        let (path, version) =
+            entry.component().ok_or_else(|| lost(format!("{} names no component", entry.path)))?;
+        let code = self.components.get(&version);
+        let code = code.ok_or_else(|| lost(format!("{path}: version {} is not here", version.short(12))))?;
+        Ok(component::Worker::of(entry, code.clone(), &request.messages))
     }
 
     /// What a piece of work comes to next where nobody is asked for it: something that happened, or something that is looked up in the vault.
@@ -448,10 +535,20 @@ impl Staff {
     /// What came of a program that has ended, or of a call; with `wait` of the next call that ends, where one is under way.
     /// With it the work of which it is the next thing, where that goes on.
     pub fn ended(&mut self, wait: bool) -> Option<(Input, Option<Order>)> {
-        let ended = self.crew.ended().into_iter();
-        self.gave.extend(ended.map(|(work, came)| Input::Worked { work, came }));
+        for (work, came) in self.crew.ended() {
+            let begun = self.asked.remove(&work);
+            self.gave.push_back(match (came, begun) {
+                (Ok(Step::Calls(call)), Some(Open::Component(begun))) => begun.calls(call),
+                (Ok(Step::Calls(_)), _) => {
+                    let failure = Failure::new(Class::LostContext, "whose call it is cannot be told");
+                    (Input::Worked { work, came: Err(failure) }, None)
+                }
+                (Ok(Step::Done(value)), _) => (Input::Worked { work, came: Ok(value) }, None),
+                (Err(failure), _) => (Input::Worked { work, came: Err(failure) }, None),
+            });
+        }
         if let Some(came) = self.gave.pop_front() {
-            return Some((came, None));
+            return Some(came);
         }
         loop {
             let (work, over) = self.calls.ended(wait)?;
@@ -527,6 +624,7 @@ impl Staff {
     pub fn take_over(&mut self, other: &mut Staff) {
         self.crew.take_over(&mut other.crew);
         self.gave.append(&mut other.gave);
+        self.components.append(&mut other.components);
         // Models answer whoever asked them.
         std::mem::swap(&mut self.calls, &mut other.calls);
         self.asked.append(&mut other.asked);
@@ -563,6 +661,27 @@ impl Staff {
         }
     }
 
+    /// What a component gives when it works once more, told what came of its calls then; nothing where it is not here.
+    fn component_again(&self, talk: &Talk<'_>) -> Option<Result<Value, Failure>> {
+        let (_, version) = talk.entry.component()?;
+        self.components.get(&version)?;
+        let request = match talk.next() {
+            Next::Ask(request) => request,
+            Next::Failed(failure) => return Some(Err(failure)),
+            _ => return Some(Err(Failure::new(Class::LostContext, "its journal ends before it was done"))),
+        };
+        let step = self
+            .component(talk.entry, &request)
+            .and_then(|it| runtime::Runtime::work(&it, talk.input, &runtime::Stop::default()));
+        Some(step.and_then(|step| match step {
+            Step::Done(value) => Ok(value),
+            Step::Calls(call) => {
+                let what = format!("it calls `{}` now, where it was done", call.name);
+                Err(Failure::new(Class::LostContext, what))
+            }
+        }))
+    }
+
     /// All of them.
     pub fn registry(&self) -> &Registry {
         &self.registry
@@ -584,9 +703,14 @@ fn terms(entry: &Entry) -> Terms {
         effects: entry.agent.effects.clone(),
         always_asks: entry.agent.always_asks,
         retry: entry.agent.retry.clone(),
-        calls_models: matches!(entry.agent.runtime, Runtime::Model),
+        calls_models: calls_models(entry),
         money: entry.agent.budget.money,
     }
+}
+
+/// Whether a model works for an agent, or for one that it asks.
+fn calls_models(entry: &Entry) -> bool {
+    entry.agent.runtime == Runtime::Model || entry.crew.values().any(calls_models)
 }
 
 /// That its program lies in the vault: it would be run as it is there, whether it was accepted or not (I11).
@@ -598,20 +722,26 @@ fn misplaced(entry: &Entry, root: &Path) -> Option<String> {
 }
 
 /// Does an agent's work once more from what is recorded; nothing where that cannot be done.
-pub fn again(entry: &Entry, name: &str, input: &Value, turns: &[Turn]) -> Option<Result<Value, Failure>> {
+pub fn again(
+    staff: Option<&Staff>,
+    entry: &Entry,
+    name: &str,
+    input: &Value,
+    turns: &[Turn],
+) -> Option<Result<Value, Failure>> {
     let input = match entry.agent.take(input) {
         Ok(input) => input,
         Err(failure) => return Some(Err(failure)),
     };
+    let talk = Talk { name, entry, input: &input, outside: false, turns, asker: None };
     match entry.agent.runtime {
         Runtime::Template => Some(fill(entry, &entry.agent.body, &input)),
         Runtime::Model if turns.is_empty() => {
             entry.agent.template.as_ref().map(|template| fill(entry, template, &input))
         }
-        Runtime::Model => {
-            Some(Talk { name, entry, input: &input, outside: false, turns, asker: None }.replay())
-        }
-        Runtime::Command | Runtime::Wasm | Runtime::Journal => None,
+        Runtime::Model => Some(talk.replay()),
+        Runtime::Wasm => staff?.component_again(&talk),
+        Runtime::Command | Runtime::Journal => None,
     }
 }
 

@@ -14,6 +14,8 @@ use crate::vault::Vault;
 
 /// Folders whose Markdown files decide what is gated.
 const FOLDERS: [&str; 4] = ["agents", "connectors", "policies", "workflows"];
+/// The folder whose components do so, too, and their ending.
+const COMPONENTS: (&str, &str) = ("agents", ".wasm");
 
 /// A file put in force, or out of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -29,9 +31,9 @@ pub struct Accepted {
 pub struct Proposed {
     /// The file.
     pub path: String,
-    /// The text in force, if any.
+    /// The text in force, if any; of a component, a line that tells it from others.
     pub old: Option<String>,
-    /// The present text; absent if the file is gone.
+    /// The present text, or such a line; absent if the file is gone.
     pub new: Option<String>,
     hash: Option<ContentHash>,
 }
@@ -47,7 +49,14 @@ pub(crate) fn is_rules(path: &str) -> bool {
 /// Whether a path is that of a file that decides what is gated.
 pub fn is_gated(path: &str) -> bool {
     let folder = path.split('/').next().unwrap_or_default();
-    is_rules(path) || (path.contains('/') && FOLDERS.contains(&folder) && path.ends_with(".md"))
+    let written = path.contains('/') && FOLDERS.contains(&folder) && path.ends_with(".md");
+    is_rules(path) || written || is_component(path)
+}
+
+/// Whether a path is that of a component which does an agent's work: no text, and in force as text is.
+pub fn is_component(path: &str) -> bool {
+    let folder = path.split('/').next().unwrap_or_default();
+    path.contains('/') && folder == COMPONENTS.0 && path.ends_with(COMPONENTS.1)
 }
 
 impl Vault {
@@ -148,7 +157,10 @@ impl Vault {
             if !wanted || accepted == present.map(|(hash, _)| hash) {
                 continue;
             }
-            let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+            let text = |bytes: &[u8]| match is_component(&path) {
+                true => format!("component of {} bytes, {}\n", bytes.len(), ContentHash::of(bytes)),
+                false => String::from_utf8_lossy(bytes).into_owned(),
+            };
             let old = match accepted {
                 Some(hash) => self.version_bytes(&path, &hash)?.map(|bytes| text(&bytes)),
                 None => None,

@@ -54,8 +54,8 @@ pub fn published_by_a_vault(root: &Path) -> bool {
     last.is_some_and(|commit| !crate::held::named(commit.message_bytes()).is_empty())
 }
 
-/// Ignore files: path and text of each.
-type RuleTexts = Vec<(String, String)>;
+/// Files that decide what is gated: path and bytes of each.
+type RuleTexts = Vec<(String, Vec<u8>)>;
 
 impl Vault {
     /// Makes `root` a vault, importing the files and the git history in it.
@@ -132,8 +132,8 @@ impl Vault {
             self.transaction(|vault| vault.author_records(begin).map(drop))?;
         }
         let (rules, texts, mut scan) = self.rules_on_disk()?;
-        for (path, text) in texts.iter().filter(|(path, _)| !new.waiting.contains(path)) {
-            draft.push(self.acceptance(&draft, path, &aios_core::id::ContentHash::of(text.as_bytes()))?);
+        for (path, bytes) in texts.iter().filter(|(path, _)| !new.waiting.contains(path)) {
+            draft.push(self.acceptance(&draft, path, &aios_core::id::ContentHash::of(bytes))?);
         }
         git::write_excludes(&self.repo, rules.exclude())?;
         if let Some(tip) = git::read_ref(&self.repo, git::MAIN)? {
@@ -157,9 +157,13 @@ impl Vault {
         let mut texts = RuleTexts::new();
         let mut unread = std::collections::HashSet::new();
         loop {
-            let ignoring = texts.iter().filter(|(path, _)| is_rules(path));
+            let ignoring: Vec<(&str, std::borrow::Cow<'_, str>)> = texts
+                .iter()
+                .filter(|(path, _)| is_rules(path))
+                .map(|(path, bytes)| (path.as_str(), String::from_utf8_lossy(bytes)))
+                .collect();
             let sources: Vec<RuleSource<'_>> =
-                ignoring.map(|(path, text)| RuleSource { path, text }).collect();
+                ignoring.iter().map(|(path, text)| RuleSource { path, text }).collect();
             let rules = Rules::new(&sources);
             let scan = disk::scan::scan(self.root(), &rules);
             let known: std::collections::HashSet<&str> =
@@ -175,7 +179,7 @@ impl Vault {
                 let read = disk::read::read(self.writer.root(), &found.path, disk::read::LARGE);
                 match read.map(|read| read.content) {
                     Ok(disk::Content::Bytes(bytes)) => {
-                        more.push((found.path.clone(), String::from_utf8_lossy(&bytes).into_owned()));
+                        more.push((found.path.clone(), bytes));
                     }
                     // No one could know what unread rules hide; the import names any other file that it cannot read.
                     Err(e) if is_rules(&found.path) => return Err(e.into()),

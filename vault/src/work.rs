@@ -9,6 +9,7 @@ use aios_core::id::ContentHash;
 use aios_core::item::Item;
 use rusqlite::params;
 
+use crate::accept::is_component;
 use crate::author::Draft;
 use crate::chance::now_ms;
 use crate::db;
@@ -144,11 +145,24 @@ impl Vault {
         Ledger::open(&self.keys)
     }
 
-    /// The files below `folder` that decide what is gated, at the versions in force.
+    /// The components that do agents' work, by path, at the versions in force.
+    ///
+    /// # Errors
+    /// What the database answers.
+    pub fn components_in_force(&self) -> Result<Vec<(String, ContentHash)>, Error> {
+        let gated = self.gated()?.into_iter();
+        Ok(gated
+            .filter_map(|(path, accepted, _)| Some((path, accepted?)))
+            .filter(|(path, _)| is_component(path))
+            .collect())
+    }
+
+    /// The text files below `folder` that decide what is gated, at the versions in force.
     pub fn in_force(&mut self, folder: &str) -> Result<Vec<InForce>, Error> {
         let mut out = Vec::new();
         for (path, accepted, _) in self.gated()? {
             if let (Some(version), true) = (accepted, path.starts_with(&format!("{folder}/")))
+                && !is_component(&path)
                 && let Some(text) = self.text_at_version(&path, &version)?
             {
                 let since: i64 = self
@@ -184,8 +198,27 @@ impl Vault {
     /// is read with [`Vault::text_at_version`].
     pub fn text_saved(&mut self, path: &str, version: &ContentHash) -> Result<Option<String>, Error> {
         // What is no text is a mistake for whoever reads it, and not as if it were not there.
-        let bytes = self.version_bytes(path, version)?;
+        let bytes = self.bytes_saved(path, version)?;
         Ok(bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
+    }
+
+    /// As [`Vault::text_at_version`], of what is no text.
+    ///
+    /// # Errors
+    /// What the database answers.
+    pub fn bytes_at_version(&mut self, path: &str, version: &ContentHash) -> Result<Option<Vec<u8>>, Error> {
+        match self.authority.was_accepted(path, version) {
+            true => self.bytes_saved(path, version),
+            false => Ok(None),
+        }
+    }
+
+    /// As [`Vault::text_saved`], of what is no text.
+    ///
+    /// # Errors
+    /// What the database answers.
+    pub fn bytes_saved(&mut self, path: &str, version: &ContentHash) -> Result<Option<Vec<u8>>, Error> {
+        self.version_bytes(path, version)
     }
 }
 

@@ -14,6 +14,7 @@ use std::fmt;
 use serde_json::{Value, json};
 
 use crate::address::{Address, Reach};
+use crate::component::Component;
 use crate::failure::{Class, Failure, Retry};
 use crate::mistake::{Mistake, Mistakes};
 use crate::money::Money;
@@ -38,6 +39,8 @@ pub struct Agent {
     pub runtime: Runtime,
     /// The program, where one does it.
     pub program: Option<Program>,
+    /// The component, where one does it.
+    pub component: Option<Component>,
     /// Which model, where it is one.
     pub model: Choice,
     /// What goes in and what comes out.
@@ -331,6 +334,14 @@ impl Agent {
             if !known && program.sandbox != Sandbox::default() {
                 without.push(format!("sandbox: {}", program.sandbox));
                 program.sandbox = Sandbox::default();
+            }
+        }
+        if let Some(component) = &mut self.component {
+            let known = accepted.and_then(|it| it.component.as_ref()).map(|it| it.limits);
+            let most = component.limits.within(&known.unwrap_or_default());
+            if most != component.limits {
+                without.push(format!("limits: more than {most}"));
+                component.limits = most;
             }
         }
         (self, without)

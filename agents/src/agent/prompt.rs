@@ -46,6 +46,15 @@ pub fn quote(source: &str, outside: bool, text: &str) -> String {
     format!("<data id=\"{id}\" origin=\"{origin}\" source={source}>\n{text}\n</data id=\"{id}\">")
 }
 
+/// The text of a quotation; nothing for what is none.
+pub fn unquote(quoted: &str) -> Option<&str> {
+    let id = quoted.strip_prefix("<data id=\"")?.get(..16)?;
+    let (_, rest) = quoted.split_once('\n')?;
+    let end = format!("\n</data id=\"{id}\">");
+    let text = &rest[..rest.rfind(&end)?];
+    (ContentHash::of(text.as_bytes()).short(16) == id).then_some(text)
+}
+
 /// The tools that an agent has.
 pub fn tools(entry: &Entry) -> Vec<Spec> {
     let agent = &entry.agent;

@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use super::{Agent, Budget, Choice, Example, Runtime, Shape, Tool};
 use crate::address::Reach;
+use crate::component::Component;
 use crate::expression::{Names, Template};
 use crate::failure::{Retry, read_span};
 use crate::mistake::{At, Mistake, Mistakes, nearest};
@@ -14,13 +15,14 @@ use crate::program::Program;
 use crate::schema::Schema;
 use crate::workflow::is_capability;
 
-const KEYS: [&str; 31] = [
+const KEYS: [&str; 32] = [
     "type",
     "name",
     "title",
     "description",
     "runtime",
     "command",
+    "component",
     "limits",
     "sandbox",
     "model",
@@ -47,6 +49,25 @@ const KEYS: [&str; 31] = [
     "zone",
     "tags",
 ];
+
+/// Keys that only agents of some runtimes have.
+const OF_RUNTIMES: [(&str, &[Runtime]); 13] = [
+    ("model", &[Runtime::Model]),
+    ("tools", &[Runtime::Model, Runtime::Wasm]),
+    ("skills", &[Runtime::Model]),
+    ("context", &[Runtime::Model]),
+    ("template", &[Runtime::Model]),
+    ("budget", &[Runtime::Model, Runtime::Wasm]),
+    ("fetches", &[Runtime::Model, Runtime::Wasm]),
+    ("agents", &[Runtime::Model, Runtime::Wasm]),
+    ("cache", &[Runtime::Model]),
+    ("command", &[Runtime::Command]),
+    ("component", &[Runtime::Wasm]),
+    ("limits", &[Runtime::Command, Runtime::Wasm]),
+    ("sandbox", &[Runtime::Command]),
+];
+/// So many calls of tools a component has where its file says nothing else: each is cheap.
+const CALLS: u32 = 100;
 
 /// Reads an agent.
 pub fn agent(name: &str, text: &str, front: Front, out: &mut Mistakes) -> Option<Agent> {
@@ -77,11 +98,16 @@ pub fn agent(name: &str, text: &str, front: Front, out: &mut Mistakes) -> Option
         Some(Runtime::Command) => Program::read(&front, outputs.clone(), out),
         _ => None,
     };
+    let component = match runtime {
+        Some(Runtime::Wasm) => Component::read(&front, out),
+        _ => None,
+    };
     let approval = root.get("approval").and_then(|it| word(it, "approval", &["policy", "always"], out));
     let agent = Agent {
         description: root.get("description").and_then(|it| it.text("description", out)),
         runtime: runtime?,
         program,
+        component,
         model: model.unwrap_or_else(|| Choice::Tier("small".into())),
         examples: examples(root, &inputs, &outputs, out),
         inputs,
@@ -95,7 +121,11 @@ pub fn agent(name: &str, text: &str, front: Front, out: &mut Mistakes) -> Option
         idempotent: root.get("idempotent").and_then(|it| it.boolean("idempotent", out)).unwrap_or(false),
         cache: root.get("cache").and_then(|it| it.boolean("cache", out)).unwrap_or(false),
         always_asks: approval.as_deref() == Some("always"),
-        budget: root.get("budget").map_or_else(Budget::default, |it| budget(it, out)),
+        budget: {
+            let turns = if runtime == Some(Runtime::Wasm) { CALLS } else { Budget::default().turns };
+            let most = Budget { turns, ..Budget::default() };
+            root.get("budget").map_or(most, |it| budget(it, most, out))
+        },
         timeout: read_span(root, "timeout", out),
         retry: root.get("retry").map(|it| Retry::read(it, out)),
         placement: texts(root, "placement", out),
@@ -135,19 +165,11 @@ fn runtime(root: &Node, out: &mut Mistakes) -> Option<Runtime> {
 /// What makes no sense together.
 fn fits(root: &Node, agent: &Agent, out: &mut Mistakes) {
     let at = |name: &str| root.get(name).map_or(At::START, |it| it.at);
-    let models = ["model", "tools", "skills", "context", "template", "budget", "fetches", "agents", "cache"];
-    if agent.runtime != Runtime::Model {
-        for name in models.into_iter().filter(|name| root.get(name).is_some()) {
-            let what = format!("`{name}` is for `runtime: model`, and this is `{}`", agent.runtime.name());
-            out.add(at(name), what);
-        }
-    }
-    for name in ["command", "limits", "sandbox"].into_iter().filter(|name| root.get(name).is_some()) {
-        if agent.runtime != Runtime::Command {
-            out.add(
-                at(name),
-                format!("`{name}` is for `runtime: command`, and this is `{}`", agent.runtime.name()),
-            );
+    for (name, runtimes) in OF_RUNTIMES {
+        if root.get(name).is_some() && !runtimes.contains(&agent.runtime) {
+            let names: Vec<String> = runtimes.iter().map(|it| format!("`runtime: {}`", it.name())).collect();
+            let own = agent.runtime.name();
+            out.add(at(name), format!("`{name}` is for {}, and this is `{own}`", names.join(" and ")));
         }
     }
     if agent.runtime != Runtime::Journal && root.get("zone").is_some() {
@@ -286,8 +308,7 @@ fn effects(node: &Node, out: &mut Mistakes) -> Vec<String> {
     effects
 }
 
-fn budget(node: &Node, out: &mut Mistakes) -> Budget {
-    let mut budget = Budget::default();
+fn budget(node: &Node, mut budget: Budget, out: &mut Mistakes) -> Budget {
     let money = |node: &Node, out: &mut Mistakes| match Money::of(&node.to_value()) {
         Ok(money) => Some(money),
         Err(error) => {

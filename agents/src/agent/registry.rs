@@ -5,11 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use aios_core::id::ContentHash;
 
 use super::{Agent, Runtime};
+use crate::component;
 use crate::mistake::{At, Mistake, Mistakes, nearest};
 use crate::model::settings::Settings;
 use crate::node::Front;
 
-/// A file of `agents`.
+/// A file of `agents`: of a component its path and version count, and no text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct File {
     /// Its path.
@@ -43,6 +44,15 @@ pub struct Entry {
     pub crew: BTreeMap<String, Entry>,
 }
 
+impl Entry {
+    /// Its component, where one does its work: path and version.
+    pub fn component(&self) -> Option<(String, ContentHash)> {
+        let path = self.agent.component.as_ref()?.beside(&self.path);
+        let version = *self.files.get(&path)?;
+        Some((path, version))
+    }
+}
+
 /// How deep agents may ask each other.
 const MOST_DEPTH: usize = 3;
 
@@ -62,6 +72,13 @@ enum Kind {
     Text(String),
 }
 
+impl File {
+    /// That of a component.
+    pub fn component(path: String, version: ContentHash) -> File {
+        File { name: component::name(&path).to_owned(), path, version, text: String::new() }
+    }
+}
+
 impl Registry {
     /// What files come to, and what is wrong with which.
     pub fn of(files: &[File]) -> (Registry, Vec<(String, Vec<Mistake>)>) {
@@ -72,7 +89,12 @@ impl Registry {
         let mut agents = Vec::new();
         let mut taken = BTreeSet::new();
         let mut models = false;
-        for file in files {
+        let (components, files): (Vec<&File>, Vec<&File>) =
+            files.iter().partition(|file| component::is_one(&file.path));
+        let components: BTreeMap<&str, ContentHash> =
+            components.iter().map(|file| (file.path.as_str(), file.version)).collect();
+        for file in &files {
+            let file = *file;
             let mut note = |mistakes: Vec<Mistake>| wrong.entry(&file.path).or_default().extend(mistakes);
             if !taken.insert(&file.name) {
                 note(vec![start(format!("another file of `agents` is called `{}`, too", file.name))]);
@@ -126,6 +148,20 @@ impl Registry {
             };
             let context = refer(&agent.context, "context");
             let skills = refer(&agent.skills, "skill");
+            if let Some(own) = &agent.component {
+                let path = own.beside(&file.path);
+                match components.get(path.as_str()) {
+                    Some(version) => {
+                        parts.push(*version);
+                        paths.insert(path, *version);
+                    }
+                    None => {
+                        let what = format!("there is no component {path}");
+                        let hint = "it lies beside the agent's file, and is accepted with it";
+                        out.hint(key(file, "component"), what, hint);
+                    }
+                }
+            }
             let mistakes = out.into_vec();
             if !mistakes.is_empty() {
                 wrong.entry(&file.path).or_default().extend(mistakes);
@@ -146,7 +182,7 @@ impl Registry {
             );
         }
         let alone = registry.agents.clone();
-        for file in files {
+        for file in &files {
             let Some(entry) = alone.get(&file.name).filter(|entry| entry.path == file.path) else { continue };
             match with_crew(&file.name, entry, &alone, &mut Vec::new()) {
                 Ok(entry) => _ = registry.agents.insert(file.name.clone(), entry),
@@ -205,6 +241,12 @@ fn place(file: &File, list: &str, name: &str) -> At {
     let front = Front::read(&file.text).ok();
     let nodes = front.as_ref().and_then(|front| front.root.get(list)).map_or(&[][..], |it| it.items());
     nodes.iter().find(|node| node.as_text() == Some(name)).map_or(At::START, |node| node.at)
+}
+
+/// Where the value of a key of a file's frontmatter stands.
+fn key(file: &File, name: &str) -> At {
+    let front = Front::read(&file.text).ok();
+    front.as_ref().and_then(|front| front.root.get(name)).map_or(At::START, |node| node.at)
 }
 
 fn start(what: impl Into<String>) -> Mistake {

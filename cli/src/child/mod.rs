@@ -13,6 +13,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use aios_agents::component::Step;
 use aios_agents::failure::{Class, Failure};
 use aios_agents::program::{Ended, Limits, Outcome, Program, SCRIPT};
 use aios_agents::runtime::{Runtime, Stop};
@@ -74,7 +75,13 @@ pub struct Worker {
 }
 
 impl Runtime for Worker {
-    fn work(&self, input: &Value, stop: &Stop) -> Result<Value, Failure> {
+    fn work(&self, input: &Value, stop: &Stop) -> Result<Step, Failure> {
+        self.give(input, stop).map(Step::Done)
+    }
+}
+
+impl Worker {
+    fn give(&self, input: &Value, stop: &Stop) -> Result<Value, Failure> {
         let Worker { program, hidden } = self;
         let walls = match &program.sandbox {
             Sandbox::None => None,

@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use aios_agents::agent::{Choice, Entry, File, Registry, Runtime, Shape, import as read_foreign};
+use aios_agents::failure::Class;
+use aios_agents::mistake::{At, Mistake};
 use aios_agents::sandbox::Sandbox;
 use aios_agents::span;
 use aios_agents::table::Choice as Works;
@@ -13,6 +15,7 @@ use serde_json::{Value, json};
 use crate::args::{AgentsArgs, AgentsCommand};
 use crate::command::written::{self, Report};
 use crate::command::{rehearse, release};
+use crate::component::{Code, Worker};
 use crate::context::Context;
 use crate::edition;
 use crate::error::CliError;
@@ -81,13 +84,18 @@ fn waiting(office: &mut Office) -> Result<BTreeSet<String>, CliError> {
     Ok(proposed.into_iter().map(|it| it.path).filter(|path| path.starts_with("agents/")).collect())
 }
 
+/// Whether the file of an agent, or its component, is not in force as it is.
+fn changed(entry: &Entry, waiting: &BTreeSet<String>) -> bool {
+    waiting.contains(&entry.path) || entry.component().is_some_and(|(path, _)| waiting.contains(&path))
+}
+
 fn row(name: &str, entry: &Entry, waiting: &BTreeSet<String>) -> Value {
     let agent = &entry.agent;
     let model = (agent.runtime == Runtime::Model).then(|| agent.model.to_string());
     json!({
         "name": name, "path": entry.path, "version": entry.version, "file": entry.file,
         "description": agent.description, "runtime": agent.runtime.name(), "model": model,
-        "changed": waiting.contains(&entry.path),
+        "changed": changed(entry, waiting),
     })
 }
 
@@ -99,6 +107,7 @@ fn check(given: &[PathBuf], cx: &Context, ui: &mut Ui) -> Result<Exit, CliError>
         true => Vec::new(),
         false => written::files(cx, &[], "agents").unwrap_or_default(),
     };
+    let components = written::components(cx).unwrap_or_default();
     let names: BTreeSet<String> = files.iter().map(written::Written::name).collect();
     let beside = all.iter().filter(|file| !names.contains(&file.name()));
     let all: Vec<File> = files
@@ -111,12 +120,14 @@ fn check(given: &[PathBuf], cx: &Context, ui: &mut Ui) -> Result<Exit, CliError>
             version: ContentHash::of(file.text.as_bytes()),
             text: file.text.clone(),
         })
+        .chain(components.iter().map(|(file, _)| file.clone()))
         .collect();
     let (registry, mut wrong) = Registry::of(&all);
     let unread = files.iter().filter_map(|file| Some((file.path.clone(), vec![file.unread.clone()?])));
     wrong.extend(unread);
     for (name, entry) in &registry.agents {
         wrong.extend(unset(name, entry, &registry).map(|mistake| (entry.path.clone(), vec![mistake])));
+        wrong.extend(unfit(entry, &components).map(|mistake| (entry.path.clone(), vec![mistake])));
     }
     wrong.retain(|(path, _)| paths.contains(path.as_str()));
     let open: Vec<&str> = registry
@@ -143,8 +154,19 @@ fn check(given: &[PathBuf], cx: &Context, ui: &mut Ui) -> Result<Exit, CliError>
     Ok(if mistakes == 0 { Exit::Done } else { Exit::Findings })
 }
 
+/// That an agent's component cannot be begun with what its file grants.
+fn unfit(entry: &Entry, components: &[(File, Code)]) -> Option<Mistake> {
+    let (path, _) = entry.component()?;
+    let (_, code) = components.iter().find(|(file, _)| file.path == path)?;
+    let misfit = Worker::of(entry, code.clone(), &[]).misfit()?;
+    let failure = entry.agent.component.as_ref()?.judge(&entry.agent, misfit).err()?;
+    let hint = matches!(failure.class, Class::Denied)
+        .then(|| "what it imports is granted by `tools`, `effects` and `agents` in this file".to_owned());
+    Some(Mistake { at: At::START, what: failure.what, hint })
+}
+
 /// That an agent's model is none that is set up, where any is.
-fn unset(name: &str, entry: &Entry, registry: &Registry) -> Option<aios_agents::mistake::Mistake> {
+fn unset(name: &str, entry: &Entry, registry: &Registry) -> Option<Mistake> {
     let models = &registry.models;
     let of_model = entry.agent.runtime == Runtime::Model && !models.providers.is_empty();
     if !of_model || !models.models(&entry.agent.model).is_empty() {
@@ -154,8 +176,8 @@ fn unset(name: &str, entry: &Entry, registry: &Registry) -> Option<aios_agents::
         Choice::Tier(_) => models.tiers.keys().cloned().collect(),
         Choice::One(..) => models.providers.keys().map(|it| format!("{it}/...")).collect(),
     };
-    Some(aios_agents::mistake::Mistake {
-        at: aios_agents::mistake::At::START,
+    Some(Mistake {
+        at: At::START,
         what: format!("agent `{name}` works with `{}`, and no such model is set up", entry.agent.model),
         hint: Some(format!("there are {}", known.join(", "))),
     })
@@ -220,6 +242,9 @@ fn show(name: &str, cx: &Context, ui: &mut Ui) -> Result<Exit, CliError> {
         },
     )?;
     line("sandbox", agent.program.as_ref().map(|it| it.sandbox.to_string()).unwrap_or_default())?;
+    if let Some(component) = &agent.component {
+        line("component", format!("{}; at most {}", component.file, component.limits))?;
+    }
     line("takes", said(&agent.inputs))?;
     line("gives", said(&agent.outputs))?;
     line("reads", agent.reads.join(", "))?;
@@ -278,7 +303,7 @@ fn show(name: &str, cx: &Context, ui: &mut Ui) -> Result<Exit, CliError> {
     if edits > 0 {
         line("changed", format!("{} by you before they went out", count(edits, "effect")))?;
     }
-    if waiting.contains(&entry.path) {
+    if changed(entry, &waiting) {
         ui.flush()?;
         ui.note("its file is another than the one in force: `aios accept` shows what differs");
     }

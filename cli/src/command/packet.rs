@@ -1,6 +1,7 @@
 //! `aios task show`
 
 use aios_agents::agent::Turn;
+use aios_agents::component::ANSWERS;
 use aios_agents::kernel::{Cost, Deed, Packet, Told};
 use aios_agents::table::Attempt;
 use aios_vault::audit::time;
@@ -107,7 +108,10 @@ fn took(turn: &Turn, depth: usize, say: &mut impl FnMut(String)) {
                 true => "answered this before, nothing was asked".to_owned(),
                 false => format!("{} tokens in, {} out, cost {cost}", counted.input, counted.output),
             };
-            say(format!("{indent}{model}: {took}"));
+            // A component is asked for nothing.
+            if model != ANSWERS {
+                say(format!("{indent}{model}: {took}"));
+            }
             if !answer.text.trim().is_empty() {
                 say(format!("{indent}says {}", short(answer.text.trim())));
             }

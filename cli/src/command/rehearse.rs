@@ -95,6 +95,7 @@ fn saved(name: &str, cx: &Context) -> Result<Entry, CliError> {
             version: ContentHash::of(file.text.as_bytes()),
             text: file.text,
         })
+        .chain(written::components(cx)?.into_iter().map(|(file, _)| file))
         .collect();
     let (mut registry, wrong) = Registry::of(&files);
     registry.agents.remove(name).ok_or_else(|| {
@@ -141,7 +142,7 @@ fn input(case: &Case) -> &Value {
 
 /// What a template gives: nothing outside is asked, and nothing is recorded.
 fn at_once(name: &str, entry: &Entry, case: &Case) -> Came {
-    let gave = staff::again(entry, name, input(case), &[]);
+    let gave = staff::again(None, entry, name, input(case), &[]);
     let gave = gave.unwrap_or(Ok(Value::Null)).map_err(|failure| failure.to_string());
     Came { gave, turns: Vec::new(), task: None, over: true }
 }

@@ -1,22 +1,26 @@
 //! Files that people write and aios reads: where they are, and how their mistakes are told.
 
 use std::collections::BTreeSet;
-use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use aios_agents::agent::{File as Paper, Registry};
+use aios_agents::agent::{File, Registry};
+use aios_agents::component::MOST_BYTES;
 use aios_agents::connector::{Connector, deeds};
 use aios_agents::mistake::{At, Mistake};
 use aios_agents::node::Front;
 use aios_agents::policy::Policy;
 use aios_agents::workflow::{Known, Workflow};
+use aios_core::id::ContentHash;
+use aios_vault::accept::is_component;
 use aios_vault::layout::Layout;
 use aios_vault::survey::Problem;
 use aios_vault::work::InForce;
 use aios_vault::{Error, Vault};
 use serde::Serialize;
 
+use crate::component::Code;
 use crate::context::Context;
 use crate::error::CliError;
 use crate::ui::{Style, Ui, one_line};
@@ -65,6 +69,23 @@ pub fn files(cx: &Context, given: &[PathBuf], folder: &str) -> Result<Vec<Writte
     given.iter().map(|path| read(path, path.display().to_string())).collect()
 }
 
+/// The components that lie in `agents`, as they are now.
+pub fn components(cx: &Context) -> Result<Vec<(File, Code)>, CliError> {
+    let root = Layout::find(cx.dir())?.root().to_owned();
+    let mut out = Vec::new();
+    for path in paths(&root, "agents")?.into_iter().filter(|path| is_component(path)) {
+        let fail = |e| CliError::io(format!("read {path}"), e);
+        let size = std::fs::metadata(root.join(&path)).map_err(fail)?.len();
+        if size > MOST_BYTES {
+            return Err(fail(io::Error::other("a component has 16 MB at most")));
+        }
+        let bytes = std::fs::read(root.join(&path)).map_err(fail)?;
+        let version = ContentHash::of(&bytes);
+        out.push((File::component(path, version), Code { version, bytes: Arc::new(bytes) }));
+    }
+    Ok(out)
+}
+
 /// The names of the files below `folder` in the vault; nothing outside a vault.
 pub fn names(cx: &Context, folder: &str) -> Result<Option<BTreeSet<String>>, CliError> {
     let Ok(layout) = Layout::find(cx.dir()) else { return Ok(None) };
@@ -88,6 +109,12 @@ pub fn works(text: &str) -> bool {
 }
 
 fn below(root: &Path, folder: &str) -> Result<Vec<Written>, CliError> {
+    let paths = paths(root, folder)?.into_iter().filter(|path| path.ends_with(".md"));
+    paths.map(|path| read(&root.join(&path), path)).collect()
+}
+
+/// The files below a folder, in order of path.
+fn paths(root: &Path, folder: &str) -> Result<Vec<String>, CliError> {
     let mut out = Vec::new();
     let mut open = vec![folder.to_owned()];
     while let Some(folder) = open.pop() {
@@ -102,19 +129,19 @@ fn below(root: &Path, folder: &str) -> Result<Vec<Written>, CliError> {
             let path = format!("{folder}/{}", entry.file_name().to_string_lossy());
             match kind.is_dir() {
                 true => open.push(path),
-                false if kind.is_file() && path.ends_with(".md") => out.push(read(&root.join(&path), path)?),
+                false if kind.is_file() => out.push(path),
                 false => {}
             }
         }
     }
-    out.sort_by(|a, b| a.path.cmp(&b.path));
+    out.sort();
     Ok(out)
 }
 
 fn read(at: &Path, path: String) -> Result<Written, CliError> {
     let fail = |e| CliError::io(format!("read {path}"), e);
     let mut bytes = Vec::new();
-    File::open(at).and_then(|file| file.take(MAX_BYTES + 1).read_to_end(&mut bytes)).map_err(fail)?;
+    std::fs::File::open(at).and_then(|file| file.take(MAX_BYTES + 1).read_to_end(&mut bytes)).map_err(fail)?;
     // What is wrong with one file hides nothing of the others.
     let unread = |at, what: &str| Some(Mistake { at, what: what.to_owned(), hint: None });
     if bytes.len() as u64 > MAX_BYTES {
@@ -155,10 +182,15 @@ pub fn wrong_in_force(vault: &mut Vault) -> Result<Vec<Problem>, Error> {
         let problem = format!("it is in force, and wrong at {}: {}{more}", first.at, first.what);
         out.push(Problem { path: path.to_owned(), problem, hint: what.to_owned() });
     };
-    let staff: Vec<Paper> = agents
-        .into_iter()
-        .map(|file| Paper { name: stem(&file.path), path: file.path, version: file.version, text: file.text })
-        .collect();
+    let texts = agents.into_iter().map(|file| File {
+        name: stem(&file.path),
+        path: file.path,
+        version: file.version,
+        text: file.text,
+    });
+    let components = vault.components_in_force()?.into_iter();
+    let staff: Vec<File> =
+        texts.chain(components.map(|(path, version)| File::component(path, version))).collect();
     for (path, mistakes) in Registry::of(&staff).1 {
         add(&path, mistakes, "`aios agents check` names every mistake; mend it, and `aios accept`");
     }

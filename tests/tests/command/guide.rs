@@ -120,6 +120,13 @@ fn agents() {
     check("docs/guide/agents.md");
 }
 
+/// The sample of this page lies where aios was fetched to.
+#[test]
+fn components() {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    check_with("docs/guide/components.md", |text| text.replace("~/src/aios", &source.display().to_string()));
+}
+
 /// The models of this page run on the reader's machine; here what they say was recorded.
 #[test]
 fn models() {

@@ -4,6 +4,7 @@
 
 #[cfg(target_os = "linux")]
 mod attempts;
+mod component;
 mod consent;
 mod placement;
 mod policy;
