@@ -371,6 +371,21 @@ impl Talk<'_> {
         Next::Failed(Failure::new(Class::LostContext, format!("its journal makes no sense: {what}")))
     }
 
+    /// What a model was asked before each of its answers, made again from what is recorded: nothing where it is another than what was recorded.
+    pub fn prompts(&self) -> Vec<(ContentHash, Option<Request>)> {
+        let whole = Talk { outside: self.given_outside(), ..*self };
+        let made = |(place, turn): (usize, &Turn)| {
+            let Turn::Answered { asked: recorded, .. } = turn.innermost() else { return None };
+            let before = Talk { turns: &self.turns[..place], ..whole };
+            let request = match By::of(before.next()) {
+                (_, _, Next::Ask(request)) if asked(&request) == *recorded => Some(*request),
+                _ => None,
+            };
+            Some((*recorded, request))
+        };
+        self.turns.iter().enumerate().filter_map(made).collect()
+    }
+
     /// Works it out once more from what is recorded, without asking anybody.
     ///
     /// # Errors

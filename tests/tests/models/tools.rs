@@ -338,4 +338,16 @@ fn files_that_share_words_are_shown_from_the_beginning_and_stand_in_the_episode(
     assert!(replayed.contains("1 worked out"), "{replayed}");
     let shown = office.ends(&["task", "show", "one"], 0);
     assert!(shown.contains("clients/bram.md@"), "{shown}");
+    // What it was asked is made again, with another version in force, too.
+    office.write(&[("agents/boss.md", &boss.replace("Say what", "Do not say what"))]);
+    office.ends(&["accept", "-q"], 0);
+    let prompts = office.ends(&["task", "show", "one", "--prompts"], 0);
+    assert!(prompts.contains("\nSay what he pays.\n") && prompts.contains("Pays 90."), "{prompts}");
+    let as_json = office.json(&["task", "show", "one", "--prompts"]);
+    let asked = &as_json[0]["asked"][0];
+    assert_eq!(asked["digest"].as_str().map(str::len), Some(64), "{as_json}");
+    assert!(
+        asked["request"]["system"].as_str().is_some_and(|it| it.contains("Say what he pays.")),
+        "{as_json}"
+    );
 }
