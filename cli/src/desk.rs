@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use aios_agents::agent::talk::{By, Look};
-use aios_agents::agent::{Registry, Turn};
+use aios_agents::agent::{Registry, Turn, retrieval};
 use aios_agents::connector::{Kind, RECEIVED};
 use aios_agents::event::{Came, Content, EffectKey, WorkEvent};
 use aios_agents::failure::{Class, Failure};
@@ -599,6 +599,9 @@ impl Desk {
 
     /// What came of a call in the episode that is done once more, where one is.
     fn recalled(&self, order: &Order, by: &By, call: &str) -> Option<Turn> {
+        if order.turns.is_empty() && call == retrieval::CALL {
+            return self.kernel.shown_then(&order.work.task);
+        }
         let asked = order.turns.iter().rev().find_map(|turn| match turn.innermost() {
             Turn::Answered { answer, .. } => answer.calls.iter().rfind(|it| it.id == call),
             _ => None,

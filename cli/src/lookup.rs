@@ -1,11 +1,15 @@
 //! What agents look up in the vault: of files that their own file names, and with what it says of their fields.
 
+use std::collections::BTreeMap;
+
 use aios_agents::agent::prompt::quote;
+use aios_agents::agent::retrieval::{self, Source};
 use aios_agents::agent::talk::Look;
 use aios_agents::agent::{Agent, Turn};
 use aios_agents::node::Front;
 use aios_agents::page;
 use aios_agents::query::MOST_FILES;
+use aios_core::id::ContentHash;
 use aios_vault::Vault;
 use aios_vault::page::Page;
 use serde_json::Value;
@@ -32,6 +36,7 @@ pub fn look(
     let shown = match look {
         Look::File { path, from } => file(vault, agent, path, *from, outside),
         Look::Files { glob, text } => files(vault, agent, glob, text, outside),
+        Look::Sources { words, most } => sources(vault, agent, words, *most, outside),
         Look::Address(address) => Err(format!("{address} is no file")),
     };
     match shown {
@@ -106,6 +111,33 @@ fn files(
         0 => Err(format!("no file that you may read is {glob} and holds that")),
         _ => Ok(Shown { text: quote(&format!("search {glob}"), untrusted, &out), untrusted }),
     }
+}
+
+/// What of all files that an agent may look at fits these words.
+fn sources(
+    vault: &mut Vault,
+    agent: &Agent,
+    words: &[String],
+    most: usize,
+    outside: impl Fn(&str, &str) -> bool,
+) -> Result<Shown, String> {
+    let mut files = BTreeMap::new();
+    for glob in &agent.reads {
+        let found = vault.pages(glob, MOST_FILES).map_err(|e| e.to_string())?;
+        let pages = found
+            .ok_or_else(|| format!("more than {MOST_FILES} files are {glob}: `reads` names too many"))?;
+        for Page { doc, path, text } in pages {
+            if !agent.may_read(&path) {
+                continue;
+            }
+            let (version, untrusted) = (ContentHash::of(text.as_bytes()), outside(&path, &doc.hex()));
+            let Ok(text) = exposed(agent, &text) else { continue };
+            files.insert(path.clone(), Source { path, version, text, untrusted });
+        }
+    }
+    let files: Vec<Source> = files.into_values().collect();
+    let (text, untrusted) = retrieval::shown(&files, words, most);
+    Ok(Shown { text, untrusted })
 }
 
 /// What an agent is shown of a file: all, or of its frontmatter only some fields.

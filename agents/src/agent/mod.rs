@@ -6,6 +6,7 @@ mod import;
 pub mod prompt;
 mod read;
 mod registry;
+pub mod retrieval;
 pub mod talk;
 mod turn;
 
@@ -77,6 +78,8 @@ pub struct Agent {
     pub expose_fields: Vec<String>,
     /// What it is given and gives, to try it with.
     pub examples: Vec<Example>,
+    /// So many tokens of the files it may look at are shown to it from the beginning; nothing: none.
+    pub retrieval: Option<u64>,
     /// Files of `agents` that belong to its instructions.
     pub context: Vec<String>,
     /// Instructions that it may ask for.

@@ -15,7 +15,7 @@ use crate::program::Program;
 use crate::schema::Schema;
 use crate::workflow::is_capability;
 
-const KEYS: [&str; 32] = [
+const KEYS: [&str; 33] = [
     "type",
     "name",
     "title",
@@ -43,6 +43,7 @@ const KEYS: [&str; 32] = [
     "placement",
     "expose_fields",
     "examples",
+    "retrieval",
     "context",
     "skills",
     "template",
@@ -51,10 +52,11 @@ const KEYS: [&str; 32] = [
 ];
 
 /// Keys that only agents of some runtimes have.
-const OF_RUNTIMES: [(&str, &[Runtime]); 13] = [
+const OF_RUNTIMES: [(&str, &[Runtime]); 14] = [
     ("model", &[Runtime::Model]),
     ("tools", &[Runtime::Model, Runtime::Wasm]),
     ("skills", &[Runtime::Model]),
+    ("retrieval", &[Runtime::Model]),
     ("context", &[Runtime::Model]),
     ("template", &[Runtime::Model]),
     ("budget", &[Runtime::Model, Runtime::Wasm]),
@@ -130,6 +132,7 @@ pub fn agent(name: &str, text: &str, front: Front, out: &mut Mistakes) -> Option
         retry: root.get("retry").map(|it| Retry::read(it, out)),
         placement: texts(root, "placement", out),
         expose_fields: texts(root, "expose_fields", out),
+        retrieval: root.get("retrieval").and_then(|it| it.whole("retrieval", 1, 100_000, out)),
         context: texts(root, "context", out),
         skills: texts(root, "skills", out),
         template: root.get("template").and_then(|it| it.text("template", out)),
@@ -174,6 +177,9 @@ fn fits(root: &Node, agent: &Agent, out: &mut Mistakes) {
     }
     if agent.runtime != Runtime::Journal && root.get("zone").is_some() {
         out.add(at("zone"), "`zone` is for `runtime: journal`");
+    }
+    if agent.retrieval.is_some() && agent.reads.is_empty() {
+        out.hint(at("retrieval"), "it is shown files, and may look at none", "`reads:` names the paths");
     }
     let looks = agent.tools.iter().any(|tool| matches!(tool, Tool::Read | Tool::Search));
     if looks && agent.reads.is_empty() {

@@ -4,7 +4,7 @@
 use aios_core::id::ContentHash;
 use serde_json::{Value, json};
 
-use super::{Entry, Turn, prompt};
+use super::{Entry, Turn, prompt, retrieval};
 use crate::address::Address;
 use crate::event::digest;
 use crate::failure::{Class, Failure};
@@ -66,6 +66,13 @@ pub enum Look {
     },
     /// What lies at an address.
     Address(Address),
+    /// What of all files that it may look at fits what it is given.
+    Sources {
+        /// The words by which they are chosen.
+        words: Vec<String>,
+        /// So many bytes of them, at most.
+        most: usize,
+    },
 }
 
 /// Whose work something is: from the agent that a step names to the one that is asked in the end, each by the call that asks it and its name.
@@ -183,9 +190,24 @@ pub fn counted(request: &Request, answer: &Answer) -> Usage {
 impl Talk<'_> {
     /// What is next.
     pub fn next(&self) -> Next {
-        let mut messages = vec![Message::User(self.given())];
+        let mut given = self.given();
         let mut repairs = 0;
         let mut turns = self.turns.iter().peekable();
+        if let Some(tokens) = self.entry.agent.retrieval {
+            match turns.next() {
+                Some(Turn::Came { call, text, .. }) if call == retrieval::CALL => {
+                    given.push_str("\n\n");
+                    given.push_str(text);
+                }
+                Some(_) => return self.lost("it was not shown any files before it was asked"),
+                None => {
+                    let look =
+                        Look::Sources { words: retrieval::words(self.input), most: retrieval::bytes(tokens) };
+                    return Next::Look { call: retrieval::CALL.to_owned(), look };
+                }
+            }
+        }
+        let mut messages = vec![Message::User(given)];
         while let Some(turn) = turns.next() {
             let answer = match turn {
                 Turn::Answered { answer, .. } => answer,
@@ -347,6 +369,21 @@ impl Talk<'_> {
 
     fn lost(&self, what: &str) -> Next {
         Next::Failed(Failure::new(Class::LostContext, format!("its journal makes no sense: {what}")))
+    }
+
+    /// What a model was asked before each of its answers, made again from what is recorded: nothing where it is another than what was recorded.
+    pub fn prompts(&self) -> Vec<(ContentHash, Option<Request>)> {
+        let whole = Talk { outside: self.given_outside(), ..*self };
+        let made = |(place, turn): (usize, &Turn)| {
+            let Turn::Answered { asked: recorded, .. } = turn.innermost() else { return None };
+            let before = Talk { turns: &self.turns[..place], ..whole };
+            let request = match By::of(before.next()) {
+                (_, _, Next::Ask(request)) if asked(&request) == *recorded => Some(*request),
+                _ => None,
+            };
+            Some((*recorded, request))
+        };
+        self.turns.iter().enumerate().filter_map(made).collect()
     }
 
     /// Works it out once more from what is recorded, without asking anybody.

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::replay::Past;
 use super::{Kernel, Terms};
-use crate::agent::Turn;
+use crate::agent::{Turn, retrieval};
 use crate::event::WorkEvent;
 use crate::failure::{Class, Failure};
 use crate::model::Call;
@@ -70,6 +70,13 @@ impl Kernel {
                 _ => None,
             })
         })
+    }
+
+    /// The files that were shown in the episode that is done once more, where some were.
+    pub fn shown_then(&self, id: &str) -> Option<Turn> {
+        let (task, step) = self.tables.task(id)?.rehearsal.as_ref()?.past.as_ref()?;
+        let first = self.stands(task)?.state(step)?.turns.first()?;
+        matches!(first, Turn::Came { call, .. } if call == retrieval::CALL).then(|| first.clone())
     }
 
     /// What a model is told of what it wants in a rehearsal.

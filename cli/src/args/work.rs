@@ -241,6 +241,9 @@ pub enum TaskCommand {
     Show {
         /// The task's id (a prefix will do)
         id: String,
+        /// What each model was asked, to the letter, in place of all else
+        #[arg(long)]
+        prompts: bool,
     },
     /// Try the step again that failed for good; with --from, go back to a step and do it and what follows anew
     Retry {

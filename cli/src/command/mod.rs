@@ -34,6 +34,7 @@ mod packet;
 mod pair;
 mod policy;
 mod preview;
+mod prompt;
 mod rebuild;
 mod recover;
 mod recovery;

@@ -8,7 +8,7 @@ use aios_agents::span;
 use aios_core::id::DeviceId;
 use serde_json::json;
 
-use super::packet;
+use super::{packet, prompt};
 use crate::args::{TaskArgs, TaskCommand, TasksArgs};
 use crate::context::Context;
 use crate::error::CliError;
@@ -58,7 +58,7 @@ fn stats(office: &Office, since: u64, ui: &mut Ui) -> Result<Exit, CliError> {
 /// Decides about one.
 pub fn run(args: &TaskArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliError> {
     let mut office = Office::open(cx, ui)?;
-    let (TaskCommand::Show { id }
+    let (TaskCommand::Show { id, .. }
     | TaskCommand::Retry { id, .. }
     | TaskCommand::Pause { id }
     | TaskCommand::Resume { id }
@@ -66,6 +66,7 @@ pub fn run(args: &TaskArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliError>
     | TaskCommand::Cancel { id, .. }) = &args.command;
     let task = find(&office, id)?;
     match &args.command {
+        TaskCommand::Show { prompts: true, .. } => return prompt::show(&mut office, &task, ui),
         TaskCommand::Show { .. } => return packet::show(&mut office, &task, ui),
         TaskCommand::Cancel { note, .. } => {
             let event = WorkEvent::TaskCancelled { task: task.clone(), note: note.clone() };

@@ -20,6 +20,7 @@ use serde_json::Value;
 
 /// The bytes of a component, by which its compiled form is known again.
 #[derive(Debug, Clone)]
+#[cfg_attr(not(feature = "wasm"), expect(dead_code, reason = "nothing is compiled"))]
 pub struct Code {
     /// Their hash.
     pub version: ContentHash,
@@ -28,6 +29,7 @@ pub struct Code {
 }
 
 /// A component as what has an agent work.
+#[cfg_attr(not(feature = "wasm"), expect(dead_code, reason = "nothing is begun"))]
 pub struct Worker {
     /// Its agent.
     pub agent: Agent,

@@ -316,3 +316,38 @@ Find the rate.
     let said = office.ends(&["agents", "check"], 4);
     assert!(said.contains("what it was answered once does not do for the tool `ask`"), "{said}");
 }
+
+#[test]
+fn files_that_share_words_are_shown_from_the_beginning_and_stand_in_the_episode() {
+    let provider = Provider::says(vec![Say::chat("Bram pays 90.", &[])]);
+    let boss = "---\ntype: agent\nruntime: model\nreads: ['clients/*']\nretrieval: 500\neffects: []\n---\nSay what he pays.\n";
+    let office = company(&provider, &[("boss", boss)]);
+    office.write(&[("clients/zoe.md", "Pays 10.\n"), ("notes/bram.md", "Bram is a secret.\n")]);
+    office.ends(&["commit", "-q"], 0);
+    office.ends(&["run", "flow", "--task", "one", "--input", "what=bram"], 0);
+    let told = told(&provider, 0);
+    assert!(told.contains("Pays 90.") && told.contains("clients/bram.md@"), "{told}");
+    assert!(
+        !told.contains("Pays 10.") && !told.contains("a secret"),
+        "only what fits, and what it may read: {told}"
+    );
+    // What was shown stands in the journal: nothing is looked at once more.
+    office.write(&[("clients/bram.md", "Pays 0.\n")]);
+    office.ends(&["commit", "-q"], 0);
+    let replayed = office.ends(&["replay", "one"], 0);
+    assert!(replayed.contains("1 worked out"), "{replayed}");
+    let shown = office.ends(&["task", "show", "one"], 0);
+    assert!(shown.contains("clients/bram.md@"), "{shown}");
+    // What it was asked is made again, with another version in force, too.
+    office.write(&[("agents/boss.md", &boss.replace("Say what", "Do not say what"))]);
+    office.ends(&["accept", "-q"], 0);
+    let prompts = office.ends(&["task", "show", "one", "--prompts"], 0);
+    assert!(prompts.contains("\nSay what he pays.\n") && prompts.contains("Pays 90."), "{prompts}");
+    let as_json = office.json(&["task", "show", "one", "--prompts"]);
+    let asked = &as_json[0]["asked"][0];
+    assert_eq!(asked["digest"].as_str().map(str::len), Some(64), "{as_json}");
+    assert!(
+        asked["request"]["system"].as_str().is_some_and(|it| it.contains("Say what he pays.")),
+        "{as_json}"
+    );
+}
