@@ -3,17 +3,28 @@
 //! Nothing of it says what is under way: whoever begins with it looks at all that is not over, as whoever loads all records does.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::{self, Write};
+use std::sync::Arc;
 
 use aios_core::id::{ContentHash, DeviceId, VaultId};
 
 use super::{Kernel, Setting};
 use crate::span::Millis;
-use crate::table::{Effect, NoImage, Run, Stand, Tables, Task};
+use crate::table::{Bytes, Effect, NoImage, Run, Stand, Tables, Task, Title};
 use crate::workflow::rehearsal;
 
 /// What stands before the tables.
 type Front =
     (BTreeMap<DeviceId, Millis>, BTreeSet<String>, BTreeSet<String>, BTreeSet<(String, ContentHash)>);
+
+/// What is to be kept.
+#[derive(Debug)]
+pub struct Remembered {
+    /// What [`Image::read`] reads.
+    pub head: Vec<u8>,
+    /// The runs that it names: the first is the one that was written.
+    pub runs: Vec<Title>,
+}
 
 /// What an image holds, before the kernel is made of it.
 #[derive(Debug)]
@@ -26,14 +37,17 @@ pub struct Image {
 }
 
 impl Image {
-    /// Reads an image.
+    /// Reads an image; `open` gives the runs that it names.
     ///
     /// # Errors
-    /// Bytes that are none, or of which some are left.
-    pub fn read(bytes: &[u8]) -> Result<Image, NoImage> {
+    /// Bytes that are none, or of which some are left; runs that are not there, or are others.
+    pub fn read(
+        bytes: &[u8],
+        open: &dyn Fn(&Title) -> io::Result<Arc<dyn Bytes>>,
+    ) -> Result<Image, NoImage> {
         let (front, mut rest): (Front, &[u8]) = postcard::take_from_bytes(bytes)?;
         let (seen, loud, rehearsed, began) = front;
-        let tables = Tables::restore(&mut rest)?;
+        let tables = Tables::restore(&mut rest, open)?;
         match rest.is_empty() {
             true => Ok(Image { seen, loud, rehearsed, began, tables }),
             false => Err(NoImage(format!("{} bytes are left", rest.len()))),
@@ -47,31 +61,40 @@ impl Image {
 }
 
 impl Kernel {
-    /// All that is known of work, as [`Image::read`] reads it. What the kernel was told of a record that is not written is in it, too.
+    /// All that is known of work, as [`Image::read`] reads it. What came since this kernel's own image is written as a run to `run`, with what
+    /// it is good to write anew, or all if `whole`. What the kernel was told of a record that is not written is in it, too.
     ///
     /// # Errors
-    /// An event that cannot be written.
-    pub fn image(&self) -> Result<Vec<u8>, NoImage> {
-        let (mut loud, mut rehearsed, mut began) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
-        for (id, task) in self.tables.tasks() {
+    /// An event that cannot be written, or the run.
+    pub fn image(&self, run: &mut dyn Write, whole: bool) -> Result<Remembered, NoImage> {
+        let tables = &self.tables;
+        let (mut rehearsed, mut began) = (self.rehearsed.clone(), self.began.clone());
+        for task in tables.recent_tasks().filter_map(|id| tables.seen_task(id)) {
             let versions = task.version.iter().chain(task.migrations.values());
             let workflow = task.workflow.iter();
             began.extend(workflow.flat_map(|name| versions.clone().map(|it| (name.clone(), *it))));
-            if !self.is_over(id, &task) {
-                loud.insert(id.to_owned());
-            }
             rehearsed.extend(task.rehearsal.as_ref().map(|it| it.agent.clone()));
         }
-        let mut out = postcard::to_stdvec(&(&self.seen, loud, rehearsed, began))?;
-        self.tables.save(&mut out)?;
-        Ok(out)
+        // Of the others nothing happened since it was found that there is nothing to do about them.
+        let of_effects = tables.recent_effects().filter_map(|effect| Some(effect.proposed.as_ref()?.task.as_str()));
+        let set_aside = tables.reserved("").filter_map(|(_, id, _)| Some(id.split_once('\n')?.0));
+        let known = tables.open_ids().chain(tables.recent_tasks()).chain(of_effects).chain(set_aside);
+        let asked = self.loud.iter().chain(self.needs.keys()).map(String::as_str);
+        let may: BTreeSet<&str> = known.chain(asked).collect();
+        let is_loud = |id: &&str| tables.seen_task(id).is_some_and(|task| !self.is_over(id, &task));
+        let loud: BTreeSet<String> = may.into_iter().filter(is_loud).map(str::to_owned).collect();
+        let mut head = postcard::to_stdvec(&(&self.seen, loud, rehearsed, began))?;
+        let runs = tables.save(&mut head, run, whole)?;
+        Ok(Remembered { head, runs })
     }
 
     /// The kernel of `device` that knows what an image holds; `seed` as in [`Kernel::new`]. The next input acts on it.
     pub fn from_image(vault: VaultId, device: DeviceId, setting: Setting, seed: u64, image: Image) -> Kernel {
-        let Image { seen, loud, rehearsed, began: _, tables } = image;
-        let mut kernel = Kernel { tables, seen, dirty: loud, ..Kernel::new(vault, device, setting, seed) };
-        for (version, workflow) in rehearsed.iter().filter_map(|agent| rehearsal::workflow(agent)) {
+        let Image { seen, loud, rehearsed, began, tables } = image;
+        let dirty = loud.clone();
+        let new = Kernel::new(vault, device, setting, seed);
+        let mut kernel = Kernel { tables, seen, dirty, loud, rehearsed, began, ..new };
+        for (version, workflow) in kernel.rehearsed.iter().filter_map(|agent| rehearsal::workflow(agent)) {
             kernel.setting.versions.entry(version).or_insert(workflow);
         }
         let versions = &kernel.setting.versions;
@@ -86,6 +109,13 @@ impl Kernel {
         kernel
     }
 
+    /// Goes on with what an image of it holds, and lets go of what lies in its runs.
+    pub fn go_by(&mut self, image: Image) {
+        let Image { loud, rehearsed, began, tables, .. } = image;
+        (self.loud, self.rehearsed, self.began) = (loud, rehearsed, began);
+        self.tables = tables.keeping(&self.tables);
+    }
+
     /// Whether nothing is to be done about a task any more: it is over, the operator is not asked about it, and its effects have come to
     /// their end.
     pub(super) fn is_over(&self, id: &str, task: &Task) -> bool {
@@ -98,7 +128,7 @@ impl Kernel {
             Stand::Denied(_) => effect.is_closed(),
             _ => false,
         };
-        let mut effects = self.tables.proposals(id).filter_map(|key| self.tables.seen(key));
+        let mut effects = self.tables.proposals(id).filter_map(|key| self.tables.seen(&key));
         let reserved = format!("{id}\n");
         task.runs.values().all(over)
             && effects.all(|effect| settled(&effect))
