@@ -109,6 +109,11 @@ impl Kernel {
         kernel
     }
 
+    /// The runs that it reads from.
+    pub fn runs(&self) -> impl Iterator<Item = &Title> {
+        self.tables.runs()
+    }
+
     /// Goes on with what an image of it holds, and lets go of what lies in its runs.
     pub fn go_by(&mut self, image: Image) {
         let Image { loud, rehearsed, began, tables, .. } = image;

@@ -371,6 +371,11 @@ impl Tables {
         self
     }
 
+    /// The runs that they are read from.
+    pub(crate) fn runs(&self) -> impl Iterator<Item = &Title> {
+        self.runs.titles()
+    }
+
     /// What could not be read of what is remembered: then nothing that was said since counts.
     pub fn fault(&self) -> Option<&str> {
         self.runs.fault()

@@ -28,6 +28,9 @@ pub trait Bytes: fmt::Debug + Send + Sync {
     /// # Errors
     /// They cannot be read, or there are not as many.
     fn read(&self, at: u64, len: usize) -> io::Result<Vec<u8>>;
+
+    /// They could not be read, or are others: whoever keeps them is to forget them.
+    fn fails(&self, _why: &str) {}
 }
 
 impl Bytes for Vec<u8> {
@@ -139,7 +142,8 @@ impl Runs {
 
     /// Notes that something could not be read.
     pub fn fails(&self, why: &NoImage) {
-        self.fault.get_or_init(|| why.to_string());
+        let why = self.fault.get_or_init(|| why.to_string());
+        self.runs.iter().for_each(|run| run.bytes.fails(why));
     }
 
     fn block(&self, place: Place) -> Option<Arc<[u8]>> {

@@ -208,13 +208,14 @@ pub fn tell(ui: &mut Ui, office: &Office, only: &[&str]) -> Result<Exit, CliErro
     office.told().for_each(|what| ui.warn(one_line(what), None));
     let tables = office.kernel().tables();
     // Those that are named come in the order of all.
-    let ids: Vec<&str> = match only {
+    let ids: Vec<String> = match only {
         [] => tables.task_ids("").collect(),
         named => {
-            named.iter().filter_map(|id| tables.task_id(id)).collect::<BTreeSet<_>>().into_iter().collect()
+            let known = named.iter().filter_map(|id| tables.task_id(id));
+            known.collect::<BTreeSet<_>>().into_iter().map(str::to_owned).collect()
         }
     };
-    for id in ids {
+    for id in ids.iter().map(String::as_str) {
         let Some(task) = tables.task(id) else { continue };
         let (state, exit) = stand(office, id);
         if worst == Exit::Done || exit == Exit::Failed {
