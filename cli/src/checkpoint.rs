@@ -254,7 +254,8 @@ fn forget_others(folder: &Path, runs: &[Title]) -> io::Result<()> {
     let prefix = format!("{NAME}-");
     for entry in std::fs::read_dir(folder)? {
         let path = entry?.path();
-        let is_run = path.file_name().and_then(|name| name.to_str()).is_some_and(|it| it.starts_with(&prefix));
+        let is_run =
+            path.file_name().and_then(|name| name.to_str()).is_some_and(|it| it.starts_with(&prefix));
         if is_run && !named.contains(&path) {
             durable::remove(&path).map_err(io::Error::other)?;
         }

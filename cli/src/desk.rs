@@ -526,9 +526,11 @@ impl Desk {
     fn trust(&self, vault: &Vault) -> Result<(), Error> {
         match self.kernel.fault() {
             None => Ok(()),
-            Some(why) => {
-                Err(Error::io("read", &checkpoint::path(vault.own_folder()), io::Error::other(why.to_owned())))
-            }
+            Some(why) => Err(Error::io(
+                "read",
+                &checkpoint::path(vault.own_folder()),
+                io::Error::other(why.to_owned()),
+            )),
         }
     }
 

@@ -192,7 +192,7 @@ impl Kernel {
 
     fn weigh(&self, agent: &str, canary: &mut Canary, id: &str) {
         let now =
-            (self.tally(agent, &id, canary.old, None), self.tally(agent, &id, canary.new, Some(&canary.since)));
+            (self.tally(agent, id, canary.old, None), self.tally(agent, id, canary.new, Some(&canary.since)));
         let none = (Tally::default(), Tally::default());
         let before =
             if now == none { canary.tasks.remove(id) } else { canary.tasks.insert(id.to_owned(), now) };

@@ -51,10 +51,7 @@ impl Image {
     ///
     /// # Errors
     /// Bytes that are none, or of which some are left; runs that are not there, or are others.
-    pub fn read(
-        bytes: &[u8],
-        open: &dyn Fn(&Title) -> io::Result<Arc<dyn Bytes>>,
-    ) -> Result<Image, NoImage> {
+    pub fn read(bytes: &[u8], open: &dyn Fn(&Title) -> io::Result<Arc<dyn Bytes>>) -> Result<Image, NoImage> {
         let (front, mut rest): (Front, &[u8]) = postcard::take_from_bytes(bytes)?;
         let tables = Tables::restore(&mut rest, open)?;
         match rest.is_empty() {
@@ -97,10 +94,12 @@ impl Kernel {
             rehearsed.extend(task.rehearsal.as_ref().map(|it| it.agent.clone()));
         }
         // Of the others nothing happened since it was found that there is nothing to do about them.
-        let of_effects = tables.recent_effects().filter_map(|effect| Some(effect.proposed.as_ref()?.task.as_str()));
+        let of_effects = tables.recent_effects();
+        let of_effects: BTreeSet<String> =
+            of_effects.filter_map(|effect| Some(effect.proposed.as_ref()?.task.clone())).collect();
         let set_aside = tables.reserved("").filter_map(|(_, id, _)| Some(id.split_once('\n')?.0));
-        let known = tables.open_ids().chain(tables.recent_tasks()).chain(of_effects).chain(set_aside);
-        let asked = self.loud.iter().chain(self.needs.keys()).map(String::as_str);
+        let known = tables.open_ids().chain(tables.recent_tasks()).chain(set_aside);
+        let asked = self.loud.iter().chain(self.needs.keys()).chain(&of_effects).map(String::as_str);
         let may: BTreeSet<&str> = known.chain(asked).collect();
         let is_loud = |id: &&str| tables.seen_task(id).is_some_and(|task| !self.is_over(id, &task));
         let loud: BTreeSet<String> = may.into_iter().filter(is_loud).map(str::to_owned).collect();
@@ -115,7 +114,8 @@ impl Kernel {
 
     /// The kernel of `device` that knows what an image holds; `seed` as in [`Kernel::new`]. The next input acts on it.
     pub fn from_image(vault: VaultId, device: DeviceId, setting: Setting, seed: u64, image: Image) -> Kernel {
-        let Image { front: Front { seen, loud, resting, setting: under, leased, rehearsed, began }, tables } = image;
+        let Image { front: Front { seen, loud, resting, setting: under, leased, rehearsed, began }, tables } =
+            image;
         let mut dirty = loud.clone();
         let mut due = BTreeSet::new();
         // Under another setting they may have to do more.
@@ -142,9 +142,11 @@ impl Kernel {
             Flight::Effect(key, _) => self.proposed_for(key),
         });
         let lists = self.listening.values().chain(self.braked.values()).flatten();
-        let lists = lists.chain(&self.held_up).chain(&self.dirty).chain(&self.leased).chain(self.needs.keys());
+        let lists =
+            lists.chain(&self.held_up).chain(&self.dirty).chain(&self.leased).chain(self.needs.keys());
         let pending = self.pending.iter().map(|(task, _)| task);
-        let unsettled = self.tables.unsettled().filter_map(|(_, it)| Some(it.proposed.as_ref()?.task.clone()));
+        let unsettled =
+            self.tables.unsettled().filter_map(|(_, it)| Some(it.proposed.as_ref()?.task.clone()));
         let others: BTreeSet<String> = lists.chain(pending).cloned().chain(busy).chain(unsettled).collect();
         let due = self.due.iter().filter(|(_, id)| self.tables.is_open(id) && !others.contains(id));
         due.cloned().collect()

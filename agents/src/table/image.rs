@@ -253,7 +253,12 @@ impl Tables {
     ///
     /// # Errors
     /// An event that cannot be written, or a run.
-    pub(crate) fn save(&self, out: &mut Vec<u8>, run: &mut dyn Write, whole: bool) -> Result<Vec<Title>, NoImage> {
+    pub(crate) fn save(
+        &self,
+        out: &mut Vec<u8>,
+        run: &mut dyn Write,
+        whole: bool,
+    ) -> Result<Vec<Title>, NoImage> {
         let Tables {
             tasks,
             effects,

@@ -89,12 +89,7 @@ where
     }
 
     /// One to change it, in memory from now on; a new one where there is none, and whether that is so.
-    pub fn change<Q>(
-        &mut self,
-        key: &Q,
-        homes: &Arc<Homes>,
-        new: impl FnOnce() -> T,
-    ) -> (&mut Kept<T>, bool)
+    pub fn change<Q>(&mut self, key: &Q, homes: &Arc<Homes>, new: impl FnOnce() -> T) -> (&mut Kept<T>, bool)
     where
         K: Borrow<Q>,
         Q: Ord + ToOwned<Owned = K> + ?Sized,
@@ -172,10 +167,7 @@ where
     }
 
     /// All with their events.
-    pub fn folded<'l>(
-        &'l self,
-        homes: &'l Arc<Homes>,
-    ) -> impl Iterator<Item = (K, Cow<'l, Folded<T>>)> {
+    pub fn folded<'l>(&'l self, homes: &'l Arc<Homes>) -> impl Iterator<Item = (K, Cow<'l, Folded<T>>)> {
         let folded = |place| match place {
             Place::Here(kept) => Some(kept.folded(homes)),
             Place::There(saved) => Some(Cow::Owned(self.made(saved, homes)?)),

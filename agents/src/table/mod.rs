@@ -64,8 +64,7 @@ pub struct Order(pub Stamp, pub u32);
 
 impl Order {
     /// After all others.
-    pub const MAX: Order =
-        Order(Stamp(Millis::MAX, u32::MAX, DeviceId([u8::MAX; 32]), u64::MAX), u32::MAX);
+    pub const MAX: Order = Order(Stamp(Millis::MAX, u32::MAX, DeviceId([u8::MAX; 32]), u64::MAX), u32::MAX);
 
     /// The time on its author's clock.
     pub fn time(&self) -> Millis {
@@ -367,8 +366,8 @@ impl Tables {
     }
 
     /// The effects that something happened to since the rest was remembered.
-    pub(crate) fn recent_effects(&self) -> impl Iterator<Item = &Effect> {
-        self.effects.all_recent().map(|(key, it)| it.table(&self.homes, || self.shelf.read_effect(*key)))
+    pub(crate) fn recent_effects(&self) -> impl Iterator<Item = Seen<'_, Effect>> {
+        self.effects.all_recent().map(|(_, it)| it.seen(&self.homes))
     }
 
     /// The tasks that steps of a task started.

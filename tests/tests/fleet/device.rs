@@ -276,7 +276,8 @@ impl World {
             let kept = self.devices[n].image.as_ref().map(|(kept, _)| kept.clone());
             let mut kept = kept.unwrap_or_default();
             let device = &mut self.devices[n];
-            let (whole, goes_by_it) = (device.arrived.len() % 4 == 0, device.arrived.len() % 2 == 0);
+            let records = device.arrived.len();
+            let (whole, goes_by_it) = (records.is_multiple_of(4), records.is_multiple_of(2));
             if let Some(kernel) = &device.kernel {
                 kept.write(kernel, whole);
             }

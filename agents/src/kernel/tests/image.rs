@@ -179,7 +179,8 @@ fn what_waits_for_its_time_rests() {
     }
     let mut kept = Kept::default();
     kept.write(&sim.kernel, false);
-    let begin = |setting: &Setting| Kernel::from_image(VAULT, LAPTOP, setting.clone(), 9, kept.read().unwrap());
+    let begin =
+        |setting: &Setting| Kernel::from_image(VAULT, LAPTOP, setting.clone(), 9, kept.read().unwrap());
     let mut kernel = begin(&sim.setting);
     assert_eq!((kernel.dirty.len(), kernel.due.len(), kernel.tables().recent_tasks().count()), (0, 1, 0));
     let (wake, now) = (sim.now + 3_600_000, sim.now);
@@ -192,7 +193,10 @@ fn what_waits_for_its_time_rests() {
     assert_eq!(begin(&other).dirty.len(), 1);
     // Who was not done looking has nothing that rests.
     kept.write(&loaded(&sim, &sim.log, 9), false);
-    assert_eq!(Kernel::from_image(VAULT, LAPTOP, sim.setting.clone(), 9, kept.read().unwrap()).dirty.len(), 1);
+    assert_eq!(
+        Kernel::from_image(VAULT, LAPTOP, sim.setting.clone(), 9, kept.read().unwrap()).dirty.len(),
+        1
+    );
 }
 
 static DAY: LazyLock<Sim> = LazyLock::new(day);
