@@ -1,11 +1,14 @@
 //! What the kernel costs with a long past: `cargo bench -p aios-agents --bench kernel`. `AIOS_BENCH_PAST` and `AIOS_BENCH_WAITING` set how
 //! many tasks are over and how many wait.
 
+use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use aios_agents::event::{Came, Content, EffectKey, Outcome, WorkEvent, digest};
-use aios_agents::kernel::{Action, By, Connector, Image, Input, Kernel, Setting};
+use aios_agents::kernel::{Action, By, Connector, Image, Input, Kernel, Remembered, Setting};
 use aios_agents::policy::{Policies, Policy, Verdict};
+use aios_agents::table::{Bytes, Title};
 use aios_agents::workflow::{Known, Workflow};
 use aios_core::clock::{Hlc, Stamp};
 use aios_core::event::Event;
@@ -276,16 +279,65 @@ fn main() {
     say("a task with one effect, p50", took[500]);
     say("a task with one effect, p99", took[990]);
     // Another process goes on from what this one remembers.
-    let mut image = Vec::new();
-    say("remember all", time(&mut || image = log.kernel.image().expect("an image")));
+    let folder = std::env::temp_dir().join(format!("aios-bench-{}", std::process::id()));
+    std::fs::create_dir(&folder).expect("a folder");
+    let mut head = remember(&folder, &log.kernel, "remember all");
     drop(log);
-    println!("{} MB are remembered", image.len() >> 20);
-    let mut again = None;
-    let load = time(&mut || {
-        let read = Image::read(&image).expect("an image");
-        again = Some(Kernel::from_image(VAULT, HERE, setting.clone(), 1, read));
-    });
-    say("go on from that", load);
-    let mut kernel = again.expect("a kernel");
-    say("its first look", time(&mut || _ = kernel.handle(Input::Tick { now: now + 2 })));
+    println!("{} MB when nothing is left", resident_mb());
+    for begin in ["go on from that", "once more, after a task"] {
+        let mut again = None;
+        let load = time(&mut || {
+            let read = Image::read(&head, &|title| open(&folder, title)).expect("an image");
+            again = Some(Kernel::from_image(VAULT, HERE, setting.clone(), 1, read));
+        });
+        say(begin, load);
+        let kernel = again.expect("a kernel");
+        let mut log = Log { kernel, seq: u64::MAX / 2, events: 0, took: Duration::ZERO };
+        now += 2;
+        say("its first look", time(&mut || _ = log.kernel.handle(Input::Tick { now })));
+        say("its inbox", time(&mut || _ = (log.kernel.inbox().len(), log.kernel.needed_elsewhere().len())));
+        println!("{} MB", resident_mb());
+        let task = format!("after {begin}");
+        let made = log.kernel.create(&task, "mail", json!({}), None).expect("a task");
+        let events = vec![Event::try_from(&made).expect("an event")];
+        let stamp = log.stamp(now);
+        say("a task", time(&mut || _ = log.drive(Input::Recorded { stamp, events: events.clone() }, now)));
+        say("one past task", time(&mut || _ = log.kernel.packet(&format!("p{}", past_tasks / 2))));
+        say("cost of the last day", time(&mut || _ = log.kernel.spend(By::Capability, now - DAY).len()));
+        say("health", time(&mut || _ = log.kernel.health(&place).len()));
+        println!("{} MB", resident_mb());
+        head = remember(&folder, &log.kernel, "remember what came since");
+        assert_eq!(log.kernel.fault(), None);
+    }
+    std::fs::remove_dir_all(&folder).expect("to be removed");
+}
+
+/// A run as a file.
+#[derive(Debug)]
+struct Lying(std::fs::File);
+
+impl Bytes for Lying {
+    fn read(&self, at: u64, len: usize) -> std::io::Result<Vec<u8>> {
+        let mut bytes = vec![0; len];
+        std::os::unix::fs::FileExt::read_exact_at(&self.0, &mut bytes, at)?;
+        Ok(bytes)
+    }
+}
+
+fn open(folder: &Path, title: &Title) -> std::io::Result<Arc<dyn Bytes>> {
+    Ok(Arc::new(Lying(std::fs::File::open(folder.join(title.hash.to_string()))?)))
+}
+
+/// Writes what a kernel knows as a device does, and gives what an image is read from.
+fn remember(folder: &Path, kernel: &Kernel, what: &str) -> Vec<u8> {
+    let begin = Instant::now();
+    let new = folder.join("new");
+    let mut out = std::io::BufWriter::new(std::fs::File::create(&new).expect("a file"));
+    let Remembered { head, runs } = kernel.image(&mut out, false).expect("an image");
+    out.into_inner().expect("all of it").sync_all().expect("to be synced");
+    std::fs::rename(&new, folder.join(runs[0].hash.to_string())).expect("to be named");
+    say(what, begin.elapsed());
+    let sizes: Vec<u64> = runs.iter().map(|title| title.size >> 10).collect();
+    println!("{} KB of head, runs of {sizes:?} KB", head.len() >> 10);
+    head
 }

@@ -2,6 +2,7 @@
 //! effects performed.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::sync::Arc;
 
 use aios_agents::agent::talk::{By, Look};
@@ -177,7 +178,7 @@ impl Desk {
         if same
             && self.distance.is_far()
             && let Err(why) =
-                checkpoint::write(vault, &self.standing, &self.view, &self.kernel, &mut self.distance)
+                checkpoint::write(vault, &self.standing, &self.view, &mut self.kernel, &mut self.distance)
         {
             tracing::warn!("what is known of work cannot be remembered: {why}");
         }
@@ -503,10 +504,14 @@ impl Desk {
 
     fn act_all(&mut self, vault: &mut Vault, round: &mut Round) -> Result<(), Error> {
         let mut place = None;
+        self.trust(vault)?;
         while let Some(next) = round.next(&mut self.kernel).map_err(|e| Error::Usage(e.to_string()))? {
             match next {
                 Next::Reserve => round.begin(place.insert(vault.reserve()?).stamp),
-                Next::Write(entry) => self.write(vault, place.take(), entry)?,
+                Next::Write(entry) => {
+                    self.trust(vault)?;
+                    self.write(vault, place.take(), entry)?;
+                }
                 Next::Do(action) => {
                     if let Some(input) = self.take_on(vault, action) {
                         round.add(self.kernel.handle(input));
@@ -515,6 +520,18 @@ impl Desk {
             }
         }
         Ok(())
+    }
+
+    /// Whether what is known of work could be read. Where not nothing more is done: the next desk folds all anew.
+    fn trust(&self, vault: &Vault) -> Result<(), Error> {
+        match self.kernel.fault() {
+            None => Ok(()),
+            Some(why) => Err(Error::io(
+                "read",
+                &checkpoint::path(vault.own_folder()),
+                io::Error::other(why.to_owned()),
+            )),
+        }
     }
 
     /// Writes what was decided together; from here on it lasts.

@@ -89,6 +89,14 @@ fn main() -> ExitCode {
     }));
     otlp::end();
     match done {
+        Ok(Ok(_)) if let Some(why) = checkpoint::fault() => {
+            ui::complain("error", &format!("what is remembered of work could not be read: {why}"));
+            ui::complain(
+                "hint",
+                "what was said above may lack something; say it again: all is read from the log then",
+            );
+            Exit::Failed.into()
+        }
         Ok(Ok(exit)) => exit.into(),
         Ok(Err(e)) => {
             // What was written before the error belongs before it.

@@ -16,6 +16,8 @@ pub struct EffectKey(pub ContentHash);
 impl EffectKey {
     /// Before all others.
     pub const LEAST: EffectKey = EffectKey(ContentHash([0; 32]));
+    /// After all others.
+    pub const MOST: EffectKey = EffectKey(ContentHash([u8::MAX; 32]));
 
     /// The key of the effect at `step` (a path with loop items, such as `remind[3]/send`) of `task`.
     pub fn of(vault: &VaultId, task: &str, step: &str, generation: u32) -> Self {

@@ -10,7 +10,7 @@ use super::{Finding, GRACE, IDLE, Kind, LATE, MANY, PATIENCE, Place, SILENCE};
 use crate::event::{Fired, Outcome};
 use crate::kernel::Setting;
 use crate::span::{self, Millis};
-use crate::table::{Passage, Run, Stand, Status, StepState, Tables, Task};
+use crate::table::{Passage, Stand, Status, StepState, Tables, Task};
 use crate::workflow::{Act, Workflow};
 
 /// One look at all work.
@@ -173,7 +173,8 @@ impl<'l> Look<'l> {
 
     /// What is wrong with the outcome of a task that is done.
     fn outcome(&self, id: &str, task: &Task, run: &str, result: &Value) -> Option<(Kind, String)> {
-        let stands = self.tables.proposals(id).filter_map(|key| self.tables.effect(key)).map(|it| it.stand());
+        let stands =
+            self.tables.proposals(id).filter_map(|key| self.tables.effect(&key)).map(|it| it.stand());
         let effects = stands.filter(|stand| matches!(stand, Stand::Done(_))).count();
         let expected = self.workflow(task).and_then(|workflow| workflow.expected.that.as_ref());
         let Some(that) = expected else {
@@ -352,22 +353,23 @@ impl<'l> Look<'l> {
     pub fn retries(&mut self) {
         let length = self.place.now.saturating_sub(self.place.since);
         let mut counts: BTreeMap<(String, String), (usize, usize, Millis, String)> = BTreeMap::new();
-        let tasks = self.tables.recent(self.place.since.saturating_sub(length));
-        let runs = tasks.filter_map(|(_, task)| Some((task.workflow.clone()?, &task.runs)));
-        let steps = runs.flat_map(|(name, runs)| runs.values().map(move |run: &Run| (name.clone(), run)));
-        for (name, run) in steps {
-            for (path, state) in &run.steps {
-                // Items and visits are one step.
-                let step: Vec<&str> = path.split('/').filter_map(|it| it.split(['#', '[']).next()).collect();
-                for attempt in &state.failed {
-                    let entry = counts.entry((name.clone(), step.join("/"))).or_default();
-                    if self.is_recent(attempt.at) {
-                        entry.0 += 1;
-                        if attempt.at >= entry.2 {
-                            (entry.2, entry.3) = (attempt.at, attempt.failure.to_string());
+        for (_, task) in self.tables.recent(self.place.since.saturating_sub(length)) {
+            let Some(name) = &task.workflow else { continue };
+            for run in task.runs.values() {
+                for (path, state) in &run.steps {
+                    // Items and visits are one step.
+                    let step: Vec<&str> =
+                        path.split('/').filter_map(|it| it.split(['#', '[']).next()).collect();
+                    for attempt in &state.failed {
+                        let entry = counts.entry((name.clone(), step.join("/"))).or_default();
+                        if self.is_recent(attempt.at) {
+                            entry.0 += 1;
+                            if attempt.at >= entry.2 {
+                                (entry.2, entry.3) = (attempt.at, attempt.failure.to_string());
+                            }
+                        } else if attempt.at.saturating_add(length) >= self.place.since {
+                            entry.1 += 1;
                         }
-                    } else if attempt.at.saturating_add(length) >= self.place.since {
-                        entry.1 += 1;
                     }
                 }
             }

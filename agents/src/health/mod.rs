@@ -66,7 +66,7 @@ pub fn health(tables: &Tables, setting: &Setting, place: &Place) -> Vec<Finding>
     let mut look = look::Look { tables, setting, place, out: Vec::new() };
     look.schedules();
     for (id, task) in tables.recent(place.since) {
-        look.task(id, task);
+        look.task(&id, &task);
     }
     look.effects();
     look.breakers();

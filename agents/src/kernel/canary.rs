@@ -222,7 +222,7 @@ impl Kernel {
                 _ => {}
             }
         }
-        let changed = self.tables.proposals(id).filter_map(|key| self.tables.effect(key)).any(|effect| {
+        let changed = self.tables.proposals(id).filter_map(|key| self.tables.effect(&key)).any(|effect| {
             let of = effect.proposed.as_ref().and_then(|it| it.content.agent.as_deref());
             of == Some(agent) && (effect.edited.is_some() || effect.refused.is_some())
         });
@@ -241,10 +241,10 @@ impl Kernel {
         match canary.counted {
             true => Some(canary.sum),
             false => {
-                let all = self.tables.tasks().map(|(id, _)| {
+                let all = self.tables.task_ids("").map(|id| {
                     (
-                        self.tally(agent, id, canary.old, None),
-                        self.tally(agent, id, canary.new, Some(&canary.since)),
+                        self.tally(agent, &id, canary.old, None),
+                        self.tally(agent, &id, canary.new, Some(&canary.since)),
                     )
                 });
                 Some(all.fold((Tally::default(), Tally::default()), |sum, it| {
@@ -262,8 +262,8 @@ impl Kernel {
                 continue;
             }
             if !std::mem::replace(&mut canary.counted, true) {
-                let tasks: Vec<&str> = self.tables.tasks().map(|(id, _)| id).collect();
-                tasks.into_iter().for_each(|id| self.weigh(agent, canary, id));
+                let tasks: Vec<String> = self.tables.task_ids("").collect();
+                tasks.iter().for_each(|id| self.weigh(agent, canary, id));
             }
             let (old, new) = canary.sum;
             let key = format!("canary {agent}");

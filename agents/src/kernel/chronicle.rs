@@ -43,7 +43,7 @@ impl Kernel {
             return Vec::new();
         }
         let today = day(now, zone);
-        let untold = self.tables.untold().filter(|(_, at)| *at >= since).map(|(_, at)| day(at, zone));
+        let untold = self.tables.untold(since).map(|(_, at)| day(at, zone));
         let untidy = self.tables.untidy_days().map(str::to_owned);
         let days: BTreeSet<String> = untold.chain(untidy).filter(|day| *day < today).collect();
         let page = |day: String| {
@@ -71,7 +71,7 @@ impl Kernel {
     fn entries(&self, day: &str, zone: &TimeZone, since: Millis) -> Vec<Entry> {
         let Some((from, until)) = bounds(day, zone) else { return Vec::new() };
         let matters = self.tables.over(from.max(since), until);
-        matters.filter_map(|matter| self.entry(matter, zone)).collect()
+        matters.filter_map(|matter| self.entry(&matter, zone)).collect()
     }
 
     fn entry(&self, matter: &Matter, zone: &TimeZone) -> Option<Entry> {

@@ -192,7 +192,7 @@ impl Kernel {
 
     /// Whether what is in a file came from outside: work that rests on that wrote there. The mark stays with the document.
     pub fn is_file_untrusted(&self, path: &str, doc: &str) -> bool {
-        self.tables.writers(path, doc).any(|task| self.is_untrusted(task))
+        self.tables.writers(path, doc).any(|task| self.is_untrusted(&task))
     }
 
     /// The task that a step which is a workflow starts.
@@ -220,7 +220,7 @@ impl Kernel {
             let task = self.tables.task(task);
             saw.run.as_ref().is_some_and(|run| task.is_some_and(|task| task.runs.contains_key(run)))
         });
-        let hops = hops.map(|task| self.tables.hops(task) + 1).max().unwrap_or(0);
+        let hops = hops.map(|task| self.tables.hops(&task) + 1).max().unwrap_or(0);
         for (name, version) in &self.setting.current {
             let Some(workflow) = self.setting.versions.get(version) else { continue };
             let since = self.setting.since.get(name).copied().unwrap_or(0);

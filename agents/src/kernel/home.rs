@@ -108,12 +108,12 @@ impl<'k> Keeper<'k> {
             due: Vec::new(),
         };
         for key in kernel.tables.proposals(id) {
-            let found = kernel.tables.effect(key);
+            let found = kernel.tables.effect(&key);
             if let Some((effect, proposed)) =
                 found.and_then(|effect| Some((effect, effect.proposed.as_ref()?)))
                 && proposed.task == id
             {
-                keeper.stand(*key, effect, proposed, task);
+                keeper.stand(key, effect, proposed, task);
             }
         }
         keeper

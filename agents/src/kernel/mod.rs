@@ -55,7 +55,7 @@ pub use create::CreateError;
 pub use delegation::{Delegated, Standing};
 pub use fire::{Saw, Schedule};
 pub use habit::Habit;
-pub use image::Image;
+pub use image::{Image, Remembered};
 pub use latency::Latency;
 pub use migrate::MigrateError;
 pub use need::Need;
@@ -313,6 +313,12 @@ pub struct Kernel {
     canaries: BTreeMap<String, canary::Canary>,
     /// Those that did worse, by agent.
     worse: BTreeMap<String, Need>,
+    /// The tasks that were to be looked at when this began.
+    loud: BTreeSet<String>,
+    /// The agents of which rehearsals were remembered then.
+    rehearsed: BTreeSet<String>,
+    /// The versions of workflows that runs had begun with.
+    began: BTreeSet<(String, ContentHash)>,
 }
 
 impl Kernel {
@@ -345,6 +351,9 @@ impl Kernel {
             braked: BTreeMap::new(),
             canaries: BTreeMap::new(),
             worse: BTreeMap::new(),
+            loud: BTreeSet::new(),
+            rehearsed: BTreeSet::new(),
+            began: BTreeSet::new(),
         }
     }
 
@@ -417,7 +426,16 @@ impl Kernel {
             Input::Performed { key, attempt, came } => self.performed(key, attempt, came, &mut out),
         }
         self.advance(&mut out);
+        // What rests on something that could not be read is not done.
+        if self.fault().is_some() {
+            out.clear();
+        }
         out
+    }
+
+    /// What could not be read of what this device remembers: then nothing that the kernel says counts, and it is to be made anew from the log.
+    pub fn fault(&self) -> Option<&str> {
+        self.tables.fault()
     }
 
     fn worked(&mut self, work: Work, came: Result<Value, Failure>, out: &mut Vec<Action>) {

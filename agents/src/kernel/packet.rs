@@ -163,10 +163,10 @@ impl Kernel {
     }
 
     /// The task and the run that an id means: that of a run, or of a task, whose run that is that of the device which works on it.
-    pub fn run_of(&self, id: &str) -> Option<(&str, String)> {
+    pub fn run_of(&self, id: &str) -> Option<(String, String)> {
         if let Some(task) = self.tables.task_id(id) {
             let device = self.tables.task(task)?.device.unwrap_or(self.device);
-            return Some((task, super::run_id(&self.vault, task, &device)));
+            return Some((task.to_owned(), super::run_id(&self.vault, task, &device)));
         }
         let of_run = self.tables.tasks().find(|(_, task)| task.runs.contains_key(id));
         of_run.map(|(task, _)| (task, id.to_owned()))
@@ -176,14 +176,14 @@ impl Kernel {
     pub fn lasting(&self, id: &str) -> Vec<Lasting> {
         let version = self.tables.task(id).and_then(|task| task.version);
         let workflow = version.and_then(|version| self.setting.versions.get(&version));
-        let done = |key: &EffectKey| {
-            let effect = self.tables.effect(key)?;
+        let done = |key: EffectKey| {
+            let effect = self.tables.effect(&key)?;
             matches!(effect.stand(), Stand::Done(_)).then_some(effect.proposed.as_ref()?)
         };
         let taken_back = |step: &str| {
             self.tables.proposals(id).filter_map(done).any(|it| it.step == format!("{step}!undo"))
         };
-        let lasting = |key: &EffectKey| {
+        let lasting = |key: EffectKey| {
             let proposed = done(key).filter(|it| !it.step.ends_with("!undo"))?;
             let step = workflow.and_then(|workflow| workflow.steps.at(&proposed.step));
             let compensation = step.and_then(|step| match &step.act {
@@ -192,7 +192,7 @@ impl Kernel {
             });
             let (step, content) = (proposed.step.clone(), proposed.content.clone());
             let compensated = taken_back(&step);
-            Some(Lasting { key: *key, step, content, compensation, compensated })
+            Some(Lasting { key, step, content, compensation, compensated })
         };
         let mut out: Vec<Lasting> = self.tables.proposals(id).filter_map(lasting).collect();
         out.sort_by(|a, b| a.step.cmp(&b.step));
@@ -249,9 +249,9 @@ impl Kernel {
     fn deeds(&self, id: &str, path: &str) -> Vec<Deed> {
         let keys = self.tables.proposals(id);
         let found = keys.filter_map(|key| {
-            let proposed = self.tables.effect(key)?.proposed.as_ref();
+            let proposed = self.tables.effect(&key)?.proposed.as_ref();
             let proposed = proposed.filter(|it| it.task == id && it.step == path)?;
-            Some((proposed.generation, self.deed(key)?))
+            Some((proposed.generation, self.deed(&key)?))
         });
         let mut out: Vec<(u32, Deed)> = found.collect();
         out.sort_by_key(|(generation, _)| *generation);
@@ -261,7 +261,7 @@ impl Kernel {
     /// What a task cost so far.
     pub(super) fn cost(&self, id: &str) -> Cost {
         let mut cost = Cost::default();
-        for effect in self.tables.proposals(id).filter_map(|key| self.tables.effect(key)) {
+        for effect in self.tables.proposals(id).filter_map(|key| self.tables.effect(&key)) {
             let Some(proposed) = effect.proposed.as_ref().filter(|it| it.task == id) else { continue };
             let amount = proposed.content.amount.unwrap_or_default();
             match effect.stand() {

@@ -137,7 +137,7 @@ impl Kernel {
                 None
             };
             // What cannot be worked out anew is no episode.
-            if self.replay(id, &mut see).is_ok() {
+            if self.replay(&id, &mut see).is_ok() {
                 out.append(&mut found);
             }
         }

@@ -190,8 +190,8 @@ impl Kernel {
 
     /// What an attempt cost; nothing while it is under way.
     fn came_to(&self, work: &Work, task: &Task, most: Money) -> Option<Money> {
-        let flight = Flight::Step(work.clone());
-        if self.flying.contains(&flight) || self.fresh.contains(&flight) {
+        // What was to begin here and is another device's now never does.
+        if self.flying.contains(&Flight::Step(work.clone())) {
             return None;
         }
         let Some(run) = task.runs.get(&work.run) else { return Some(most) };

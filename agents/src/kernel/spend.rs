@@ -57,10 +57,10 @@ impl Kernel {
     pub fn spend(&self, by: By, since: Millis) -> BTreeMap<Of, Cost> {
         let mut out: BTreeMap<Of, Cost> = BTreeMap::new();
         let over = self.tables.over(since, Millis::MAX).filter_map(|matter| match matter {
-            Matter::Effect(key) => self.tables.effect(key),
+            Matter::Effect(key) => self.tables.seen(&key),
             Matter::Task(_) => None,
         });
-        for effect in over.chain(self.tables.unsettled().map(|(_, effect)| effect)) {
+        for effect in over.chain(self.tables.unsettled().filter_map(|(key, _)| self.tables.seen(key))) {
             let Some(proposed) = &effect.proposed else { continue };
             let amount = proposed.content.amount.unwrap_or_default();
             let decided = effect.decided().map_or(0, |decided| decided.at);
@@ -119,7 +119,7 @@ impl Kernel {
         let mut usage = Usage::default();
         for (key, charge) in self.tables.charged(rule, from) {
             // What happened counts: of that nothing more is to be known.
-            if !charge.failed || !self.tables.effect(key).is_some_and(|effect| self.is_given_up(effect)) {
+            if !charge.failed || !self.tables.effect(&key).is_some_and(|effect| self.is_given_up(effect)) {
                 usage.add(charge.money, charge.at);
             }
         }
@@ -129,7 +129,7 @@ impl Kernel {
     /// What a rule allowed by itself to one run of a task.
     pub(super) fn allowed_to(&self, rule: &str, task: &str, run: &str) -> Usage {
         let mut usage = Usage::default();
-        for effect in self.tables.proposals(task).filter_map(|key| self.tables.effect(key)) {
+        for effect in self.tables.proposals(task).filter_map(|key| self.tables.effect(&key)) {
             let of_run = effect.proposed.as_ref().is_some_and(|it| it.run == run);
             let decided = effect.charged().filter(|it| of_run && it.rule.as_deref() == Some(rule));
             if let Some(decided) = decided.filter(|_| !self.is_given_up(effect)) {
@@ -142,7 +142,7 @@ impl Kernel {
     fn most_by_run(&self, rule: &str) -> Usage {
         let mut runs: BTreeMap<String, Usage> = BTreeMap::new();
         for (key, charge) in self.tables.charged(rule, 0) {
-            let Some(effect) = self.tables.seen(key) else { continue };
+            let Some(effect) = self.tables.seen(&key) else { continue };
             let Some(proposed) = effect.proposed.as_ref().filter(|_| !self.is_given_up(&effect)) else {
                 continue;
             };

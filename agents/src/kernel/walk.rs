@@ -88,8 +88,10 @@ impl Kernel {
         // What stands still begins nothing; what is under way ends, and that is recorded.
         let paused = self.tables.is_paused(id);
         let mine = task.device == Some(self.device) && !over && !paused;
+        // What was called off ends wherever it is.
         if mine
             && found.is_none()
+            && task.cancelled.is_none()
             && let Err(misplaced) = self.elsewhere_better(id, task)
         {
             let mut left = self.nothing_left();

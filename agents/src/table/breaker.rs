@@ -2,9 +2,11 @@
 //!
 //! What a breaker says follows from what came of the effects before, so it is the same after a restart, and on every device.
 
+use std::cmp::Reverse;
+
 use aios_core::id::DeviceId;
 
-use super::Tables;
+use super::{Order, Tables};
 use crate::failure::{Class, Failure};
 use crate::span::Millis;
 
@@ -70,10 +72,11 @@ impl Tables {
     pub fn breaker(&self, capability: &str) -> Breaker {
         let home: Option<DeviceId> = self.homes.now(capability);
         let mut breaker = Breaker::default();
-        let ends = self.ends.get(capability).into_iter().flatten();
-        for (order, key) in ends.rev().filter(|(order, _)| home.is_none_or(|home| home == order.0.2)) {
-            let Some(effect) = self.effect(key) else { continue };
-            match effect.tried(order) {
+        let ends = self.ends.range(Some((capability.to_owned(), Reverse(Order::MAX))));
+        let ends = ends.take_while(|((of, _), _)| of == capability).map(|((_, order), key)| (order.0, key));
+        for (order, key) in ends.filter(|(order, _)| home.is_none_or(|home| home == order.0.2)) {
+            let Some(effect) = self.seen(&key) else { continue };
+            match effect.tried(&order) {
                 Some(Some(failure)) if counts(failure.class) => {
                     breaker.failures += 1;
                     breaker.last.get_or_insert_with(|| (order.time(), failure.clone()));

@@ -1,12 +1,17 @@
 //! Where to look in the tables without going through all that ever was (I13): what is open, what counts against which rule, what happened
 //! when. It follows from the tables and is kept as they change.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use aios_core::id::DeviceId;
 use serde::{Deserialize, Serialize};
 
-use super::{Effect, Stand, Tables, Task};
+use super::image::NoImage;
+use super::map::Map;
+use super::run::{Runs, Writer};
+use super::{Effect, Seen, Stand, Tables, Task};
 use crate::event::EffectKey;
 use crate::money::Money;
 use crate::policy::Verdict;
@@ -105,57 +110,71 @@ impl OfTask {
     }
 }
 
-type ByTime<T> = BTreeMap<String, BTreeMap<(Millis, EffectKey), T>>;
-
-/// Moves an effect in a list.
-fn list<T>(
-    list: &mut ByTime<T>,
-    key: EffectKey,
-    before: Option<(String, Millis, T)>,
-    after: Option<(String, Millis, T)>,
-) {
-    if let Some((name, at, _)) = before
-        && let Some(entries) = list.get_mut(&name)
-    {
-        entries.remove(&(at, key));
-        if entries.is_empty() {
-            list.remove(&name);
-        }
-    }
-    if let Some((name, at, what)) = after {
-        list.entry(name).or_default().insert((at, key), what);
-    }
+/// The index.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(super) struct Index {
+    now: Now,
+    /// What rules allowed, by rule and when that was decided.
+    charged: Map<9, (String, Millis, EffectKey), Charge>,
+    /// What the operator was asked, by capability and when that was decided, the last first.
+    asked: Map<10, (String, Reverse<(Millis, EffectKey)>), ()>,
+    over: Map<11, (Millis, Matter), ()>,
+    /// What notes tell, whether it is known or not.
+    told: Map<12, Matter, ()>,
+    /// What is over and stands in no note.
+    untold: Map<13, (Millis, Matter), ()>,
 }
 
-/// The index.
+/// What is not over.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub(super) struct Index {
-    /// The tasks that are not over, and who has them.
+pub(super) struct Now {
+    /// The tasks, and who has them.
     open: BTreeMap<String, Option<DeviceId>>,
     unsettled: BTreeSet<EffectKey>,
-    /// What rules allowed, by rule and when that was decided.
-    charged: ByTime<Charge>,
-    /// What the operator was asked, by capability and when that was decided.
-    asked: ByTime<()>,
-    over: BTreeSet<(Millis, Matter)>,
-    /// What notes tell, whether it is known or not.
-    told: BTreeSet<Matter>,
-    /// What is over and stands in no note.
-    untold: BTreeMap<Matter, Millis>,
 }
 
 impl Index {
+    pub fn on(runs: &Arc<Runs>, now: Now) -> Index {
+        Index {
+            now,
+            charged: Map::on(runs),
+            asked: Map::on(runs),
+            over: Map::on(runs),
+            told: Map::on(runs),
+            untold: Map::on(runs),
+        }
+    }
+
+    pub fn now(&self) -> &Now {
+        &self.now
+    }
+
+    pub fn save(&self, out: &mut Writer, newest: usize, all: bool) -> Result<(), NoImage> {
+        self.charged.save(out, newest, all)?;
+        self.asked.save(out, newest, all)?;
+        self.over.save(out, newest, all)?;
+        self.told.save(out, newest, all)?;
+        self.untold.save(out, newest, all)
+    }
+
     pub fn effect(&mut self, key: EffectKey, before: OfEffect, after: OfEffect) {
         if before == after {
             return;
         }
         match after.unsettled {
-            true => self.unsettled.insert(key),
-            false => self.unsettled.remove(&key),
+            true => self.now.unsettled.insert(key),
+            false => self.now.unsettled.remove(&key),
         };
-        list(&mut self.charged, key, before.charged, after.charged);
-        let asked = |(name, at)| (name, at, ());
-        list(&mut self.asked, key, before.asked.map(asked), after.asked.map(asked));
+        if before.charged != after.charged {
+            before.charged.into_iter().for_each(|(rule, at, _)| self.charged.remove(&(rule, at, key)));
+            let after = after.charged.into_iter();
+            after.for_each(|(rule, at, charge)| self.charged.insert((rule, at, key), charge));
+        }
+        if before.asked != after.asked {
+            let place = |(name, at)| (name, Reverse((at, key)));
+            before.asked.map(place).into_iter().for_each(|place| self.asked.remove(&place));
+            after.asked.map(place).into_iter().for_each(|place| self.asked.insert(place, ()));
+        }
         self.over(Matter::Effect(key), before.over, after.over);
     }
 
@@ -164,8 +183,8 @@ impl Index {
             return;
         }
         match after.open {
-            Some(device) => _ = self.open.insert(id.to_owned(), device),
-            None => _ = self.open.remove(id),
+            Some(device) => _ = self.now.open.insert(id.to_owned(), device),
+            None => _ = self.now.open.remove(id),
         }
         self.over(Matter::Task(id.to_owned()), before.over, after.over);
     }
@@ -175,42 +194,53 @@ impl Index {
             return;
         }
         if let Some(at) = before {
-            self.over.remove(&(at, matter.clone()));
-            self.untold.remove(&matter);
+            let place = (at, matter.clone());
+            self.over.remove(&place);
+            self.untold.remove(&place);
         }
         if let Some(at) = after {
-            self.over.insert((at, matter.clone()));
             if !self.told.contains(&matter) {
-                self.untold.insert(matter, at);
+                self.untold.insert((at, matter.clone()), ());
             }
+            self.over.insert((at, matter), ());
         }
     }
 
     pub fn is_open(&self, task: &str) -> bool {
-        self.open.contains_key(task)
+        self.now.open.contains_key(task)
     }
 
-    pub fn tell(&mut self, ids: &[String]) {
-        for matter in ids.iter().filter_map(|id| Matter::of(id)) {
-            self.untold.remove(&matter);
-            self.told.insert(matter);
-        }
+    /// A note tells of a matter, which is over since then.
+    fn tell(&mut self, matter: Matter, since: Option<Millis>) {
+        since.into_iter().for_each(|at| self.untold.remove(&(at, matter.clone())));
+        self.told.insert(matter, ());
     }
 }
 
 impl Tables {
+    /// A note tells of these.
+    pub(super) fn tell(&mut self, ids: &[String]) {
+        for matter in ids.iter().filter_map(|id| Matter::of(id)) {
+            let since = match &matter {
+                Matter::Effect(key) => self.seen(key).and_then(|it| OfEffect::of(&it).over),
+                Matter::Task(id) => self.seen_task(id).and_then(|it| OfTask::of(&it).over),
+            };
+            self.index.tell(matter, since);
+        }
+    }
+
     /// The index as it follows from the tables alone.
     #[cfg(test)]
     pub(super) fn indexed_anew(&self) -> Index {
         let mut index = Index::default();
-        for day in self.journal.values() {
-            index.tell(&day.table.ids.iter().cloned().collect::<Vec<_>>());
+        for (_, day) in self.journal.iter(&self.homes) {
+            day.ids.iter().filter_map(|id| Matter::of(id)).for_each(|it| index.tell(it, None));
         }
         for (id, task) in self.tasks() {
-            index.task(id, OfTask::default(), OfTask::of(&task));
+            index.task(&id, OfTask::default(), OfTask::of(&task));
         }
         for (key, effect) in self.effects() {
-            index.effect(*key, OfEffect::default(), OfEffect::of(&effect));
+            index.effect(key, OfEffect::default(), OfEffect::of(&effect));
         }
         index
     }
@@ -227,56 +257,65 @@ impl Tables {
 
     /// The tasks that are not over.
     pub fn open(&self) -> impl Iterator<Item = (&str, &Task)> {
-        self.index.open.keys().filter_map(|id| Some((id.as_str(), self.task(id)?)))
+        self.index.now.open.keys().filter_map(|id| Some((id.as_str(), self.task(id)?)))
+    }
+
+    /// Their ids.
+    pub(crate) fn open_ids(&self) -> impl Iterator<Item = &str> {
+        self.index.now.open.keys().map(String::as_str)
     }
 
     /// The tasks that are not over and that another device has.
     pub fn open_elsewhere(&self, here: DeviceId) -> impl Iterator<Item = (&str, &Task)> {
-        let open = self.index.open.iter().filter(move |(_, device)| device.is_some_and(|it| it != here));
+        let open = self.index.now.open.iter().filter(move |(_, device)| device.is_some_and(|it| it != here));
         open.filter_map(|(id, _)| Some((id.as_str(), self.task(id)?)))
     }
 
     /// The effects that wait for consent, may happen, are under way, or of which nobody knows what came.
     pub fn unsettled(&self) -> impl Iterator<Item = (&EffectKey, &Effect)> {
-        self.index.unsettled.iter().filter_map(|key| Some((key, self.effect(key)?)))
+        self.index.now.unsettled.iter().filter_map(|key| Some((key, self.effect(key)?)))
     }
 
     /// What a rule allowed from a moment on and has not failed for good, by when that was decided.
-    pub fn charged(&self, rule: &str, from: Millis) -> impl Iterator<Item = (&EffectKey, &Charge)> {
-        let entries = self.index.charged.get(rule).into_iter();
-        let entries = entries.flat_map(move |it| it.range((from, EffectKey::LEAST)..));
-        entries.map(|((_, key), charge)| (key, charge))
+    pub fn charged(&self, rule: &str, from: Millis) -> impl Iterator<Item = (EffectKey, Charge)> {
+        let entries = self.index.charged.range(Some((rule.to_owned(), from, EffectKey::LEAST)));
+        let entries = entries.take_while(move |((of, ..), _)| of == rule);
+        entries.map(|((_, _, key), charge)| (key, charge))
     }
 
     /// What the operator was asked of a capability, the last first.
     pub fn asked(&self, capability: &str) -> impl Iterator<Item = &Effect> {
-        let entries = self.index.asked.get(capability).into_iter().flat_map(BTreeMap::keys).rev();
-        entries.filter_map(|(_, key)| self.effect(key))
+        let last = Reverse((Millis::MAX, EffectKey::MOST));
+        let entries = self.index.asked.range(Some((capability.to_owned(), last)));
+        let entries = entries.take_while(move |((of, _), ())| of == capability);
+        entries.filter_map(|((_, Reverse((_, key))), ())| self.effect(&key))
     }
 
     /// What was over from a moment on, before another, in the order of time.
-    pub fn over(&self, from: Millis, until: Millis) -> impl Iterator<Item = &Matter> {
-        let range =
-            (from, Matter::Effect(EffectKey::LEAST))..(until.max(from), Matter::Effect(EffectKey::LEAST));
-        self.index.over.range(range).map(|(_, matter)| matter)
+    pub fn over(&self, from: Millis, until: Millis) -> impl Iterator<Item = Matter> {
+        let entries = self.index.over.range(Some((from, Matter::Effect(EffectKey::LEAST))));
+        let entries = entries.take_while(move |((at, _), ())| *at < until);
+        entries.map(|((_, matter), ())| matter)
     }
 
-    /// What is over and stands in no note, and when it was.
-    pub fn untold(&self) -> impl Iterator<Item = (&Matter, Millis)> {
-        self.index.untold.iter().map(|(matter, at)| (matter, *at))
+    /// What is over since a moment or later and stands in no note, and when it was.
+    pub fn untold(&self, since: Millis) -> impl Iterator<Item = (Matter, Millis)> {
+        let entries = self.index.untold.range(Some((since, Matter::Effect(EffectKey::LEAST))));
+        entries.map(|((at, matter), ())| (matter, at))
     }
 
     /// The tasks that are open, or ended from a moment on.
-    pub fn recent(&self, from: Millis) -> impl Iterator<Item = (&str, &Task)> {
+    pub fn recent(&self, from: Millis) -> impl Iterator<Item = (String, Seen<'_, Task>)> {
+        let open = self.index.now.open.keys().cloned();
         let ended = self.over(from, Millis::MAX).filter_map(|matter| match matter {
-            Matter::Task(id) => Some((id.as_str(), self.task(id)?)),
+            Matter::Task(id) => Some(id),
             Matter::Effect(_) => None,
         });
-        self.open().chain(ended)
+        open.chain(ended).filter_map(|id| self.seen_task(&id).map(|task| (id, task)))
     }
 
     /// The days of which notes have been written by several devices since that was last tidied.
     pub fn untidy_days(&self) -> impl Iterator<Item = &str> {
-        self.journal.iter().filter(|(_, it)| it.table.is_untidy()).map(|(day, _)| day.as_str())
+        self.untidy.iter().map(String::as_str)
     }
 }

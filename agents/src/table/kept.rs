@@ -13,7 +13,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::shelf::Shelf;
-use super::{Effect, Fold, Homes, Order, Task};
+use super::{Effect, Fold, Homes, Journaled, Order, Task};
 use crate::event::WorkEvent;
 
 /// What is kept whole or small.
@@ -207,6 +207,14 @@ impl<T: Keep> Kept<T> {
         }
     }
 
+    /// Its events with what they come to, and nothing else.
+    pub fn into_folded(self, homes: &Arc<Homes>) -> Folded<T> {
+        match self {
+            Kept::Whole(folded) => *folded,
+            Kept::Small(small) => small.folded(homes),
+        }
+    }
+
     /// The whole of it, to change it.
     pub fn whole(&mut self, homes: &Arc<Homes>) -> &mut Folded<T> {
         if let Kept::Small(small) = self {
@@ -237,6 +245,18 @@ impl<T: Keep> Kept<T> {
         }
         let (text, book) = shelf.press(&text);
         *self = Kept::Small(Box::new(Small { text, book, last: *last, read: OnceLock::new() }));
+    }
+}
+
+impl Keep for Journaled {
+    type Frame = ();
+
+    fn frame(&self) -> &() {
+        &()
+    }
+
+    fn begin((): (), _: &Arc<Homes>) -> Journaled {
+        Journaled::default()
     }
 }
 

@@ -12,17 +12,20 @@ mod image;
 mod index;
 mod journal;
 mod kept;
+mod library;
+mod map;
 mod offer;
 mod outside;
 mod pause;
 mod release;
 mod rewind;
+mod run;
 mod shelf;
 mod task;
 mod writer;
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::Bound;
 use std::sync::Arc;
 
 use crate::event::{Aggregate, EffectKey, Fired, WorkEvent};
@@ -34,7 +37,10 @@ use aios_core::id::DeviceId;
 use serde::{Deserialize, Serialize};
 
 use index::{OfEffect, OfTask};
-use kept::{Folded, Keep, Kept};
+use kept::Folded;
+use library::Library;
+use map::Map;
+use run::Runs;
 use shelf::Shelf;
 
 pub use breaker::{Breaker, Passage};
@@ -49,6 +55,7 @@ pub use kept::Seen;
 pub use outside::Emitted;
 pub use release::{Choice, Release, Releases, Stopped};
 pub use rewind::{Owed, Rewind};
+pub use run::{Bytes, Title};
 pub use task::{Answer, Attempt, Rehearsal, Run, Spent, Status, StepState, Stuck, Task};
 
 /// The place of an event in the total order: that of its record, then its place in the record.
@@ -56,6 +63,9 @@ pub use task::{Answer, Attempt, Rehearsal, Run, Spent, Status, StepState, Stuck,
 pub struct Order(pub Stamp, pub u32);
 
 impl Order {
+    /// After all others.
+    pub const MAX: Order = Order(Stamp(Millis::MAX, u32::MAX, DeviceId([u8::MAX; 32]), u64::MAX), u32::MAX);
+
     /// The time on its author's clock.
     pub fn time(&self) -> Millis {
         self.0.clock().0
@@ -71,22 +81,24 @@ pub trait Fold: Default {
 /// The tables of all work.
 #[derive(Debug, Clone, Default)]
 pub struct Tables {
-    tasks: BTreeMap<String, Kept<Task>>,
-    effects: BTreeMap<EffectKey, Kept<Effect>>,
+    tasks: Library<0, String, Task>,
+    effects: Library<1, EffectKey, Effect>,
     budgets: BTreeMap<String, Folded<Budget>>,
     delegations: BTreeMap<String, Folded<Delegation>>,
     /// Which version of each agent works.
     releases: BTreeMap<String, Folded<Releases>>,
     /// The notes of days.
-    journal: BTreeMap<String, Folded<Journaled>>,
+    journal: Library<2, String, Journaled>,
+    /// The days of which notes have been written by several devices since that was last tidied.
+    untidy: BTreeSet<String>,
     /// The effects that were proposed for a task, in the order of their keys.
-    proposals: BTreeMap<String, Vec<EffectKey>>,
+    proposals: Map<3, String, Vec<EffectKey>>,
     /// The tasks that are part of another.
-    parts: BTreeMap<String, BTreeSet<String>>,
+    parts: Map<4, String, BTreeSet<String>>,
     /// The effects that are under way: few, whatever there was before.
     under_way: BTreeSet<EffectKey>,
-    /// By capability, where in the order something came of which effect.
-    ends: BTreeMap<String, BTreeMap<Order, EffectKey>>,
+    /// By capability, where in the order something came of which effect, the last first.
+    ends: Map<5, (String, Reverse<Order>), EffectKey>,
     /// Where effects happen.
     homes: Arc<Homes>,
     /// The last instant for which a schedule started each workflow.
@@ -101,6 +113,8 @@ pub struct Tables {
     index: index::Index,
     /// What is over and made small.
     shelf: Shelf,
+    /// What is remembered.
+    runs: Arc<Runs>,
 }
 
 impl PartialEq for Tables {
@@ -113,6 +127,7 @@ impl PartialEq for Tables {
             delegations,
             releases,
             journal,
+            untidy,
             proposals,
             parts,
             under_way,
@@ -124,30 +139,17 @@ impl PartialEq for Tables {
             writers,
             index,
             shelf: _,
+            runs: _,
         } = self;
-        let same_tasks = || alike(tasks, homes, &other.tasks, &other.homes);
-        let same_effects = || alike(effects, homes, &other.effects, &other.homes);
-        (budgets, delegations, journal) == (&other.budgets, &other.delegations, &other.journal)
-            && *releases == other.releases
+        (budgets, delegations, releases) == (&other.budgets, &other.delegations, &other.releases)
             && (proposals, parts, under_way) == (&other.proposals, &other.parts, &other.under_way)
             && (ends, homes, fired) == (&other.ends, &other.homes, &other.fired)
             && (outside, offers, writers) == (&other.outside, &other.offers, &other.writers)
-            && *index == other.index
-            && same_tasks()
-            && same_effects()
+            && (index, untidy) == (&other.index, &other.untidy)
+            && tasks.folded(homes).eq(other.tasks.folded(&other.homes))
+            && effects.folded(homes).eq(other.effects.folded(&other.homes))
+            && journal.folded(homes).eq(other.journal.folded(&other.homes))
     }
-}
-
-/// Whether two lists hold the same events, and these come to the same.
-fn alike<K: PartialEq, T: Keep + PartialEq>(
-    one: &BTreeMap<K, Kept<T>>,
-    homes: &Arc<Homes>,
-    other: &BTreeMap<K, Kept<T>>,
-    others: &Arc<Homes>,
-) -> bool {
-    let mut both = one.iter().zip(other);
-    one.len() == other.len()
-        && both.all(|((key, it), (same, that))| key == same && it.folded(homes) == that.folded(others))
 }
 
 impl Tables {
@@ -179,9 +181,14 @@ impl Tables {
                 }
                 self.change(key, |effect| effect.insert(order, event));
                 if let Some(task) = task {
-                    let proposals = self.proposals.entry(task.clone()).or_default();
-                    if let Err(place) = proposals.binary_search(&key) {
-                        proposals.insert(place, key);
+                    let mut is_new = false;
+                    self.proposals.change(task.clone(), |proposals| {
+                        if let Err(place) = proposals.binary_search(&key) {
+                            proposals.insert(place, key);
+                            is_new = true;
+                        }
+                    });
+                    if is_new {
                         let device = self.task(&task).and_then(|it| it.device);
                         self.own(&task, device);
                     }
@@ -208,10 +215,17 @@ impl Tables {
                 self.releases.entry(agent.to_owned()).or_default().insert(order, event);
             }
             Aggregate::Day(day) => {
+                let day = day.to_owned();
                 if let WorkEvent::JournalWritten { ids, .. } = &event {
-                    self.index.tell(ids);
+                    self.tell(ids);
                 }
-                self.journal.entry(day.to_owned()).or_default().insert(order, event);
+                let kept = self.journal.change(&day, &self.homes, Journaled::default).0;
+                let written = kept.whole(&self.homes);
+                written.insert(order, event);
+                match written.table.is_untidy() {
+                    true => self.untidy.insert(day),
+                    false => self.untidy.remove(&day),
+                };
             }
             Aggregate::Outside(_) => self.emit(order, event),
         }
@@ -230,14 +244,9 @@ impl Tables {
             *last = (*last).max(*at);
         }
         if let WorkEvent::TaskCreated { parent: Some((parent, _)), .. } = &event {
-            self.parts.entry(parent.clone()).or_default().insert(id.to_owned());
+            self.parts.change(parent.clone(), |parts| _ = parts.insert(id.to_owned()));
         }
-        // Most events are about what is known, so its name is made only for what is not.
-        let is_new = !self.tasks.contains_key(id);
-        if is_new {
-            self.tasks.insert(id.to_owned(), Kept::new(Task::default()));
-        }
-        let Some(kept) = self.tasks.get_mut(id) else { return };
+        let (kept, is_new) = self.tasks.change(id, &self.homes, Task::default);
         let again = kept.is_small();
         let task = kept.whole(&self.homes);
         let before = task.table.device;
@@ -255,8 +264,7 @@ impl Tables {
 
     /// Has what a device said of effects count where they happened there. What was all said before the change stays as it is.
     fn moved(&mut self, change: Order) {
-        let later = self.effects.iter().filter(|(_, effect)| effect.may_reach(&change));
-        for key in later.map(|(key, _)| *key).collect::<Vec<_>>() {
+        for key in self.effects.reached(&change) {
             let homes = self.homes.clone();
             self.change(key, |effect| effect.begin_with(|blank| blank.homes = homes));
         }
@@ -268,7 +276,7 @@ impl Tables {
     /// Changes what is known of an effect, and what is listed of it.
     fn change(&mut self, key: EffectKey, change: impl FnOnce(&mut Folded<Effect>)) {
         let homes = &self.homes;
-        let kept = self.effects.entry(key).or_insert_with(|| Kept::new(Effect::at_homes(homes.clone())));
+        let (kept, _) = self.effects.change(&key, homes, || Effect::at_homes(homes.clone()));
         let again = kept.is_small();
         let effect = kept.whole(homes);
         let tries = |effect: &Effect| {
@@ -289,19 +297,12 @@ impl Tables {
         if before == after {
             return;
         }
-        if let Some((capability, orders)) = before
-            && let Some(listed) = self.ends.get_mut(&capability)
-        {
-            for order in orders {
-                listed.remove(&order);
-            }
-            if listed.is_empty() {
-                self.ends.remove(&capability);
-            }
+        if let Some((capability, orders)) = before {
+            orders.into_iter().for_each(|order| self.ends.remove(&(capability.clone(), Reverse(order))));
         }
-        if let Some((capability, orders)) = after.filter(|(_, orders)| !orders.is_empty()) {
-            let listed = self.ends.entry(capability).or_default();
-            listed.extend(orders.into_iter().map(|order| (order, key)));
+        if let Some((capability, orders)) = after {
+            let ends = orders.into_iter().map(|order| (capability.clone(), Reverse(order)));
+            ends.for_each(|end| self.ends.insert(end, key));
         }
     }
 
@@ -311,15 +312,15 @@ impl Tables {
     }
 
     /// The effects that were proposed for a task.
-    pub fn proposals(&self, task: &str) -> impl Iterator<Item = &EffectKey> {
-        self.proposals.get(task).into_iter().flatten()
+    pub fn proposals(&self, task: &str) -> impl Iterator<Item = EffectKey> + use<> {
+        self.proposals.get(&task.to_owned()).into_iter().flatten()
     }
 
     /// Has what was proposed for a task count only where the device that works on it did: a record that comes late may say that this is
     /// another than it seemed.
     fn own(&mut self, task: &str, device: Option<DeviceId>) {
         let Some(device) = device else { return };
-        for key in self.proposals.get(task).cloned().unwrap_or_default() {
+        for key in self.proposals(task) {
             if self.effect(&key).is_some_and(|effect| effect.owners.get(task) != Some(&device)) {
                 let owner = |blank: &mut Effect| _ = blank.owners.insert(task.to_owned(), device);
                 self.change(key, |effect| effect.begin_with(owner));
@@ -334,51 +335,65 @@ impl Tables {
 
     /// A task.
     pub fn task(&self, id: &str) -> Option<&Task> {
-        let (id, kept) = self.tasks.get_key_value(id)?;
+        let kept = self.tasks.get(id, &self.homes)?;
         Some(kept.table(&self.homes, || self.shelf.read_task(id)))
+    }
+
+    /// A task, of which nothing stays in memory that was not there: for whoever goes through many.
+    pub fn seen_task(&self, id: &str) -> Option<Seen<'_, Task>> {
+        self.tasks.seen(id, &self.homes)
     }
 
     /// The id of a task, where there is one.
     pub fn task_id(&self, id: &str) -> Option<&str> {
-        self.tasks.get_key_value(id).map(|(id, _)| id.as_str())
+        self.tasks.find(id, &self.homes).map(|(id, _)| id.as_str())
     }
 
     /// All tasks. What is over is read for each anew: this is for what is asked seldom.
-    pub fn tasks(&self) -> impl Iterator<Item = (&str, Seen<'_, Task>)> {
-        self.tasks.iter().map(|(id, it)| (id.as_str(), it.seen(&self.homes)))
+    pub fn tasks(&self) -> impl Iterator<Item = (String, Seen<'_, Task>)> {
+        self.tasks.iter(&self.homes)
     }
 
     /// The ids of tasks that begin like that.
-    pub fn task_ids<'s>(&'s self, prefix: &'s str) -> impl Iterator<Item = &'s str> {
-        let from = (Bound::Included(prefix), Bound::Unbounded);
-        let ids = self.tasks.range::<str, _>(from).map(|(id, _)| id.as_str());
+    pub fn task_ids(&self, prefix: &str) -> impl Iterator<Item = String> {
+        let ids = self.tasks.keys(Some(&prefix.to_owned()));
         ids.take_while(move |id| id.starts_with(prefix))
+    }
+
+    /// The tasks of which something is in memory: those that are open, and those that something happened to since the rest was remembered.
+    pub(crate) fn recent_tasks(&self) -> impl Iterator<Item = &str> {
+        self.tasks.all_recent().map(|(id, _)| id.as_str())
+    }
+
+    /// The effects that something happened to since the rest was remembered.
+    pub(crate) fn recent_effects(&self) -> impl Iterator<Item = Seen<'_, Effect>> {
+        self.effects.all_recent().map(|(_, it)| it.seen(&self.homes))
     }
 
     /// The tasks that steps of a task started.
     pub fn parts(&self, id: &str) -> impl Iterator<Item = (&str, &Task)> {
-        let parts = self.parts.get(id).into_iter().flatten();
-        parts.filter_map(|part| Some((part.as_str(), self.task(part)?)))
+        let parts = self.parts.get(&id.to_owned()).into_iter().flatten();
+        parts.filter_map(|part| Some((self.task_id(&part)?, self.task(&part)?)))
     }
 
     /// An effect.
     pub fn effect(&self, key: &EffectKey) -> Option<&Effect> {
-        Some(self.effects.get(key)?.table(&self.homes, || self.shelf.read_effect(*key)))
+        Some(self.effects.get(key, &self.homes)?.table(&self.homes, || self.shelf.read_effect(*key)))
     }
 
     /// An effect, of which nothing stays in memory that was not there: for whoever goes through many.
     pub fn seen(&self, key: &EffectKey) -> Option<Seen<'_, Effect>> {
-        self.effects.get(key).map(|it| it.seen(&self.homes))
+        self.effects.seen(key, &self.homes)
     }
 
     /// All effects. What is over is read for each anew: this is for what is asked seldom.
-    pub fn effects(&self) -> impl Iterator<Item = (&EffectKey, Seen<'_, Effect>)> {
-        self.effects.iter().map(|(key, it)| (key, it.seen(&self.homes)))
+    pub fn effects(&self) -> impl Iterator<Item = (EffectKey, Seen<'_, Effect>)> {
+        self.effects.iter(&self.homes)
     }
 
     /// The keys of all effects.
-    pub fn effect_keys(&self) -> impl Iterator<Item = &EffectKey> {
-        self.effects.keys()
+    pub fn effect_keys(&self) -> impl Iterator<Item = EffectKey> {
+        self.effects.keys(None)
     }
 
     /// The effects that are under way.
@@ -408,7 +423,7 @@ impl Tables {
 
     /// What was written into the note of a day.
     pub fn journaled(&self, day: &str) -> Option<&Journaled> {
-        self.journal.get(day).map(|it| &it.table)
+        Some(self.journal.get(day, &self.homes)?.table(&self.homes, || {}))
     }
 
     /// A budget.

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::kept::Kept;
 use super::{Stand, Tables};
 use crate::event::EffectKey;
 
@@ -67,19 +68,27 @@ impl Clone for Shelf {
 }
 
 impl Shelf {
-    /// One that goes on with a book and the tasks that are over and may be whole.
-    pub fn with(book: Arc<[u8]>, over: VecDeque<String>) -> Shelf {
+    /// One that goes on with a book.
+    pub fn with(book: Arc<[u8]>) -> Shelf {
         // Until there is more to say than the book does, it is as good as any.
-        let renewed = usize::from(!book.is_empty());
-        Shelf { book, over, renewed, ..Shelf::default() }
+        let renewed = if book.is_empty() { 0 } else { WHOLE };
+        Shelf { book, renewed, ..Shelf::default() }
+    }
+
+    /// Keeps as many tasks whole as another.
+    pub fn keep_as(&mut self, other: &Shelf) {
+        self.whole = other.whole;
+    }
+
+    /// A book of some texts.
+    pub fn book_of(texts: impl Iterator<Item = Vec<u8>>) -> Arc<[u8]> {
+        let mut book: Vec<u8> = texts.flatten().take(BOOK).collect();
+        book.shrink_to_fit();
+        book.into()
     }
 
     pub fn book(&self) -> &Arc<[u8]> {
         &self.book
-    }
-
-    pub fn over(&self) -> &VecDeque<String> {
-        &self.over
     }
 
     /// A task is over.
@@ -111,8 +120,12 @@ impl Shelf {
             }
         }
         self.pressed += 1;
-        let small = lz4_flex::block::compress_prepend_size_with_dict(text, &self.book);
-        (small.into(), self.book.clone())
+        (Shelf::pressed(text, &self.book), self.book.clone())
+    }
+
+    /// A text compressed by a book.
+    pub fn pressed(text: &[u8], book: &[u8]) -> Box<[u8]> {
+        lz4_flex::block::compress_prepend_size_with_dict(text, book).into()
     }
 
     /// The text again.
@@ -134,11 +147,14 @@ impl Tables {
         if read.len() > READ.min(self.shelf.whole) {
             for read in std::mem::take(read) {
                 match read {
-                    Read::Task(id) => _ = self.tasks.get_mut(&id).map(super::Kept::shut),
-                    Read::Effect(key) => _ = self.effects.get_mut(&key).map(super::Kept::shut),
+                    Read::Task(id) => _ = self.tasks.recent(&id).map(Kept::shut),
+                    Read::Effect(key) => _ = self.effects.recent(&key).map(Kept::shut),
                 }
             }
         }
+        self.tasks.shut(self.shelf.whole);
+        self.effects.shut(self.shelf.whole);
+        self.journal.shut(self.shelf.whole);
         while self.shelf.over.len() > self.shelf.whole {
             let Some(id) = self.shelf.over.pop_front() else { return };
             self.shrink(&id);
@@ -146,16 +162,19 @@ impl Tables {
     }
 
     fn shrink(&mut self, id: &str) {
-        let Some(kept) = self.tasks.get(id).filter(|_| !self.index.is_open(id)) else { return };
+        if self.index.is_open(id) {
+            return;
+        }
+        let Some(kept) = self.tasks.recent(id) else { return };
         // What it is part of asks for it again and again.
         if !kept.is_small()
-            && let Some((parent, _)) = self.task(id).and_then(|task| task.parent.as_ref())
-            && (!self.tasks.contains_key(parent) || self.index.is_open(parent))
+            && let Some((parent, _)) = self.task(id).and_then(|task| task.parent.clone())
+            && (self.task(&parent).is_none() || self.index.is_open(&parent))
         {
             return;
         }
-        for key in self.proposals.get(id).into_iter().flatten() {
-            let Some(effect) = self.effects.get_mut(key).filter(|effect| !effect.is_small()) else {
+        for key in self.proposals.get(&id.to_owned()).into_iter().flatten() {
+            let Some(effect) = self.effects.recent(&key).filter(|effect| !effect.is_small()) else {
                 continue;
             };
             let stand = effect.table(&self.homes, || {}).stand();
@@ -163,12 +182,12 @@ impl Tables {
                 effect.shrink(&mut self.shelf);
             }
         }
-        if let Some(task) = self.tasks.get_mut(id) {
+        if let Some(task) = self.tasks.recent(id) {
             task.shrink(&mut self.shelf);
         }
-        for part in self.parts.get(id).into_iter().flatten() {
-            if self.tasks.get(part).is_some_and(|part| !part.is_small()) {
-                self.shelf.is_over(part);
+        for part in self.parts.get(&id.to_owned()).into_iter().flatten() {
+            if self.tasks.recent(&part).is_some_and(|part| !part.is_small()) {
+                self.shelf.is_over(&part);
             }
         }
     }

@@ -56,9 +56,9 @@ pub fn run(args: &EmitArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliError>
     ui.line(format!("{} {name} {}", if known { "known" } else { "emitted" }, one_line(&id)))?;
     for (task, found) in office.kernel().tables().tasks() {
         if found.trigger.as_ref().is_some_and(started) {
-            let (state, _) = stand(&office, task);
+            let (state, _) = stand(&office, &task);
             let workflow = found.workflow.clone().unwrap_or_default();
-            ui.line(format!("task {} {}: {state}", one_line(task), one_line(&workflow)))?;
+            ui.line(format!("task {} {}: {state}", one_line(&task), one_line(&workflow)))?;
             tasks.push(json!({"task": task, "workflow": workflow, "state": state}));
         }
     }

@@ -17,7 +17,7 @@ pub fn run(args: &PreviewArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliErr
     office.look();
     let tables = office.kernel().tables();
     let named = tables.effect_keys().filter(|key| key.0.hex().starts_with(&args.id));
-    let mut found = named.copied().filter(|key| tables.effect(key).is_some_and(|it| it.proposed.is_some()));
+    let mut found = named.filter(|key| tables.effect(key).is_some_and(|it| it.proposed.is_some()));
     let key = one(&args.id, found.next(), found.next())?;
     let found = office.kernel().deed(&key).zip(office.kernel().tables().effect(&key));
     let Some((deed, proposed)) = found.and_then(|(deed, it)| Some((deed, it.proposed.clone()?))) else {

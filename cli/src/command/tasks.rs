@@ -29,7 +29,7 @@ pub fn list(args: &TasksArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliErro
     let words: Vec<&str> = args.states.iter().map(|state| state.word()).collect();
     let all = office.kernel().tables().task_ids("");
     let wanted = all.filter(|id| words.is_empty() || words.contains(&stand(&office, id).0));
-    let wanted: Vec<&str> = wanted.collect();
+    let wanted: Vec<String> = wanted.collect();
     show(ui, &office, &wanted)?;
     Ok(Exit::Done)
 }
@@ -210,21 +210,22 @@ pub fn why(fired: &Fired) -> String {
 pub fn tell(ui: &mut Ui, office: &Office, only: &[&str]) -> Result<Exit, CliError> {
     let tables = office.kernel().tables();
     // Those that are named come in the order of all.
-    let ids: Vec<&str> = match only {
+    let ids: Vec<String> = match only {
         [] => tables.task_ids("").collect(),
         named => {
-            named.iter().filter_map(|id| tables.task_id(id)).collect::<BTreeSet<_>>().into_iter().collect()
+            let known = named.iter().filter_map(|id| tables.task_id(id));
+            known.collect::<BTreeSet<_>>().into_iter().map(str::to_owned).collect()
         }
     };
     show(ui, office, &ids)
 }
 
-fn show(ui: &mut Ui, office: &Office, ids: &[&str]) -> Result<Exit, CliError> {
+fn show(ui: &mut Ui, office: &Office, ids: &[String]) -> Result<Exit, CliError> {
     let mut worst = Exit::Done;
     let mut rows = Vec::new();
     office.told().for_each(|what| ui.warn(one_line(what), None));
     let tables = office.kernel().tables();
-    for &id in ids {
+    for id in ids.iter().map(String::as_str) {
         let Some(task) = tables.task(id) else { continue };
         let (state, exit) = stand(office, id);
         if worst == Exit::Done || exit == Exit::Failed {

@@ -39,7 +39,7 @@ pub fn run(args: &UndoArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliError>
 /// Reverses what a run did to files, and says of what it did to the world that it lasts.
 fn undo_run(id: &str, cx: &Context, ui: &mut Ui) -> Result<Exit, CliError> {
     let office = Office::open(cx, ui)?;
-    let found = office.kernel().run_of(id).map(|(task, run)| (office.kernel().lasting(task), run));
+    let found = office.kernel().run_of(id).map(|(task, run)| (office.kernel().lasting(&task), run));
     let mut vault = office.into_vault();
     let known = found.is_some();
     let (lasting, run) = found.unwrap_or_else(|| (Vec::new(), id.to_owned()));

@@ -141,7 +141,9 @@ fn paths(root: &Path, folder: &str) -> Result<Vec<String>, CliError> {
 fn read(at: &Path, path: String) -> Result<Written, CliError> {
     let fail = |e| CliError::io(format!("read {path}"), e);
     let mut bytes = Vec::new();
-    std::fs::File::open(at).and_then(|file| file.take(MAX_BYTES + 1).read_to_end(&mut bytes)).map_err(fail)?;
+    std::fs::File::open(at)
+        .and_then(|file| file.take(MAX_BYTES + 1).read_to_end(&mut bytes))
+        .map_err(fail)?;
     // What is wrong with one file hides nothing of the others.
     let unread = |at, what: &str| Some(Mistake { at, what: what.to_owned(), hint: None });
     if bytes.len() as u64 > MAX_BYTES {

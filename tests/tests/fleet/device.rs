@@ -6,7 +6,7 @@ use aios_agents::agent::Turn;
 use aios_agents::connector::is_of_files;
 use aios_agents::event::{EffectKey, WorkEvent};
 use aios_agents::failure::{Class, Failure};
-use aios_agents::kernel::{Action, Begun, Image, Input, Kernel, Next, Round, Saw, Work};
+use aios_agents::kernel::{Action, Begun, Input, Kernel, Next, Round, Saw, Work};
 use aios_agents::model::{Answer, Stop, Usage};
 use aios_agents::money::Money;
 use aios_agents::needs::Offer;
@@ -18,6 +18,7 @@ use serde_json::{Value, json};
 
 use crate::child::{CRUNCHER, Child};
 use crate::company::{self, COSTS, MODEL_CAP, VAULT, WRITER};
+use crate::memory::Memory;
 use crate::world::World;
 
 /// A record of the log.
@@ -64,7 +65,7 @@ pub struct Device {
     /// The records that write files, in the total order.
     pub writes: BTreeMap<Stamp, usize>,
     /// What it remembered of work, and the records that this holds.
-    pub image: Option<(Vec<u8>, Vec<usize>)>,
+    pub image: Option<(Memory, Vec<usize>)>,
     /// The rules that its process was set up with, and what it was fit for.
     pub set_up_with: (BTreeMap<Stamp, usize>, Offer),
 }
@@ -239,7 +240,7 @@ impl World {
             kernel.load(record.stamp, &record.events);
         }
         if let Some((image, known)) = self.devices[n].image.clone().filter(|_| self.chance.one_in(2)) {
-            let image = Image::read(&image).expect("what it remembered");
+            let image = image.read();
             let mut again = Kernel::from_image(VAULT, company::device(n), setting, chance, image);
             again.keep_whole(n % 2 * 3);
             for record in order.iter().filter(|it| !known.contains(it)).map(|it| &self.records[*it]) {
@@ -271,10 +272,19 @@ impl World {
         if !self.devices[n].round.is_over() {
             return;
         }
-        if let (true, Some(kernel)) = (self.chance.one_in(12), &self.devices[n].kernel) {
-            let image = kernel.image().expect("an image");
+        if self.chance.one_in(12) && self.devices[n].kernel.is_some() {
+            let kept = self.devices[n].image.as_ref().map(|(kept, _)| kept.clone());
+            let mut kept = kept.unwrap_or_default();
             let device = &mut self.devices[n];
-            device.image = Some((image, device.arrived.clone()));
+            let records = device.arrived.len();
+            let (whole, goes_by_it) = (records.is_multiple_of(4), records.is_multiple_of(2));
+            if let Some(kernel) = &device.kernel {
+                kept.write(kernel, whole);
+            }
+            if let Some(kernel) = device.kernel.as_mut().filter(|_| goes_by_it) {
+                kernel.go_by(kept.read());
+            }
+            device.image = Some((kept, device.arrived.clone()));
         }
         let Device { kernel, rules, offer, set_up_with, .. } = &self.devices[n];
         if kernel.is_none() || (rules, offer) != (&set_up_with.0, &set_up_with.1) {

@@ -10,6 +10,7 @@ mod device;
 mod far;
 mod files;
 mod flows;
+mod memory;
 mod note;
 mod operator;
 mod peace;

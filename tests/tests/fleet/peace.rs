@@ -155,12 +155,12 @@ impl World {
             // What its connector does not do now is tried again by and by.
             let braked = tables
                 .proposals(id)
-                .filter_map(|key| tables.effect(key)?.proposed.as_ref())
+                .filter_map(|key| tables.effect(&key)?.proposed.as_ref())
                 .any(|it| tables.breaker(&it.content.capability).until().is_some());
             let later = (0..self.devices.len()).any(|n| self.kernel(n).later(id).is_some());
             let visible =
                 shown.contains(id) || waits || braked || later || open.iter().any(|other| child(&other));
-            let effects: Vec<_> = tables.proposals(id).filter_map(|key| tables.effect(key)).collect();
+            let effects: Vec<_> = tables.proposals(id).filter_map(|key| tables.effect(&key)).collect();
             assert!(visible, "task {id} waits for nothing that anybody sees: {task:#?} with {effects:#?}");
         }
     }
@@ -178,7 +178,7 @@ impl World {
 
         let performing = one.effects().filter(|(_, it)| matches!(it.stand(), Stand::Performing(_)));
         assert!(
-            performing.map(|(key, _)| key).eq(one.under_way().map(|(key, _)| key)),
+            performing.map(|(key, _)| key).eq(one.under_way().map(|(key, _)| *key)),
             "another is under way"
         );
 
@@ -203,7 +203,7 @@ impl World {
         let mut wages: BTreeMap<u64, Money> = BTreeMap::new();
         for (key, effect) in one.effects() {
             if matches!(effect.stand(), Stand::Done(_)) {
-                assert!(self.far.has(key), "nobody did it: {effect:#?}");
+                assert!(self.far.has(&key), "nobody did it: {effect:#?}");
             }
             // What did not happen and never will is free for another.
             let happens = !matches!(effect.stand(), Stand::Failed(_) | Stand::Undone);
@@ -231,7 +231,7 @@ impl World {
             let mut again = |past: &Past<'_>| {
                 (past.agent != CRUNCHER).then(|| Ok(json!({"text": past.input.to_string()})))
             };
-            let replay = self.kernel(0).replay(id, &mut again).unwrap_or_else(|e| panic!("{e}"));
+            let replay = self.kernel(0).replay(&id, &mut again).unwrap_or_else(|e| panic!("{e}"));
             assert!(replay.difference.is_none(), "{id} is another on replay: {replay:#?}");
         }
         for client in &self.clients {
@@ -315,13 +315,13 @@ impl World {
 
 fn difference(one: &Tables, other: &Tables) -> String {
     for (id, task) in one.tasks() {
-        if other.task(id) != Some(&*task) {
-            return format!("task {id}: {task:#?} and {:#?}", other.task(id));
+        if other.task(&id) != Some(&*task) {
+            return format!("task {id}: {task:#?} and {:#?}", other.task(&id));
         }
     }
     for (key, effect) in one.effects() {
-        if other.effect(key) != Some(&*effect) {
-            return format!("effect {key:?}: {effect:#?} and {:#?}", other.effect(key));
+        if other.effect(&key) != Some(&*effect) {
+            return format!("effect {key:?}: {effect:#?} and {:#?}", other.effect(&key));
         }
     }
     "something else".into()

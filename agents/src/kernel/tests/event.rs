@@ -95,7 +95,7 @@ fn an_event_starts_one_task_and_what_that_emits_the_next() {
     let task = sim.kernel.tables().task(&task).unwrap();
     assert!(matches!(&task.trigger, Some(Fired::Event { id, untrusted: false, .. }) if id == "7"));
     for (id, _) in sim.kernel.tables().tasks() {
-        let replay = sim.kernel.replay(id, &mut |_| None).unwrap();
+        let replay = sim.kernel.replay(&id, &mut |_| None).unwrap();
         assert_eq!(replay.difference, None);
     }
 }

@@ -253,3 +253,22 @@ fn a_clock_set_back_does_not_renew_without_end() {
         queue.extend(kernel.handle(Input::Recorded { stamp, events }));
     }
 }
+
+#[test]
+fn what_is_called_off_ends_though_no_device_fits() {
+    let mut town = Town::new(&[]);
+    town.rest();
+    town.create(None);
+    town.rest();
+    assert_eq!(town.kernel(PHONE).missing("t"), Some("a device for heavy work"));
+    let enough = WorkEvent::TaskCancelled { task: "t".into(), note: "enough".into() };
+    let input = town.record(LAPTOP, &[enough]);
+    town.kernel(LAPTOP).handle(input);
+    town.rest();
+    for device in [LAPTOP, PHONE, WORKER] {
+        let ended = town.kernel(device).tables().task("t").unwrap().ended.clone();
+        assert_eq!(ended.map(|(_, outcome, _)| outcome), Some(Outcome::Cancelled), "{device}");
+    }
+    assert_eq!(town.kernel(PHONE).missing("t"), None);
+    assert_eq!(town.sent, 0);
+}

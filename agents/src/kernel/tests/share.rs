@@ -170,6 +170,18 @@ fn of_a_call_that_nobody_heard_the_end_of_the_most_counts() {
     assert_eq!((budget(&sim).used(), budget(&sim).reserved.len()), (Money(47), 0));
 }
 
+/// Another device has the task before the next call of a model begins here: what was set aside is free again.
+#[test]
+fn what_does_not_go_on_here_is_settled() {
+    let mut sim = sim(LAPTOP, Some(Money(40)));
+    let work = until_work(&mut sim).expect("it begins");
+    sim.give(Input::Took { work, turns: vec![answered(7)] });
+    let why = "it was made there before".to_owned();
+    sim.says(&WorkEvent::TaskMoved { task: "t".into(), to: PHONE, turn: 0, why, pinned: true });
+    assert_eq!(until_work(&mut sim), None);
+    assert_eq!((budget(&sim).used(), budget(&sim).reserved.len()), (Money(40), 0));
+}
+
 #[test]
 fn an_agent_that_says_no_most_is_a_dead_letter_where_there_is_a_cap() {
     let mut sim = sim(LAPTOP, None);

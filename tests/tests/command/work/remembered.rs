@@ -21,6 +21,13 @@ fn remembered(office: &Office) -> PathBuf {
     devices.map(|it| it.expect("a device").path().join("work")).next().expect("a device")
 }
 
+/// The files beside it in which work lies.
+fn runs(office: &Office) -> Vec<PathBuf> {
+    let folder = remembered(office).parent().expect("a folder").to_owned();
+    let paths = std::fs::read_dir(folder).expect("the folder").map(|it| it.expect("a file").path());
+    paths.filter(|path| path.to_string_lossy().contains("/work-")).collect()
+}
+
 /// What a command says of the tasks, and of what it goes on from.
 fn tasks(office: &Office) -> (String, bool) {
     let mut command = office.command(&["tasks", "--json"], "");
@@ -52,6 +59,18 @@ fn who_starts_goes_on_from_what_is_remembered() {
         assert_eq!(tasks(&office), (said.clone(), false));
         assert_eq!(std::fs::read(remembered(&office)).expect("it is there again").len(), whole.len());
     }
+    // What is over lies beside it. Where that cannot be read nothing is said of it as if it were not there, and the next one reads the log.
+    let run = runs(&office).pop().expect("a run");
+    let mut bytes = std::fs::read(&run).expect("it is there");
+    bytes[100] ^= 1;
+    std::fs::write(&run, &bytes).expect("it is written");
+    let refused = office.command(&["tasks", "--json"], "").output().expect("aios runs");
+    let why = String::from_utf8_lossy(&refused.stderr);
+    assert!(!refused.status.success() && why.contains("remembered of work could not be read"), "{why}");
+    assert_eq!(tasks(&office), (said.clone(), false));
+    assert_eq!(tasks(&office), (said.clone(), true));
+    std::fs::remove_file(&runs(&office)[0]).expect("it was there");
+    assert_eq!(tasks(&office), (said.clone(), false));
     std::fs::remove_file(remembered(&office)).expect("it was there");
     assert_eq!(tasks(&office), (said, false));
     // What waited since before goes on.
