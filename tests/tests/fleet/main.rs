@@ -1,7 +1,7 @@
 //! Several devices, each with its own kernel: a log that comes late and in parts, processes that are killed at any action, clocks that
 //! are wrong and jump, two that take themselves for the coordinator, an operator who says things twice and too late. One seed makes it all.
 //!
-//! `AIOS_SEEDS` says how many seeds, two hundred without it, `AIOS_SEED` where they start. A run that fails prints its seed and
+//! `AIOS_SEEDS` says how many seeds, a hundred and twenty without it, `AIOS_SEED` where they start. A run that fails prints its seed and
 //! all that happened; with `AIOS_EVENTS` the trace has all events, too.
 
 mod child;
@@ -23,7 +23,7 @@ use aios_tests::seeds::{self, Seeded};
 use world::{Tally, World};
 
 /// Seeds when nobody says how many.
-const SEEDS: u64 = 200;
+const SEEDS: u64 = 120;
 /// After so many that fail no more are tried.
 const MOST: usize = 5;
 

@@ -24,7 +24,7 @@ use crate::conflict::ConflictKind;
 use crate::file::By;
 
 /// Runs when `AIOS_CASES` says nothing.
-const CASES: u64 = 200;
+const CASES: u64 = 100;
 /// After this many failing runs no more are started.
 const FAILURES: usize = 8;
 const FOLDERS: [&str; 5] = ["", "", "da/", "db/", "da/in/"];
