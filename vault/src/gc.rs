@@ -122,7 +122,7 @@ impl Vault {
             self.passes("gc.log")?;
             self.log.pack(device, segment)?;
         }
-        let pays = git::loose_at_least(&self.repo, LOOSE + self.left_loose()?)?;
+        let pays = git::count_loose(&self.repo)? >= LOOSE + self.left_loose()?;
         if pays {
             self.repack_by(&git::Limits { replaced: IDLE_REPLACED, ..git::Limits::default() })?;
         }

@@ -31,7 +31,7 @@ pub use refs::{
     AIOS_PREFIX, ASIDE_PREFIX, HISTORY_PREFIX, LOG_MESSAGE, LOG_PREFIX, MAIN, PROJECTED, REMOTE_PREFIX,
     State, busy, own_refs, read_ref, set_ref, state,
 };
-pub use repack::{Limits, Repacked, expunge, loose_at_least, repack};
+pub use repack::{Limits, Repacked, count_loose, expunge, loose_at_least, repack};
 pub use repo::{open_or_init, write_excludes};
 pub use torn::{Torn, head_again, pack_again, torn};
 pub use tree::{Change, Diff, Entry, TREE, diff_trees, edit_tree, entries, file_mode, lookup};
