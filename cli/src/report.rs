@@ -1,8 +1,8 @@
 //! What several commands say the same way.
 
 use aios_vault::Vault;
-use aios_vault::absorb::PathChange;
 use aios_vault::audit::{Entry, FileDiff};
+use aios_vault::change::PathChange;
 use aios_vault::round::Round;
 use aios_vault::survey::Problem;
 

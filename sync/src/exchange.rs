@@ -3,18 +3,18 @@
 //! Both sides run the same machine. The sides are independent of each other except for the end: each says `Done` when
 //! all it has was sent and answered, and all that it lacked was received.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 
-use aios_core::frontier::{Frontier, Place, View};
-use aios_core::id::{DeviceId, RecordId, VaultId};
-use aios_core::planted::{Bug, planted};
-use aios_core::record::Record;
+use aios_core::frontier::{Frontier, View};
+use aios_core::id::VaultId;
 
+use crate::chain::{Batch, Chain, agree, first_beyond};
 use crate::error::{Peer, SyncError};
 use crate::frame::{Applied, Frame, Hello, MAX_BATCH, PIECE, Piece, VERSION, Want};
 use crate::machine::{Job, Machine, Wire};
-use crate::replica::{Apart, Cursor, Integrated, Replica, ReplicaError};
+use crate::outcome::{Outcome, Progress};
+use crate::replica::{Apart, Cursor, Replica, ReplicaError};
 
 /// Records sent and not answered, in bytes before compression, at which the sender waits.
 const WINDOW: usize = 4 << 20;
@@ -42,186 +42,6 @@ pub enum Mode {
     Live,
 }
 
-/// How far an exchange is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Progress {
-    /// Records received and applied.
-    pub received: u64,
-    /// Records that the peer has and this device lacked, as far as known.
-    pub to_receive: u64,
-    /// Records sent.
-    pub sent: u64,
-    /// Records that the peer lacked.
-    pub to_send: u64,
-    /// Bytes received from the network.
-    pub bytes_received: u64,
-    /// Bytes sent to the network.
-    pub bytes_sent: u64,
-    /// Bytes of blobs and history received.
-    pub apart_bytes: u64,
-}
-
-/// What an exchange has achieved.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Outcome {
-    /// The counters.
-    pub progress: Progress,
-    /// Records integrated that were not here; another connection may have brought some that this one received.
-    pub integrated: u64,
-    /// What the peer has said it has durably applied, last.
-    pub peer_frontier: Frontier,
-    /// Whether that covers all that this device had when the exchange began (I12).
-    pub acknowledged: bool,
-    /// Records held outside the frontier here, because of their clocks.
-    pub held: Vec<Place>,
-    /// Records of this device that the peer holds.
-    pub held_there: Vec<Place>,
-    /// Blobs and histories received.
-    pub apart_received: u64,
-    /// Blobs and histories that the peer does not have either.
-    pub apart_missing: u64,
-}
-
-impl Outcome {
-    /// What an honest report says although the exchange came to its end: a record held, or not applied there.
-    pub fn problem(&self, peer: &Peer, mine: &Frontier) -> Option<SyncError> {
-        if let Some(record) = self.held.first() {
-            return Some(SyncError::Held { peer: peer.clone(), record: *record });
-        }
-        let record = first_beyond(mine, &self.peer_frontier)?;
-        Some(SyncError::Unapplied { peer: peer.clone(), record })
-    }
-}
-
-/// The first record of `of` that `than` lacks.
-fn first_beyond(of: &Frontier, than: &Frontier) -> Option<Place> {
-    let than = than.view();
-    let beyond = of.view().iter().find(|place| !than.has(place))?;
-    Some(Place { device: beyond.device, seq: than.get(&beyond.device) + 1 })
-}
-
-/// The last record of each device as this connection has seen them: what the next one must build on.
-#[derive(Debug)]
-struct Chain {
-    peer: Peer,
-    vault: VaultId,
-    last: BTreeMap<DeviceId, (u64, RecordId)>,
-    claimed: Frontier,
-}
-
-impl Chain {
-    fn covers(&self, frontier: &Frontier) -> bool {
-        self.beyond(frontier).is_none()
-    }
-
-    fn beyond(&self, frontier: &Frontier) -> Option<Place> {
-        first_beyond(frontier, &Frontier(self.last.clone()))
-    }
-
-    /// Reads and checks the next entry of a batch. `None`: a record that is here already.
-    fn read(&mut self, replica: &dyn Replica, bytes: &[u8]) -> Result<(Option<Record>, usize), SyncError> {
-        let peer = || self.peer.clone();
-        let entry = |source| SyncError::Entry { peer: peer(), source };
-        let (record, len) = Record::read_entry(bytes).map_err(entry)?;
-        let place = record.header.place();
-        if record.header.vault != self.vault {
-            return Err(SyncError::Foreign { peer: peer(), record: place, vault: record.header.vault });
-        }
-        match self.claimed.0.get(&place.device) {
-            Some((seq, claimed)) if *seq == place.seq && *claimed != record.id => {
-                return Err(SyncError::Fork {
-                    peer: peer(),
-                    record: place,
-                    ours: *claimed,
-                    theirs: record.id,
-                });
-            }
-            _ => {}
-        }
-        let (mut seq, mut last) = match self.last.get(&place.device) {
-            Some((seq, id)) => (*seq, Some(*id)),
-            None => (0, None),
-        };
-        if place.seq > seq + 1 {
-            // On a live connection the one before may have come another way, such as from this device itself.
-            let before = Place { device: place.device, seq: place.seq - 1 };
-            if let Some(id) = replica.id_at(&before)? {
-                (seq, last) = (before.seq, Some(id));
-            }
-        }
-        if place.seq <= seq {
-            return match replica.id_at(&place)? {
-                Some(ours) if ours != record.id => {
-                    Err(SyncError::Fork { peer: peer(), record: place, ours, theirs: record.id })
-                }
-                _ => Ok((None, len)),
-            };
-        }
-        if place.seq != seq + 1 {
-            return Err(SyncError::Gap { peer: peer(), record: place, expected: seq + 1 });
-        }
-        record.verify_signature().map_err(entry)?;
-        if record.header.prev != last {
-            // The numbers fit and the records do not: one of the two before it is another than here.
-            let before = Place { device: place.device, seq };
-            return Err(match (last, record.header.prev) {
-                (Some(ours), Some(theirs)) => SyncError::Fork { peer: peer(), record: before, ours, theirs },
-                _ => SyncError::Gap { peer: peer(), record: place, expected: seq + 1 },
-            });
-        }
-        record.check_payloads().map_err(entry)?;
-        self.last.insert(place.device, (place.seq, record.id));
-        Ok((Some(record), len))
-    }
-
-    /// Checks a batch and integrates what is sound of it: what comes before a bad record is kept.
-    fn apply(mut self, replica: &mut dyn Replica, pieces: Vec<Piece>) -> Result<Answer, SyncError> {
-        let mut bytes = Vec::with_capacity(pieces.iter().map(|p| p.raw).sum());
-        for piece in pieces {
-            let peer = || self.peer.clone();
-            piece.unpack(&mut bytes).map_err(|source| SyncError::Frame { peer: peer(), source })?;
-        }
-        let (mut records, mut at, mut count, mut lie) = (Vec::new(), 0, 0, None);
-        while at < bytes.len() {
-            match self.read(replica, &bytes[at..]) {
-                Ok((record, len)) => {
-                    records.extend(record);
-                    at += len;
-                    count += 1;
-                }
-                Err(error) => {
-                    lie = Some(error);
-                    break;
-                }
-            }
-        }
-        drop(bytes);
-        // Before the lie is reported, what came before it is kept.
-        let done = replica.integrate(records).or_else(|error| match planted(Bug::AppliedEarly) {
-            true => Ok(Integrated::default()),
-            false => Err(error),
-        });
-        let done = done.map_err(|error| match error {
-            ReplicaError::Unacceptable { record, why } => {
-                SyncError::Unacceptable { peer: self.peer.clone(), record, why }
-            }
-            ReplicaError::Fork { record, ours, theirs } => {
-                SyncError::Fork { peer: self.peer.clone(), record, ours, theirs }
-            }
-            other => SyncError::Replica(other),
-        })?;
-        if let Some(lie) = lie {
-            return Err(lie);
-        }
-        let frontier = match planted(Bug::AppliedEarly) {
-            true => Frontier(self.last.clone()),
-            false => replica.frontier()?,
-        };
-        let applied = Applied { frontier, held: done.held };
-        Ok(Answer::Applied { chain: self, applied, records: count, integrated: done.count })
-    }
-}
-
 /// The answer of a job of [`Exchange`].
 #[derive(Debug)]
 pub struct Reply(Answer);
@@ -236,12 +56,7 @@ enum Answer {
         raw: usize,
         records: u64,
     },
-    Applied {
-        chain: Chain,
-        applied: Applied,
-        records: u64,
-        integrated: u64,
-    },
+    Applied(Batch),
     Missing(VecDeque<Apart>),
     Begun(Vec<Want>),
     Written(usize),
@@ -618,7 +433,7 @@ impl Exchange {
                 self.sending = if cursor.at_end() { Step::Complete } else { Step::Open };
                 self.cursor = Some(cursor);
             }
-            Answer::Applied { chain, applied, records, integrated } => {
+            Answer::Applied(Batch { chain, applied, records, integrated }) => {
                 self.got = Frontier(chain.last.clone()).view();
                 self.chain = Some(chain);
                 self.outcome.progress.received += records;
@@ -768,7 +583,7 @@ impl Exchange {
         let Some(chain) = self.chain.take() else { return };
         let Some(batch) = self.batches.pop_front() else { return };
         self.backlog = self.backlog.saturating_sub(batch.iter().map(|p| p.raw).sum());
-        self.later(move |replica| chain.apply(replica, batch));
+        self.later(move |replica| chain.apply(replica, batch).map(Answer::Applied));
     }
 
     fn receive_end(&mut self) {
@@ -884,20 +699,6 @@ impl Exchange {
     }
 }
 
-/// Whether the peer's frontier agrees with the records here.
-fn agree(replica: &mut dyn Replica, peer: &Peer, frontier: &Frontier) -> Result<(), SyncError> {
-    for (device, (seq, theirs)) in &frontier.0 {
-        let place = Place { device: *device, seq: *seq };
-        match replica.id_at(&place)? {
-            Some(ours) if ours != *theirs => {
-                return Err(SyncError::Fork { peer: peer.clone(), record: place, ours, theirs: *theirs });
-            }
-            _ => {}
-        }
-    }
-    Ok(())
-}
-
 impl Machine for Exchange {
     type Answer = Reply;
 
@@ -994,22 +795,9 @@ impl Machine for Exchange {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::frame::FrameError;
+    use aios_core::id::DeviceId;
 
-    #[test]
-    fn the_first_record_beyond_a_frontier() {
-        let id = RecordId([0; 32]);
-        let frontier = |list: &[(u8, u64)]| {
-            Frontier(list.iter().map(|(device, seq)| (DeviceId([*device; 32]), (*seq, id))).collect())
-        };
-        let place = |device: u8, seq| Place { device: DeviceId([device; 32]), seq };
-        assert_eq!(first_beyond(&frontier(&[(1, 3)]), &frontier(&[(1, 3), (2, 9)])), None);
-        assert_eq!(
-            first_beyond(&frontier(&[(1, 3), (2, 5)]), &frontier(&[(1, 4), (2, 2)])),
-            Some(place(2, 3))
-        );
-        assert_eq!(first_beyond(&frontier(&[(7, 2)]), &frontier(&[])), Some(place(7, 1)));
-    }
+    use crate::frame::FrameError;
 
     #[test]
     fn a_frame_error_is_named() {

@@ -5,6 +5,7 @@
 //! they may block; [`node::Node`] does so over iroh. The vault side is the trait [`replica::Replica`].
 //! What goes over the wire is specified in `docs/formats.md`, Sync wire.
 
+mod chain;
 pub mod control;
 pub mod daemon;
 pub mod drive;
@@ -18,6 +19,7 @@ pub mod machine;
 pub mod net;
 pub mod node;
 pub mod offer;
+pub mod outcome;
 pub mod pairing;
 mod pending;
 pub mod profile;

@@ -15,11 +15,12 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::drive::{Handle, Limits, Streams, drive};
 use crate::error::{Fault, Peer, SyncError};
-use crate::exchange::{Exchange, Mode, Outcome, Progress};
+use crate::exchange::{Exchange, Mode};
 use crate::frame::Frame;
 use crate::live::Live;
 use crate::machine::{Machine, Wire};
 use crate::net::{Net, PAIR, SYNC, Scope};
+use crate::outcome::{Outcome, Progress};
 pub use crate::pairing::Welcomed;
 use crate::pairing::{Applicant, Inviter, Joined, Joiner};
 use crate::reach::Reach;

@@ -60,8 +60,10 @@ pub enum Taken {
         view: View,
         /// What a person should know.
         warnings: Vec<String>,
+        /// Whether there is something new that only a look at all takes in.
+        came: bool,
     },
-    /// Something came or went: only a look at all tells what.
+    /// Something went or changed places: only a look at all tells what, and is to come first.
     Unclear,
 }
 
@@ -262,9 +264,10 @@ impl Site {
                 Err(e) if e.is_standing() => (Absorbed::default(), vec![Problem::of_all(&e).to_string()]),
                 Err(e) => return Err(e),
             };
+            let came = absorbed.came;
             let round = vault.show_on_disk(absorbed, &mut |_, _, _| {})?;
             warnings.extend(round.problems().map(Problem::to_string));
-            Ok(Taken::Done { view: vault.view().clone(), warnings })
+            Ok(Taken::Done { view: vault.view().clone(), warnings, came })
         })
     }
 
@@ -276,7 +279,7 @@ impl Site {
         self.keeper().work(|vault| {
             let round = vault.show_on_disk(Absorbed::default(), &mut |_, _, _| {})?;
             let warnings = round.problems().map(Problem::to_string).collect();
-            Ok(Taken::Done { view: vault.view().clone(), warnings })
+            Ok(Taken::Done { view: vault.view().clone(), warnings, came: false })
         })
     }
 

@@ -129,6 +129,8 @@ pub struct Upkeep {
     /// What was seen and not taken in.
     seen: Seen,
     look: Option<Due>,
+    /// Whether what is saved waits for that look.
+    holds: bool,
     git: Option<Due>,
     /// When what was written since is to be packed.
     tidy: Option<Time>,
@@ -157,6 +159,7 @@ impl Upkeep {
             todo: VecDeque::new(),
             seen: Seen::default(),
             look: None,
+            holds: false,
             git: None,
             tidy: None,
             tidied: Time::ZERO,
@@ -190,6 +193,7 @@ impl Upkeep {
 
     /// A watcher saw this.
     pub fn see(&mut self, seen: Seen, now: Time) {
+        self.holds |= seen.moved;
         if seen.moved || self.look.is_some() {
             self.look = Due::after(self.look, now, QUIET, PATIENCE);
         }
@@ -198,8 +202,8 @@ impl Upkeep {
 
     /// The watcher has nothing more to tell for now: what was saved is taken in.
     pub fn seen_all(&mut self) {
-        // Where more comes or goes it is seen with that.
-        if self.look.is_none() && !self.seen.saved.is_empty() {
+        // Where something went or changes places it is seen with that.
+        if !self.holds && !self.seen.saved.is_empty() {
             self.todo.push_back(Act::TakeIn(std::mem::take(&mut self.seen.saved)));
         }
     }
@@ -225,7 +229,7 @@ impl Upkeep {
     /// Time has passed.
     pub fn tick(&mut self, now: Time) {
         if self.look.is_some_and(|due| due.at <= now) || self.scan <= now {
-            self.look = None;
+            (self.look, self.holds) = (None, false);
             // Not again before it is answered.
             self.scan = now + self.profile.scan.1;
             let seen = std::mem::take(&mut self.seen);
@@ -261,17 +265,24 @@ impl Upkeep {
     /// What came of [`Act::TakeIn`].
     pub fn took(&mut self, taken: Result<Taken, String>, now: Time) {
         match taken {
-            Ok(Taken::Done { view, warnings }) => {
+            Ok(Taken::Done { view, warnings, came }) => {
                 self.warn(warnings);
+                if came {
+                    self.look = Due::after(self.look, now, QUIET, PATIENCE);
+                }
                 // A command of another process may have made it.
                 if view != self.view {
                     self.view = view;
                     self.news(now);
                 }
             }
-            Ok(Taken::Unclear) => self.look = Due::after(self.look, now, QUIET, PATIENCE),
+            Ok(Taken::Unclear) => {
+                self.look = Due::after(self.look, now, QUIET, PATIENCE);
+                self.holds = true;
+            }
             Err(error) => {
                 self.look = Due::after(None, now, PATIENCE, PATIENCE);
+                self.holds = true;
                 self.say(format!("the working files were not taken in: {error}"));
             }
         }
@@ -289,7 +300,7 @@ impl Upkeep {
     /// What came of [`Act::Write`].
     pub fn wrote(&mut self, taken: Result<Taken, String>, now: Time) {
         match taken {
-            Ok(Taken::Done { view, warnings }) => {
+            Ok(Taken::Done { view, warnings, .. }) => {
                 self.view = view;
                 self.warn(warnings);
             }
@@ -458,7 +469,7 @@ mod tests {
     }
 
     fn written(upkeep: &mut Upkeep, now: Time) {
-        let taken = Taken::Done { view: View::new(), warnings: Vec::new() };
+        let taken = Taken::Done { view: View::new(), warnings: Vec::new(), came: false };
         upkeep.wrote(Ok(taken), now);
         acts(upkeep);
     }
@@ -493,7 +504,7 @@ mod tests {
         upkeep.worked(Err("no work".into()), None, Time::ZERO);
         acts(&mut upkeep);
         let ms = Duration::from_millis;
-        let taken = || Taken::Done { view: View::new(), warnings: Vec::new() };
+        let taken = || Taken::Done { view: View::new(), warnings: Vec::new(), came: false };
         upkeep.wrote(Ok(taken()), ms(100));
         assert_eq!(acts(&mut upkeep).first(), Some(&Act::Tell));
         upkeep.tick(ms(105));
@@ -501,6 +512,29 @@ mod tests {
         upkeep.wrote(Ok(taken()), ms(109));
         upkeep.tick(ms(110));
         assert!(acts(&mut upkeep).contains(&Act::Work));
+    }
+
+    #[test]
+    fn a_save_does_not_wait_for_what_came_beside_it_but_for_what_went() {
+        let ms = Duration::from_millis;
+        let saved = |path: &str| Seen { saved: [path.to_owned()].into(), ..Seen::default() };
+        let of = |path: &str| Act::TakeIn([path.to_owned()].into());
+        let mut upkeep = Upkeep::new(Profile::PLUGGED);
+        upkeep.tick(Time::ZERO);
+        acts(&mut upkeep);
+        let save = |upkeep: &mut Upkeep, path: &str, now| {
+            upkeep.see(saved(path), now);
+            upkeep.seen_all();
+            acts(upkeep)
+        };
+        assert_eq!(save(&mut upkeep, ".a.md.tmp", ms(10)), [of(".a.md.tmp")]);
+        upkeep.took(Ok(Taken::Done { view: View::new(), warnings: Vec::new(), came: true }), ms(11));
+        assert_eq!(save(&mut upkeep, "a.md", ms(12)), [of("a.md")], "what came is no reason to wait");
+        upkeep.took(Ok(Taken::Unclear), ms(13));
+        assert_eq!(save(&mut upkeep, "b.md", ms(14)), [], "what went is");
+        upkeep.tick(ms(115));
+        assert!(acts(&mut upkeep).contains(&Act::Look(BTreeSet::new())));
+        assert_eq!(save(&mut upkeep, "b.md", ms(116)), [of("b.md")]);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Turning what is on disk into records. A save is an edit of the version its writer had in front of them (I6);
 //! nothing is overwritten before it is in the log (I2).
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::BTreeSet;
 
 use aios_core::clock::Stamp;
 use aios_core::delta::Delta;
@@ -11,15 +11,13 @@ use aios_core::frontier::{Place, View};
 use aios_core::history::{Act, History, Touch};
 use aios_core::id::{ContentHash, DocId, RecordId};
 use aios_core::item::{Base, Content, Item, Kind, Mode};
-use aios_core::namespace::Namespace;
 use aios_core::patch;
-use aios_core::path;
 use aios_core::planted::{Bug, planted};
-use serde::Serialize;
 
 use crate::author::Draft;
 use crate::base::Over;
 use crate::chance;
+use crate::change::{PathChange, describe};
 use crate::disk;
 use crate::error::Error;
 use crate::file::{By, FileRow};
@@ -46,21 +44,8 @@ pub struct Absorbed {
     pub problems: Vec<Problem>,
     /// What is to be known of what was taken in.
     pub notes: Vec<Problem>,
-}
-
-/// One changed path, for people.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-pub struct PathChange {
-    /// Where.
-    pub path: String,
-    /// `added`, `modified`, `deleted`, `renamed from X`, `mode`.
-    pub change: String,
-}
-
-impl PathChange {
-    pub(crate) fn new(path: &str, change: impl Into<String>) -> Self {
-        PathChange { path: path.to_owned(), change: change.into() }
-    }
+    /// Whether there is something new that only a look at all takes in.
+    pub came: bool,
 }
 
 /// How to take in.
@@ -113,6 +98,7 @@ impl Absorbed {
         self.changed.extend(later.changed);
         self.problems.extend(later.problems);
         self.notes.extend(later.notes);
+        self.came |= later.came;
     }
 }
 
@@ -151,8 +137,8 @@ impl Vault {
         Ok(self.told(out))
     }
 
-    /// As [`Vault::absorb`], looking only at `paths`, where something is said to have been saved. `None`: something came or
-    /// went, and only a look at all tells what became of it.
+    /// As [`Vault::absorb`], looking only at `paths`, where something is said to have been saved. `None`: something went or changed
+    /// places, and only a look at all tells what became of it.
     pub fn absorb_at(
         &mut self,
         paths: &BTreeSet<String>,
@@ -167,6 +153,7 @@ impl Vault {
             self.untold.extend(out.notes);
             return Ok(None);
         };
+        out.came = survey.came;
         if survey.is_empty() {
             return Ok(Some(self.told(out)));
         }
@@ -615,96 +602,6 @@ impl Vault {
         Ok(Some(Edited { item, payload, stale: at }))
     }
 
-    /// The item that made a document, if it was made at this very path.
-    fn made_at(&mut self, doc: &DocId, claim: &str) -> Result<Option<Item>, Error> {
-        let touches = self.history().touches(doc)?;
-        let Some(create) = touches.iter().find(|touch| matches!(touch.act, Act::Create { .. })) else {
-            return Ok(None);
-        };
-        let item = self.item(doc, &create.place, create.index)?;
-        Ok(matches!(&item, Item::Create { path, .. } if path == claim).then_some(item))
-    }
-
-    /// Takes in a file that stands where a document was made, but that aios never wrote or read: both were made without
-    /// the other, so it joins the document as a second beginning of it.
-    fn absorb_beside(
-        &mut self,
-        doc: &DocId,
-        made: Item,
-        saved: Saved,
-        draft: &mut Draft,
-        after: &mut Vec<After>,
-        out: &mut Absorbed,
-    ) -> Result<(), Error> {
-        let found = saved.found.clone();
-        let Some(written) = self.take_content(saved)? else {
-            out.problems.push(changing(&found.path));
-            return Ok(());
-        };
-        if self.was_written(doc, &written, &found, after)? {
-            return Ok(());
-        }
-        let kind = written.kind(&found.path);
-        let file = SavedFile { found, hash: written.content.hash, git: written.content.git };
-        let Written { content, bytes, .. } = written;
-        let base = Base { base: Some(View::new()), rank: None };
-        let item = match made {
-            Item::Create { path: claim, after: name, kind: first, mode, .. }
-                if kind.by_character() && first == kind =>
-            {
-                Item::Create { doc: *doc, path: claim, after: name, kind, mode, content, base }
-            }
-            _ => Item::Replace { doc: *doc, kind, content, base },
-        };
-        let payload = if kind.inline() { bytes.unwrap_or_default() } else { Vec::new() };
-        draft.items.push((item, payload));
-        out.changed.push(PathChange::new(&file.found.path, "added"));
-        after.push(After::Saved { doc: *doc, saved: file, stale: Some(View::new()) });
-        Ok(())
-    }
-
-    /// Takes a file for a document's that has none here and reads so, or once did; `false` where it never did.
-    fn was_written(
-        &mut self,
-        doc: &DocId,
-        written: &Written,
-        found: &disk::Found,
-        after: &mut Vec<After>,
-    ) -> Result<bool, Error> {
-        let content = &written.content;
-        if self.placement(doc)?.is_some_and(|placement| written.stands(&placement)) {
-            self.user_saved(doc, &content.hash, &content.git, &self.view.clone(), By::User)?;
-        } else if let Some(view) = self.saved_once(doc, written)? {
-            self.aios_wrote(doc, &content.hash, &content.git, &view)?;
-            self.db.prepare_cached("INSERT OR IGNORE INTO dirty VALUES(?)")?.execute([doc.as_bytes()])?;
-        } else {
-            return Ok(false);
-        }
-        let saved = SavedFile { found: found.clone(), hash: content.hash, git: content.git };
-        after.push(After::Same { doc: *doc, saved });
-        Ok(true)
-    }
-
-    /// What was known when a document first had just this content: a copy of that version is not new, but old.
-    fn saved_once(&self, doc: &DocId, written: &Written) -> Result<Option<View>, Error> {
-        let touches = self.history().touches(doc)?;
-        let same = touches.iter().filter(|touch| {
-            self.view.has(&touch.place)
-                && touch.act.content().is_some_and(|content| content.hash == written.content.hash)
-        });
-        let Some(place) =
-            same.min_by_key(|touch| (touch.rank, touch.place, touch.index)).map(|touch| touch.place)
-        else {
-            return Ok(None);
-        };
-        let view = match self.number(&place)? {
-            Some(n) => self.row(n)?.view,
-            None => return Ok(None),
-        };
-        let then = fold::fold(&touches, &[], &view);
-        Ok(then.filter(|then| (then.text.kind() == Kind::Link) == written.link).map(|_| view))
-    }
-
     /// Takes in content that was displaced or left over, as a save of a document; `None` while it is still being written, or a text that
     /// others had forgotten is not explained.
     pub(crate) fn absorb_aside(
@@ -733,99 +630,6 @@ impl Vault {
         self.refresh(&mut |_, _, _| {})?;
         Ok(Some(Aside { content, stale, news: true }))
     }
-
-    /// Adds new files to a transaction.
-    pub(crate) fn absorb_added(
-        &mut self,
-        added: Vec<Saved>,
-        draft: &mut Draft,
-        after: &mut Vec<After>,
-        out: &mut Absorbed,
-    ) -> Result<(), Error> {
-        if added.is_empty() {
-            return Ok(());
-        }
-        let mut counts: HashMap<String, usize> = HashMap::new();
-        // The number of the closing record is not known before all parts are: none but very large imports have several.
-        let total: u64 = added.iter().map(|saved| saved.found.size).sum();
-        let author = Place { device: self.replica.device, seq: self.next_seq()? + total / (6 << 20) };
-        let empty = self.view.is_empty()
-            || self.db.query_row("SELECT NOT EXISTS(SELECT 1 FROM item)", [], |row| row.get(0))?;
-        let mut folded_seen: HashSet<String> = HashSet::with_capacity(added.len());
-        for saved in added {
-            let claim = saved.found.path.clone();
-            // A document that has a file here already is none that this one was made in ignorance of.
-            let here = self.doc_at(&claim)?;
-            let here = here.map(|doc| Ok::<_, Error>(self.files_of(&doc)?.is_empty().then_some(doc)));
-            let here = here.transpose()?.flatten();
-            if let Some(doc) = &here
-                && self.lacks_text(doc)?
-            {
-                out.problems.push(untold(&claim));
-                continue;
-            }
-            if let Some(doc) = &here
-                && let Some(made) = self.made_at(doc, &claim)?
-            {
-                self.absorb_beside(doc, made, saved, draft, after, out)?;
-                continue;
-            }
-            let found = saved.found.clone();
-            let Some(written) = self.take_content(saved)? else {
-                out.problems.push(changing(&found.path));
-                continue;
-            };
-            // One that came here by a move, or was given this name: a write of it that was cut off before it was noted (I9).
-            if let Some(doc) = &here
-                && self.was_written(doc, &written, &found, after)?
-            {
-                continue;
-            }
-            let folded = path::fold(&claim);
-            let again = !folded_seen.insert(folded.clone());
-            let name = match (empty, again) {
-                (true, false) => String::new(),
-                (_, true) => {
-                    let count = counts.entry(folded.clone()).or_default();
-                    *count += 1;
-                    match *count {
-                        1 => author.to_string(),
-                        n => format!("{author}:{}", n - 1),
-                    }
-                }
-                (false, false) => {
-                    let history = self.history();
-                    let mut space = Namespace::new(&history, self.view.clone())?;
-                    let name = space.after(&claim, author, 0)?;
-                    if name == author.to_string() {
-                        counts.insert(folded.clone(), 1);
-                    }
-                    name
-                }
-            };
-            let doc = DocId::of(&self.replica.vault, &folded, &name);
-            let kind = written.kind(&claim);
-            let Written { content, bytes, .. } = written;
-            let mode = match (found.kind, found.exec) {
-                (disk::Kind::Link, _) => Mode::Link,
-                (_, true) => Mode::Executable,
-                _ => Mode::File,
-            };
-            let payload = if kind.inline() { bytes.unwrap_or_default() } else { Vec::new() };
-            let base = Base::default();
-            draft.items.push((
-                Item::Create { doc, path: claim.clone(), after: name, kind, mode, content, base },
-                payload,
-            ));
-            out.changed.push(PathChange::new(&claim, "added"));
-            after.push(After::Saved {
-                doc,
-                saved: SavedFile { found, hash: content.hash, git: content.git },
-                stale: None,
-            });
-        }
-        Ok(())
-    }
 }
 
 /// The greatest rank among the heads of a text: what a save made from it competes with.
@@ -849,7 +653,8 @@ fn put_back(path: &str, again: bool) -> Problem {
     }
 }
 
-fn changing(path: &str) -> Problem {
+/// What is said of a file that was written while it was read.
+pub(crate) fn changing(path: &str) -> Problem {
     Problem {
         path: path.to_owned(),
         problem: "it changed while it was read".into(),
@@ -865,7 +670,8 @@ fn doubled(path: &str) -> Problem {
     }
 }
 
-fn untold(path: &str) -> Problem {
+/// What is said of a file whose text others had forgotten, as far as that is known.
+pub(crate) fn untold(path: &str) -> Problem {
     Problem {
         path: path.to_owned(),
         problem: "another device has had it forgotten, and the word that says so has not come yet".into(),
@@ -873,32 +679,4 @@ fn untold(path: &str) -> Problem {
                `aios forget --unexplained` goes on without what was there"
             .into(),
     }
-}
-
-/// A message for changes that came without one.
-fn describe(changed: &[PathChange]) -> String {
-    let verb = |change: &str| match change {
-        "added" => "Add",
-        "deleted" => "Delete",
-        "modified" => "Edit",
-        "mode" => "Change mode of",
-        _ => "Rename",
-    };
-    if let [one] = changed {
-        return match one.change.split_once("renamed from ") {
-            Some((_, from)) => format!("Rename {from} to {}", one.path),
-            None => format!("{} {}", verb(&one.change), one.path),
-        };
-    }
-    let mut parts = Vec::new();
-    for word in ["Add", "Edit", "Rename", "Delete", "Change mode of"] {
-        let count = changed.iter().filter(|change| verb(&change.change) == word).count();
-        if count > 0 {
-            parts.push(format!(
-                "{} {count}",
-                if parts.is_empty() { word.to_owned() } else { word.to_lowercase() }
-            ));
-        }
-    }
-    format!("{} files", parts.join(", "))
 }

@@ -19,7 +19,7 @@ use aios_core::path;
 use rusqlite::{OptionalExtension, params};
 use serde::Serialize;
 
-use crate::absorb::PathChange;
+use crate::change::PathChange;
 use crate::error::Error;
 use crate::vault::{RecordRow, Vault};
 

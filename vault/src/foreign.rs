@@ -10,9 +10,10 @@ use aios_core::path;
 use aios_core::record::Author;
 use git2::Oid;
 
-use crate::absorb::{Absorbed, After, Aside, PathChange, SavedFile};
+use crate::absorb::{Absorbed, After, Aside, SavedFile};
 use crate::author::Draft;
 use crate::base::Over;
+use crate::change::PathChange;
 use crate::create::keep_aside;
 use crate::db;
 use crate::disk;

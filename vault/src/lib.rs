@@ -9,6 +9,7 @@ pub mod author;
 pub mod away;
 mod base;
 pub mod chance;
+pub mod change;
 mod clock;
 pub mod conflict;
 pub mod create;
@@ -54,6 +55,7 @@ pub mod verify;
 pub mod watch;
 pub mod work;
 
+mod added;
 mod anew;
 mod closed;
 mod db;

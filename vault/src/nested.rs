@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use aios_core::item::Item;
 use aios_core::path;
 
-use crate::absorb::PathChange;
 use crate::author::Draft;
+use crate::change::PathChange;
 use crate::db;
 use crate::error::Error;
 use crate::layout::Layout;

@@ -198,9 +198,9 @@ impl Vault {
     fn take_in_at(&mut self, at: &str) -> Result<(), Error> {
         let paths = [at.to_owned()].into();
         let taken = match self.absorb_at(&paths, &mut |_, _, _| {}) {
-            Ok(Some(taken)) => taken,
-            Ok(None) if matches!(disk::scan::look(self.writer.root(), at), Ok(None)) => return Ok(()),
-            Ok(None) => self.absorb(&AbsorbOptions::default(), &mut |_, _, _| {})?,
+            Ok(Some(taken)) if !taken.came => taken,
+            Ok(_) if matches!(disk::scan::look(self.writer.root(), at), Ok(None)) => return Ok(()),
+            Ok(_) => self.absorb(&AbsorbOptions::default(), &mut |_, _, _| {})?,
             // What lies in the folder is not to be looked at now.
             Err(Error::Paused(_)) => return Ok(()),
             Err(e) => return Err(e),

@@ -13,8 +13,9 @@ use aios_core::path;
 use aios_core::record::Author;
 use git2::{ObjectType, Oid};
 
-use crate::absorb::{Absorbed, PathChange};
+use crate::absorb::Absorbed;
 use crate::author::Draft;
+use crate::change::PathChange;
 use crate::error::Error;
 use crate::git;
 use crate::held::named;

@@ -10,9 +10,9 @@ use aios_core::path;
 use rusqlite::OptionalExtension;
 use serde::Serialize;
 
-use crate::absorb::PathChange;
 use crate::audit::time;
 use crate::author::Draft;
+use crate::change::PathChange;
 use crate::conflict::{Conflict, ConflictKind};
 use crate::error::Error;
 use crate::vault::Vault;

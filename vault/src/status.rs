@@ -8,9 +8,9 @@ use aios_core::item::Kind;
 use aios_core::path;
 use serde::Serialize;
 
-use crate::absorb::PathChange;
 use crate::audit::time;
 use crate::away::Away;
+use crate::change::PathChange;
 use crate::db;
 use crate::error::Error;
 use crate::flaw;

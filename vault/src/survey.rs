@@ -7,6 +7,8 @@ use aios_core::patch;
 use aios_core::path;
 use serde::{Deserialize, Serialize};
 
+use rusqlite::params;
+
 use crate::accept::is_rules;
 use crate::disk::read::LARGE;
 use crate::disk::{self, Content, Found, Read, ReadError, Root, RuleSource, Rules, Scan};
@@ -129,6 +131,8 @@ pub(crate) struct Survey {
     pub known: usize,
     /// Whether a file that is not known could not be read: it may be what a missing one was renamed to.
     unread: bool,
+    /// Whether there is something new that was not looked at, of a look at some paths only.
+    pub came: bool,
 }
 
 impl Survey {
@@ -214,7 +218,8 @@ impl Vault {
         self.survey_scan(scan, &files?, problems, deletions, progress)
     }
 
-    /// As [`Vault::survey`], of some paths only: `None` where that does not tell what happened to a document.
+    /// As [`Vault::survey`], of some paths only: `None` where that does not tell what happened to a document. What is new is left to a
+    /// look at all: an editor's own file is gone by then.
     pub(crate) fn survey_at(&mut self, paths: &BTreeSet<String>) -> Result<Option<Survey>, Error> {
         let mut out = Survey::default();
         let mut rules = None;
@@ -232,16 +237,30 @@ impl Vault {
                         Some(rules) => rules,
                         None => rules.insert(self.rules()?.0),
                     };
-                    if !rules.ignored(path, false) {
-                        return Ok(None);
-                    }
+                    out.came |= !rules.ignored(path, false);
                 }
                 (Some(_), _) => return Ok(None),
             }
         }
         find_exchanged(&mut out);
         let plain = out.missing.is_empty() && out.added.is_empty() && out.moved.is_empty();
-        Ok(plain.then_some(out))
+        // Where a file lies that was another's, files change places, and are half way.
+        let half_way = out.came && self.is_any_of_another(&out.modified)?;
+        Ok((plain && !half_way).then_some(out))
+    }
+
+    /// Whether one of these is the very file that was known at another path.
+    fn is_any_of_another(&self, modified: &[(FileRow, Saved)]) -> Result<bool, Error> {
+        let mut get = self
+            .db
+            .prepare_cached("SELECT EXISTS(SELECT 1 FROM file WHERE ino = ? AND dev = ? AND path <> ?)")?;
+        for (row, saved) in modified {
+            let (ino, dev) = (saved.found.ino as i64, saved.found.dev as i64);
+            if get.query_row(params![ino, dev, row.path], |row| row.get(0))? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     pub(crate) fn survey_scan(

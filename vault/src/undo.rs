@@ -13,9 +13,9 @@ use aios_core::patch;
 use aios_core::path;
 use serde::Serialize;
 
-use crate::absorb::PathChange;
 use crate::audit::{Revision, Version, is_content};
 use crate::author::Draft;
+use crate::change::PathChange;
 use crate::error::Error;
 use crate::vault::{RecordRow, Vault};
 use crate::written::Written;

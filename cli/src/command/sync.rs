@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use aios_sync::control::{Answer, Client, Request};
 use aios_sync::error::{Fault, Peer, SyncError};
-use aios_sync::exchange::Progress;
 use aios_sync::node::{Node, Settings};
+use aios_sync::outcome::Progress;
 use aios_sync::remote::{Skipped, secret::Finding};
 use aios_sync::session::{SyncReport, Trouble, Wanted, introduce, sync};
 use aios_sync::site::Site;

@@ -1,8 +1,9 @@
 //! Two and three replicas converge, whatever the network does.
 
 use aios_sync::error::SyncError;
-use aios_sync::exchange::{Mode, Outcome};
+use aios_sync::exchange::Mode;
 use aios_sync::machine::Machine;
+use aios_sync::outcome::Outcome;
 use aios_sync::replica::Replica;
 
 use crate::memory::{Memory, key};

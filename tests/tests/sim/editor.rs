@@ -168,9 +168,23 @@ impl World {
         self.put(n, &path, &bytes, "saves");
     }
 
+    /// A file that stands otherwise with somebody else: what came may be of it, and nobody has seen that here.
+    fn behind(&mut self, n: usize, disk: &Files) -> Option<(String, Vec<u8>)> {
+        let others: Vec<Files> =
+            (0..self.devices.len()).filter(|other| *other != n).map(|other| self.disk(other)).collect();
+        let differs = |path: &String, bytes: &Vec<u8>| {
+            others.iter().any(|other| other.get(path).is_some_and(|theirs| theirs != bytes))
+        };
+        let busy = |path: &String| self.devices[n].halves.iter().any(|half| half.path == *path);
+        let behind: Vec<_> =
+            disk.iter().filter(|(path, bytes)| differs(path, bytes) && !busy(path)).collect();
+        self.chance.pick(&behind).map(|(path, bytes)| ((*path).clone(), (*bytes).clone()))
+    }
+
     pub fn delete(&mut self, n: usize) {
         let disk = self.disk(n);
-        let Some((path, old)) = self.any_file(n, &disk) else { return };
+        let behind = if self.devices[n].came { self.behind(n, &disk) } else { None };
+        let Some((path, old)) = behind.or_else(|| self.any_file(n, &disk)) else { return };
         let at = self.devices[n].root.join(&path);
         fs::remove_file(&at).expect("a file to remove");
         self.touched(n, &path);

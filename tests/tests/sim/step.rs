@@ -41,6 +41,10 @@ impl World {
         if self.weather.has(Act::StaleSave) && self.overtaken(n).is_some() && self.chance.one_in(3) {
             act = Act::StaleSave;
         }
+        // Nor is what came long without being written.
+        if self.weather.has(Act::Delete) && self.devices[n].came && self.chance.one_in(40) {
+            act = Act::Delete;
+        }
         if self.devices[n].carries && act.is_work() {
             return;
         }
