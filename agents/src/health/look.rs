@@ -304,6 +304,36 @@ impl<'l> Look<'l> {
         }
     }
 
+    /// Effects that were refused when they had begun, until the operator takes note of that.
+    pub fn refusals(&mut self) {
+        for (key, effect) in self.tables.refused_late() {
+            let (Some(refusal), Some(proposed), Some(begun)) =
+                (effect.too_late(), &effect.proposed, effect.intent)
+            else {
+                continue;
+            };
+            let done = matches!(effect.stand(), Stand::Done(_));
+            let deed = format!("{} to {}", proposed.content.capability, proposed.content.target);
+            let (ago, said) = (show(self.ago(begun.at)), show(self.ago(refusal.at)));
+            let went = if done { "had gone out" } else { "had begun" };
+            let what = format!("{deed} was denied {said} ago, and {went} {ago} ago");
+            let task = self.tables.task(&proposed.task);
+            let mut next = vec![format!("aios undo --run {}", proposed.task)];
+            match done {
+                true => next.push(format!("aios settle {} --done", key.0.short(12))),
+                false => next.insert(0, "aios sync".into()),
+            }
+            self.out.push(Finding {
+                task: Some(proposed.task.clone()),
+                workflow: task.and_then(|task| task.workflow.clone()),
+                step: Some(proposed.step.clone()),
+                device: Some(begun.device),
+                next,
+                ..Finding::new(Kind::Refused, refusal.at, what)
+            });
+        }
+    }
+
     /// Connectors whose effects wait.
     pub fn breakers(&mut self) {
         for capability in self.setting.connectors.keys() {

@@ -69,6 +69,7 @@ pub fn health(tables: &Tables, setting: &Setting, place: &Place) -> Vec<Finding>
         look.task(&id, &task);
     }
     look.effects();
+    look.refusals();
     look.breakers();
     look.canaries();
     look.sources();

@@ -60,6 +60,7 @@ pub struct Charge {
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct OfEffect {
     unsettled: bool,
+    late: bool,
     charged: Option<(String, Millis, Charge)>,
     asked: Option<(String, Millis)>,
     over: Option<Millis>,
@@ -85,7 +86,7 @@ impl OfEffect {
         let unsettled =
             matches!(stand, Stand::Waiting | Stand::Allowed | Stand::Performing(_) | Stand::Unknown(_));
         let asked = asked.map(|it| (proposed.content.capability.clone(), it.at));
-        OfEffect { unsettled, charged, asked, over }
+        OfEffect { unsettled, late: effect.too_late().is_some(), charged, asked, over }
     }
 }
 
@@ -131,6 +132,8 @@ pub(super) struct Now {
     /// The tasks, and who has them.
     open: BTreeMap<String, Option<DeviceId>>,
     unsettled: BTreeSet<EffectKey>,
+    /// Refused, and it had begun: the operator is told until they take note of it.
+    late: BTreeSet<EffectKey>,
 }
 
 impl Index {
@@ -164,6 +167,10 @@ impl Index {
         match after.unsettled {
             true => self.now.unsettled.insert(key),
             false => self.now.unsettled.remove(&key),
+        };
+        match after.late {
+            true => self.now.late.insert(key),
+            false => self.now.late.remove(&key),
         };
         if before.charged != after.charged {
             before.charged.into_iter().for_each(|(rule, at, _)| self.charged.remove(&(rule, at, key)));
@@ -274,6 +281,24 @@ impl Tables {
     /// The effects that wait for consent, may happen, are under way, or of which nobody knows what came.
     pub fn unsettled(&self) -> impl Iterator<Item = (&EffectKey, &Effect)> {
         self.index.now.unsettled.iter().filter_map(|key| Some((key, self.effect(key)?)))
+    }
+
+    /// The effects that the operator refused when they had begun, as long as the operator has not taken note of that.
+    /// Nor has it been taken back.
+    pub fn refused_late(&self) -> impl Iterator<Item = (&EffectKey, &Effect)> {
+        let late = self.index.now.late.iter().filter_map(|key| Some((key, self.effect(key)?)));
+        late.filter(|(_, effect)| {
+            effect.proposed.as_ref().is_none_or(|it| !self.is_taken_back(&it.task, &it.step))
+        })
+    }
+
+    /// Whether what a step did to the world has been taken back.
+    pub fn is_taken_back(&self, task: &str, step: &str) -> bool {
+        let mut proposals = self.proposals(task).filter_map(|key| self.seen(&key));
+        proposals.any(|effect| {
+            let by = effect.proposed.as_ref().is_some_and(|it| it.step.strip_suffix("!undo") == Some(step));
+            by && matches!(effect.stand(), Stand::Done(_))
+        })
     }
 
     /// What a rule allowed from a moment on and has not failed for good, by when that was decided.

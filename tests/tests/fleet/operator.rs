@@ -175,6 +175,21 @@ impl World {
                 self.tally.undone += u64::from(!happened);
                 WorkEvent::settle(*key, *attempt, happened, &VAULT, &operator())
             }
+            // Nothing takes it back but the end of its task.
+            Need::Refused { key, done, .. } => {
+                if !done {
+                    return None;
+                }
+                assert!(self.far.has(key), "nobody did what is said to have gone out: {need:?}");
+                self.tally.too_late += 1;
+                let effect = self
+                    .devices
+                    .iter()
+                    .find_map(|it| it.kernel.as_ref()?.tables().effect(key))
+                    .expect("an effect");
+                let attempt = effect.intent.expect("it had begun").attempt;
+                WorkEvent::settle(*key, attempt, true, &VAULT, &operator())
+            }
             Need::Dead { task, run, step, .. } => {
                 self.tally.dead += 1;
                 match self.chance.one_in(2) {
