@@ -65,10 +65,11 @@ fn what_went_out_before_is_told_until_the_operator_takes_note() {
     let deed = &packet.steps[0].effects[0];
     assert_eq!((deed.state, deed.too_late.is_some()), ("done", true));
     assert_eq!(deed.refused.as_ref().map(|it| it.note.as_str()), Some("not to her"));
-    let place = health::Place { here: PHONE, members: vec![], sources: vec![], now: sim.now, since: sim.now };
+    let place =
+        crate::health::Place { here: PHONE, members: vec![], sources: vec![], now: sim.now, since: sim.now };
     let found = |sim: &Sim| {
         let findings = sim.kernel.health(&place).into_iter();
-        findings.filter(|it| it.kind == health::Kind::Refused).collect::<Vec<_>>()
+        findings.filter(|it| it.kind == crate::health::Kind::Refused).collect::<Vec<_>>()
     };
     let [finding] = &found(&sim)[..] else { panic!("{:?}", found(&sim)) };
     assert!(finding.what.contains("was denied") && finding.what.contains("had gone out"), "{finding:?}");
