@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::image::NoImage;
 use super::map::Map;
 use super::run::{Runs, Writer};
+use super::watch::{self, Watch};
 use super::{Effect, Seen, Stand, Tables, Task};
 use crate::event::EffectKey;
 use crate::money::Money;
@@ -96,6 +97,7 @@ pub(super) struct OfTask {
     /// The device that has it, where it is not over.
     open: Option<Option<DeviceId>>,
     over: Option<Millis>,
+    watch: watch::OfTask,
 }
 
 impl OfTask {
@@ -103,7 +105,7 @@ impl OfTask {
         // Of a rehearsal no note tells, and nobody waits for it.
         let ended = task.ended.as_ref().filter(|_| task.rehearsal.is_none());
         let over = ended.and_then(|(run, ..)| task.runs.get(run)).map(|run| run.halted);
-        OfTask { open: task.ended.is_none().then_some(task.device), over }
+        OfTask { open: task.ended.is_none().then_some(task.device), over, watch: watch::OfTask::of(task) }
     }
 
     pub fn is_over(&self) -> bool {
@@ -124,6 +126,8 @@ pub(super) struct Index {
     told: Map<12, Matter, ()>,
     /// What is over and stands in no note.
     untold: Map<13, (Millis, Matter), ()>,
+    /// What may be late.
+    pub(super) watch: Watch,
 }
 
 /// What is not over.
@@ -145,6 +149,7 @@ impl Index {
             over: Map::on(runs),
             told: Map::on(runs),
             untold: Map::on(runs),
+            watch: Watch::on(runs),
         }
     }
 
@@ -157,7 +162,8 @@ impl Index {
         self.asked.save(out, newest, all)?;
         self.over.save(out, newest, all)?;
         self.told.save(out, newest, all)?;
-        self.untold.save(out, newest, all)
+        self.untold.save(out, newest, all)?;
+        self.watch.save(out, newest, all)
     }
 
     pub fn effect(&mut self, key: EffectKey, before: OfEffect, after: OfEffect) {
@@ -193,6 +199,7 @@ impl Index {
             Some(device) => _ = self.now.open.insert(id.to_owned(), device),
             None => _ = self.now.open.remove(id),
         }
+        self.watch.task(id, before.watch, after.watch);
         self.over(Matter::Task(id.to_owned()), before.over, after.over);
     }
 

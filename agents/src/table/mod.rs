@@ -22,6 +22,7 @@ mod rewind;
 mod run;
 mod shelf;
 mod task;
+mod watch;
 mod writer;
 
 use std::cmp::Reverse;
@@ -57,6 +58,7 @@ pub use release::{Choice, Release, Releases, Stopped};
 pub use rewind::{Owed, Rewind};
 pub use run::{Bytes, Title};
 pub use task::{Answer, Attempt, Rehearsal, Run, Spent, Status, StepState, Stuck, Task};
+pub(crate) use watch::{GRACE, LATE};
 
 /// The place of an event in the total order: that of its record, then its place in the record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
