@@ -190,9 +190,12 @@ impl<'l> Look<'l> {
 
     /// What is wrong with the outcome of a task that is done.
     fn outcome(&self, id: &str, task: &Task, run: &str, result: &Value) -> Option<(Kind, String)> {
-        let stands =
-            self.tables.proposals(id).filter_map(|key| self.tables.effect(&key)).map(|it| it.stand());
-        let effects = stands.filter(|stand| matches!(stand, Stand::Done(_))).count();
+        // Each is read from where it is remembered: only where it matters.
+        let tables = self.tables;
+        let done = || {
+            let effects = tables.proposals(id).filter_map(move |key| tables.seen(&key));
+            effects.filter(|effect| matches!(effect.stand(), Stand::Done(_)))
+        };
         let expected = self.workflow(task).and_then(|workflow| workflow.expected.that.as_ref());
         let Some(that) = expected else {
             let given = |state: &StepState| match &state.status {
@@ -202,10 +205,10 @@ impl<'l> Look<'l> {
             let output =
                 !is_empty(result) || task.runs.get(run).is_some_and(|run| run.steps.values().any(given));
             let what = "ended without any output or effect".to_owned();
-            return (effects == 0 && !output).then_some((Kind::Fruitless, what));
+            return (!output && done().next().is_none()).then_some((Kind::Fruitless, what));
         };
         let trigger = serde_json::to_value(&task.trigger).unwrap_or_default();
-        let scope = json!({"input": task.input, "result": result, "effects": effects, "trigger": trigger, "task": id});
+        let scope = json!({"input": task.input, "result": result, "effects": done().count(), "trigger": trigger, "task": id});
         match that.holds(&scope) {
             Ok(true) => None,
             Ok(false) => Some((Kind::Unmet, format!("ended, and `{}` does not hold", that.source()))),
