@@ -26,7 +26,14 @@ impl World {
         if self.chance.one_in(6)
             && let Some(again) = self.chance.pick(&self.said).cloned()
         {
-            return self.command(n, &again);
+            // Now and then they have thought better of it.
+            return match again {
+                WorkEvent::ApprovalGranted { key, .. } if self.now.is_multiple_of(2) => {
+                    self.tally.denied += 1;
+                    self.command(n, &WorkEvent::ApprovalDenied { key, note: "after all not".into() })
+                }
+                again => self.command(n, &again),
+            };
         }
         if self.chance.one_in(12) {
             return self.stops(n);
