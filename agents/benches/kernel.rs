@@ -204,21 +204,66 @@ fn say(what: &str, took: Duration) {
     println!("| {what} | {:.3} ms |", took.as_secs_f64() * 1000.0);
 }
 
-fn main() {
-    let (past_tasks, waiting_tasks) =
-        (number("AIOS_BENCH_PAST", 1_000_000), number("AIOS_BENCH_WAITING", 100_000));
+/// The most memory that this process had, in MB.
+fn most_mb() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    line.and_then(|line| line.trim().split(' ').next()?.parse::<u64>().ok()).unwrap_or(0) / 1024
+}
+
+fn time(work: &mut dyn FnMut()) -> Duration {
+    let begin = Instant::now();
+    work();
+    begin.elapsed()
+}
+
+/// A process of its own that goes on from what another remembered in a folder.
+fn goes_on(folder: &Path) {
+    println!("{} MB before anything is read", resident_mb());
+    let head = std::fs::read(folder.join("head")).expect("what was remembered");
+    let now = String::from_utf8(std::fs::read(folder.join("now")).expect("a time")).expect("a number");
+    let now: u64 = now.parse().expect("a number");
+    let mut begun = None;
+    let load = time(&mut || {
+        let read = Image::read(&head, &|title| open(folder, title)).expect("an image");
+        begun = Some(Kernel::from_image(VAULT, HERE, setting(), 1, read));
+    });
+    say("a process of its own goes on", load);
+    let mut kernel = begun.expect("a kernel");
+    say("its first look", time(&mut || _ = kernel.handle(Input::Tick { now })));
+    say("its inbox", time(&mut || _ = (kernel.inbox().len(), kernel.needed_elsewhere().len())));
+    println!("{} MB, at most {} MB", resident_mb(), most_mb());
+    let since = now - DAY;
+    let place =
+        aios_agents::health::Place { here: HERE, members: Vec::new(), sources: Vec::new(), now, since };
+    say("its health", time(&mut || _ = kernel.health(&place).len()));
+    say("once more", time(&mut || _ = kernel.health(&place).len()));
+    println!("{} MB, at most {} MB", resident_mb(), most_mb());
+    assert_eq!(kernel.fault(), None);
+}
+
+fn setting() -> Setting {
     let mut setting = Setting { maker: Some(HERE), coordinator: Some(HERE), ..Setting::default() };
     for (name, text) in [("mail", MAIL), ("wait", WAIT)] {
         let version = ContentHash::of(text.as_bytes());
         setting.versions.insert(version, Workflow::read(text, &Known::default()).expect("a workflow"));
         setting.current.insert(name.into(), version);
     }
-    let [mail, wait] = [MAIL, WAIT].map(|text| ContentHash::of(text.as_bytes()));
     let policy = Policy::read("policies/mail.md", POLICY, jiff::tz::db());
     assert!(policy.is_ok(), "{policy:?}");
     setting.policies = Policies::of(vec![("policies/mail.md".into(), policy)]);
     setting.connectors.insert("mail.send".into(), Connector::default());
+    setting
+}
 
+fn main() {
+    if let Some(folder) = std::env::var_os("AIOS_BENCH_FROM") {
+        return goes_on(Path::new(&folder));
+    }
+    let (past_tasks, waiting_tasks) =
+        (number("AIOS_BENCH_PAST", 1_000_000), number("AIOS_BENCH_WAITING", 100_000));
+    let [mail, wait] = [MAIL, WAIT].map(|text| ContentHash::of(text.as_bytes()));
+    let setting = setting();
     let kernel = Kernel::new(VAULT, HERE, setting.clone(), 1);
     let mut log = Log { kernel, seq: 0, events: 0, took: Duration::ZERO };
     // A thousand a day, so that a window is a thousandth of all.
@@ -236,11 +281,6 @@ fn main() {
     println!("| what | took |\n|---|---|");
     println!("| fold | {:.1} s, {rate:.0} events per second |", log.took.as_secs_f64());
 
-    let time = |work: &mut dyn FnMut()| {
-        let begin = Instant::now();
-        work();
-        begin.elapsed()
-    };
     now += 1;
     let mut left = Vec::new();
     say("the first look at all that was loaded", time(&mut || left = log.kernel.handle(Input::Tick { now })));
@@ -284,6 +324,11 @@ fn main() {
     let mut head = remember(&folder, &log.kernel, "remember all");
     drop(log);
     println!("{} MB when nothing is left", resident_mb());
+    std::fs::write(folder.join("head"), &head).expect("a file");
+    std::fs::write(folder.join("now"), now.to_string()).expect("a file");
+    let own = std::env::current_exe().expect("this program");
+    let ended = std::process::Command::new(own).env("AIOS_BENCH_FROM", &folder).status();
+    assert!(ended.expect("another process").success());
     for begin in ["go on from that", "once more, after a task"] {
         let mut again = None;
         let load = time(&mut || {

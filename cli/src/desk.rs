@@ -723,6 +723,7 @@ fn trouble(need: &Need) -> Option<String> {
         Need::Unfit { workflow, what } => format!("workflow {workflow} does not start: {what}"),
         Need::Missing { task, what } => format!("task {task} waits: {what}"),
         Need::Lost { .. }
+        | Need::Refused { .. }
         | Need::Approval { .. }
         | Need::Question { .. }
         | Need::Elsewhere { .. }

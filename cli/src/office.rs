@@ -1,6 +1,6 @@
 //! The vault and the desk of one command: what it records, and who then carries on the work.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use aios_agents::agent::Registry;
 use aios_agents::event::{Aggregate, Content, EffectKey, WorkEvent};
@@ -181,6 +181,21 @@ impl Office {
             desk.catch_up(&mut vault)?;
             self = Office { vault, desk };
         }
+    }
+
+    /// Goes on while something is to be waited for that another device says, for some time; not where nobody would hear of it.
+    pub fn wait_while(mut self, most: Duration, waits: impl Fn(&Kernel) -> bool) -> Result<Office, CliError> {
+        let late = Instant::now() + most;
+        while waits(self.kernel()) && self.is_at_work() && Instant::now() < late {
+            let Office { vault, mut desk } = self;
+            let resting = vault.rest().ok_or_else(not_locked)?;
+            std::thread::sleep(LOOK);
+            let mut vault = resting.wake()?;
+            desk.catch_up(&mut vault)?;
+            desk.look();
+            self = Office { vault, desk };
+        }
+        Ok(self)
     }
 
     /// Whether somebody else is at work: a daemon goes on with what is not over.

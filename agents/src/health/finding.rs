@@ -11,6 +11,8 @@ use crate::span::Millis;
 pub enum Kind {
     /// Nobody knows whether an effect happened.
     Unknown,
+    /// An effect was refused, and had begun.
+    Refused,
     /// A run cannot go on by itself: a dead letter.
     Stuck,
     /// Effects of a connector failed one after the other, and wait.

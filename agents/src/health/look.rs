@@ -1,6 +1,6 @@
 //! Where silent failures are looked for.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use aios_core::id::DeviceId;
 use jiff::Timestamp;
@@ -10,7 +10,7 @@ use super::{Finding, GRACE, IDLE, Kind, LATE, MANY, PATIENCE, Place, SILENCE};
 use crate::event::{Fired, Outcome};
 use crate::kernel::Setting;
 use crate::span::{self, Millis};
-use crate::table::{Passage, Stand, Status, StepState, Tables, Task};
+use crate::table::{Matter, Passage, Stand, Status, StepState, Tables, Task};
 use crate::workflow::{Act, Workflow};
 
 /// One look at all work.
@@ -111,8 +111,28 @@ impl<'l> Look<'l> {
         }
     }
 
+    /// The tasks that ended lately, and of the others those that are late in some way.
+    pub fn tasks(&mut self) {
+        let (now, since) = (self.place.now, self.place.since);
+        let mut ids: BTreeSet<String> =
+            self.tables.overdue(now).chain(self.tables.made_late(since)).collect();
+        for (version, workflow) in &self.setting.versions {
+            let Some(by) = workflow.expected.by else { continue };
+            let Some(since) = now.checked_sub(by) else { continue };
+            ids.extend(self.tables.awaited(*version, since));
+        }
+        ids.extend(self.tables.over(since, Millis::MAX).filter_map(|matter| match matter {
+            Matter::Task(id) => Some(id),
+            Matter::Effect(_) => None,
+        }));
+        for id in ids {
+            let Some(task) = self.tables.seen_task(&id) else { continue };
+            self.task(&id, &task);
+        }
+    }
+
     /// One task.
-    pub fn task(&mut self, id: &str, task: &Task) {
+    fn task(&mut self, id: &str, task: &Task) {
         let Some(name) = task.workflow.clone() else { return };
         let about = |kind, at, what: String| Finding {
             task: Some(id.to_owned()),
@@ -129,10 +149,7 @@ impl<'l> Look<'l> {
             self.out.push(Finding { next: again(), ..about(Kind::Late, *at, what) });
         }
         // From when on it is waited for.
-        let began = match &task.trigger {
-            Some(Fired::Cron { at, .. }) => *at,
-            _ => task.made,
-        };
+        let began = task.awaited();
         let by = self.workflow(task).and_then(|workflow| workflow.expected.by);
         let deadline = by.map(|by| began.saturating_add(by).saturating_add(self.tables.stood(id, began)));
         let Some((run, outcome, result)) = &task.ended else {
@@ -173,9 +190,12 @@ impl<'l> Look<'l> {
 
     /// What is wrong with the outcome of a task that is done.
     fn outcome(&self, id: &str, task: &Task, run: &str, result: &Value) -> Option<(Kind, String)> {
-        let stands =
-            self.tables.proposals(id).filter_map(|key| self.tables.effect(&key)).map(|it| it.stand());
-        let effects = stands.filter(|stand| matches!(stand, Stand::Done(_))).count();
+        // Each is read from where it is remembered: only where it matters.
+        let tables = self.tables;
+        let done = || {
+            let effects = tables.proposals(id).filter_map(move |key| tables.seen(&key));
+            effects.filter(|effect| matches!(effect.stand(), Stand::Done(_)))
+        };
         let expected = self.workflow(task).and_then(|workflow| workflow.expected.that.as_ref());
         let Some(that) = expected else {
             let given = |state: &StepState| match &state.status {
@@ -185,10 +205,10 @@ impl<'l> Look<'l> {
             let output =
                 !is_empty(result) || task.runs.get(run).is_some_and(|run| run.steps.values().any(given));
             let what = "ended without any output or effect".to_owned();
-            return (effects == 0 && !output).then_some((Kind::Fruitless, what));
+            return (!output && done().next().is_none()).then_some((Kind::Fruitless, what));
         };
         let trigger = serde_json::to_value(&task.trigger).unwrap_or_default();
-        let scope = json!({"input": task.input, "result": result, "effects": effects, "trigger": trigger, "task": id});
+        let scope = json!({"input": task.input, "result": result, "effects": done().count(), "trigger": trigger, "task": id});
         match that.holds(&scope) {
             Ok(true) => None,
             Ok(false) => Some((Kind::Unmet, format!("ended, and `{}` does not hold", that.source()))),
@@ -198,8 +218,7 @@ impl<'l> Look<'l> {
 
     /// One that is not over.
     fn open(&mut self, id: &str, task: &Task, about: &dyn Fn(Kind, Millis, String) -> Finding) {
-        let run = task.device.and_then(|device| task.runs.values().find(|run| run.device == device));
-        let Some(run) = run else {
+        let Some(run) = task.its_run() else {
             if self.is_past(task.made, GRACE) {
                 let name = task.device.map(|device| self.name(device)).unwrap_or_default();
                 let what = format!("{name} has not begun it since {}", show(self.ago(task.made)));
@@ -304,6 +323,36 @@ impl<'l> Look<'l> {
         }
     }
 
+    /// Effects that were refused when they had begun, until the operator takes note of that.
+    pub fn refusals(&mut self) {
+        for (key, effect) in self.tables.refused_late() {
+            let (Some(refusal), Some(proposed), Some(begun)) =
+                (effect.too_late(), &effect.proposed, effect.intent)
+            else {
+                continue;
+            };
+            let done = matches!(effect.stand(), Stand::Done(_));
+            let deed = format!("{} to {}", proposed.content.capability, proposed.content.target);
+            let (ago, said) = (show(self.ago(begun.at)), show(self.ago(refusal.at)));
+            let went = if done { "had gone out" } else { "had begun" };
+            let what = format!("{deed} was denied {said} ago, and {went} {ago} ago");
+            let task = self.tables.task(&proposed.task);
+            let mut next = vec![format!("aios undo --run {}", proposed.task)];
+            match done {
+                true => next.push(format!("aios settle {} --done", key.0.short(12))),
+                false => next.insert(0, "aios sync".into()),
+            }
+            self.out.push(Finding {
+                task: Some(proposed.task.clone()),
+                workflow: task.and_then(|task| task.workflow.clone()),
+                step: Some(proposed.step.clone()),
+                device: Some(begun.device),
+                next,
+                ..Finding::new(Kind::Refused, refusal.at, what)
+            });
+        }
+    }
+
     /// Connectors whose effects wait.
     pub fn breakers(&mut self) {
         for capability in self.setting.connectors.keys() {
@@ -353,7 +402,8 @@ impl<'l> Look<'l> {
     pub fn retries(&mut self) {
         let length = self.place.now.saturating_sub(self.place.since);
         let mut counts: BTreeMap<(String, String), (usize, usize, Millis, String)> = BTreeMap::new();
-        for (_, task) in self.tables.recent(self.place.since.saturating_sub(length)) {
+        for id in self.tables.failing(self.place.since.saturating_sub(length)) {
+            let Some(task) = self.tables.seen_task(&id) else { continue };
             let Some(name) = &task.workflow else { continue };
             for run in task.runs.values() {
                 for (path, state) in &run.steps {

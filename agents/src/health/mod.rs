@@ -7,14 +7,10 @@ use aios_core::id::DeviceId;
 
 use crate::kernel::Setting;
 use crate::span::Millis;
-use crate::table::Tables;
+use crate::table::{GRACE, LATE, Tables};
 
 pub use finding::{Finding, Kind};
 
-/// How much later than it should something may happen before that is worth a word.
-const GRACE: Millis = 5 * 60_000;
-/// From so much on a schedule that was noticed late is said to be.
-const LATE: Millis = 60_000;
 /// A question that is open for so long may have been overlooked.
 const PATIENCE: Millis = 24 * 3_600_000;
 /// A member of which nothing was heard for so long may be gone.
@@ -65,10 +61,9 @@ pub struct Place {
 pub fn health(tables: &Tables, setting: &Setting, place: &Place) -> Vec<Finding> {
     let mut look = look::Look { tables, setting, place, out: Vec::new() };
     look.schedules();
-    for (id, task) in tables.recent(place.since) {
-        look.task(&id, &task);
-    }
+    look.tasks();
     look.effects();
+    look.refusals();
     look.breakers();
     look.canaries();
     look.sources();

@@ -40,11 +40,18 @@ impl Walker<'_> {
                 self.due.push(self.again(*at, path));
                 Walked::Busy
             }
-            Some(Status::Failed { .. }) => {
+            Some(Status::Failed { failure, .. }) => {
                 let attempts = state.map_or(0, |state| state.attempts);
                 let effect = self.kernel.tables.effect(&key);
                 let denied = effect.is_some_and(|effect| matches!(effect.stand(), Stand::Denied(_)));
+                let refused =
+                    failure.class != Class::Denied && effect.is_some_and(|it| it.refusal().is_some());
                 let proposed = match effect.and_then(|effect| effect.proposed.as_ref()) {
+                    // It failed, and was refused then: that ends the step, and nothing goes out.
+                    Some(proposed) if denied && refused => {
+                        self.start(path, attempts + 1, goes_in(deed, scope, &key, proposed));
+                        Ok(())
+                    }
                     // The operator has it tried again that was denied: that is asked anew, under another key.
                     Some(_) if denied => self.propose(deed, generation + 1, path, scope),
                     Some(proposed) if effect.is_some_and(|it| self.is_left_behind(it, proposed)) => {

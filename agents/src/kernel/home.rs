@@ -330,6 +330,8 @@ impl<'k> Keeper<'k> {
         let again = connector.is_some_and(|connector| connector.knows_keys);
         // What stands proposed may be another device's word by now, to which nobody consented.
         let same = effect.intent.is_some_and(|intent| intent.digest == proposed.digest);
+        // Nor is what the operator refused meanwhile done once more.
+        let again = again && effect.too_late().is_none();
         if same && effect.is_allowed() && (again || self.kernel.fresh.contains(&flight)) {
             self.begun.push(flight);
             self.acts.push(Action::Perform { key, attempt, content: content.clone() });

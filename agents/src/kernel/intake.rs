@@ -30,7 +30,11 @@ impl Kernel {
                     WorkEvent::StepStarted { task, run, step, attempt, .. }
                     | WorkEvent::TurnTaken { task, run, step, attempt, .. },
                 )) => {
-                    self.fresh.insert(Flight::Step(Work { task, run, step, attempt }));
+                    let work = Work { task, run, step, attempt };
+                    // Where nobody is to work nothing is begun, and what waits for its time would never rest.
+                    if self.is_work(&work) {
+                        self.fresh.insert(Flight::Step(work));
+                    }
                 }
                 Some(Ok(WorkEvent::EffectIntended { key, attempt, .. })) => {
                     self.fresh.insert(Flight::Effect(key, attempt));

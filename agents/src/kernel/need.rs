@@ -3,11 +3,12 @@
 use aios_core::id::{ContentHash, DeviceId};
 use serde::Serialize;
 
+use super::packet::{SHORT, compensation};
 use super::{Cost, Kernel};
 use crate::event::{Content, EffectKey};
 use crate::failure::Failure;
 use crate::span::Millis;
-use crate::table::{Attempt, Effect, Proposed, Stand};
+use crate::table::{Attempt, Effect, Intent, Proposed, Refusal, Stand};
 
 /// One thing that needs the operator.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -83,6 +84,29 @@ pub enum Need {
         /// What is asked now that nobody has answered for a while.
         #[serde(skip_serializing_if = "Option::is_none")]
         louder: Option<String>,
+    },
+    /// The operator refused an effect that had begun: it went out, or may still.
+    Refused {
+        /// The effect.
+        key: EffectKey,
+        /// The device that did it.
+        device: DeviceId,
+        /// The task.
+        task: String,
+        /// The step.
+        step: String,
+        /// What it did.
+        content: Content,
+        /// Why it was refused.
+        note: String,
+        /// When.
+        at: Millis,
+        /// When it had begun.
+        began: Millis,
+        /// Whether it is known that it happened.
+        done: bool,
+        /// Commands that go on from here.
+        next: Vec<String>,
     },
     /// A workflow asks.
     Question {
@@ -171,7 +195,7 @@ impl Need {
     pub fn rank(&self) -> u8 {
         match self {
             Need::Lost { .. } | Need::Unknown { .. } => 0,
-            Need::Dead { .. } | Need::Approval { louder: Some(_), .. } => 1,
+            Need::Dead { .. } | Need::Refused { .. } | Need::Approval { louder: Some(_), .. } => 1,
             Need::Approval { .. } => 2,
             Need::Question { .. } | Need::Worse { .. } => 3,
             Need::Unfit { .. } | Need::Missing { .. } | Need::Elsewhere { .. } | Need::Later { .. } => 4,
@@ -219,7 +243,8 @@ impl Kernel {
         })
     }
 
-    /// What work and effects of other devices need the operator for, whose word counts wherever it is given.
+    /// What work and effects of other devices need the operator for, whose word counts wherever it is given, and what was refused too late on
+    /// whichever device.
     pub fn needed_elsewhere(&self) -> Vec<Need> {
         let mut out = Vec::new();
         for (id, task) in self.tables.open_elsewhere(self.device) {
@@ -261,7 +286,43 @@ impl Kernel {
                 _ => {}
             }
         }
+        out.extend(self.refused());
         out
+    }
+
+    /// What the operator refused when it had begun, until they take note of it or it is taken back.
+    pub fn refused(&self) -> impl Iterator<Item = Need> {
+        self.tables.refused_late().filter_map(|(key, effect)| {
+            let (Refusal { note, at }, proposed) = (effect.too_late()?.clone(), effect.proposed.as_ref()?);
+            let Intent { device, at: began, .. } = effect.intent?;
+            let done = match effect.stand() {
+                Stand::Done(_) => true,
+                // What came of it is asked about already.
+                Stand::Unknown(_) => return None,
+                _ => false,
+            };
+            let (task, step, content) =
+                (proposed.task.clone(), proposed.step.clone(), proposed.content.clone());
+            let next = self.after_refusal(key, proposed, done);
+            Some(Need::Refused { key: *key, device, task, step, content, note, at, began, done, next })
+        })
+    }
+
+    /// Commands for what was refused too late: what takes it back, where something does.
+    fn after_refusal(&self, key: &EffectKey, proposed: &Proposed, done: bool) -> Vec<String> {
+        let id = &proposed.task;
+        if !done {
+            return vec!["aios sync".into(), format!("aios task show {id}")];
+        }
+        let task = self.tables.task(id).filter(|task| task.ended.is_none() && task.cancelled.is_none());
+        let workflow = task.and_then(|task| self.setting.versions.get(&task.version?));
+        let step = workflow.and_then(|workflow| workflow.steps.at(&proposed.step));
+        let mut next = Vec::new();
+        if step.and_then(compensation).is_some() {
+            next.push(format!("aios task cancel {id}"));
+        }
+        next.extend([format!("aios undo --run {id}"), format!("aios settle {} --done", key.0.short(SHORT))]);
+        next
     }
 
     /// What else asks for consent to the same at the same step of the same workflow, with the effect itself.

@@ -10,11 +10,11 @@ use crate::event::{Content, EffectKey, Fired, Outcome};
 use crate::failure::Failure;
 use crate::money::Money;
 use crate::span::Millis;
-use crate::table::{Attempt, Effect, Run, Stand, Status, Stuck, Task};
+use crate::table::{Attempt, Effect, Intent, Refusal, Run, Stand, Status, Stuck, Task};
 use crate::workflow::{Act, Step};
 
 /// So many hex digits of an id are enough for people.
-const SHORT: usize = 12;
+pub(super) const SHORT: usize = 12;
 
 /// A task with all that is known of it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -117,6 +117,12 @@ pub struct Deed {
     pub state: &'static str,
     /// Why it was decided so.
     pub why: Option<String>,
+    /// That the operator refused it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub refused: Option<Refusal>,
+    /// When that was too late, because it had begun.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub too_late: Option<Millis>,
 }
 
 /// What a task cost.
@@ -180,18 +186,12 @@ impl Kernel {
             let effect = self.tables.effect(&key)?;
             matches!(effect.stand(), Stand::Done(_)).then_some(effect.proposed.as_ref()?)
         };
-        let taken_back = |step: &str| {
-            self.tables.proposals(id).filter_map(done).any(|it| it.step == format!("{step}!undo"))
-        };
         let lasting = |key: EffectKey| {
             let proposed = done(key).filter(|it| !it.step.ends_with("!undo"))?;
             let step = workflow.and_then(|workflow| workflow.steps.at(&proposed.step));
-            let compensation = step.and_then(|step| match &step.act {
-                Act::Effect { compensate: Some(deed), .. } => Some(deed.capability.clone()),
-                _ => None,
-            });
+            let compensation = step.and_then(compensation);
             let (step, content) = (proposed.step.clone(), proposed.content.clone());
-            let compensated = taken_back(&step);
+            let compensated = self.tables.is_taken_back(id, &step);
             Some(Lasting { key, step, content, compensation, compensated })
         };
         let mut out: Vec<Lasting> = self.tables.proposals(id).filter_map(lasting).collect();
@@ -243,7 +243,13 @@ impl Kernel {
         let effect = self.tables.effect(key)?;
         let content = effect.proposed.as_ref()?.content.clone();
         let why = effect.decided().map(|decided| decided.why.clone());
-        Some(Deed { key: *key, content, state: state(effect), why })
+        let went = |begun: Intent| {
+            (begun.at, matches!(effect.stand(), Stand::Done(_) | Stand::Performing(_) | Stand::Unknown(_)))
+        };
+        let refused = effect.refusal();
+        let too_late =
+            effect.intent.map(went).filter(|(_, went)| refused.is_some() && *went).map(|(at, _)| at);
+        Some(Deed { key: *key, content, state: state(effect), why, refused, too_late })
     }
 
     fn deeds(&self, id: &str, path: &str) -> Vec<Deed> {
@@ -380,6 +386,14 @@ impl Kernel {
             out.push(format!("aios task cancel {id}"));
         }
         out
+    }
+}
+
+/// What the workflow says takes back what a step does, such as `mail.send`.
+pub(super) fn compensation(step: &Step) -> Option<String> {
+    match &step.act {
+        Act::Effect { compensate: Some(deed), .. } => Some(deed.capability.clone()),
+        _ => None,
     }
 }
 

@@ -224,6 +224,12 @@ impl Kernel {
         said.cloned().unwrap_or_default()
     }
 
+    /// Whether an agent is to work at a step; what the agent wants done to the world is no work of its own.
+    pub(super) fn is_work(&self, work: &Work) -> bool {
+        let is_agent = |step: &Step| matches!(step.act, Act::Agent { .. });
+        !work.step.contains('~') && self.step_of(work).is_none_or(is_agent)
+    }
+
     /// The step of the workflow that a path in a journal is about.
     fn step_of(&self, work: &Work) -> Option<&Step> {
         let version = self.tables.task(&work.task)?.version?;

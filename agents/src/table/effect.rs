@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use aios_core::id::{ContentHash, DeviceId};
+use serde::Serialize;
 use serde_json::Value;
 
 use super::{Fold, Homes, Order};
@@ -61,6 +62,15 @@ pub struct Intent {
     pub at: Millis,
 }
 
+/// The operator's word that something must not happen.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Refusal {
+    /// Why.
+    pub note: String,
+    /// When.
+    pub at: Millis,
+}
+
 /// An effect.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Effect {
@@ -84,6 +94,8 @@ pub struct Effect {
     pub denied: Option<String>,
     /// When that was.
     pub refused: Option<Millis>,
+    /// The refusal that an attempt was begun in spite of, until the operator says that they know.
+    late: Option<Refusal>,
     /// Why nobody wants it any more.
     pub withdrawn: Option<String>,
     /// Whether the device where it happens says that it will not: what anybody else says may cross with the act.
@@ -134,16 +146,12 @@ impl Effect {
             (Some(Came::Done { result }), _) => return Stand::Done(result.clone()),
             (Some(Came::Unknown), _) => match self.settled {
                 Some((attempt, true)) if attempt == last => return Stand::Done(Value::Null),
-                Some((attempt, false)) if attempt == last && self.withdrawn.is_none() => {
-                    return Stand::Undone;
-                }
+                Some((attempt, false)) if attempt == last && self.is_wanted() => return Stand::Undone,
                 // It did not happen, and nobody wants it any more.
                 Some((attempt, false)) if attempt == last => {}
                 _ => return Stand::Unknown(last),
             },
-            (Some(Came::Failed { failure }), _) if self.withdrawn.is_none() => {
-                return Stand::Failed(failure.clone());
-            }
+            (Some(Came::Failed { failure }), _) if self.is_wanted() => return Stand::Failed(failure.clone()),
             (Some(Came::Failed { .. }), _) => {}
             (None, Some(intent)) => return Stand::Performing(*intent),
             // It was done when the log was longer than it is.
@@ -163,6 +171,22 @@ impl Effect {
                 Verdict::Allow | Verdict::Ask => Stand::Allowed,
             },
         }
+    }
+
+    /// Whether it is to be tried again where it did not happen.
+    fn is_wanted(&self) -> bool {
+        self.withdrawn.is_none() && self.denied.is_none()
+    }
+
+    /// The operator's word that it must not happen, whether it came in time or not.
+    pub fn refusal(&self) -> Option<Refusal> {
+        let (note, at) = self.denied.clone().zip(self.refused)?;
+        Some(Refusal { note, at })
+    }
+
+    /// The refusal that came too late: what it was about had begun, and happened or may have. Nothing where the operator has taken note of it.
+    pub fn too_late(&self) -> Option<&Refusal> {
+        self.late.as_ref().filter(|_| !self.has_not_happened())
     }
 
     /// What the operator consented to in its place, unless they refused it, too: a denial beats that.
@@ -314,9 +338,13 @@ impl Fold for Effect {
                     });
                 }
             }
-            WorkEvent::ApprovalDenied { note, .. } if self.intent.is_none() => {
+            // What has begun goes on; where it comes to nothing it is not tried again.
+            WorkEvent::ApprovalDenied { note, .. } => {
                 self.denied.get_or_insert_with(|| note.clone());
                 self.refused.get_or_insert(order.time());
+                if !self.has_not_happened() {
+                    self.late.get_or_insert_with(|| Refusal { note: note.clone(), at: order.time() });
+                }
             }
             WorkEvent::EffectWithdrawn { note, .. } if self.has_not_happened() => {
                 self.withdrawn.get_or_insert_with(|| note.clone());
@@ -337,6 +365,8 @@ impl Fold for Effect {
                     let (attempt, digest) = (*attempt, *digest);
                     self.intent = Some(Intent { attempt, digest, device: order.0.2, at: order.time() });
                     self.came = None;
+                    // It was begun where nobody had heard of that.
+                    self.late = self.late.take().or_else(|| self.refusal());
                     // Whoever turns out to have the task, what was begun is seen to.
                     if self.proposed.is_none() {
                         self.proposed = self.strays.get(&digest).cloned();
@@ -364,6 +394,10 @@ impl Fold for Effect {
                 };
                 if counts {
                     self.settled = Some((*attempt, *happened));
+                }
+                // Who says that it happened knows.
+                if *happened && self.intent.is_some_and(|intent| intent.attempt <= *attempt) {
+                    self.late = None;
                 }
             }
             _ => {}

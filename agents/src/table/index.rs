@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::image::NoImage;
 use super::map::Map;
 use super::run::{Runs, Writer};
+use super::watch::{self, Watch};
 use super::{Effect, Seen, Stand, Tables, Task};
 use crate::event::EffectKey;
 use crate::money::Money;
@@ -60,6 +61,7 @@ pub struct Charge {
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct OfEffect {
     unsettled: bool,
+    late: bool,
     charged: Option<(String, Millis, Charge)>,
     asked: Option<(String, Millis)>,
     over: Option<Millis>,
@@ -85,7 +87,7 @@ impl OfEffect {
         let unsettled =
             matches!(stand, Stand::Waiting | Stand::Allowed | Stand::Performing(_) | Stand::Unknown(_));
         let asked = asked.map(|it| (proposed.content.capability.clone(), it.at));
-        OfEffect { unsettled, charged, asked, over }
+        OfEffect { unsettled, late: effect.too_late().is_some(), charged, asked, over }
     }
 }
 
@@ -95,6 +97,7 @@ pub(super) struct OfTask {
     /// The device that has it, where it is not over.
     open: Option<Option<DeviceId>>,
     over: Option<Millis>,
+    watch: watch::OfTask,
 }
 
 impl OfTask {
@@ -102,7 +105,7 @@ impl OfTask {
         // Of a rehearsal no note tells, and nobody waits for it.
         let ended = task.ended.as_ref().filter(|_| task.rehearsal.is_none());
         let over = ended.and_then(|(run, ..)| task.runs.get(run)).map(|run| run.halted);
-        OfTask { open: task.ended.is_none().then_some(task.device), over }
+        OfTask { open: task.ended.is_none().then_some(task.device), over, watch: watch::OfTask::of(task) }
     }
 
     pub fn is_over(&self) -> bool {
@@ -123,6 +126,8 @@ pub(super) struct Index {
     told: Map<12, Matter, ()>,
     /// What is over and stands in no note.
     untold: Map<13, (Millis, Matter), ()>,
+    /// What may be late.
+    pub(super) watch: Watch,
 }
 
 /// What is not over.
@@ -131,6 +136,8 @@ pub(super) struct Now {
     /// The tasks, and who has them.
     open: BTreeMap<String, Option<DeviceId>>,
     unsettled: BTreeSet<EffectKey>,
+    /// Refused, and it had begun: the operator is told until they take note of it.
+    late: BTreeSet<EffectKey>,
 }
 
 impl Index {
@@ -142,6 +149,7 @@ impl Index {
             over: Map::on(runs),
             told: Map::on(runs),
             untold: Map::on(runs),
+            watch: Watch::on(runs),
         }
     }
 
@@ -154,7 +162,8 @@ impl Index {
         self.asked.save(out, newest, all)?;
         self.over.save(out, newest, all)?;
         self.told.save(out, newest, all)?;
-        self.untold.save(out, newest, all)
+        self.untold.save(out, newest, all)?;
+        self.watch.save(out, newest, all)
     }
 
     pub fn effect(&mut self, key: EffectKey, before: OfEffect, after: OfEffect) {
@@ -164,6 +173,10 @@ impl Index {
         match after.unsettled {
             true => self.now.unsettled.insert(key),
             false => self.now.unsettled.remove(&key),
+        };
+        match after.late {
+            true => self.now.late.insert(key),
+            false => self.now.late.remove(&key),
         };
         if before.charged != after.charged {
             before.charged.into_iter().for_each(|(rule, at, _)| self.charged.remove(&(rule, at, key)));
@@ -186,6 +199,7 @@ impl Index {
             Some(device) => _ = self.now.open.insert(id.to_owned(), device),
             None => _ = self.now.open.remove(id),
         }
+        self.watch.task(id, before.watch, after.watch);
         self.over(Matter::Task(id.to_owned()), before.over, after.over);
     }
 
@@ -274,6 +288,24 @@ impl Tables {
     /// The effects that wait for consent, may happen, are under way, or of which nobody knows what came.
     pub fn unsettled(&self) -> impl Iterator<Item = (&EffectKey, &Effect)> {
         self.index.now.unsettled.iter().filter_map(|key| Some((key, self.effect(key)?)))
+    }
+
+    /// The effects that the operator refused when they had begun, as long as the operator has not taken note of that.
+    /// Nor has it been taken back.
+    pub fn refused_late(&self) -> impl Iterator<Item = (&EffectKey, &Effect)> {
+        let late = self.index.now.late.iter().filter_map(|key| Some((key, self.effect(key)?)));
+        late.filter(|(_, effect)| {
+            effect.proposed.as_ref().is_none_or(|it| !self.is_taken_back(&it.task, &it.step))
+        })
+    }
+
+    /// Whether what a step did to the world has been taken back.
+    pub fn is_taken_back(&self, task: &str, step: &str) -> bool {
+        let mut proposals = self.proposals(task).filter_map(|key| self.seen(&key));
+        proposals.any(|effect| {
+            let by = effect.proposed.as_ref().is_some_and(|it| it.step.strip_suffix("!undo") == Some(step));
+            by && matches!(effect.stand(), Stand::Done(_))
+        })
     }
 
     /// What a rule allowed from a moment on and has not failed for good, by when that was decided.

@@ -22,6 +22,7 @@ mod rewind;
 mod run;
 mod shelf;
 mod task;
+mod watch;
 mod writer;
 
 use std::cmp::Reverse;
@@ -46,7 +47,7 @@ use shelf::Shelf;
 pub use breaker::{Breaker, Passage};
 pub use budget::{Budget, MODELS, Put};
 pub use delegation::{Delegation, Grant};
-pub use effect::{Decided, Effect, Intent, Proposed, Stand};
+pub use effect::{Decided, Effect, Intent, Proposed, Refusal, Stand};
 pub use home::Homes;
 pub use image::NoImage;
 pub use index::{Charge, Matter};
@@ -57,6 +58,7 @@ pub use release::{Choice, Release, Releases, Stopped};
 pub use rewind::{Owed, Rewind};
 pub use run::{Bytes, Title};
 pub use task::{Answer, Attempt, Rehearsal, Run, Spent, Status, StepState, Stuck, Task};
+pub(crate) use watch::{GRACE, LATE};
 
 /// The place of an event in the total order: that of its record, then its place in the record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -391,9 +393,11 @@ impl Tables {
         self.effects.iter(&self.homes)
     }
 
-    /// The keys of all effects.
-    pub fn effect_keys(&self) -> impl Iterator<Item = EffectKey> {
-        self.effects.keys(None)
+    /// The keys of the effects whose id begins like that, in hex digits.
+    pub fn effects_like(&self, prefix: &str) -> impl Iterator<Item = EffectKey> {
+        let least = format!("{prefix:0<64}").parse().ok().map(EffectKey);
+        let from = least.into_iter().flat_map(|least| self.effects.keys(Some(&least)));
+        from.take_while(move |key| key.0.hex().starts_with(prefix))
     }
 
     /// The effects that are under way.

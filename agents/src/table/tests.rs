@@ -345,3 +345,101 @@ fn a_denial_beats_an_approval_until_the_act() {
     tables.insert(order(5, 2), denied);
     assert!(matches!(tables.effect(&key).unwrap().stand(), Stand::Performing(_)));
 }
+
+/// What is refused when it has begun stays in the tables, in whatever order it comes, until the operator takes note; what did not happen is
+/// not tried again.
+#[test]
+fn a_denial_that_comes_too_late_is_told() {
+    let key = key(1);
+    let (task, run, step) = ("t".to_owned(), "r".to_owned(), "a".to_owned());
+    let (digest, capability) = (content().digest(&key), "mail.send".to_owned());
+    let denied = |at, device| (order(at, device), WorkEvent::ApprovalDenied { key, note: "no".into() });
+    let done = Came::Done { result: json!(1) };
+    let failed = Came::Failed { failure: Failure::new(Class::Transient, "busy") };
+    let ended = |attempt, came: &Came| WorkEvent::EffectEnded { key, attempt, came: came.clone() };
+    let settled = |attempt, happened| {
+        let operator = SecretKey::from_bytes(&[5; 32]);
+        WorkEvent::settle(key, attempt, happened, &VaultId([7; 32]), &operator)
+    };
+    let base = vec![
+        (
+            order(1, 1),
+            WorkEvent::TaskCreated {
+                task: task.clone(),
+                workflow: "w".into(),
+                version: ContentHash([0; 32]),
+                input: json!({}),
+                parent: None,
+                on: None,
+                trigger: None,
+            },
+        ),
+        (order(2, 1), WorkEvent::EffectProposed { key, task, run, step, generation: 0, content: content() }),
+        (
+            order(3, 1),
+            WorkEvent::EffectDecided {
+                key,
+                digest,
+                capability,
+                verdict: Verdict::Ask,
+                rule: None,
+                why: String::new(),
+            },
+        ),
+        (order(4, 1), granted(key, digest)),
+        (order(10, 1), intended(key, 1)),
+    ];
+    // In the order of the log, against it, and the denial at last.
+    let folds = |more: &[(Order, WorkEvent)], expected: &dyn Fn(&Effect)| {
+        let all: Vec<_> = base.iter().chain(more).cloned().collect();
+        let mut sorted = all.clone();
+        sorted.sort_by_key(|(order, _)| *order);
+        let reversed = sorted.iter().rev().cloned().collect();
+        let (late, first) =
+            sorted.iter().cloned().partition(|(_, it)| matches!(it, WorkEvent::ApprovalDenied { .. }));
+        let late: Vec<_> = Vec::into_iter(first).chain(Vec::into_iter(late)).collect();
+        for list in [sorted, reversed, late] {
+            let mut tables = Tables::default();
+            tables.keep_whole(0);
+            list.into_iter().for_each(|(order, event)| tables.insert(order, event));
+            let effect = tables.effect(&key).unwrap();
+            expected(effect);
+            assert_eq!(tables.refused_late().count(), usize::from(effect.too_late().is_some()));
+            assert_eq!(tables.index, tables.indexed_anew());
+        }
+    };
+    let is_late = |at| {
+        move |effect: &Effect| {
+            assert_eq!(effect.too_late(), Some(&Refusal { note: "no".into(), at }));
+            assert!(!matches!(effect.stand(), Stand::Denied(_)));
+        }
+    };
+    // After what was durable before it, and before that in the order where its home had not heard of it.
+    for at in [20, 5] {
+        folds(&[denied(at, 2)], &is_late(at));
+        folds(&[denied(at, 2), (order(15, 1), ended(1, &done))], &is_late(at));
+        folds(&[denied(at, 2), (order(15, 1), ended(1, &Came::Unknown))], &is_late(at));
+        folds(
+            &[denied(at, 2), (order(15, 1), ended(1, &done)), (order(30, 2), settled(1, true))],
+            &|effect| {
+                assert_eq!((effect.too_late(), effect.stand()), (None, Stand::Done(json!(1))));
+            },
+        );
+        let stays = |effect: &Effect| {
+            assert_eq!((effect.too_late(), effect.stand()), (None, Stand::Denied("no".into())));
+        };
+        folds(&[denied(at, 2), (order(15, 1), ended(1, &failed))], &stays);
+        let (unknown, not) = ((order(15, 1), ended(1, &Came::Unknown)), (order(16, 2), settled(1, false)));
+        folds(&[denied(at, 2), unknown, not], &stays);
+        // Its home tried once more before it heard of it.
+        let again = [(order(15, 1), ended(1, &failed)), (order(25, 1), intended(key, 2))];
+        folds(&[denied(at, 2), again[0].clone(), again[1].clone()], &is_late(at));
+    }
+    // Nothing had begun.
+    let mut tables = Tables::default();
+    base[..4].iter().cloned().for_each(|(order, event)| tables.insert(order, event));
+    let (order, event) = denied(20, 2);
+    tables.insert(order, event);
+    let effect = tables.effect(&key).unwrap();
+    assert_eq!((effect.too_late(), effect.stand()), (None, Stand::Denied("no".into())));
+}

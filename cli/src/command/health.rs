@@ -92,6 +92,7 @@ fn sources(office: &Office, members: &[Sight]) -> Result<Vec<Source>, CliError> 
 fn lines(ui: &Ui, finding: &Finding) -> Vec<String> {
     let (word, style) = match finding.kind {
         Kind::Unknown => ("unknown", Style::Red),
+        Kind::Refused => ("refused", Style::Red),
         Kind::Stuck => ("stuck", Style::Red),
         Kind::Open => ("open", Style::Red),
         Kind::Failed => ("failed", Style::Red),

@@ -152,6 +152,30 @@ fn lines(ui: &Ui, office: &Office, need: &Need) -> Vec<String> {
             out.extend(next.iter().map(|command| format!("    {}", one_line(command))));
             out
         }
+        Need::Refused { key, device, task, step, content, note, at, began, done, next } => {
+            let went = if *done { "it had gone out" } else { "it had begun" };
+            let mut out = vec![
+                format!(
+                    "{} {} to {} was denied, and {went} at {}{}",
+                    ui.paint(Style::Red, key.0.short(12)),
+                    content.capability,
+                    one_line(&content.target),
+                    aios_vault::audit::time(*began),
+                    on(device)
+                ),
+                format!(
+                    "    {}; denied at {}: {}",
+                    place(task, step),
+                    aios_vault::audit::time(*at),
+                    one_line(note)
+                ),
+            ];
+            if *done {
+                out.push("    what can be taken back, and that you have taken note of it:".into());
+            }
+            out.extend(next.iter().map(|command| format!("    {}", one_line(command))));
+            out
+        }
         Need::Question { task, step, question, choices, .. } => {
             let choices = match choices.is_empty() {
                 true => String::new(),

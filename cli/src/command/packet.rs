@@ -3,7 +3,7 @@
 use aios_agents::agent::Turn;
 use aios_agents::component::ANSWERS;
 use aios_agents::kernel::{Cost, Deed, Packet, Told};
-use aios_agents::table::Attempt;
+use aios_agents::table::{Attempt, Refusal};
 use aios_vault::audit::time;
 use serde_json::json;
 
@@ -73,7 +73,7 @@ fn lines(ui: &Ui, packet: &Packet, state: &str, device: Option<&str>) -> Vec<Str
 fn told(step: &Told, say: &mut impl FnMut(String)) {
     let attempts = if step.attempts > 1 { format!(", attempt {}", step.attempts) } else { String::new() };
     say(format!("{} step {}: {}{attempts}", time(step.began), step.step, step.state.replace('-', " ")));
-    for Deed { key, content, state, why } in &step.effects {
+    for Deed { key, content, state, why, refused, too_late } in &step.effects {
         let amount = content.amount.map(|amount| format!(", {amount}")).unwrap_or_default();
         let why = why.as_ref().map(|why| format!("; {why}")).unwrap_or_default();
         let state = state.replace('-', " ");
@@ -83,6 +83,10 @@ fn told(step: &Told, say: &mut impl FnMut(String)) {
             content.capability,
             content.target
         ));
+        if let Some(Refusal { note, at }) = refused {
+            let late = too_late.map(|began| format!(", too late: it had begun at {}", time(began)));
+            say(format!("{} denied{}: {note}", time(*at), late.unwrap_or_default()));
+        }
     }
     for turn in &step.turns {
         took(turn, 1, say);

@@ -16,7 +16,7 @@ pub fn run(args: &PreviewArgs, cx: &Context, ui: &mut Ui) -> Result<Exit, CliErr
     let mut office = Office::open(cx, ui)?;
     office.look();
     let tables = office.kernel().tables();
-    let named = tables.effect_keys().filter(|key| key.0.hex().starts_with(&args.id));
+    let named = tables.effects_like(&args.id);
     let mut found = named.filter(|key| tables.effect(key).is_some_and(|it| it.proposed.is_some()));
     let key = one(&args.id, found.next(), found.next())?;
     let found = office.kernel().deed(&key).zip(office.kernel().tables().effect(&key));

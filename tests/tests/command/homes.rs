@@ -69,3 +69,70 @@ fn two_that_start_one_task_apart_send_one_mail() {
     laptop.fails(&["connector", "home", "bank.pay"], 2);
     assert!(laptop.run(&["verify", "--deep"]).status.success());
 }
+
+/// An operator with two devices denies on one what went out on the other before: that is not called denied, and both tell it until the operator
+/// has taken note. What had not gone out does not.
+#[test]
+fn a_denial_that_comes_too_late_is_told_on_both() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let laptop = Device::first(dir.path(), &[("workflows/hello.md", HELLO.as_bytes())]);
+    let phone = Device::new(dir.path(), "phone");
+    laptop.fails(&["run", "hello", "--task", "one"], 3);
+    laptop.fails(&["run", "hello", "--task", "two"], 3);
+    pair(&laptop, &phone, "phone", "phone");
+    let asks = |task: &str| {
+        let inbox = laptop.json(&["inbox"]);
+        let found = inbox.as_array().expect("a list").iter().find(|it| it["task"] == task);
+        found.expect("it asks")["key"].as_str().expect("a key").to_owned()
+    };
+    let (one, two) = (asks("one"), asks("two"));
+    assert!(laptop.run(&["approve", &one]).status.success());
+    assert_eq!(mails(dir.path(), "laptop"), 1);
+    for key in [&one, &two] {
+        let said = phone.fails(&["deny", key, "--note", "not now"], 3);
+        assert!(said.contains("laptop, which has not confirmed the denial"), "{said}");
+    }
+    let daemon = laptop.up();
+    phone.json(&["sync"]);
+    let refused = |device: &Device| {
+        let inbox = device.json(&["inbox"]);
+        let found = inbox.as_array().expect("a list").iter().filter(|it| it["need"] == "refused").cloned();
+        found.map(|it| it["key"].as_str().expect("a key").to_owned()).collect::<Vec<String>>()
+    };
+    assert_eq!((refused(&phone), refused(&laptop)), (vec![one.clone()], vec![one.clone()]));
+    let said = phone.fails(&["deny", &one, "--note", "not now"], 1);
+    assert!(
+        said.contains("too late: mail.send to ann@example.org went at ") && said.contains("undo --run one"),
+        "{said}"
+    );
+    let told = phone.run(&["inbox"]);
+    let told = String::from_utf8_lossy(&told.stdout).into_owned();
+    assert!(told.contains("was denied, and it had gone out at ") && told.contains(", on laptop"), "{told}");
+    let health = phone.run(&["health", "--json"]);
+    assert_eq!(health.status.code(), Some(4));
+    let health: Value = serde_json::from_slice(&health.stdout).expect("JSON");
+    assert!(
+        health["findings"].as_array().expect("a list").iter().any(|it| it["finding"] == "refused"),
+        "{health}"
+    );
+    let shown = phone.run(&["task", "show", "one"]);
+    let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
+    assert!(shown.contains("denied, too late: it had begun at ") && shown.contains(": not now"), "{shown}");
+    let said = phone.fails(&["settle", &one, "--not-done"], 1);
+    assert!(said.contains("happened"), "{said}");
+    phone.run(&["settle", &one, "--done"]);
+    assert_eq!(refused(&phone), Vec::<String>::new());
+
+    // The other was denied in time, and the laptop says so.
+    eventually("the laptop has confirmed the denial", || {
+        phone.json(&["sync"]);
+        state(&phone, "two")["state"] != "waits" && refused(&laptop).is_empty()
+    });
+    assert_eq!(daemon.terminate(), 0);
+    assert_eq!(mails(dir.path(), "laptop"), 1);
+    let log = String::from_utf8_lossy(&laptop.run(&["log", "--json"]).stdout).into_owned();
+    assert_eq!(
+        (log.matches("\"approval.denied\"").count(), log.matches("\"effect.withdrawn\"").count()),
+        (2, 1)
+    );
+}

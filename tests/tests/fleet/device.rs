@@ -60,6 +60,8 @@ pub struct Device {
     pub looked: usize,
     /// What the operator consented to, as far as it knows.
     granted: BTreeSet<(EffectKey, ContentHash)>,
+    /// What the operator refused, as far as it knows.
+    denied: BTreeSet<EffectKey>,
     /// The records with rules that it has, in the total order.
     pub rules: BTreeMap<Stamp, usize>,
     /// The records that write files, in the total order.
@@ -88,6 +90,7 @@ impl Device {
             ledger: Vec::new(),
             looked: 0,
             granted: BTreeSet::new(),
+            denied: BTreeSet::new(),
             rules: BTreeMap::new(),
             writes: BTreeMap::new(),
             image: None,
@@ -101,6 +104,12 @@ impl Device {
             match event.name().as_str() {
                 "sim.rule" => _ = self.rules.insert(stamp, record),
                 "sim.file" | "sim.note" => _ = self.writes.insert(stamp, record),
+                "approval.denied" => {
+                    let Ok(WorkEvent::ApprovalDenied { key, .. }) = WorkEvent::try_from(event) else {
+                        continue;
+                    };
+                    self.denied.insert(key);
+                }
                 "approval.granted" | "approval.edited" => {
                     let Ok(granted) = WorkEvent::try_from(event) else { continue };
                     if granted.signer(&VAULT) != Some(&company::operator().public()) {
@@ -343,6 +352,7 @@ impl World {
             }
             Some(Next::Write(entry)) => {
                 self.is_delegated_still(n, &entry.work);
+                self.is_not_denied(n, &entry.work);
                 if !self.dies(n, 40, "before a record") {
                     // A record stands where the kernel was told that it would.
                     let stamp = self.author_at(n, entry.stamp.clock(), entry.events);
@@ -463,6 +473,14 @@ impl World {
         self.tally.approved += 1;
         let granted = self.devices[n].granted.contains(&(*key, content.digest(key)));
         assert!(granted, "device {n} does {content:?} without consent");
+    }
+
+    /// No attempt is begun at what this device knows to be denied (I11).
+    fn is_not_denied(&self, n: usize, work: &[WorkEvent]) {
+        for event in work {
+            let WorkEvent::EffectIntended { key, .. } = event else { continue };
+            assert!(!self.devices[n].denied.contains(key), "device {n} begins what was denied: {event:?}");
+        }
     }
 
     /// What a delegation allowed is begun only while that holds (I11).

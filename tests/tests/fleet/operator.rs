@@ -26,7 +26,14 @@ impl World {
         if self.chance.one_in(6)
             && let Some(again) = self.chance.pick(&self.said).cloned()
         {
-            return self.command(n, &again);
+            // Now and then they have thought better of it.
+            return match again {
+                WorkEvent::ApprovalGranted { key, .. } if self.now.is_multiple_of(2) => {
+                    self.tally.denied += 1;
+                    self.command(n, &WorkEvent::ApprovalDenied { key, note: "after all not".into() })
+                }
+                again => self.command(n, &again),
+            };
         }
         if self.chance.one_in(12) {
             return self.stops(n);
@@ -174,6 +181,21 @@ impl World {
                 self.tally.settled += 1;
                 self.tally.undone += u64::from(!happened);
                 WorkEvent::settle(*key, *attempt, happened, &VAULT, &operator())
+            }
+            // Nothing takes it back but the end of its task.
+            Need::Refused { key, done, .. } => {
+                if !done {
+                    return None;
+                }
+                assert!(self.far.has(key), "nobody did what is said to have gone out: {need:?}");
+                self.tally.too_late += 1;
+                let effect = self
+                    .devices
+                    .iter()
+                    .find_map(|it| it.kernel.as_ref()?.tables().effect(key))
+                    .expect("an effect");
+                let attempt = effect.intent.expect("it had begun").attempt;
+                WorkEvent::settle(*key, attempt, true, &VAULT, &operator())
             }
             Need::Dead { task, run, step, .. } => {
                 self.tally.dead += 1;

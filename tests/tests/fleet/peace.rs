@@ -130,6 +130,7 @@ impl World {
                 | Need::Question { task, .. }
                 | Need::Missing { task, .. } => _ = shown.insert(task),
                 Need::Lost { .. }
+                | Need::Refused { .. }
                 | Need::Worse { .. }
                 | Need::Unfit { .. }
                 | Need::Elsewhere { .. }
@@ -199,6 +200,7 @@ impl World {
             };
             assert!(known, "{} by {} stands as {stand:?}", business(&act.content), act.device);
         }
+        self.check_denials();
         let mut by_day: BTreeMap<u64, usize> = BTreeMap::new();
         let mut wages: BTreeMap<u64, Money> = BTreeMap::new();
         for (key, effect) in one.effects() {
@@ -289,6 +291,45 @@ impl World {
         self.tally.sent_changed += changed;
         self.tally.louder += louder;
         self.tally.wages_asked += wages_asked;
+    }
+
+    /// What was denied never happened, or every device tells that it came too late, until the operator has taken note.
+    fn check_denials(&self) {
+        let mut settled = BTreeSet::new();
+        let mut denied = BTreeSet::new();
+        for event in self.records.iter().flat_map(|record| &record.events) {
+            match WorkEvent::try_from(event) {
+                Ok(WorkEvent::ApprovalDenied { key, .. }) => _ = denied.insert(key),
+                Ok(WorkEvent::EffectSettled { key, happened: true, .. }) => _ = settled.insert(key),
+                _ => {}
+            }
+        }
+        for n in 0..self.devices.len() {
+            let (kernel, shown) = (self.kernel(n), self.shown(n));
+            let tables = kernel.tables();
+            let told: BTreeSet<EffectKey> = shown
+                .iter()
+                .filter_map(|need| if let Need::Refused { key, .. } = need { Some(*key) } else { None })
+                .collect();
+            assert!(told.is_subset(&denied), "device {n} tells of what nobody denied: {told:?}");
+            for key in &denied {
+                let Some(effect) = tables.effect(key) else { continue };
+                let went = self.far.has(key);
+                match effect.stand() {
+                    Stand::Denied(_) | Stand::Proposed => {
+                        assert!(!went, "it was denied, and went: {effect:#?}")
+                    }
+                    Stand::Done(_) => {
+                        let by = effect.proposed.as_ref().map(|it| tables.is_taken_back(&it.task, &it.step));
+                        let known = told.contains(key) || settled.contains(key) || by == Some(true);
+                        assert!(known, "device {n} does not tell that it went: {effect:#?}");
+                    }
+                    // That is asked about, and then it is known.
+                    Stand::Unknown(_) => {}
+                    stand => panic!("it was denied and stands as {stand:?}: {effect:#?}"),
+                }
+            }
+        }
     }
 
     /// No effect wrote twice, and no two made one file.

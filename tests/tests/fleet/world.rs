@@ -60,10 +60,12 @@ pub struct Tally {
     pub short: u64,
     /// How often a device began with what it remembered.
     pub remembered: u64,
+    /// How often the operator was told that a denial came too late.
+    pub too_late: u64,
 }
 
 impl Tally {
-    fn numbers(&mut self) -> [&mut u64; 34] {
+    fn numbers(&mut self) -> [&mut u64; 35] {
         [
             &mut self.records,
             &mut self.acts,
@@ -99,6 +101,7 @@ impl Tally {
             &mut self.shared,
             &mut self.short,
             &mut self.remembered,
+            &mut self.too_late,
         ]
     }
 

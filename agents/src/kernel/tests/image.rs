@@ -115,6 +115,37 @@ fn who_begins_with_an_image_knows_and_does_the_same() {
     }
 }
 
+/// What only waits for its time is not looked at by whoever begins, unless other files are in force.
+#[test]
+fn what_waits_for_its_time_rests() {
+    let flow = "---\ntype: workflow\nsteps:\n  rest: {wait: 1h}\n  ask: {ask: 'sure?'}\n---\n";
+    let mut sim = Sim::new(World::default(), &[("flow", flow)], &[]);
+    sim.create("flow", json!({}));
+    while let Some(action) = sim.queue.pop_front() {
+        sim.act(action);
+    }
+    let mut kept = Kept::default();
+    kept.write(&sim.kernel, false);
+    let begin =
+        |setting: &Setting| Kernel::from_image(VAULT, LAPTOP, setting.clone(), 9, kept.read().unwrap());
+    let mut kernel = begin(&sim.setting);
+    assert_eq!((kernel.dirty.len(), kernel.due.len(), kernel.tables().recent_tasks().count()), (0, 1, 0));
+    let (wake, now) = (sim.now + 3_600_000, sim.now);
+    let [Action::Wake(at)] = kernel.handle(Input::Tick { now })[..] else { panic!("it only waits") };
+    assert!(at <= wake, "{at} and {wake}");
+    let goes_on = kernel.handle(Input::Tick { now: wake + 1 });
+    assert!(goes_on.iter().any(|it| matches!(it, Action::Append(_))), "{goes_on:?}");
+    let mut other = sim.setting.clone();
+    other.coordinator = Some(PHONE);
+    assert_eq!(begin(&other).dirty.len(), 1);
+    // Who was not done looking has nothing that rests.
+    kept.write(&loaded(&sim, &sim.log, 9), false);
+    assert_eq!(
+        Kernel::from_image(VAULT, LAPTOP, sim.setting.clone(), 9, kept.read().unwrap()).dirty.len(),
+        1
+    );
+}
+
 /// What another kernel answers to whoever looks back.
 fn told(kernel: &Kernel) -> String {
     let tasks: Vec<String> = kernel.tables().task_ids("").collect();

@@ -14,6 +14,7 @@ mod owner;
 mod packet;
 mod pause;
 mod placement;
+mod refusal;
 mod rehearsal;
 mod replay;
 mod rewind;

@@ -239,6 +239,7 @@ impl Sim {
                     WorkEvent::settle(key, attempt, happened, &VAULT, &operator())
                 }
                 Need::Lost { .. }
+                | Need::Refused { .. }
                 | Need::Dead { .. }
                 | Need::Worse { .. }
                 | Need::Unfit { .. }
