@@ -7,6 +7,7 @@ pub mod prompt;
 mod read;
 mod registry;
 pub mod retrieval;
+pub mod summary;
 pub mod talk;
 mod turn;
 

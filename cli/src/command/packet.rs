@@ -119,6 +119,15 @@ fn took(turn: &Turn, depth: usize, say: &mut impl FnMut(String)) {
                 say(format!("{indent}calls {} {}", call.name, short(&call.arguments)));
             }
         }
+        Turn::Summarised { cut, model, answer, counted, cost, .. } => {
+            let (input, output) = (counted.input, counted.output);
+            say(format!("{indent}{model}: {input} tokens in, {output} out, cost {cost}"));
+            let text = short(answer.text.trim());
+            say(format!(
+                "{indent}sums up what became too long, the first {}: {text}",
+                count(cut.exchanges, "answer")
+            ));
+        }
         Turn::Wants { content, .. } => {
             say(format!("{indent}wants {} to {}", content.capability, content.target));
         }
