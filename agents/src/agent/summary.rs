@@ -30,6 +30,8 @@ const MOST_CALL: usize = 80;
 const AROUND: usize = 30;
 /// What of the window of who sums up is for his instructions, in tokens.
 const INSTRUCTIONS: u64 = 800;
+/// What is said of each text that is shown to who sums up, in bytes.
+const NAMES: usize = 100;
 /// No summary is of less than so many bytes.
 const LEAST_BYTES: usize = 1_000;
 /// Where a summary begins in what a model is told.
@@ -151,7 +153,8 @@ pub fn request(request: &Request, cut: &Cut) -> Request {
             }
         }
     }
-    let most = share(&parts.iter().map(|(_, text)| text.len()).collect::<Vec<_>>(), cut.bytes);
+    let bytes = cut.bytes.saturating_sub(parts.len() * NAMES);
+    let most = share(&parts.iter().map(|(_, text)| text.len()).collect::<Vec<_>>(), bytes);
     let mut told = String::new();
     for (who, text) in &parts {
         let (head, left) = head(text, most);
@@ -168,7 +171,7 @@ pub fn request(request: &Request, cut: &Cut) -> Request {
         messages: vec![Message::User(prompt::quote("work so far", outside, &told))],
         tools: Vec::new(),
         schema: None,
-        most: MOST_TOKENS,
+        most: MOST_TOKENS.min(request.most),
     }
 }
 
@@ -230,7 +233,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::agent::talk::{Next, Talk, asked};
+    use crate::agent::talk::{Next, Spent, Talk, asked};
     use crate::agent::{Entry, File, Registry, Turn};
     use crate::failure::Class;
     use crate::model::price::Fine;
@@ -362,6 +365,9 @@ mod tests {
                     is_whole(request, &turns);
                 }
             }
+            // All of them are paid, and only what brings the work on is an answer.
+            let (spent, shown) = (Spent::of(&turns), requests.iter().filter(|it| !it.tools.is_empty()).count());
+            prop_assert_eq!((spent.tokens, spent.answers as usize), (15 * requests.len() as u64, shown));
             let input = json!({"what": "all"});
             let talk = Talk { name: "reader", entry: &entry, input: &input, outside: false, turns: &turns, asker: None };
             prop_assert_eq!(talk.replay(), Ok(json!({"text": "Nothing is late."})));

@@ -95,6 +95,8 @@ fn wait(after: &str, now: Millis) -> Option<Millis> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
@@ -109,6 +111,22 @@ mod tests {
         assert_eq!(class(529, "<html>"), Class::Transient);
         assert_eq!(class(400, r#"{"error":{"message":"prompt is too long: 9 tokens"}}"#), Class::Permanent);
         assert!(!refusal(401, None, r#"{"error":{"message":"sk-abc"}}"#, 0).what.contains("sk-abc"));
+    }
+
+    #[test]
+    fn what_is_too_long_is_told_from_what_is_wrong() {
+        let long = |status, body: &str| is_too_long(&refusal(status, None, body, 0));
+        for body in [
+            r#"{"error":{"message":"This model's maximum context length is 8192 tokens","code":"context_length_exceeded"}}"#,
+            r#"{"type":"error","error":{"type":"invalid_request_error","message":"prompt is too long: 210000 tokens > 200000 maximum"}}"#,
+        ] {
+            assert!(long(400, body), "{body}");
+            let error: Value = serde_json::from_str(body).unwrap();
+            assert!(is_too_long(&told(&error["error"])), "{body}");
+        }
+        assert!(!long(400, r#"{"error":{"message":"what it is asked is too short"}}"#));
+        assert!(!long(500, r#"{"error":{"message":"prompt is too long"}}"#));
+        assert!(!is_too_long(&told(&json!({"message": "overloaded"}))));
     }
 
     #[test]

@@ -104,9 +104,10 @@ fn what_happened_first_is_summed_up_by_the_small_model() {
 #[test]
 fn what_a_provider_refuses_for_its_length_is_summed_up() {
     let long = r#"{"error":{"message":"This model's maximum context length is 5000 tokens","code":"context_length_exceeded"}}"#;
-    let mut says = script();
-    says.insert(2, Say::refuse(400, "", long));
-    // What is learned lasts.
+    let refuse = || Say::refuse(400, "", long);
+    // What is learned lasts: the third file is asked about with what fits.
+    let notes = Say::chat("NOTE-A", &[]);
+    let says = vec![read("a"), read("b"), refuse(), notes.clone(), read("c"), Say::chat(DONE, &[])];
     let provider = Provider::says(says);
     let office = company(&provider, None);
     office.ends(&["run", "flow", "--task", "one"], 3);
@@ -116,11 +117,10 @@ fn what_a_provider_refuses_for_its_length_is_summed_up() {
         .iter()
         .map(|it| (it.body["model"].clone(), it.body.get("tools").is_some(), text(&it.body).len()))
         .collect();
-    assert_eq!(asked.len(), 7, "{asked:?}");
+    assert_eq!(asked.len(), 6, "{asked:?}");
     office.ends(&["replay", "one"], 0);
     // A summary that is too long itself is asked for of less; where nothing is left to leave out, it says so.
-    let refuse = || Say::refuse(400, "", long);
-    provider.then(vec![read("a"), refuse(), refuse(), Say::chat("NOTE-A", &[]), Say::chat(DONE, &[])]);
+    provider.then(vec![read("a"), refuse(), refuse(), notes, Say::chat(DONE, &[])]);
     let before = provider.asked().len();
     office.ends(&["run", "flow", "--task", "two"], 3);
     assert!(office.asks("two").is_some(), "it comes to its end");
@@ -142,7 +142,7 @@ fn a_kill_costs_no_summary_again() {
     let total =
         String::from_utf8_lossy(&traced.stderr).lines().filter(|it| it.starts_with("fault: ")).count();
     let mut killed = 0;
-    for point in (1..=total).step_by(total.div_ceil(8)) {
+    for point in (1..=total).step_by(total.div_ceil(5)) {
         let before = provider.asked().len();
         let task = format!("t{point}");
         // Who asks once more is told the same: what is said follows from what is asked.
@@ -167,5 +167,5 @@ fn a_kill_costs_no_summary_again() {
         assert!(asked <= 7, "killed at {point}: asked {asked} times");
         office.ends(&["replay", &task], 0);
     }
-    assert!(killed > 4, "only {killed} processes were killed");
+    assert!(killed > 2, "only {killed} processes were killed");
 }

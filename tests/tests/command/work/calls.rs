@@ -141,7 +141,7 @@ fn a_kill_between_two_calls_makes_none_twice() {
     assert!(total > 20, "it passes {total} points");
     let mut killed = 0;
     let all = std::env::var_os("AIOS_CRASH_ALL").is_some();
-    let (mut mails, step) = (office.mails().len(), if all { 1 } else { total.div_ceil(12) });
+    let (mut mails, step) = (office.mails().len(), if all { 1 } else { total.div_ceil(6) });
     for point in (1..=total).step_by(step) {
         let (task, path) = (format!("t{point}"), format!("notes/t{point}.md"));
         let run = ["run", "flow", "--task", &task, "--input", &format!("path={path}")];
@@ -167,7 +167,7 @@ fn a_kill_between_two_calls_makes_none_twice() {
         assert_eq!(text(&office, &path).matches("Dear Ann").count(), 1, "killed at {point}");
         office.ends(&["replay", &task], 0);
     }
-    assert!(killed > 6, "only {killed} processes were killed");
+    assert!(killed > 3, "only {killed} processes were killed");
     office.is_sound();
 }
 
