@@ -408,6 +408,10 @@ impl Staff {
                     self.asked.insert(order.work.clone(), Open::Component(Box::new(begun)));
                     return Ok(Doing::Asked);
                 }
+                if let Some(answer) = self.from_template(whose, &request)? {
+                    let outside = given.unwrap_or(*outside);
+                    return took(by.took(asking::filled(&request, outside, answer)));
+                }
                 let (request, cut) = self.shortened(*request, &whose.agent.model);
                 if let Some(refused) = refused.filter(|it| it.asked == talk::asked(&request)) {
                     return Err(refused.why.clone());

@@ -8,6 +8,9 @@ use crate::event::Content;
 use crate::model::price::Fine;
 use crate::model::{Answer, Usage};
 
+/// Who answers in place of a model that is not set up, where an agent's file has a template for that.
+pub const TEMPLATE: &str = "template";
+
 /// One thing that happened.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "turn", rename_all = "lowercase")]
@@ -92,7 +95,8 @@ impl Turn {
         }
     }
 
-    /// What was paid, where a model answered: which, how much that counts for, and what it cost.
+    /// What was paid, where a model answered: which, how much that counts for, and what it cost. Components and templates are paid nothing, and
+    /// what they answer counts all the same.
     pub fn paid(&self) -> Option<(&str, &Usage, Fine)> {
         match self.innermost() {
             Turn::Answered { model, counted, cost, .. } | Turn::Summarised { model, counted, cost, .. } => {

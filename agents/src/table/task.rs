@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::rewind::{Owed, Rewind};
 use super::{Fold, Order};
-use crate::agent::{Edition, Turn};
+use crate::agent::{Edition, TEMPLATE, Turn};
 use crate::component::ANSWERS;
 use crate::event::{Content, EffectKey, Fired, Outcome, WorkEvent};
 use crate::failure::{Class, Failure};
@@ -282,9 +282,8 @@ impl StepState {
     }
 
     fn spend(&mut self, attempt: u32, took: &Turn) {
-        let Some((model, counted, cost)) = took.paid().filter(|(model, ..)| *model != ANSWERS) else {
-            return;
-        };
+        let unpaid = |model: &str| model == ANSWERS || model == TEMPLATE;
+        let Some((model, counted, cost)) = took.paid().filter(|(model, ..)| !unpaid(model)) else { return };
         let spent = self.spent.entry(model.to_owned()).or_default();
         spent.answers += 1;
         spent.input = spent.input.saturating_add(counted.input);

@@ -1,6 +1,6 @@
 //! `aios task show`
 
-use aios_agents::agent::Turn;
+use aios_agents::agent::{TEMPLATE, Turn};
 use aios_agents::component::ANSWERS;
 use aios_agents::kernel::{Cost, Deed, Packet, Told};
 use aios_agents::table::Attempt;
@@ -109,7 +109,9 @@ fn took(turn: &Turn, depth: usize, say: &mut impl FnMut(String)) {
                 false => format!("{} tokens in, {} out, cost {cost}", counted.input, counted.output),
             };
             // A component is asked for nothing.
-            if model != ANSWERS {
+            if model == TEMPLATE {
+                say(format!("{indent}works from its template, no model is set up"));
+            } else if model != ANSWERS {
                 say(format!("{indent}{model}: {took}"));
             }
             if !answer.text.trim().is_empty() {

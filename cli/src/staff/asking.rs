@@ -2,11 +2,12 @@
 
 use aios_agents::agent::summary::{self, Cut};
 use aios_agents::agent::talk::{self, By, Talk, YES};
-use aios_agents::agent::{Choice, Turn};
+use aios_agents::agent::{Choice, Entry, TEMPLATE, Turn, prompt};
 use aios_agents::failure::{Class, Failure};
 use aios_agents::kernel::{Input, Work};
 use aios_agents::model::price::Fine;
-use aios_agents::model::{Answer, Request, Usage};
+use aios_agents::model::{Answer, Message, Request, Stop, Usage};
+use aios_agents::runtime::Template;
 use aios_core::id::ContentHash;
 
 use super::{Doing, Order, Staff};
@@ -62,7 +63,32 @@ pub(super) enum Asks {
     First(Turn),
 }
 
+/// What a template answered where no model is set up.
+pub(super) fn filled(request: &Request, outside: bool, text: String) -> Turn {
+    Turn::Answered {
+        model: TEMPLATE.to_owned(),
+        asked: talk::asked(request),
+        outside,
+        answer: Answer { text, calls: Vec::new(), usage: None, stop: Stop::End },
+        counted: Usage::default(),
+        cost: Fine::default(),
+        kept: false,
+    }
+}
+
 impl Staff {
+    /// What an agent gives that another asks, and that no model is set up for: what its template makes of its input, where it has one.
+    pub(super) fn from_template(&self, whose: &Entry, request: &Request) -> Result<Option<String>, Failure> {
+        let Some(template) = &whose.agent.template else { return Ok(None) };
+        if !self.registry.models.models(&whose.agent.model).is_empty() {
+            return Ok(None);
+        }
+        let Some(Message::User(given)) = request.messages.first() else { return Ok(None) };
+        let input = prompt::unquote(given).and_then(|text| serde_json::from_str(text).ok());
+        let lost = || Failure::new(Class::LostContext, "what it was given cannot be read");
+        Template(template.clone()).fill(&input.ok_or_else(lost)?).map(Some)
+    }
+
     /// How many tokens the models of a choice see at once, each of them: as their file says, and no more than a provider took.
     fn window(&self, choice: &Choice) -> u64 {
         let settings = &self.registry.models;

