@@ -408,7 +408,7 @@ impl Staff {
                     self.asked.insert(order.work.clone(), Open::Component(Box::new(begun)));
                     return Ok(Doing::Asked);
                 }
-                if let Some(answer) = self.from_template(whose, &request)? {
+                if let Some(answer) = self.template_of(whose, &request)? {
                     let outside = given.unwrap_or(*outside);
                     return took(by.took(asking::filled(&request, outside, answer)));
                 }

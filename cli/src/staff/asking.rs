@@ -78,7 +78,7 @@ pub(super) fn filled(request: &Request, outside: bool, text: String) -> Turn {
 
 impl Staff {
     /// What an agent gives that another asks, and that no model is set up for: what its template makes of its input, where it has one.
-    pub(super) fn from_template(&self, whose: &Entry, request: &Request) -> Result<Option<String>, Failure> {
+    pub(super) fn template_of(&self, whose: &Entry, request: &Request) -> Result<Option<String>, Failure> {
         let Some(template) = &whose.agent.template else { return Ok(None) };
         if !self.registry.models.models(&whose.agent.model).is_empty() {
             return Ok(None);
