@@ -10,7 +10,7 @@ use aios_agents::agent::Agent;
 use aios_agents::failure::{Class, Failure};
 use aios_agents::kernel::Work;
 use aios_agents::model::settings::Provider;
-use aios_agents::model::{Answer, Api, Reader, Request, refusal};
+use aios_agents::model::{Answer, Api, Reader, Request, is_too_long, refusal};
 use aios_vault::chance::now_ms;
 use reqwest::header::HeaderValue;
 use tokio::runtime::{Builder, Runtime};
@@ -40,7 +40,22 @@ pub struct Line {
 }
 
 /// What came of a call: the model that answered, by its place among those that were asked, and its answer.
-pub type Called = Result<(usize, Answer), Failure>;
+pub type Called = Result<(usize, Answer), Unanswered>;
+
+/// Nobody answered.
+#[derive(Debug)]
+pub struct Unanswered {
+    /// Why.
+    pub failure: Failure,
+    /// The model that the question was too long for, by its place among those that were asked.
+    pub too_long: Option<usize>,
+}
+
+impl From<Failure> for Unanswered {
+    fn from(failure: Failure) -> Unanswered {
+        Unanswered { failure, too_long: None }
+    }
+}
 
 /// What ended: a call, or a look.
 #[derive(Debug)]
@@ -102,7 +117,7 @@ impl Calls {
             let asked = ask(&lines, &request);
             let came = match within {
                 Some(within) => tokio::time::timeout(within, asked).await.unwrap_or_else(|_| {
-                    Err(Failure::new(Class::Budget, "it took longer than its agent's `timeout`"))
+                    Err(Failure::new(Class::Budget, "it took longer than its agent's `timeout`").into())
                 }),
                 None => asked.await,
             };
@@ -170,6 +185,7 @@ async fn ask(lines: &[Line], request: &Request) -> Called {
         match ask_one(line, request).await {
             Ok(answer) => return Ok((place, answer)),
             Err(failure) => {
+                let too_long = is_too_long(&failure);
                 let (provider, model) = &line.model;
                 let what = match &line.key {
                     // Whoever is asked may repeat what he was told.
@@ -178,6 +194,9 @@ async fn ask(lines: &[Line], request: &Request) -> Called {
                 };
                 let failure = Failure { what: format!("{provider}/{model}: {what}"), ..failure };
                 tracing::warn!(error.type = failure.class.name(), "{failure}");
+                if too_long {
+                    return Err(Unanswered { failure, too_long: Some(place) });
+                }
                 let another = matches!(failure.class, Class::Transient | Class::RateLimited | Class::Denied);
                 // What passes by itself is worth another attempt.
                 if worst.as_ref().is_none_or(|worst| !worst.class.passes()) {
@@ -189,7 +208,8 @@ async fn ask(lines: &[Line], request: &Request) -> Called {
             }
         }
     }
-    Err(worst.unwrap_or_else(|| Failure::new(Class::LostContext, "there is no model to ask")))
+    let none = || Failure::new(Class::LostContext, "there is no model to ask");
+    Err(worst.unwrap_or_else(none).into())
 }
 
 async fn ask_one(line: &Line, request: &Request) -> Result<Answer, Failure> {

@@ -597,6 +597,11 @@ impl Desk {
 
     /// Has an agent work; what came of it, where that is known already.
     fn start(&mut self, vault: &mut Vault, order: Order) -> Option<Input> {
+        if let Err(e) = self.staff.recall(vault, &order) {
+            let what = format!("the version of agent `{}` that began cannot be read: {e}", order.agent);
+            let failure = Failure::new(Class::LostContext, what);
+            return Some(Input::Worked { work: order.work, came: Err(failure) });
+        }
         match self.staff.carry_on(&order) {
             Doing::Came(came) => Some(came),
             Doing::Asked => None,

@@ -1,12 +1,14 @@
 //! Who works on this device: the agents in force, with what does their work.
 
+mod asking;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use aios_agents::address::Address;
-use aios_agents::agent::talk::{self, By, Look, Next, Talk, YES};
+use aios_agents::agent::talk::{self, By, Look, Next, Talk};
 use aios_agents::agent::{Agent, Edition, Entry, File, Registry, Runtime, Turn};
 use aios_agents::component::{ANSWERS, MOST_BYTES, Step};
 use aios_agents::failure::{Class, Failure};
@@ -22,12 +24,14 @@ use aios_vault::{Error, Vault};
 use serde_json::Value;
 use tokio::sync::Notify;
 
+use self::asking::{Asked, Asks, Refused};
 use crate::answers::Answers;
-use crate::caller::{Called, Calls, Line, Over};
+use crate::caller::{Calls, Over, Unanswered};
 use crate::child::Worker;
 use crate::command::written::stem;
 use crate::component::{self, Code};
 use crate::crew::Crew;
+use crate::edition;
 use crate::keyring::Keyring;
 
 /// A piece of work for an agent.
@@ -74,11 +78,18 @@ struct Begun {
     order: Order,
     /// Digest of what it was told.
     asked: ContentHash,
+    /// Whether it may make another call.
+    may_call: bool,
 }
 
 impl Begun {
     /// It makes a call.
     fn calls(self, call: Call) -> (Input, Option<Order>) {
+        if !self.may_call {
+            let what = "it made all the calls that its `budget` has, and makes another";
+            let failure = Failure::new(Class::Budget, what);
+            return (Input::Worked { work: self.order.work, came: Err(failure) }, None);
+        }
         let turn = Turn::Answered {
             model: ANSWERS.into(),
             asked: self.asked,
@@ -90,41 +101,6 @@ impl Begun {
         };
         (Input::Took { work: self.order.work.clone(), turns: vec![turn] }, Some(self.order))
     }
-}
-
-/// A call that is under way.
-struct Asked {
-    order: Order,
-    by: By,
-    request: Request,
-    outside: bool,
-    lines: Vec<Line>,
-    /// Whether what is answered is kept.
-    keeps: bool,
-}
-
-impl Asked {
-    /// It was answered before: nobody is asked, and nothing is paid.
-    fn kept(self, answer: Answer) -> Turn {
-        let model = self.lines.into_iter().next().map(|line| line.model).unwrap_or_default();
-        self.by.took(Turn::Answered {
-            model: format!("{}/{}", model.0, model.1),
-            asked: talk::asked(&self.request),
-            outside: self.outside,
-            answer,
-            counted: Usage::default(),
-            cost: Fine::default(),
-            kept: true,
-        })
-    }
-}
-
-/// Who is asked.
-enum Asks {
-    /// These, in turn.
-    These(Vec<Line>),
-    /// The operator first.
-    First(Turn),
 }
 
 /// What the kernel holds versions of agents to, by name and version.
@@ -139,6 +115,8 @@ pub struct Staff {
     keys: Keyring,
     calls: Calls,
     asked: BTreeMap<Work, Open>,
+    /// How many tokens a model sees at once at most, where its provider refused more.
+    windows: BTreeMap<(String, String), u64>,
     /// What models answered before.
     answers: Answers,
     /// The components of agents, by version.
@@ -318,16 +296,40 @@ impl Staff {
         }
     }
 
+    /// Has the version at hand that a piece of work began with, where the operator accepted that once (I11): who waited for days goes on as
+    /// what it was, in whichever process.
+    ///
+    /// # Errors
+    /// What the vault answers.
+    pub fn recall(&mut self, vault: &mut Vault, order: &Order) -> Result<(), Error> {
+        let Some(version) = order.version else { return Ok(()) };
+        let name = &order.agent;
+        if self.entry(name, Some(&version)).is_some() || !self.registry.agents.contains_key(name) {
+            return Ok(());
+        }
+        let past = edition::editions(vault, name)?;
+        let Some(found) = past.into_iter().map(|it| it.entry).find(|it| it.version == version) else {
+            return Ok(());
+        };
+        self.fetch_component(vault, &found, true)?;
+        match misplaced(&found, vault.root()) {
+            Some(what) => self.warnings.push(what),
+            None => _ = self.editions.insert((name.clone(), version), found),
+        }
+        Ok(())
+    }
+
     /// Carries on a piece of work as far as it goes by itself.
     pub fn carry_on(&mut self, order: &Order) -> Doing {
         let ended = |came| Doing::Came(Input::Worked { work: order.work.clone(), came });
-        match self.try_carry_on(order) {
+        match self.try_carry_on(order, None) {
             Ok(doing) => doing,
             Err(failure) => ended(Err(failure)),
         }
     }
 
-    fn try_carry_on(&mut self, order: &Order) -> Result<Doing, Failure> {
+    /// Carries on a piece of work; of one that was `refused` for the length of a question, with another question.
+    fn try_carry_on(&mut self, order: &Order, refused: Option<&Refused>) -> Result<Doing, Failure> {
         let lost = |what: String| Failure::new(Class::LostContext, what);
         let Some(entry) = self.entry(&order.agent, order.version.as_ref()) else {
             let which = order.version.map(|version| format!("version {} of it ", version.short(12)));
@@ -400,29 +402,43 @@ impl Staff {
                 let whose = by.entry(entry).ok_or_else(|| lost("whom it asks is not at hand".into()))?;
                 if whose.agent.runtime == Runtime::Wasm {
                     let worker = self.component(whose, &request)?;
-                    let begun = Begun { order: order.clone(), asked: talk::asked(&request) };
+                    let may_call = talk.left().0 > 0;
+                    let begun = Begun { order: order.clone(), asked: talk::asked(&request), may_call };
                     self.crew.begin(&order.work, Arc::new(worker), input);
                     self.asked.insert(order.work.clone(), Open::Component(Box::new(begun)));
                     return Ok(Doing::Asked);
                 }
-                let lines = match self.lines(&talk, &by, whose, &request)? {
+                if let Some(answer) = self.template_of(whose, &request)? {
+                    let outside = given.unwrap_or(*outside);
+                    return took(by.took(asking::filled(&request, outside, answer)));
+                }
+                let (request, cut) = self.shortened(*request, &whose.agent.model);
+                if let Some(refused) = refused.filter(|it| it.asked == talk::asked(&request)) {
+                    return Err(refused.why.clone());
+                }
+                let asks = match cut {
+                    Some(_) => self.lines(&talk, &by, &self.summing(&whose.agent.model), &request),
+                    None => self.lines(&talk, &by, &whose.agent.model, &request),
+                };
+                let lines = match asks? {
                     Asks::These(lines) => lines,
                     Asks::First(question) => return took(by.took(question)),
                 };
                 let asked = Asked {
                     order: order.clone(),
                     by,
-                    request: (*request).clone(),
+                    request: request.clone(),
                     outside: given.unwrap_or(*outside),
                     lines: lines.clone(),
-                    keeps: whose.agent.cache,
+                    keeps: whose.agent.cache && cut.is_none(),
+                    cut,
                 };
                 // What came to nothing once is asked for anew.
                 let found = lines.first().filter(|_| asked.keeps && order.work.attempt == 1);
                 if let Some(answer) = found.and_then(|line| self.answers.find(line, &request)) {
                     return took(asked.kept(answer));
                 }
-                self.calls.begin(&order.work, lines, *request, within)?;
+                self.calls.begin(&order.work, lines, request, within)?;
                 self.asked.insert(order.work.clone(), Open::Model(Box::new(asked)));
                 Ok(Doing::Asked)
             }
@@ -469,69 +485,6 @@ impl Staff {
         Ok(())
     }
 
-    /// Who is asked, in turn; or what the operator is asked before.
-    fn lines(&self, talk: &Talk<'_>, by: &By, whose: &Entry, request: &Request) -> Result<Asks, Failure> {
-        let mut lines = Vec::new();
-        let mut lacks = None;
-        let settings = &self.registry.models;
-        let mut dearest: Option<(Fine, String)> = None;
-        for (provider, model) in settings.models(&whose.agent.model) {
-            let Some(found) = settings.providers.get(&provider) else { continue };
-            // What costs nobody knows what is not called, and nothing else in its place: the operator says what it costs.
-            let Some(price) = settings.price(&provider, &model) else {
-                let what = format!(
-                    "nobody said what {provider}/{model} costs: name it under `prices` where models are set up, and accept that"
-                );
-                return Err(Failure::new(Class::Budget, what));
-            };
-            talk.affords(by, request, &price)?;
-            let key = match found.key.then(|| self.keys.key(&provider, found.origin())).flatten() {
-                Some(Err(why)) => {
-                    lacks.get_or_insert(format!("the key of `{provider}`: {why}"));
-                    continue;
-                }
-                Some(Ok(key)) => Some(key),
-                None => None,
-            };
-            if found.key && key.is_none() {
-                let what = match self.keys.origin(&provider) {
-                    Some(origin) => format!(
-                        "the key of `{provider}` was given for {origin}, and it is at {} now",
-                        found.origin()
-                    ),
-                    None => format!("this device has no key of `{provider}`"),
-                };
-                lacks.get_or_insert(format!("{what}: `aios connect {provider}`"));
-                continue;
-            }
-            let cost = price.of(&talk::most(request));
-            if dearest.as_ref().is_none_or(|(most, _)| cost > *most) {
-                dearest = Some((cost, format!("{provider}/{model}")));
-            }
-            lines.push(Line { model: (provider, model), provider: found.clone(), key });
-        }
-        if let (Some((cost, model)), Some(limit)) = (dearest, settings.asks_above)
-            && cost > limit.into()
-            && !talk.is_granted()
-        {
-            let most = talk::most(request);
-            let question = format!(
-                "may it ask {model}? That may cost up to {cost}, for at most {} tokens in and {} out",
-                most.input, most.output
-            );
-            let choices = vec![YES.to_owned(), "no".to_owned()];
-            return Ok(Asks::First(Turn::Asks { call: String::new(), question, choices }));
-        }
-        match (lines.is_empty(), lacks) {
-            (true, Some(what)) => Err(Failure::new(Class::Denied, what)),
-            (true, None) => Err(Failure::new(
-                Class::LostContext,
-                format!("no model is set up for `{}`", whose.agent.model),
-            )),
-            (false, _) => Ok(Asks::These(lines)),
-        }
-    }
-
     /// What came of a program that has ended, or of a call; with `wait` of the next call that ends, where one is under way.
     /// With it the work of which it is the next thing, where that goes on.
     pub fn ended(&mut self, wait: bool) -> Option<(Input, Option<Order>)> {
@@ -553,6 +506,14 @@ impl Staff {
         loop {
             let (work, over) = self.calls.ended(wait)?;
             match (self.asked.remove(&work), over) {
+                (
+                    Some(Open::Model(asked)),
+                    Over::Called(Err(Unanswered { failure, too_long: Some(place) })),
+                ) => {
+                    if let Doing::Came(came) = self.shorter(&asked, place, failure) {
+                        return Some((came, Some(asked.order)));
+                    }
+                }
                 (Some(Open::Model(asked)), Over::Called(came)) => {
                     let order = asked.order.clone();
                     return Some((self.answered(work, *asked, came), Some(order)));
@@ -568,34 +529,6 @@ impl Staff {
                 _ => {}
             }
         }
-    }
-
-    fn answered(&self, work: Work, asked: Asked, came: Called) -> Input {
-        let (place, answer) = match came {
-            Ok(came) => came,
-            Err(failure) => return Input::Worked { work, came: Err(failure) },
-        };
-        let Asked { by, request, outside, lines, keeps, .. } = asked;
-        let Some(line) = lines.into_iter().nth(place) else {
-            let failure = Failure::new(Class::LostContext, "who answered cannot be told");
-            return Input::Worked { work, came: Err(failure) };
-        };
-        if keeps {
-            self.answers.keep(&line, &request, &answer);
-        }
-        let (provider, model) = line.model;
-        let counted = talk::counted(&request, &answer);
-        let price = self.registry.models.price(&provider, &model).unwrap_or_default();
-        let turn = Turn::Answered {
-            model: format!("{provider}/{model}"),
-            asked: talk::asked(&request),
-            outside,
-            answer,
-            counted,
-            cost: price.of(&counted),
-            kept: false,
-        };
-        Input::Took { work, turns: vec![by.took(turn)] }
     }
 
     /// Ends the work on something that nobody waits for any more.
@@ -627,6 +560,7 @@ impl Staff {
         self.components.append(&mut other.components);
         // Models answer whoever asked them.
         std::mem::swap(&mut self.calls, &mut other.calls);
+        self.windows.append(&mut other.windows);
         self.asked.append(&mut other.asked);
         // What was accepted when they began they go on with.
         self.editions.append(&mut other.editions);

@@ -2,6 +2,7 @@
 
 pub mod binary;
 pub mod chance;
+pub mod component;
 pub mod console;
 pub mod device;
 pub mod merge;

@@ -47,6 +47,8 @@ struct State {
     recorded: Option<Vec<Recorded>>,
     /// What was asked and has no answer.
     unknown: Vec<String>,
+    /// What is said to what is asked, where it answers by that.
+    answers: Option<fn(&Value) -> Say>,
 }
 
 /// The provider. Its thread ends with the test's process.
@@ -149,6 +151,11 @@ impl Provider {
         self.state.lock().expect("no test panicked").script = script;
     }
 
+    /// Says from now on what follows from what it is asked.
+    pub fn answers(&self, says: fn(&Value) -> Say) {
+        self.state.lock().expect("no test panicked").answers = Some(says);
+    }
+
     /// Answers nobody before so many have asked.
     pub fn waits_for(&self, together: usize) {
         self.state.lock().expect("no test panicked").together = together;
@@ -236,6 +243,9 @@ fn answer(mut stream: TcpStream, state: &Mutex<State>) -> std::io::Result<()> {
         let recalled = state.recalled(&asked);
         let obeyed = state.obeys.as_ref().map(|end| obey(&asked, end));
         match state.script.len() {
+            _ if state.answers.is_some() => {
+                state.answers.map_or(Say::refuse(500, "", ""), |says| says(&asked))
+            }
             _ if recalled.is_some() => recalled.unwrap_or_else(|| Say::refuse(500, "", "")),
             _ if obeyed.is_some() => obeyed.unwrap_or_else(|| Say::refuse(500, "", "")),
             0 => Say::refuse(500, "", "nothing left to say"),

@@ -7,6 +7,7 @@ pub mod prompt;
 mod read;
 mod registry;
 pub mod retrieval;
+pub mod summary;
 pub mod talk;
 mod turn;
 
@@ -29,7 +30,7 @@ use crate::span::Millis;
 pub use edition::Edition;
 pub use import::{ImportError, Imported, import};
 pub use registry::{Entry, File, Registry};
-pub use turn::Turn;
+pub use turn::{TEMPLATE, Turn};
 
 /// An agent.
 #[derive(Debug, Clone, PartialEq)]

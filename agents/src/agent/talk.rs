@@ -4,7 +4,8 @@
 use aios_core::id::ContentHash;
 use serde_json::{Value, json};
 
-use super::{Entry, Turn, prompt, retrieval};
+use super::summary::{self, Exchange};
+use super::{Entry, Runtime, Turn, prompt, retrieval};
 use crate::address::Address;
 use crate::event::digest;
 use crate::failure::{Class, Failure};
@@ -152,10 +153,11 @@ impl Spent {
     pub fn of(turns: &[Turn]) -> Spent {
         let mut spent = Spent::default();
         for turn in turns {
-            if let Turn::Answered { counted, cost, .. } = turn.innermost() {
-                spent.answers += 1;
+            if let Some((_, counted, cost)) = turn.paid() {
+                // A summary is no answer that brings the work on.
+                spent.answers += u32::from(matches!(turn.innermost(), Turn::Answered { .. }));
                 spent.tokens = spent.tokens.saturating_add(counted.input).saturating_add(counted.output);
-                spent.money = spent.money.plus(*cost);
+                spent.money = spent.money.plus(cost);
             }
         }
         spent
@@ -207,10 +209,25 @@ impl Talk<'_> {
                 }
             }
         }
-        let mut messages = vec![Message::User(given)];
+        let mut messages = vec![Message::User(given.clone())];
+        let (mut whole, mut summed): (Vec<Exchange>, Vec<Exchange>) = (Vec::new(), Vec::new());
         while let Some(turn) = turns.next() {
+            let place = self.turns.len() - turns.len();
             let answer = match turn {
                 Turn::Answered { answer, .. } => answer,
+                Turn::Summarised { cut, answer, .. } => {
+                    if cut.exchanges == 0 || cut.exchanges > whole.len() {
+                        return self.lost("what was summed up is not there");
+                    }
+                    summed.extend(whole.drain(..cut.exchanges));
+                    let end = whole.first().map_or(messages.len(), |it| it.from);
+                    messages.drain(1..end);
+                    whole.iter_mut().for_each(|it| it.from -= end - 1);
+                    let outside = self.given_outside() || self.turns[..place].iter().any(is_untrusted);
+                    messages[0] =
+                        Message::User(format!("{given}{}", summary::told(&answer.text, &summed, outside)));
+                    continue;
+                }
                 // A dear call is made once the operator wants it.
                 Turn::Asks { call, .. } if call.is_empty() => match turns.next() {
                     Some(Turn::Came { call, text, .. }) if call.is_empty() && text == YES => continue,
@@ -224,6 +241,7 @@ impl Talk<'_> {
                 _ => return self.lost("a call came before any answer"),
             };
             let (text, calls) = (answer.text.clone(), answer.calls.clone());
+            whole.push(Exchange { from: messages.len(), turns: (place, place), calls: calls.clone() });
             messages.push(Message::Model { text, calls });
             for call in &answer.calls {
                 let mut within = Vec::new();
@@ -251,6 +269,9 @@ impl Talk<'_> {
                     Some(_) => return self.lost("what came of a call is of another"),
                     None => return self.call(call, &within),
                 }
+            }
+            if let Some(exchange) = whole.last_mut() {
+                exchange.turns.1 = self.turns.len() - turns.len();
             }
             if answer.calls.is_empty() {
                 match self.ends(answer) {
@@ -289,8 +310,7 @@ impl Talk<'_> {
 
     /// Whether it has seen what came from outside.
     pub(super) fn heard(&self) -> bool {
-        let came = |turn: &Turn| matches!(turn.innermost(), Turn::Came { untrusted: true, .. });
-        self.given_outside() || self.turns.iter().any(came)
+        self.given_outside() || self.turns.iter().any(is_untrusted)
     }
 
     /// Whether the operator wants the next call made, whatever it costs.
@@ -299,8 +319,8 @@ impl Talk<'_> {
         matches!(last, Some(Turn::Came { call, text, .. }) if call.is_empty() && text == YES)
     }
 
-    /// Answers and tokens that it has left, of its own and of whom it works for.
-    fn left(&self) -> (u32, u64) {
+    /// Answers and tokens that it has left, of its own and of whom it works for. A component's answers are the calls that it makes.
+    pub fn left(&self) -> (u32, u64) {
         let (budget, spent) = (&self.entry.agent.budget, Spent::of(self.turns));
         let own = (budget.turns.saturating_sub(spent.answers), budget.tokens.saturating_sub(spent.tokens));
         match self.asker.map(Talk::left) {
@@ -314,7 +334,8 @@ impl Talk<'_> {
         let spent = Spent::of(self.turns);
         let over = |what: String| Next::Failed(Failure::new(Class::Budget, what));
         let (answers, left) = self.left();
-        if answers == 0 {
+        // A component that made its last call is told what came of it.
+        if answers == 0 && self.entry.agent.runtime != Runtime::Wasm {
             return over(format!("it was not done after {} answers", spent.answers));
         }
         let mut request = Request {
@@ -375,13 +396,19 @@ impl Talk<'_> {
     pub fn prompts(&self) -> Vec<(ContentHash, Option<Request>)> {
         let whole = Talk { outside: self.given_outside(), ..*self };
         let made = |(place, turn): (usize, &Turn)| {
-            let Turn::Answered { asked: recorded, .. } = turn.innermost() else { return None };
+            let (recorded, cut) = match turn.innermost() {
+                Turn::Answered { asked, .. } => (*asked, None),
+                Turn::Summarised { asked, cut, .. } => (*asked, Some(cut)),
+                _ => return None,
+            };
             let before = Talk { turns: &self.turns[..place], ..whole };
             let request = match By::of(before.next()) {
-                (_, _, Next::Ask(request)) if asked(&request) == *recorded => Some(*request),
+                (_, _, Next::Ask(request)) => {
+                    Some(cut.map_or(*request.clone(), |it| summary::request(&request, it)))
+                }
                 _ => None,
             };
-            Some((*recorded, request))
+            Some((recorded, request.filter(|it| asked(it) == recorded)))
         };
         self.turns.iter().enumerate().filter_map(made).collect()
     }
@@ -405,6 +432,15 @@ impl Talk<'_> {
                     if asked(&request) != *recorded {
                         return Err(lost(format!(
                             "what the model is asked is not what was recorded before answer {answers}"
+                        )));
+                    }
+                    same(turn.innermost().clone())
+                }
+                // Whether it was too long follows from what its model saw at once then.
+                (Next::Ask(request), Turn::Summarised { asked: recorded, cut, .. }) => {
+                    if asked(&summary::request(&request, cut)) != *recorded {
+                        return Err(lost(format!(
+                            "what was summed up after answer {answers} is not what was recorded"
                         )));
                     }
                     same(turn.innermost().clone())
@@ -433,6 +469,11 @@ impl Talk<'_> {
             _ => Err(lost("its journal ends before it was done".into())),
         }
     }
+}
+
+/// Whether something that happened is that words from outside came in.
+fn is_untrusted(turn: &Turn) -> bool {
+    matches!(turn.innermost(), Turn::Came { untrusted: true, .. })
 }
 
 fn came(call: &Call, text: &str) -> Message {

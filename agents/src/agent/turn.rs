@@ -3,9 +3,13 @@
 use aios_core::id::ContentHash;
 use serde::{Deserialize, Serialize};
 
+use super::summary::Cut;
 use crate::event::Content;
 use crate::model::price::Fine;
 use crate::model::{Answer, Usage};
+
+/// Who answers in place of a model that is not set up, where an agent's file has a template for that.
+pub const TEMPLATE: &str = "template";
 
 /// One thing that happened.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,6 +33,22 @@ pub enum Turn {
         /// Whether nobody was asked: it is what was answered to the same once.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         kept: bool,
+    },
+    /// It had become too long for its model: what happened first was summed up, and is told so from here on.
+    Summarised {
+        /// What of it.
+        #[serde(flatten)]
+        cut: Cut,
+        /// Who summed up: provider and name there.
+        model: String,
+        /// Digest of what it was asked.
+        asked: ContentHash,
+        /// What it said.
+        answer: Answer,
+        /// How much that counts for.
+        counted: Usage,
+        /// What it cost.
+        cost: Fine,
     },
     /// It wants to change the world: that is proposed, and waited for.
     Wants {
@@ -72,6 +92,17 @@ impl Turn {
         match self {
             Turn::Within { took, .. } => took.innermost(),
             turn => turn,
+        }
+    }
+
+    /// What was paid, where a model answered: which, how much that counts for, and what it cost. Components and templates are paid nothing, and
+    /// what they answer counts all the same.
+    pub fn paid(&self) -> Option<(&str, &Usage, Fine)> {
+        match self.innermost() {
+            Turn::Answered { model, counted, cost, .. } | Turn::Summarised { model, counted, cost, .. } => {
+                Some((model, counted, *cost))
+            }
+            _ => None,
         }
     }
 

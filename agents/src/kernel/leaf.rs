@@ -174,7 +174,7 @@ impl Walker<'_> {
     /// Carries on a step that has started.
     fn go_on(&mut self, step: &Step, path: &str, scope: &Value, state: &StepState) -> Walked {
         let now = self.kernel.now;
-        let began = state.started.time();
+        let began = state.started.time().saturating_add(state.waited);
         let deadline = step.timeout.map(|timeout| self.later(began.saturating_add(timeout), began));
         if let Some(at) = deadline.filter(|at| *at > now) {
             self.due.push(at);
@@ -196,7 +196,8 @@ impl Walker<'_> {
                     match input.fill(scope) {
                         Ok(input) if Some(digest(&input)) == state.input => {
                             self.begun.push(flight);
-                            let (turns, since) = (state.turns.clone(), state.began);
+                            let since = state.began.saturating_add(state.waited);
+                            let turns = state.turns.clone();
                             let outside =
                                 self.kernel.is_untrusted(self.id) || self.kernel.rehearses_outside(self.task);
                             let agent = agent.clone();

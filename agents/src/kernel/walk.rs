@@ -201,7 +201,8 @@ impl Kernel {
         let goes_on = step.zip(state).filter(|_| !self.ends_rehearsal(&work.task, &failure));
         let retry = goes_on.and_then(|(step, state)| {
             let attempt = work.attempt.saturating_sub(state.forgiven);
-            let began = state.began.saturating_add(self.tables.stood(&work.task, state.began));
+            let stood = self.tables.stood(&work.task, state.began);
+            let began = state.began.saturating_add(state.waited).saturating_add(stood);
             self.retry_of(step, &work.task).next(&failure, attempt, began, self.now, chance)
         });
         WorkEvent::StepFailed {
@@ -560,7 +561,7 @@ impl<'k> Walker<'k> {
         let now = self.kernel.now;
         let Some(state) = self.run.state(path) else { return self.give_up(path, failure) };
         let attempt = state.attempts.saturating_sub(state.forgiven);
-        let began = self.later(state.began, state.began);
+        let began = self.later(state.began, state.began).saturating_add(state.waited);
         let retry = self.kernel.retry_of(step, self.id).next(&failure, attempt, began, now, chance);
         self.fail_at(path, state.attempts.max(1), failure, retry);
     }

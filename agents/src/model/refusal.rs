@@ -12,6 +12,14 @@ const LONGEST: Millis = 60 * 60_000;
 /// How much of a provider's words is kept.
 const WORDS: usize = 200;
 
+/// What is told of a question that a model cannot see at once.
+const TOO_LONG: &str = "what it is asked is too long";
+
+/// Whether a provider refused a question for its length.
+pub fn is_too_long(failure: &Failure) -> bool {
+    failure.class == Class::Permanent && failure.what.starts_with(TOO_LONG)
+}
+
 /// What a status and a body that are no answer mean. `after` is the header `Retry-After`, `now` the time by which it is read.
 ///
 /// What a provider says about a key is not repeated: some repeat the key.
@@ -27,7 +35,7 @@ pub fn refusal(status: u16, after: Option<&str>, body: &str, now: Millis) -> Fai
         429 if code.contains("insufficient_quota") => (Class::Budget, format!("no quota is left: {words}")),
         429 => (Class::RateLimited, format!("too many calls: {words}")),
         408 | 409 | 425 | 500..=599 => (Class::Transient, format!("it answers {status}: {words}")),
-        _ if is_long(&code, &words) => (Class::Permanent, format!("what it is asked is too long: {words}")),
+        _ if is_long(&code, &words) => (Class::Permanent, format!("{TOO_LONG}: {words}")),
         _ => (Class::Permanent, format!("it answers {status}: {words}")),
     };
     Failure { class, what: what.trim_end_matches(": ").to_owned(), wait }
@@ -36,6 +44,12 @@ pub fn refusal(status: u16, after: Option<&str>, body: &str, now: Millis) -> Fai
 /// What an error in the middle of a stream means.
 pub fn told(error: &Value) -> Failure {
     let code = codes(error);
+    if is_long(&code, &words(error)) {
+        return Failure::new(
+            Class::Permanent,
+            format!("{TOO_LONG}: {}", words(error)).trim_end_matches(": "),
+        );
+    }
     let class = match code.as_str() {
         code if code.contains("insufficient_quota") => Class::Budget,
         code if code.contains("rate_limit") => Class::RateLimited,
@@ -81,6 +95,8 @@ fn wait(after: &str, now: Millis) -> Option<Millis> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
@@ -95,6 +111,22 @@ mod tests {
         assert_eq!(class(529, "<html>"), Class::Transient);
         assert_eq!(class(400, r#"{"error":{"message":"prompt is too long: 9 tokens"}}"#), Class::Permanent);
         assert!(!refusal(401, None, r#"{"error":{"message":"sk-abc"}}"#, 0).what.contains("sk-abc"));
+    }
+
+    #[test]
+    fn what_is_too_long_is_told_from_what_is_wrong() {
+        let long = |status, body: &str| is_too_long(&refusal(status, None, body, 0));
+        for body in [
+            r#"{"error":{"message":"This model's maximum context length is 8192 tokens","code":"context_length_exceeded"}}"#,
+            r#"{"type":"error","error":{"type":"invalid_request_error","message":"prompt is too long: 210000 tokens > 200000 maximum"}}"#,
+        ] {
+            assert!(long(400, body), "{body}");
+            let error: Value = serde_json::from_str(body).unwrap();
+            assert!(is_too_long(&told(&error["error"])), "{body}");
+        }
+        assert!(!long(400, r#"{"error":{"message":"what it is asked is too short"}}"#));
+        assert!(!long(500, r#"{"error":{"message":"prompt is too long"}}"#));
+        assert!(!is_too_long(&told(&json!({"message": "overloaded"}))));
     }
 
     #[test]

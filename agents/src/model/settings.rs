@@ -5,12 +5,17 @@ use std::collections::BTreeMap;
 use super::Api;
 use super::price::Price;
 use crate::agent::Choice;
+use crate::agent::summary::{LEAST_WINDOW, WINDOW};
 use crate::failure::read_span;
 use crate::mistake::{At, Mistake, Mistakes, nearest};
 use crate::money::Money;
 use crate::node::{Front, Node};
 use crate::span::Millis;
 
+/// How models are named of which something is said.
+const NAMED: &str = "`PROVIDER/MODEL`, or `PROVIDER/*`";
+/// The most tokens that a file may say a model sees at once.
+const MOST_WINDOW: u64 = 100_000_000;
 /// How long a provider may be silent, where its file does not say.
 const SILENCE: Millis = 60_000;
 
@@ -23,6 +28,8 @@ pub struct Settings {
     pub tiers: BTreeMap<String, Vec<(String, String)>>,
     /// What they cost, by `provider/model`; `provider/*` for all others of it.
     pub prices: BTreeMap<String, Price>,
+    /// How many tokens they see at once, named as in `prices`.
+    pub windows: BTreeMap<String, u64>,
     /// A call that may cost more than this asks first.
     pub asks_above: Option<Money>,
 }
@@ -77,9 +84,19 @@ impl Settings {
 
     /// What a model costs; nothing where nobody said.
     pub fn price(&self, provider: &str, model: &str) -> Option<Price> {
-        let own = self.prices.get(&format!("{provider}/{model}"));
-        own.or_else(|| self.prices.get(&format!("{provider}/*"))).copied()
+        named(&self.prices, provider, model)
     }
+
+    /// How many tokens a model sees at once: as its file says, else what most see.
+    pub fn window(&self, provider: &str, model: &str) -> u64 {
+        named(&self.windows, provider, model).unwrap_or(WINDOW)
+    }
+}
+
+/// What is said of a model, or of all others of its provider.
+fn named<T: Copy>(said: &BTreeMap<String, T>, provider: &str, model: &str) -> Option<T> {
+    let own = said.get(&format!("{provider}/{model}"));
+    own.or_else(|| said.get(&format!("{provider}/*"))).copied()
 }
 
 /// Whether a text can name a tier or a provider.
@@ -92,7 +109,7 @@ fn settings(root: &Node, out: &mut Mistakes) -> Settings {
     let mut settings = Settings::default();
     root.only(
         "a file of models",
-        &["type", "title", "description", "providers", "tiers", "prices", "asks_above"],
+        &["type", "title", "description", "providers", "tiers", "prices", "windows", "asks_above"],
         out,
     );
     match root.get("providers") {
@@ -169,13 +186,18 @@ fn settings(root: &Node, out: &mut Mistakes) -> Settings {
             if let (Some(input), Some(output)) = (input, output) {
                 prices.insert(key.name.clone(), Price { input, output, cached: cached.unwrap_or(input) });
             }
-            let provider = key.name.split('/').next().unwrap_or_default();
-            if !key.name.contains('/') || !settings.providers.contains_key(provider) {
-                out.hint(
-                    key.at,
-                    format!("`{}` is the price of nothing", key.name),
-                    "`PROVIDER/MODEL`, or `PROVIDER/*`",
-                );
+            if !is_of(&key.name, &settings.providers) {
+                out.hint(key.at, format!("`{}` is the price of nothing", key.name), NAMED);
+            }
+        }
+    }
+    if let Some(entries) = root.get("windows").and_then(|it| it.map("windows", out)) {
+        for (key, node) in entries {
+            if let Some(window) = node.whole("windows", LEAST_WINDOW, MOST_WINDOW, out) {
+                settings.windows.insert(key.name.clone(), window);
+            }
+            if !is_of(&key.name, &settings.providers) {
+                out.hint(key.at, format!("`{}` is the window of nothing", key.name), NAMED);
             }
         }
     }
@@ -188,6 +210,11 @@ fn settings(root: &Node, out: &mut Mistakes) -> Settings {
     settings.tiers = tiers;
     settings.prices = prices;
     settings
+}
+
+/// Whether a name is one of models of these providers.
+fn is_of(name: &str, providers: &BTreeMap<String, Provider>) -> bool {
+    name.split_once('/').is_some_and(|(provider, _)| providers.contains_key(provider))
 }
 
 fn provider(at: At, node: &Node, out: &mut Mistakes) -> Option<Provider> {

@@ -206,9 +206,11 @@ fn models_are_set_up_with_places_for_mistakes() {
         settings::Settings::read(&front)
     };
     let settings = read(
-        "providers:\n  local: {api: ollama, url: 'http://127.0.0.1:11434/'}\n  far: {api: anthropic, url: https://api.example.org}\ntiers: {small: [local/tiny, far/mid]}\nprices: {'local/*': {input: 0, output: 0}, far/mid: {input: 0.25, output: 2}}\n",
+        "providers:\n  local: {api: ollama, url: 'http://127.0.0.1:11434/'}\n  far: {api: anthropic, url: https://api.example.org}\ntiers: {small: [local/tiny, far/mid]}\nprices: {'local/*': {input: 0, output: 0}, far/mid: {input: 0.25, output: 2}}\nwindows: {'local/*': 8000, local/big: 32000}\n",
     )
     .unwrap();
+    let windows = ["tiny", "big"].map(|model| settings.window("local", model));
+    assert_eq!((windows, settings.window("far", "mid")), ([8_000, 32_000], 128_000));
     assert_eq!(settings.providers["local"].url, "http://127.0.0.1:11434");
     assert_eq!((settings.providers["local"].key, settings.providers["far"].key), (false, true));
     assert_eq!(settings.providers["far"].origin(), "https://api.example.org");
@@ -217,10 +219,10 @@ fn models_are_set_up_with_places_for_mistakes() {
     assert_eq!(settings.price("local", "anything").unwrap().output, 0);
     assert!(settings.price("far", "other").is_none(), "what nobody said is not zero");
     let wrong = read(
-        "providers:\n  far: {api: smoke, url: 'http://api.example.org', kee: true}\ntiers: {small: [fra/x]}\nprices: {far/x: {input: cheap}}\n",
+        "providers:\n  far: {api: smoke, url: 'http://api.example.org', kee: true}\ntiers: {small: [fra/x]}\nprices: {far/x: {input: cheap}}\nwindows: {far/x: 100, near/x: 9000}\n",
     );
     let places: Vec<String> = wrong.unwrap_err().iter().map(|it| format!("{} {}", it.at, it.what)).collect();
-    assert_eq!(places.len(), 7, "{places:#?}");
+    assert_eq!(places.len(), 10, "{places:#?}");
     assert!(places[0].starts_with("4:14 "), "{places:#?}");
     for url in
         ["ftp://x", "https://", "https://user@host", "http://10.0.0.1/v1", "http://localhost.evil.example"]

@@ -105,6 +105,7 @@ impl StepState {
         if self.status == Status::Rewound {
             self.began = order.time();
             self.started = *order;
+            (self.waited, self.waits) = (0, None);
         }
     }
 

@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 
 use super::rewind::{Owed, Rewind};
 use super::{Fold, Order};
-use crate::agent::{Edition, Turn};
+use crate::agent::{Edition, TEMPLATE, Turn};
+use crate::component::ANSWERS;
 use crate::event::{Content, EffectKey, Fired, Outcome, WorkEvent};
 use crate::failure::{Class, Failure};
 use crate::model::price::Fine;
@@ -149,6 +150,10 @@ pub struct StepState {
     pub agent: Option<ContentHash>,
     /// What happened in its work with a model, as far as it goes on from there.
     pub turns: Vec<Turn>,
+    /// How long it waited for people since it began.
+    pub waited: Millis,
+    /// Since when it waits for one.
+    pub waits: Option<Millis>,
     /// Whether a model was shown what came from outside.
     pub heard: bool,
     /// What models took, also for what was of no use.
@@ -222,6 +227,8 @@ impl Task {
             failed: Vec::new(),
             agent: None,
             turns: Vec::new(),
+            waited: 0,
+            waits: None,
             heard: false,
             spent: BTreeMap::new(),
             costs: BTreeMap::new(),
@@ -238,7 +245,7 @@ impl Task {
                 Some("") => {
                     state.status = Status::Failed { failure: failure.clone(), retry: Some(0) };
                     state.forgiven = state.attempts;
-                    state.began = order.time();
+                    (state.began, state.waited, state.waits) = (order.time(), 0, None);
                 }
                 // The steps around it go on.
                 Some(rest) if rest.starts_with(['[', '/']) => state.status = Status::Started,
@@ -265,15 +272,25 @@ impl StepState {
         }
     }
 
+    /// Counts how long it waits for people, once something happened: nobody is hurried.
+    fn wait_for_people(&mut self, now: Millis) {
+        let since = self.waits.take();
+        self.waited = self.waited.saturating_add(since.map_or(0, |since| now.saturating_sub(since)));
+        if self.wants().is_some() || self.asks().is_some() {
+            self.waits = Some(now);
+        }
+    }
+
     fn spend(&mut self, attempt: u32, took: &Turn) {
-        let Turn::Answered { model, counted, cost, .. } = took.innermost() else { return };
-        let spent = self.spent.entry(model.clone()).or_default();
+        let unpaid = |model: &str| model == ANSWERS || model == TEMPLATE;
+        let Some((model, counted, cost)) = took.paid().filter(|(model, ..)| !unpaid(model)) else { return };
+        let spent = self.spent.entry(model.to_owned()).or_default();
         spent.answers += 1;
         spent.input = spent.input.saturating_add(counted.input);
         spent.output = spent.output.saturating_add(counted.output);
-        spent.cost = spent.cost.plus(*cost);
+        spent.cost = spent.cost.plus(cost);
         let of_attempt = self.costs.entry(attempt).or_default();
-        *of_attempt = of_attempt.plus(*cost);
+        *of_attempt = of_attempt.plus(cost);
     }
 }
 
@@ -387,6 +404,7 @@ impl Fold for Task {
                     state.come(order);
                     state.attempts = *attempt;
                     state.started = *order;
+                    state.waits = None;
                     state.input = Some(*input);
                     state.items = items.clone();
                     state.until = *until;
@@ -404,6 +422,7 @@ impl Fold for Task {
                 state.heard |= matches!(took.innermost(), Turn::Came { untrusted: true, .. });
                 if *attempt == state.attempts && state.status == Status::Started {
                     state.turns.push((**took).clone());
+                    state.wait_for_people(order.time());
                 }
             }
             WorkEvent::StepFinished { run, step, result, go, .. } => {

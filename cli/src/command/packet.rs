@@ -1,6 +1,6 @@
 //! `aios task show`
 
-use aios_agents::agent::Turn;
+use aios_agents::agent::{TEMPLATE, Turn};
 use aios_agents::component::ANSWERS;
 use aios_agents::kernel::{Cost, Deed, Packet, Told};
 use aios_agents::table::{Attempt, Refusal};
@@ -113,7 +113,9 @@ fn took(turn: &Turn, depth: usize, say: &mut impl FnMut(String)) {
                 false => format!("{} tokens in, {} out, cost {cost}", counted.input, counted.output),
             };
             // A component is asked for nothing.
-            if model != ANSWERS {
+            if model == TEMPLATE {
+                say(format!("{indent}works from its template, no model is set up"));
+            } else if model != ANSWERS {
                 say(format!("{indent}{model}: {took}"));
             }
             if !answer.text.trim().is_empty() {
@@ -122,6 +124,15 @@ fn took(turn: &Turn, depth: usize, say: &mut impl FnMut(String)) {
             for call in &answer.calls {
                 say(format!("{indent}calls {} {}", call.name, short(&call.arguments)));
             }
+        }
+        Turn::Summarised { cut, model, answer, counted, cost, .. } => {
+            let (input, output) = (counted.input, counted.output);
+            say(format!("{indent}{model}: {input} tokens in, {output} out, cost {cost}"));
+            let text = short(answer.text.trim());
+            say(format!(
+                "{indent}sums up what became too long, the first {}: {text}",
+                count(cut.exchanges, "answer")
+            ));
         }
         Turn::Wants { content, .. } => {
             say(format!("{indent}wants {} to {}", content.capability, content.target));

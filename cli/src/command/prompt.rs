@@ -50,12 +50,15 @@ pub fn show(office: &mut Office, task: &str, ui: &mut Ui) -> Result<Exit, CliErr
             "step": step.path, "agent": step.agent, "version": step.version,
             "asked": prompts.iter().map(|(digest, request)| json!({"digest": digest, "request": request})).collect::<Vec<_>>(),
         }));
-        let mut said = 0;
+        let mut before: Option<&Request> = None;
         for (digest, request) in &prompts {
             let title = format!("step {}, asked {}", one_line(&step.path), digest.short(SHORT));
             ui.line(ui.paint(Style::Bold, title))?;
             match request {
-                Some(request) => said = tell(request, said, ui)?,
+                Some(request) => {
+                    tell(request, before, ui)?;
+                    before = Some(request);
+                }
                 None => ui.line(
                     "  it cannot be made again: this aios asks in other words, or lacks what was told then",
                 )?,
@@ -89,13 +92,16 @@ fn prompts(entry: &Entry, step: &Step) -> Vec<(ContentHash, Option<Request>)> {
     talk.prompts()
 }
 
-/// Shows what is new in a question after so many messages; how many there are now.
-fn tell(request: &Request, said: usize, ui: &mut Ui) -> Result<usize, CliError> {
+/// Shows what is new in a question after the one before.
+fn tell(request: &Request, before: Option<&Request>, ui: &mut Ui) -> Result<(), CliError> {
+    let same = before.filter(|it| it.system == request.system);
+    let said =
+        same.map_or(0, |it| it.messages.iter().zip(&request.messages).take_while(|(a, b)| a == b).count());
     let mut part = |who: &str, text: &str| -> Result<(), CliError> {
         ui.line(format!("  [{who}]"))?;
         text.lines().try_for_each(|line| ui.line(one_line(line)))
     };
-    if said == 0 {
+    if same.is_none() {
         part("instructions", &request.system)?;
         for tool in &request.tools {
             part("tool", &format!("{}: {}", tool.name, tool.description))?;
@@ -112,5 +118,5 @@ fn tell(request: &Request, said: usize, ui: &mut Ui) -> Result<usize, CliError> 
             Message::Came { name, text, .. } => part(&format!("came of {}", one_line(name)), text)?,
         }
     }
-    Ok(request.messages.len())
+    Ok(())
 }

@@ -1,6 +1,7 @@
 //! Agents that work with models, with real processes, against a provider that says what a test tells it to.
 
 mod injection;
+mod length;
 mod rehearsal;
 mod tools;
 mod wire;

@@ -4,6 +4,7 @@
 
 #[cfg(target_os = "linux")]
 mod attempts;
+mod calls;
 mod component;
 mod consent;
 mod placement;

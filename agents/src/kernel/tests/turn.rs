@@ -51,7 +51,7 @@ fn answer(turns: &[Turn], asked: &mut usize) -> Result<Turn, Value> {
             Ok(call(turns.len()))
         }
         Some(Turn::Came { text, .. }) => Err(json!({"text": text})),
-        Some(Turn::Wants { .. } | Turn::Asks { .. } | Turn::Within { .. }) => {
+        Some(Turn::Wants { .. } | Turn::Asks { .. } | Turn::Within { .. } | Turn::Summarised { .. }) => {
             panic!("it waits for what comes of it")
         }
     }
@@ -230,4 +230,41 @@ fn a_question_waits_for_its_answer() {
         }
         assert!(ended.is_some(), "{took:?}: {:?}", sim.kernel.inbox());
     }
+}
+
+/// Who answers after two days has the work go on as if he had answered at once: neither the step's time nor the agent's is over.
+#[test]
+fn waiting_for_a_person_takes_none_of_its_time() {
+    const DAYS: u64 = 2 * 24 * 3_600_000;
+    let flow = FLOW.replace("agent: writer,", "agent: writer, timeout: 1h,");
+    let mut sim = Sim::new(World::default(), &[("flow", &flow)], &[]);
+    sim.create("flow", json!({}));
+    let asks = Turn::Asks { call: "c1".into(), question: "Which rate?".into(), choices: vec![] };
+    let mut begun = None;
+    for _ in 0..200 {
+        match (sim.queue.pop_front(), sim.kernel.inbox().first()) {
+            (Some(Action::Start { work, turns, .. }), _) if turns.is_empty() => {
+                sim.give(Input::Took { work, turns: vec![asks.clone()] });
+            }
+            (Some(Action::Start { work, since, .. }), _) => begun = Some((work, since)),
+            (Some(action), _) => sim.act(action),
+            (None, Some(Need::Question { step, attempt, .. })) => {
+                let (step, attempt) = (step.clone(), *attempt);
+                sim.now += DAYS;
+                sim.give(Input::Tick { now: sim.now });
+                let (task, answer) = ("t".to_owned(), "90".to_owned());
+                sim.says(&WorkEvent::QuestionAnswered { task, step, answer, attempt });
+            }
+            (None, _) => break,
+        }
+    }
+    let (work, since) = begun.expect("it goes on");
+    assert!(since + 60_000 > sim.now, "of its time {} ms are over", sim.now - since);
+    // It works for a while, and that counts.
+    sim.now += 1_800_000;
+    sim.give(Input::Tick { now: sim.now });
+    assert!(!sim.queue.contains(&Action::Stop(work.clone())), "{:?}", sim.queue);
+    sim.now += 1_800_001;
+    sim.give(Input::Tick { now: sim.now });
+    assert!(sim.queue.contains(&Action::Stop(work)), "{:?}", sim.queue);
 }
