@@ -361,7 +361,7 @@ fn a_denial_that_comes_too_late_is_told() {
         let operator = SecretKey::from_bytes(&[5; 32]);
         WorkEvent::settle(key, attempt, happened, &VaultId([7; 32]), &operator)
     };
-    let base = vec![
+    let base = [
         (
             order(1, 1),
             WorkEvent::TaskCreated {

@@ -94,7 +94,7 @@ pub enum Moved {
     Missing,
 }
 
-/// The path of a put in a [`Batch`], and what came of it.
+/// The path of a put in a [`Batch`](super::Batch), and what came of it.
 pub type Answer = (String, Result<Put, WriteError>);
 
 /// Why nothing was written.
