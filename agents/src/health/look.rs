@@ -335,7 +335,8 @@ impl<'l> Look<'l> {
             let deed = format!("{} to {}", proposed.content.capability, proposed.content.target);
             let (ago, said) = (show(self.ago(begun.at)), show(self.ago(refusal.at)));
             let went = if done { "had gone out" } else { "had begun" };
-            let what = format!("{deed} was denied {said} ago, and {went} {ago} ago");
+            let word = if refusal.changed { "changed" } else { "denied" };
+            let what = format!("{deed} was {word} {said} ago, and {went} {ago} ago");
             let task = self.tables.task(&proposed.task);
             let mut next = vec![format!("aios undo --run {}", proposed.task)];
             match done {

@@ -85,7 +85,7 @@ pub enum Need {
         #[serde(skip_serializing_if = "Option::is_none")]
         louder: Option<String>,
     },
-    /// The operator refused an effect that had begun: it went out, or may still.
+    /// The operator refused or changed an effect that had begun: it went out, or may still.
     Refused {
         /// The effect.
         key: EffectKey,
@@ -101,6 +101,8 @@ pub enum Need {
         note: String,
         /// When.
         at: Millis,
+        /// Whether they consented to something else in its place.
+        changed: bool,
         /// When it had begun.
         began: Millis,
         /// Whether it is known that it happened.
@@ -293,7 +295,8 @@ impl Kernel {
     /// What the operator refused when it had begun, until they take note of it or it is taken back.
     pub fn refused(&self) -> impl Iterator<Item = Need> {
         self.tables.refused_late().filter_map(|(key, effect)| {
-            let (Refusal { note, at }, proposed) = (effect.too_late()?.clone(), effect.proposed.as_ref()?);
+            let (refusal, proposed) = (effect.too_late()?, effect.proposed.as_ref()?);
+            let Refusal { note, at, changed } = refusal.clone();
             let Intent { device, at: began, .. } = effect.intent?;
             let done = match effect.stand() {
                 Stand::Done(_) => true,
@@ -304,7 +307,19 @@ impl Kernel {
             let (task, step, content) =
                 (proposed.task.clone(), proposed.step.clone(), proposed.content.clone());
             let next = self.after_refusal(key, proposed, done);
-            Some(Need::Refused { key: *key, device, task, step, content, note, at, began, done, next })
+            Some(Need::Refused {
+                key: *key,
+                device,
+                task,
+                step,
+                content,
+                note,
+                at,
+                changed,
+                began,
+                done,
+                next,
+            })
         })
     }
 

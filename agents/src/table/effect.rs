@@ -62,13 +62,15 @@ pub struct Intent {
     pub at: Millis,
 }
 
-/// The operator's word that something must not happen.
+/// The operator's word that something must not happen, or not as it was proposed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Refusal {
     /// Why.
     pub note: String,
     /// When.
     pub at: Millis,
+    /// Whether they consented to something else in its place.
+    pub changed: bool,
 }
 
 /// An effect.
@@ -88,8 +90,10 @@ pub struct Effect {
     escalations: BTreeMap<ContentHash, Vec<String>>,
     /// What the operator consented to.
     approvals: BTreeSet<ContentHash>,
-    /// What the operator consented to in its place: it is void.
+    /// What the operator consented to in its place: it is void, where it does not happen all the same.
     pub edited: Option<Content>,
+    /// When that was.
+    changed: Option<Millis>,
     /// Why the operator refused.
     pub denied: Option<String>,
     /// When that was.
@@ -175,13 +179,21 @@ impl Effect {
 
     /// Whether it is to be tried again where it did not happen.
     fn is_wanted(&self) -> bool {
-        self.withdrawn.is_none() && self.denied.is_none()
+        self.withdrawn.is_none() && self.denied.is_none() && self.edited.is_none()
     }
 
-    /// The operator's word that it must not happen, whether it came in time or not.
+    /// The operator's word that it must not happen, or not so, whether it came in time or not.
     pub fn refusal(&self) -> Option<Refusal> {
-        let (note, at) = self.denied.clone().zip(self.refused)?;
-        Some(Refusal { note, at })
+        let denied = self.denied.clone().zip(self.refused);
+        let denied = denied.map(|(note, at)| Refusal { note, at, changed: false });
+        denied.or_else(|| Some(Refusal { note: EDITED.to_owned(), at: self.changed?, changed: true }))
+    }
+
+    /// Keeps the operator's word where it comes too late.
+    fn refuse(&mut self) {
+        if !self.has_not_happened() {
+            self.late = self.late.take().or_else(|| self.refusal());
+        }
     }
 
     /// The refusal that came too late: what it was about had begun, and happened or may have. Nothing where the operator has taken note of it.
@@ -327,7 +339,7 @@ impl Fold for Effect {
                     it.generation.checked_add(1) == Some(*generation)
                         && it.content.capability == content.capability
                 });
-                let open = self.intent.is_none() && self.withdrawn.is_none() && self.edited.is_none();
+                let open = self.withdrawn.is_none() && self.edited.is_none();
                 if voids && open {
                     // What policies know it by is the step's to say.
                     let own = self.proposed.as_ref().map(|it| &it.content);
@@ -336,15 +348,15 @@ impl Fold for Effect {
                         tags: own.tags.clone(),
                         ..content.clone()
                     });
+                    self.changed = Some(order.time());
+                    self.refuse();
                 }
             }
-            // What has begun goes on; where it comes to nothing it is not tried again.
+            // What has begun goes on, here as above; where it comes to nothing it is not tried again.
             WorkEvent::ApprovalDenied { note, .. } => {
                 self.denied.get_or_insert_with(|| note.clone());
                 self.refused.get_or_insert(order.time());
-                if !self.has_not_happened() {
-                    self.late.get_or_insert_with(|| Refusal { note: note.clone(), at: order.time() });
-                }
+                self.refuse();
             }
             WorkEvent::EffectWithdrawn { note, .. } if self.has_not_happened() => {
                 self.withdrawn.get_or_insert_with(|| note.clone());

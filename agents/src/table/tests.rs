@@ -410,7 +410,7 @@ fn a_denial_that_comes_too_late_is_told() {
     };
     let is_late = |at| {
         move |effect: &Effect| {
-            assert_eq!(effect.too_late(), Some(&Refusal { note: "no".into(), at }));
+            assert_eq!(effect.too_late(), Some(&Refusal { note: "no".into(), at, changed: false }));
             assert!(!matches!(effect.stand(), Stand::Denied(_)));
         }
     };

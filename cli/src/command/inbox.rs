@@ -152,11 +152,12 @@ fn lines(ui: &Ui, office: &Office, need: &Need) -> Vec<String> {
             out.extend(next.iter().map(|command| format!("    {}", one_line(command))));
             out
         }
-        Need::Refused { key, device, task, step, content, note, at, began, done, next } => {
+        Need::Refused { key, device, task, step, content, note, at, changed, began, done, next } => {
+            let word = if *changed { "changed" } else { "denied" };
             let went = if *done { "it had gone out" } else { "it had begun" };
             let mut out = vec![
                 format!(
-                    "{} {} to {} was denied, and {went} at {}{}",
+                    "{} {} to {} was {word}, and {went} at {}{}",
                     ui.paint(Style::Red, key.0.short(12)),
                     content.capability,
                     one_line(&content.target),
@@ -164,7 +165,7 @@ fn lines(ui: &Ui, office: &Office, need: &Need) -> Vec<String> {
                     on(device)
                 ),
                 format!(
-                    "    {}; denied at {}: {}",
+                    "    {}; {word} at {}: {}",
                     place(task, step),
                     aios_vault::audit::time(*at),
                     one_line(note)

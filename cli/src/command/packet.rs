@@ -83,9 +83,10 @@ fn told(step: &Told, say: &mut impl FnMut(String)) {
             content.capability,
             content.target
         ));
-        if let Some(Refusal { note, at }) = refused {
+        if let Some(Refusal { note, at, changed }) = refused {
             let late = too_late.map(|began| format!(", too late: it had begun at {}", time(began)));
-            say(format!("{} denied{}: {note}", time(*at), late.unwrap_or_default()));
+            let word = if *changed { "changed" } else { "denied" };
+            say(format!("{} {word}{}: {note}", time(*at), late.unwrap_or_default()));
         }
     }
     for turn in &step.turns {

@@ -145,3 +145,42 @@ fn a_crash_at_any_point_of_a_change_sends_once() {
         assert_eq!(sim.done(), ["bob {\"text\":\"hello\"}"], "crash {crash}");
     }
 }
+
+/// What was consented to as it was, and changed on another device when the first attempt had failed, or was under way and fails: the old text
+/// is not tried again.
+#[test]
+fn what_failed_is_tried_again_as_it_was_changed() {
+    for begun in ["step.failed", "effect.intended"] {
+        let world = World { refusals: [("ann".to_owned(), 1)].into(), ..World::default() };
+        let mut sim = Sim::new(world, &[("mail", MAIL)], &[]);
+        sim.create("mail", json!({}));
+        let (key, digest) = sim.until_asked();
+        let content = sim.kernel.tables().effect(&key).unwrap().proposed.clone().unwrap().content;
+        sim.says(&WorkEvent::approve(key, digest, &VAULT, &operator()));
+        while !sim.names().iter().any(|it| it == begun) {
+            let action = sim.queue.pop_front().expect("it is tried");
+            sim.act(action);
+        }
+        sim.says(&edited(Content { target: "bob".into(), ..content }));
+        sim.run();
+        assert_eq!(sim.done(), ["bob {\"text\":\"hello\"}"], "{begun}");
+        assert_eq!(sim.ended().map(|(outcome, _)| outcome), Some(Outcome::Done));
+        assert_eq!(sim.kernel.refused().count(), 0);
+        replays(&sim);
+    }
+}
+
+#[test]
+fn what_is_changed_when_it_has_gone_out_is_told_and_not_sent_again() {
+    let (mut sim, key, content) = asked();
+    sim.says(&WorkEvent::approve(key, content.digest(&key), &VAULT, &operator()));
+    sim.run();
+    assert_eq!(sim.done(), ["ann {\"text\":\"hello\"}"]);
+    sim.says(&edited(Content { target: "bob".into(), ..content }));
+    sim.run();
+    assert_eq!(sim.done(), ["ann {\"text\":\"hello\"}"]);
+    let told: Vec<_> = sim.kernel.refused().collect();
+    let [Need::Refused { changed: true, done: true, .. }] = told[..] else { panic!("{told:?}") };
+    sim.says(&WorkEvent::settle(key, 1, true, &VAULT, &operator()));
+    assert_eq!(sim.kernel.refused().count(), 0);
+}
