@@ -2,7 +2,7 @@
 //!
 //! Nothing of it says what is under way: whoever begins with it looks at all that is not over, as whoever loads all records does.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::io::{self, Write};
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Flight, Kernel, Setting};
 use crate::span::Millis;
-use crate::table::{Bytes, Effect, NoImage, Run, Stand, Tables, Task, Title};
+use crate::table::{Bytes, Effect, NoImage, Run, Stand, Tables, Task, Title, at_once};
 use crate::workflow::rehearsal;
 
 /// What stands before the tables.
@@ -20,6 +20,7 @@ use crate::workflow::rehearsal;
 struct Front {
     seen: BTreeMap<DeviceId, Millis>,
     /// The tasks that are to be looked at.
+    #[serde(deserialize_with = "at_once")]
     loud: BTreeSet<String>,
     /// The tasks that only wait for their time to come, and when it does.
     resting: Vec<(Millis, String)>,
@@ -116,13 +117,11 @@ impl Kernel {
     pub fn from_image(vault: VaultId, device: DeviceId, setting: Setting, seed: u64, image: Image) -> Kernel {
         let Image { front: Front { seen, loud, resting, setting: under, leased, rehearsed, began }, tables } =
             image;
-        let mut dirty = loud.clone();
-        let mut due = BTreeSet::new();
         // Under another setting they may have to do more.
-        if under == setting.digest() {
-            resting.iter().for_each(|(_, id)| _ = dirty.remove(id));
-            due.extend(resting);
-        }
+        let resting = if under == setting.digest() { resting } else { Vec::new() };
+        let rest: HashSet<&str> = resting.iter().map(|(_, id)| id.as_str()).collect();
+        let dirty = loud.iter().filter(|id| !rest.contains(id.as_str())).cloned().collect();
+        let due = resting.into_iter().collect();
         let new = Kernel::new(vault, device, setting, seed);
         let mut kernel = Kernel { tables, seen, dirty, due, loud, leased, rehearsed, began, ..new };
         for (version, workflow) in kernel.rehearsed.iter().filter_map(|agent| rehearsal::workflow(agent)) {

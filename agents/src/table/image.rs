@@ -71,6 +71,16 @@ impl<'de> Deserialize<'de> for Blob {
     }
 }
 
+/// Reads a set or map whole before it is made: entries in their order are not looked up one by one then.
+pub(crate) fn at_once<'de, D, T>(d: D) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    T: IntoIterator + FromIterator<T::Item>,
+    T::Item: Deserialize<'de>,
+{
+    Ok(Vec::deserialize(d)?.into_iter().collect())
+}
+
 /// An aggregate in a run.
 #[derive(Serialize, Deserialize)]
 pub(super) enum Saved {

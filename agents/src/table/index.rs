@@ -8,7 +8,7 @@ use std::sync::Arc;
 use aios_core::id::DeviceId;
 use serde::{Deserialize, Serialize};
 
-use super::image::NoImage;
+use super::image::{NoImage, at_once};
 use super::map::Map;
 use super::run::{Runs, Writer};
 use super::watch::{self, Watch};
@@ -134,6 +134,7 @@ pub(super) struct Index {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Now {
     /// The tasks, and who has them.
+    #[serde(deserialize_with = "at_once")]
     open: BTreeMap<String, Option<DeviceId>>,
     unsettled: BTreeSet<EffectKey>,
     /// Refused, and it had begun: the operator is told until they take note of it.

@@ -50,6 +50,7 @@ pub use delegation::{Delegation, Grant};
 pub use effect::{Decided, Effect, Intent, Proposed, Refusal, Stand};
 pub use home::Homes;
 pub use image::NoImage;
+pub(crate) use image::at_once;
 pub use index::{Charge, Matter};
 pub use journal::Journaled;
 pub use kept::Seen;
