@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::share::Purse;
 use super::walk::{Walked, Walker};
 use super::{Action, Flight, Need, Work};
+use crate::agent::batch::Stage;
 use crate::agent::{Turn, prompt};
 use crate::event::{Content, WorkEvent, digest};
 use crate::expression::{ExpressionError, Template};
@@ -51,6 +52,7 @@ impl Walker<'_> {
                 return Walked::Busy;
             }
             self.stop(state, path);
+            self.give_batch_up(state, path);
             return self.cancelled(path);
         }
         match &state.status {
@@ -88,6 +90,18 @@ impl Walker<'_> {
         if self.kernel.flying.contains(&flight) {
             self.stopped.push(flight);
             self.acts.push(Action::Stop(work));
+        }
+    }
+
+    /// Has a batch given up that only this waits for.
+    fn give_batch_up(&mut self, state: &StepState, path: &str) {
+        let Some(batched) = state.batched() else { return };
+        self.stopped.push(Flight::Step(self.work(path, state.attempts)));
+        let own = (self.id, path);
+        if let Stage::Sent { batch } = &batched.stage
+            && !self.kernel.waits_in(batch, own)
+        {
+            self.acts.push(Action::Withdraw(batched.clone()));
         }
     }
 
@@ -179,7 +193,9 @@ impl Walker<'_> {
         if let Some(at) = deadline.filter(|at| *at > now) {
             self.due.push(at);
         }
-        let late = deadline.is_some_and(|at| at <= now);
+        // Waiting for a batch takes no time.
+        let batched = state.batched().is_some();
+        let late = deadline.is_some_and(|at| at <= now) && !batched;
         let over = format!("it took longer than {}", span::show(step.timeout.unwrap_or(0)));
         match &step.act {
             Act::Agent { .. } if state.wants().is_some() => self.waits_for(step, path, state),
@@ -192,7 +208,9 @@ impl Walker<'_> {
                         self.stop(state, path);
                         self.fail(step, path, Failure::new(Class::Transient, over));
                     }
-                } else if self.kernel.fresh.contains(&flight) {
+                } else if let Some(at) = self.kernel.looks_again(&work, state) {
+                    self.due.push(at);
+                } else if batched || self.kernel.fresh.contains(&flight) {
                     match input.fill(scope) {
                         Ok(input) if Some(digest(&input)) == state.input => {
                             self.begun.push(flight);
