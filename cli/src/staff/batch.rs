@@ -144,7 +144,9 @@ impl Staff {
         match &batched.stage {
             Stage::Sent { batch } => {
                 let name = (provider, batch.clone());
-                let at = next_look(batched.since, self.batches.looked.get(&name).copied(), poll);
+                // Who has just begun looks at once.
+                let looked = self.batches.looked.get(&name);
+                let at = looked.map_or(now, |looked| next_look(batched.since, *looked, poll));
                 if at > now {
                     return Doing::Came(Input::Waits { work, until: at });
                 }
@@ -280,6 +282,7 @@ impl Staff {
                 Ok(batches) => match batches.get(&key) {
                     Some(batch) => {
                         idle.remove(batch);
+                        self.batches.looked.insert((line.model.0.clone(), batch.clone()), now);
                         Stage::Sent { batch: batch.clone() }
                     }
                     None => Stage::Left { why: "it is in no batch".into() },
@@ -323,7 +326,7 @@ impl Staff {
                     self.give_up(line, &name.1);
                     continue;
                 }
-                let until = next_look(batched.since, Some(now), line.provider.poll).max(now + wait);
+                let until = next_look(batched.since, now, line.provider.poll).max(now + wait);
                 self.gave.push_back((Input::Waits { work, until }, None));
                 continue;
             };

@@ -104,15 +104,10 @@ impl Api {
 
 const JSON: &str = "application/json";
 
-/// When a batch is looked at that was sent at `since` and last looked at then; `first`: how long it is to the first look.
-pub fn next_look(since: Millis, looked: Option<Millis>, first: Millis) -> Millis {
-    match looked {
-        None => since.saturating_add(first),
-        Some(at) => {
-            let pause = (at.saturating_sub(since) / 4).min(RAREST.max(first)).max(first);
-            at.saturating_add(pause)
-        }
-    }
+/// When a batch is looked at again that was sent at `since` and looked at then; `first`: how long it is to the first look.
+pub fn next_look(since: Millis, looked: Millis, first: Millis) -> Millis {
+    let pause = (looked.saturating_sub(since) / 4).min(RAREST.max(first)).max(first);
+    looked.saturating_add(pause)
 }
 
 /// Whether a text may be a part of an address, as a provider's names of files and batches are.
