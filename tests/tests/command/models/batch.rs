@@ -16,6 +16,7 @@ urgency: low
 timeout: 1s
 inputs: {type: object, required: [of], properties: {of: {type: string}}}
 effects: []
+examples: [{input: {of: bram}}]
 ---
 Write a note.
 ";
@@ -80,6 +81,9 @@ fn those_that_are_ready_together_are_one_batch_at_half_the_price() {
         assert!(shown.contains("> is in batch batch_1") && !shown.contains("waits for"), "{api}: {shown}");
         office.ends(&["replay", "one"], 0);
         office.ends(&["task", "show", "one", "--prompts"], 0);
+        // Somebody waits to see a rehearsal.
+        office.ends(&["agents", "test", "noter", "--last", "0"], 0);
+        assert_eq!(provider.made().len(), 1, "{api}");
         let held = holding(office.dir.path(), KEY);
         assert!(held.iter().all(|path| path.ends_with("providers.json")), "{api}: {held:?}");
     }
@@ -193,4 +197,28 @@ fn without_a_price_nothing_is_sent() {
     let inbox = office.ends(&["inbox"], 0);
     assert!(inbox.contains("may it ask test/one by batch? That may cost up to"), "{inbox}");
     assert_eq!(provider.made().len(), 0);
+}
+
+/// Killed wherever it is, it goes on: nothing is lost, and nothing is sent twice.
+#[test]
+fn a_kill_at_any_point_sends_nothing_twice() {
+    let provider = Batches::says(says_chat);
+    provider.is_quick();
+    let office = company(provider.at, "chat", ", poll: 20ms");
+    let traced = office.aios(&["run", "one", "--task", "trace"], "trace");
+    let said = String::from_utf8_lossy(&traced.stderr).into_owned();
+    let total = said.lines().filter(|line| line.starts_with("fault: ")).count();
+    assert!(total > 10, "the command passes points");
+    let (mut killed, mut tasks) = (0, 1);
+    for point in (1..=total).step_by(total.div_ceil(6)) {
+        let task = format!("t{point}");
+        let out = office.aios(&["run", "one", "--task", &task], &format!("*=crash@{point}"));
+        killed += usize::from(out.status.code().is_none());
+        office.ends(&["run", "one", "--task", &task], 0);
+        tasks += 1;
+        assert_eq!(provider.made().len(), tasks, "killed at {point}");
+        office.ends(&["replay", &task], 0);
+    }
+    assert!(killed > 2, "only {killed} processes were killed");
+    assert_eq!(provider.told("POST /v1/chat"), 0);
 }
