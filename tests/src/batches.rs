@@ -9,6 +9,9 @@ use serde_json::{Value, json};
 
 use crate::provider::{Say, request};
 
+/// What is said to a question: status and body.
+pub type Says = fn(&Value) -> (u16, Value);
+
 /// A batch.
 #[derive(Debug, Clone)]
 pub struct Batch {
@@ -28,8 +31,8 @@ struct State {
     batches: Vec<Batch>,
     /// First lines of what it was told.
     told: Vec<String>,
-    /// What it says to each question: status and body.
-    says: Option<fn(&Value) -> (u16, Value)>,
+    /// What it says to each question.
+    says: Option<Says>,
     /// Whether it has no batches.
     none: bool,
     /// Whether batches are over as soon as they are made.
@@ -48,7 +51,7 @@ pub struct Batches {
 
 impl Batches {
     /// Starts one that says this to each question.
-    pub fn says(says: fn(&Value) -> (u16, Value)) -> Batches {
+    pub fn says(says: Says) -> Batches {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let at = listener.local_addr().expect("its address");
         let state = Arc::new(Mutex::new(State { says: Some(says), ..State::default() }));

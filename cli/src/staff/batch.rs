@@ -7,9 +7,7 @@ use aios_agents::agent::talk::{self, By, Talk};
 use aios_agents::agent::{Batched, Turn};
 use aios_agents::failure::{Class, Failure};
 use aios_agents::kernel::{Input, Work};
-use aios_agents::model::batch::{
-    Came, GATHERING, Item, LONGEST, Looking, Refused, Seen, Sending, Tray, next_look,
-};
+use aios_agents::model::batch::{Came, GATHERING, Item, Looking, Refused, Seen, Sending, Tray, look_again};
 use aios_agents::model::price::Price;
 use aios_agents::model::{Answer, Request};
 use aios_agents::span::Millis;
@@ -146,7 +144,7 @@ impl Staff {
                 let name = (provider, batch.clone());
                 // Who has just begun looks at once.
                 let looked = self.batches.looked.get(&name);
-                let at = looked.map_or(now, |looked| next_look(batched.since, *looked, poll));
+                let at = looked.and_then(|looked| look_again(batched.since, *looked, poll)).unwrap_or(now);
                 if at > now {
                     return Doing::Came(Input::Waits { work, until: at });
                 }
@@ -178,7 +176,7 @@ impl Staff {
             let came = Err(Failure::new(Class::Denied, why));
             return Doing::Came(Input::Worked { work, came });
         };
-        if is_late(batched, now) {
+        if look_again(batched.since, now, MENDING).is_none() {
             let turns = vec![Turn::Batched(batched.then(now, Stage::Left { why }))];
             return Doing::Came(Input::Took { work, turns });
         }
@@ -320,13 +318,13 @@ impl Staff {
         for work in works {
             let Some(Open::Batch(asked, batched)) = self.asked.remove(&work) else { continue };
             let Some((came, rest)) = &mut over else {
-                if is_late(&batched, now) {
+                let Some(until) = look_again(batched.since, now, line.provider.poll) else {
                     let why = "no answer came in time".to_owned();
                     self.comes_to(work, &batched, Stage::Left { why }, now);
                     self.give_up(line, &name.1);
                     continue;
-                }
-                let until = next_look(batched.since, now, line.provider.poll).max(now + wait);
+                };
+                let until = until.max(now.saturating_add(wait));
                 self.gave.push_back((Input::Waits { work, until }, None));
                 continue;
             };
@@ -382,11 +380,6 @@ impl Staff {
         self.asked.remove(&work);
         self.gave.push_back((Input::Worked { work, came: Err(failure) }, None));
     }
-}
-
-/// Whether nobody waits for a batch any longer.
-fn is_late(batched: &Batched, now: Millis) -> bool {
-    now >= batched.since.saturating_add(LONGEST)
 }
 
 fn no_batches(provider: &str) -> String {

@@ -104,10 +104,12 @@ impl Api {
 
 const JSON: &str = "application/json";
 
-/// When a batch is looked at again that was sent at `since` and looked at then; `first`: how long it is to the first look.
-pub fn next_look(since: Millis, looked: Millis, first: Millis) -> Millis {
+/// When a batch is looked at again that was sent at `since` and looked at then; `first`: how long it is to the first look. Nothing: it is not
+/// waited for any longer.
+pub fn look_again(since: Millis, looked: Millis, first: Millis) -> Option<Millis> {
+    let last = since.saturating_add(LONGEST);
     let pause = (looked.saturating_sub(since) / 4).min(RAREST.max(first)).max(first);
-    looked.saturating_add(pause)
+    (looked < last).then(|| looked.saturating_add(pause).min(last))
 }
 
 /// Whether a text may be a part of an address, as a provider's names of files and batches are.

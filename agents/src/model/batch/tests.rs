@@ -245,16 +245,17 @@ fn questions_wait_for_others_and_never_too_long() {
 #[test]
 fn a_batch_is_looked_at_less_and_less_often() {
     let (since, first) = (1_000_000, 60_000);
-    let mut at = next_look(since, since, first);
-    assert_eq!(at, since + first);
-    let mut looks = 0;
-    while at < since + LONGEST {
-        let next = next_look(since, at, first);
-        assert!((first..=RAREST).contains(&(next - at)));
+    assert_eq!(look_again(since, since, first), Some(since + first));
+    let (mut at, mut looks) = (since, 0);
+    while let Some(next) = look_again(since, at, first) {
+        assert!(next - at <= RAREST && (next - at >= first || next == since + LONGEST));
         (at, looks) = (next, looks + 1);
     }
+    assert_eq!(at, since + LONGEST, "then it is asked directly");
     assert!(looks < 200, "{looks} looks in a day");
-    assert_eq!(next_look(since, since, 3_600_000), since + 3_600_000, "as rarely as its file says");
+    assert_eq!(look_again(since, since, 3_600_000), Some(since + 3_600_000), "as rarely as its file says");
+    // Who slept for a week looks once more before that.
+    assert_eq!(look_again(since, since + 7 * LONGEST, first), None);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! What may wait goes by batch, with real processes, against a provider that takes batches.
 
-use aios_tests::batches::{Batches, chat, message};
+use aios_tests::batches::{Batches, Says, chat, message};
 use aios_tests::device::eventually;
 use aios_tests::office::Office;
 use aios_tests::provider::{Provider, Say};
@@ -63,9 +63,8 @@ fn spent(office: &Office) -> u64 {
 
 #[test]
 fn those_that_are_ready_together_are_one_batch_at_half_the_price() {
-    type Answers = fn(&Value) -> (u16, Value);
-    let anthropic: Answers = |_| message("A note.");
-    for (api, says) in [("chat", says_chat as Answers), ("anthropic", anthropic)] {
+    let anthropic: Says = |_| message("A note.");
+    for (api, says) in [("chat", says_chat as Says), ("anthropic", anthropic)] {
         let provider = Batches::says(says);
         provider.is_quick();
         let office = company(provider.at, api, ", poll: 50ms");
