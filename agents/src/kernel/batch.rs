@@ -1,6 +1,6 @@
 //! Work that waits for the answer of a batch: it is looked for now and then, by whichever process there is.
 
-use super::{Flight, Kernel, Work};
+use super::{Action, Flight, Kernel, Work};
 use crate::agent::batch::Stage;
 use crate::span::Millis;
 use crate::table::{StepState, Task};
@@ -20,15 +20,19 @@ impl Kernel {
         (state.batched().is_some() && at > self.now).then_some(at)
     }
 
-    /// Whether any work of this device but a step of a task waits for a batch.
-    pub(super) fn waits_in(&self, batch: &str, but: (&str, &str)) -> bool {
+    /// What has a batch given up that a step waited for, where no other work of this device waits for it: `over` says of which it is known that it
+    /// does not any more, by task and step.
+    pub(super) fn gives_up(&self, state: &StepState, over: impl Fn(&str, &str) -> bool) -> Option<Action> {
+        let batched = state.batched()?;
+        let Stage::Sent { batch } = &batched.stage else { return None };
         let waits = |(id, task): (&str, &Task)| {
             let runs = task.runs.values().filter(|run| run.device == self.device && run.ended.is_none());
             runs.flat_map(|run| &run.steps).any(|(path, state)| {
                 let sent = state.batched().map(|it| &it.stage);
-                (id, path.as_str()) != but && matches!(sent, Some(Stage::Sent { batch: of }) if of == batch)
+                matches!(sent, Some(Stage::Sent { batch: of }) if of == batch) && !over(id, path)
             })
         };
-        self.tables.open().filter(|(_, task)| task.cancelled.is_none()).any(waits)
+        let waited_for = self.tables.open().filter(|(_, task)| task.cancelled.is_none()).any(waits);
+        (!waited_for).then(|| Action::Withdraw(batched.clone()))
     }
 }

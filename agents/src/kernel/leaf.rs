@@ -5,7 +5,6 @@ use serde_json::{Value, json};
 use super::share::Purse;
 use super::walk::{Walked, Walker};
 use super::{Action, Flight, Need, Work};
-use crate::agent::batch::Stage;
 use crate::agent::{Turn, prompt};
 use crate::event::{Content, WorkEvent, digest};
 use crate::expression::{ExpressionError, Template};
@@ -52,7 +51,10 @@ impl Walker<'_> {
                 return Walked::Busy;
             }
             self.stop(state, path);
-            self.give_batch_up(state, path);
+            if state.batched().is_some() {
+                self.stopped.push(Flight::Step(self.work(path, state.attempts)));
+                self.acts.extend(self.kernel.gives_up(state, |_, _| false));
+            }
             return self.cancelled(path);
         }
         match &state.status {
@@ -90,18 +92,6 @@ impl Walker<'_> {
         if self.kernel.flying.contains(&flight) {
             self.stopped.push(flight);
             self.acts.push(Action::Stop(work));
-        }
-    }
-
-    /// Has a batch given up that only this waits for.
-    fn give_batch_up(&mut self, state: &StepState, path: &str) {
-        let Some(batched) = state.batched() else { return };
-        self.stopped.push(Flight::Step(self.work(path, state.attempts)));
-        let own = (self.id, path);
-        if let Stage::Sent { batch } = &batched.stage
-            && !self.kernel.waits_in(batch, own)
-        {
-            self.acts.push(Action::Withdraw(batched.clone()));
         }
     }
 

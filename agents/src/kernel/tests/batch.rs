@@ -151,6 +151,20 @@ fn who_waits_for_a_batch_has_time() {
     assert_eq!((failed, far.sends, far.withdrawn.len()), (0, 2, 0));
 }
 
+/// Who goes back waits no more for what was sent, and asks anew.
+#[test]
+fn a_batch_is_given_up_by_who_goes_back() {
+    let (mut sim, mut far) = (sim(), Far::default());
+    far.run(&mut sim, |sim| sim.names().iter().filter(|name| *name == "turn.taken").count() >= 4);
+    let back = sim.kernel.rewind("t", "both", &[]).unwrap();
+    sim.says(&back);
+    far.run(&mut sim, |_| false);
+    assert_eq!(sim.ended().map(|(outcome, _)| outcome), Some(Outcome::Done));
+    assert!(
+        !far.withdrawn.is_empty() && far.withdrawn.iter().all(|it| *it == Stage::Sent { batch: "b".into() })
+    );
+}
+
 /// A batch is given up when the last that waits for it is called off, and not before.
 #[test]
 fn a_batch_is_given_up_with_the_last_who_waits() {

@@ -264,3 +264,30 @@ fn a_batch_is_given_up_by_its_name() {
     assert_eq!(Api::Anthropic.withdrawal("b1").unwrap().path, "/v1/messages/batches/b1/cancel");
     assert_eq!(Api::Chat.withdrawal("b1/../x"), None);
 }
+
+/// Whatever is answered is no reason to fall over.
+#[test]
+fn anything_may_be_answered() {
+    let bodies: [&[u8]; 9] = [
+        b"", b"{", b"null", b"[]", b"7", b"\xff\xfe", b"{\"data\":[7,{\"id\":7,\"metadata\":{\"aios-0\":7}}],\"has_more\":true}",
+        b"{\"id\":\"b\",\"status\":\"completed\",\"output_file_id\":\"../x\",\"errors\":7,\"processing_status\":\"ended\"}",
+        b"{\"custom_id\":7}\n{\"custom_id\":\"k\"}\n{\"custom_id\":\"k\",\"response\":{\"status_code\":99999,\"body\":7},\"result\":7}\n\n",
+    ];
+    let replies =
+        || bodies.iter().flat_map(|body| [200, 204, 302, 500].map(|status| (status, body.to_vec())));
+    for api in [Api::Chat, Api::Responses, Api::Anthropic] {
+        for (status, body) in replies() {
+            let reply = Reply { status, after: Some("soon".into()), body, at: 0 };
+            let sending = Sending::new(api, vec![item("k", Some(0))]);
+            if let Ok(Next::Say(next)) = sending.heard(&reply) {
+                assert!(next.say().path.starts_with('/'));
+                let _ = next.heard(&reply);
+            }
+            if let Ok(Next::Say(next)) = Looking::new(api, "b").heard(&reply) {
+                for (status, body) in replies() {
+                    let _ = next.clone().heard(&Reply { status, after: None, body, at: 0 });
+                }
+            }
+        }
+    }
+}
