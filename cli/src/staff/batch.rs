@@ -114,12 +114,17 @@ impl Staff {
         let Some((provider, model)) = models.into_iter().next() else { return Way::Directly };
         let Some(found) = self.registry.models.providers.get(&provider) else { return Way::Directly };
         let key = key(&order.work, order.turns.len(), &asked);
-        let model = format!("{provider}/{model}");
+        let (named, model) = (model.clone(), format!("{provider}/{model}"));
         let queued = Batched { model, asked, key, since: now, stage: Stage::Queued };
-        if found.api.may_batch() && !self.batches.none.contains(&found.url) {
-            return Way::Anew(queued);
-        }
-        Way::Left(Turn::Batched(queued.then(now, Stage::Left { why: no_batches(&provider) })))
+        let why = match found.api.may_batch() && !self.batches.none.contains(&found.url) {
+            false => no_batches(&provider),
+            // Asked directly, the next of its tier may do.
+            true => match self.line(provider, named, found) {
+                Err(why) => why,
+                Ok(_) => return Way::Anew(queued),
+            },
+        };
+        Way::Left(Turn::Batched(queued.then(now, Stage::Left { why })))
     }
 
     /// A question is to go by batch: that is recorded before it does.
@@ -286,8 +291,8 @@ impl Staff {
                     None => Stage::Left { why: "it is in no batch".into() },
                 },
                 Err(Refused::Unknown) => Stage::Left { why: no_batches(&line.model.0) },
-                // It may be asked directly all the same.
-                Err(Refused::Failed(it)) if matches!(it.class, Class::Permanent | Class::InvalidOutput) => {
+                // It was surely not sent, and may be asked directly all the same.
+                Err(Refused::Failed(it)) if !matches!(it.class, Class::Transient | Class::Budget) => {
                     Stage::Left { why: it.to_string() }
                 }
                 Err(Refused::Failed(failure)) => {

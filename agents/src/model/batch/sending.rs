@@ -106,6 +106,10 @@ impl Sending {
                 self.step = Step::Uploading;
                 return Ok(Next::Say(self));
             }
+            // Whether it was sent is not known then, and another time it may be.
+            Err(failure) if matches!(self.step, Step::Finding { .. }) => {
+                return Err(Refused::Failed(Failure { class: Class::Transient, ..failure }));
+            }
             Err(_) if has_none(reply.status) => return Err(Refused::Unknown),
             Err(failure) => return Err(Refused::Failed(failure)),
         };

@@ -103,6 +103,11 @@ fn what_may_have_been_sent_is_looked_for_first() {
     let sending = Sending::new(Api::Chat, vec![item("k1", Some(now))]);
     let page = json!({"data": [batch("b2", "k1", now)], "has_more": true});
     assert!(matches!(sending.heard(&reply(200, &page)).unwrap(), Next::Over(_)));
+    // Who does not list them now leaves open whether it was sent.
+    for status in [400, 403, 429, 500] {
+        let refused = Sending::new(Api::Chat, vec![item("k1", Some(now))]).heard(&reply(status, "{}"));
+        assert!(matches!(refused, Err(Refused::Failed(it)) if it.class == Class::Transient), "{status}");
+    }
     // Who lists none may make one.
     let sending = Sending::new(Api::Chat, vec![item("k1", Some(now))]);
     assert_eq!(said(sending.heard(&reply(405, "")).unwrap()).say().path, "/files");

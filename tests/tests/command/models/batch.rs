@@ -130,6 +130,18 @@ fn who_has_no_batches_is_asked_directly_and_that_is_said() {
     assert_eq!((provider.told("POST /v1/chat"), spent(&office)), (1, 65_000_000));
     office.ends(&["replay", "one"], 0);
 
+    // Whom this device has no key of is not asked, and the next of its tier is.
+    let models = std::fs::read_to_string(office.root().join("agents/models.md")).expect("a file");
+    let models =
+        models.replace("providers:\n", "providers:\n  near: {api: chat, url: 'https://near.example/v1'}\n");
+    let models = models.replace("[test/one]", "[near/one, test/one]");
+    let models = models.replace("prices: {", "prices: {near/one: {input: 1, output: 1}, ");
+    office.write(&[("agents/models.md", &models)]);
+    office.ends(&["accept", "-q"], 0);
+    office.ends(&["run", "one", "--task", "two"], 0);
+    let shown = office.ends(&["task", "show", "two"], 0);
+    assert!(shown.contains("asks directly: this device has no key of `near`"), "{shown}");
+
     let ollama = Provider::says(vec![Say::stream(
         "{\"message\":{\"content\":\"A note.\"},\"done\":true,\"prompt_eval_count\":100,\"eval_count\":20}\n",
     )]);
