@@ -64,7 +64,12 @@ fn spent(office: &Office) -> u64 {
 #[test]
 fn those_that_are_ready_together_are_one_batch_at_half_the_price() {
     let anthropic: Says = |_| message("A note.");
-    for (api, says) in [("chat", says_chat as Says), ("anthropic", anthropic)] {
+    let responses: Says = |_| {
+        let output = json!([{"type": "message", "content": [{"type": "output_text", "text": "A note."}]}]);
+        let usage = json!({"input_tokens": 100, "output_tokens": 20});
+        (200, json!({"status": "completed", "error": null, "output": output, "usage": usage}))
+    };
+    for (api, says) in [("chat", says_chat as Says), ("responses", responses), ("anthropic", anthropic)] {
         let provider = Batches::says(says);
         provider.is_quick();
         let office = company(provider.at, api, ", poll: 50ms");
