@@ -90,6 +90,7 @@ mod tests {
             silence: 1,
             at_once: None,
             per_minute: None,
+            poll: 1,
         };
         Line { model: ("test".into(), model.into()), provider, key: None }
     }

@@ -12,12 +12,14 @@ use aios_agents::kernel::Work;
 use aios_agents::model::settings::Provider;
 use aios_agents::model::{Answer, Api, Reader, Request, is_too_long, refusal};
 use aios_vault::chance::now_ms;
+use reqwest::RequestBuilder;
 use reqwest::header::HeaderValue;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 use tracing::Instrument;
 
+use crate::batch::{Post, Posted, post};
 use crate::keyring::Secret;
 use crate::{turnstile, web};
 
@@ -64,15 +66,28 @@ pub enum Over {
     Called(Called),
     /// An address was looked at: what is shown of it, or why nothing is.
     Looked(Result<String, String>),
+    /// A provider was told something of a batch.
+    Posted(Posted),
+}
+
+/// What a call is for.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Errand {
+    /// A piece of work.
+    Work(Work),
+    /// A batch, by a number of this process.
+    Batch(u64),
 }
 
 /// A call that ended.
-type End = (Work, Over);
+type End = (Errand, Over);
 
 /// The calls of a desk.
 #[derive(Debug)]
 pub struct Calls {
-    open: BTreeMap<Work, AbortHandle>,
+    open: BTreeMap<Errand, AbortHandle>,
+    /// How many were about batches.
+    posts: u64,
     ends: (Sender<End>, Receiver<End>),
     /// Rings when one has ended.
     bell: Arc<Notify>,
@@ -80,7 +95,7 @@ pub struct Calls {
 
 impl Default for Calls {
     fn default() -> Calls {
-        Calls { open: BTreeMap::new(), ends: channel(), bell: Arc::default() }
+        Calls { open: BTreeMap::new(), posts: 0, ends: channel(), bell: Arc::default() }
     }
 }
 
@@ -110,7 +125,7 @@ impl Calls {
         request: Request,
         within: Option<Duration>,
     ) -> Result<(), Failure> {
-        let (ends, to, bell) = (self.ends.0.clone(), work.clone(), self.bell.clone());
+        let (ends, to, bell) = (self.ends.0.clone(), Errand::Work(work.clone()), self.bell.clone());
         let span =
             tracing::info_span!("chat", gen_ai.operation.name = "chat", task = work.task, step = work.step);
         let call = async move {
@@ -126,8 +141,27 @@ impl Calls {
             bell.notify_one();
         };
         let task = runtime()?.spawn(call.instrument(span));
-        self.open.insert(work.clone(), task.abort_handle());
+        self.open.insert(Errand::Work(work.clone()), task.abort_handle());
         Ok(())
+    }
+
+    /// Has a provider do something about a batch; the number under which it ends.
+    ///
+    /// # Errors
+    /// That nothing can be called.
+    pub fn post(&mut self, line: Line, what: Post) -> Result<u64, Failure> {
+        self.posts += 1;
+        let number = self.posts;
+        let (ends, bell) = (self.ends.0.clone(), self.bell.clone());
+        let call = async move {
+            let posted = post(&line, what).await;
+            let _ = ends.send((Errand::Batch(number), Over::Posted(posted)));
+            bell.notify_one();
+        };
+        let span = tracing::info_span!("batch", gen_ai.operation.name = "batch");
+        let task = runtime()?.spawn(call.instrument(span));
+        self.open.insert(Errand::Batch(number), task.abort_handle());
+        Ok(number)
     }
 
     /// Looks at an address for an agent.
@@ -135,26 +169,26 @@ impl Calls {
     /// # Errors
     /// That nothing can be looked at.
     pub fn look(&mut self, work: &Work, agent: Agent, address: Address) -> Result<(), Failure> {
-        let (ends, to, bell) = (self.ends.0.clone(), work.clone(), self.bell.clone());
+        let (ends, to, bell) = (self.ends.0.clone(), Errand::Work(work.clone()), self.bell.clone());
         let looks = async move {
             let found = web::look(&agent, &address).await;
             let _ = ends.send((to, Over::Looked(found)));
             bell.notify_one();
         };
-        self.open.insert(work.clone(), runtime()?.spawn(looks).abort_handle());
+        self.open.insert(Errand::Work(work.clone()), runtime()?.spawn(looks).abort_handle());
         Ok(())
     }
 
     /// A call or a look that ended; with `wait` the next one that does, where one is under way.
     pub fn ended(&mut self, wait: bool) -> Option<End> {
         while !self.open.is_empty() {
-            let (work, came) = match wait {
+            let (errand, came) = match wait {
                 true => self.ends.1.recv().ok()?,
                 false => self.ends.1.try_recv().ok()?,
             };
             // Of one that was stopped nobody wants to know.
-            if self.open.remove(&work).is_some() {
-                return Some((work, came));
+            if self.open.remove(&errand).is_some() {
+                return Some((errand, came));
             }
         }
         None
@@ -162,7 +196,7 @@ impl Calls {
 
     /// Ends a call.
     pub fn stop(&mut self, work: &Work) {
-        if let Some(task) = self.open.remove(work) {
+        if let Some(task) = self.open.remove(&Errand::Work(work.clone())) {
             task.abort();
         }
     }
@@ -218,20 +252,14 @@ async fn ask_one(line: &Line, request: &Request) -> Result<Answer, Failure> {
     let silence = Duration::from_millis(provider.silence);
     let _turn = turnstile::pass(provider).await;
     let body = provider.api.body(&request).to_string();
-    let mut post = client()?
+    let call = client()?
         .post(format!("{}{}", provider.url, provider.api.path()))
         .header("content-type", "application/json")
         .header("accept", "text/event-stream, application/x-ndjson, application/json")
         .body(body);
-    for (name, value) in provider.api.headers(key.as_ref().map(Secret::reveal)) {
-        let value = HeaderValue::from_str(&value);
-        let mut value = value.map_err(|_| Failure::new(Class::Denied, "its key cannot be sent"))?;
-        // No part of the network library prints it then.
-        value.set_sensitive(true);
-        post = post.header(name, value);
-    }
+    let call = headers(call, provider, key.as_ref().map(Secret::reveal))?;
     let silent = |_| Failure::new(Class::Transient, "it was silent for too long");
-    let sent = tokio::time::timeout(silence, post.send()).await.map_err(silent)?;
+    let sent = tokio::time::timeout(silence, call.send()).await.map_err(silent)?;
     let mut response = sent.map_err(|e| unreachable(&e))?;
     let status = response.status().as_u16();
     if !(200..300).contains(&status) {
@@ -261,7 +289,24 @@ async fn ask_one(line: &Line, request: &Request) -> Result<Answer, Failure> {
     if whole { Ok(Reader::whole(provider.api, &said)?) } else { Ok(reader.end()?) }
 }
 
-fn client() -> Result<&'static reqwest::Client, Failure> {
+/// A call with what it needs to be let in.
+pub fn headers(
+    mut call: RequestBuilder,
+    provider: &Provider,
+    key: Option<&str>,
+) -> Result<RequestBuilder, Failure> {
+    for (name, value) in provider.api.headers(key) {
+        let value = HeaderValue::from_str(&value);
+        let mut value = value.map_err(|_| Failure::new(Class::Denied, "its key cannot be sent"))?;
+        // No part of the network library prints it then.
+        value.set_sensitive(true);
+        call = call.header(name, value);
+    }
+    Ok(call)
+}
+
+/// Who calls.
+pub fn client() -> Result<&'static reqwest::Client, Failure> {
     static CLIENT: OnceLock<Option<reqwest::Client>> = OnceLock::new();
     let made = || {
         // Where another part of the process has chosen already, that stays.
@@ -275,7 +320,7 @@ fn client() -> Result<&'static reqwest::Client, Failure> {
 }
 
 /// The words of the library name the address; that may hold nothing secret, and is left out all the same.
-fn unreachable(error: &reqwest::Error) -> Failure {
+pub fn unreachable(error: &reqwest::Error) -> Failure {
     let what = match (error.is_connect(), error.is_timeout()) {
         (true, _) => "it cannot be reached",
         (_, true) => "it was silent for too long",

@@ -479,6 +479,7 @@ impl Desk {
         round.add(actions);
         loop {
             self.act(vault, &mut round)?;
+            self.staff.post(now_ms());
             match self.staff.ended(self.patient) {
                 Some((came, order)) => {
                     let came = self.further(vault, came, order);
@@ -488,10 +489,8 @@ impl Desk {
             }
         }
         self.warnings.extend(self.staff.warnings());
-        if self.staff.waits() {
-            let soon = now_ms() + SOON;
-            self.wake = Some(self.wake.map_or(soon, |wake| wake.min(soon)));
-        }
+        let soon = self.staff.waits().then(|| now_ms() + SOON);
+        self.wake = self.wake.into_iter().chain(soon).chain(self.staff.due()).min();
         Ok(())
     }
 
@@ -566,7 +565,10 @@ impl Desk {
     fn take_on(&mut self, vault: &mut Vault, action: Action) -> Option<Input> {
         match action {
             Action::Start { work, agent, version, input, outside, since, turns } => {
-                return self.start(vault, Order { work, agent, version, input, outside, since, turns });
+                let task = self.kernel.tables().task(&work.task);
+                let rehearses = task.is_some_and(|task| task.rehearsal.is_some());
+                let order = Order { work, agent, version, input, outside, since, turns, rehearses };
+                return self.start(vault, order);
             }
             Action::Perform { key, attempt, content } => {
                 let span = tracing::info_span!(
@@ -589,6 +591,7 @@ impl Desk {
             Action::Wake(at) => self.wake = Some(self.wake.map_or(at, |wake| wake.min(at))),
             Action::Show(need) => self.warnings.extend(trouble(&need)),
             Action::Stop(work) => self.staff.stop(&work),
+            Action::Withdraw(batched) => self.staff.withdraw(&batched),
             // A round has it recorded.
             Action::Append(_) => {}
         }

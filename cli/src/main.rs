@@ -5,6 +5,7 @@
 
 mod answers;
 mod args;
+mod batch;
 mod caller;
 mod checkpoint;
 mod child;

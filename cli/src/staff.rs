@@ -1,6 +1,8 @@
 //! Who works on this device: the agents in force, with what does their work.
 
 mod asking;
+mod batch;
+mod begun;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::path::{Path, PathBuf};
@@ -9,12 +11,10 @@ use std::time::Duration;
 
 use aios_agents::address::Address;
 use aios_agents::agent::talk::{self, By, Look, Next, Talk};
-use aios_agents::agent::{Agent, Edition, Entry, File, Registry, Runtime, Turn};
-use aios_agents::component::{ANSWERS, MOST_BYTES, Step};
+use aios_agents::agent::{Agent, Batched, Edition, Entry, File, Registry, Runtime, Turn};
+use aios_agents::component::{MOST_BYTES, Step};
 use aios_agents::failure::{Class, Failure};
 use aios_agents::kernel::{Input, Terms, Wanted, Work};
-use aios_agents::model::price::Fine;
-use aios_agents::model::{Answer, Call, Request, Stop, Usage};
 use aios_agents::program::SCRIPT;
 use aios_agents::runtime::{self, Template};
 use aios_core::id::ContentHash;
@@ -25,11 +25,13 @@ use serde_json::Value;
 use tokio::sync::Notify;
 
 use self::asking::{Asked, Asks, Refused};
+use self::batch::{Batches, Way};
+use self::begun::Begun;
 use crate::answers::Answers;
-use crate::caller::{Calls, Over, Unanswered};
+use crate::caller::{Calls, Errand, Over, Unanswered};
 use crate::child::Worker;
 use crate::command::written::stem;
-use crate::component::{self, Code};
+use crate::component::Code;
 use crate::crew::Crew;
 use crate::edition;
 use crate::keyring::Keyring;
@@ -51,6 +53,8 @@ pub struct Order {
     pub since: u64,
     /// What happened so far.
     pub turns: Vec<Turn>,
+    /// Whether somebody waits to see how it goes.
+    pub rehearses: bool,
 }
 
 /// What is to be done for a piece of work now.
@@ -67,40 +71,12 @@ pub enum Doing {
 enum Open {
     /// A model is asked.
     Model(Box<Asked>),
+    /// A model is asked by batch.
+    Batch(Box<Asked>, Batched),
     /// An address is looked at, in a call.
     Address(By, String),
     /// A component is at work.
     Component(Box<Begun>),
-}
-
-/// A component that is at work.
-struct Begun {
-    order: Order,
-    /// Digest of what it was told.
-    asked: ContentHash,
-    /// Whether it may make another call.
-    may_call: bool,
-}
-
-impl Begun {
-    /// It makes a call.
-    fn calls(self, call: Call) -> (Input, Option<Order>) {
-        if !self.may_call {
-            let what = "it made all the calls that its `budget` has, and makes another";
-            let failure = Failure::new(Class::Budget, what);
-            return (Input::Worked { work: self.order.work, came: Err(failure) }, None);
-        }
-        let turn = Turn::Answered {
-            model: ANSWERS.into(),
-            asked: self.asked,
-            outside: self.order.outside,
-            answer: Answer { text: String::new(), calls: vec![call], usage: None, stop: Stop::Tools },
-            counted: Usage::default(),
-            cost: Fine::default(),
-            kept: false,
-        };
-        (Input::Took { work: self.order.work.clone(), turns: vec![turn] }, Some(self.order))
-    }
 }
 
 /// What the kernel holds versions of agents to, by name and version.
@@ -117,6 +93,8 @@ pub struct Staff {
     asked: BTreeMap<Work, Open>,
     /// How many tokens a model sees at once at most, where its provider refused more.
     windows: BTreeMap<(String, String), u64>,
+    /// What is asked by batch.
+    batches: Batches,
     /// What models answered before.
     answers: Answers,
     /// The components of agents, by version.
@@ -389,6 +367,8 @@ impl Staff {
             Next::Within { .. } => Err(lost("whose turn it is cannot be told".into())),
             Next::Ask(request) => {
                 let within = match entry.agent.timeout {
+                    // Waiting for a batch takes no time.
+                    Some(_) if talk.batched().is_some_and(Batched::waits) => None,
                     Some(timeout) => {
                         let left = (order.since + timeout).saturating_sub(now_ms());
                         if left == 0 {
@@ -416,43 +396,42 @@ impl Staff {
                 if let Some(refused) = refused.filter(|it| it.asked == talk::asked(&request)) {
                     return Err(refused.why.clone());
                 }
-                let asks = match cut {
-                    Some(_) => self.lines(&talk, &by, &self.summing(&whose.agent.model), &request),
-                    None => self.lines(&talk, &by, &whose.agent.model, &request),
+                let way = self.way(&talk, &by, order, &request, cut.is_some());
+                let (keeps, outside) = (whose.agent.cache && cut.is_none(), given.unwrap_or(*outside));
+                let lines = match &way {
+                    Way::Left(turn) => return took(turn.clone()),
+                    Way::Goes(_) => Ok(Asks::These(Vec::new())),
+                    Way::Anew(_) => self.lines(&talk, &by, &whose.agent.model, &request, true),
+                    Way::Directly if cut.is_some() => {
+                        self.lines(&talk, &by, &self.summing(&whose.agent.model), &request, false)
+                    }
+                    Way::Directly => self.lines(&talk, &by, &whose.agent.model, &request, false),
                 };
-                let lines = match asks? {
+                let lines = match lines? {
                     Asks::These(lines) => lines,
                     Asks::First(question) => return took(by.took(question)),
                 };
-                let asked = Asked {
-                    order: order.clone(),
-                    by,
-                    request: request.clone(),
-                    outside: given.unwrap_or(*outside),
-                    lines: lines.clone(),
-                    keeps: whose.agent.cache && cut.is_none(),
-                    cut,
-                };
+                let order = order.clone();
+                let asked =
+                    Asked { order, by, request: request.clone(), outside, lines: lines.clone(), keeps, cut };
+                if let Way::Goes(batched) = way {
+                    return Ok(self.go_by_batch(asked, batched));
+                }
+                let order = &asked.order;
                 // What came to nothing once is asked for anew.
                 let found = lines.first().filter(|_| asked.keeps && order.work.attempt == 1);
                 if let Some(answer) = found.and_then(|line| self.answers.find(line, &request)) {
                     return took(asked.kept(answer));
                 }
-                self.calls.begin(&order.work, lines, request, within)?;
-                self.asked.insert(order.work.clone(), Open::Model(Box::new(asked)));
+                if let Way::Anew(queued) = way {
+                    return took(self.queue(queued));
+                }
+                let work = order.work.clone();
+                self.calls.begin(&work, lines, request, within)?;
+                self.asked.insert(work, Open::Model(Box::new(asked)));
                 Ok(Doing::Asked)
             }
         }
-    }
-
-    /// The component that does an agent's work, as far as that is.
-    fn component(&self, entry: &Entry, request: &Request) -> Result<component::Worker, Failure> {
-        let lost = |what: String| Failure::new(Class::LostContext, what);
-        let (path, version) =
-            entry.component().ok_or_else(|| lost(format!("{} names no component", entry.path)))?;
-        let code = self.components.get(&version);
-        let code = code.ok_or_else(|| lost(format!("{path}: version {} is not here", version.short(12))))?;
-        Ok(component::Worker::of(entry, code.clone(), &request.messages))
     }
 
     /// What a piece of work comes to next where nobody is asked for it: something that happened, or something that is looked up in the vault.
@@ -500,11 +479,18 @@ impl Staff {
                 (Err(failure), _) => (Input::Worked { work, came: Err(failure) }, None),
             });
         }
-        if let Some(came) = self.gave.pop_front() {
-            return Some(came);
-        }
         loop {
-            let (work, over) = self.calls.ended(wait)?;
+            if let Some(came) = self.gave.pop_front() {
+                return Some(came);
+            }
+            let (work, over) = match self.calls.ended(wait)? {
+                (Errand::Work(work), over) => (work, over),
+                (Errand::Batch(number), Over::Posted(posted)) => {
+                    self.posted(number, posted);
+                    continue;
+                }
+                (Errand::Batch(_), _) => continue,
+            };
             match (self.asked.remove(&work), over) {
                 (
                     Some(Open::Model(asked)),
@@ -534,6 +520,7 @@ impl Staff {
     /// Ends the work on something that nobody waits for any more.
     pub fn stop(&mut self, work: &Work) {
         self.calls.stop(work);
+        self.batches.stop(work);
         self.asked.remove(work);
         self.crew.stop(work);
     }
@@ -561,6 +548,7 @@ impl Staff {
         // Models answer whoever asked them.
         std::mem::swap(&mut self.calls, &mut other.calls);
         self.windows.append(&mut other.windows);
+        self.batches.take_over(&mut other.batches);
         self.asked.append(&mut other.asked);
         // What was accepted when they began they go on with.
         self.editions.append(&mut other.editions);
@@ -593,27 +581,6 @@ impl Staff {
             true => Ok(registry),
             false => Err(Error::Usage(format!("no agent had the version {version} in force"))),
         }
-    }
-
-    /// What a component gives when it works once more, told what came of its calls then; nothing where it is not here.
-    fn component_again(&self, talk: &Talk<'_>) -> Option<Result<Value, Failure>> {
-        let (_, version) = talk.entry.component()?;
-        self.components.get(&version)?;
-        let request = match talk.next() {
-            Next::Ask(request) => request,
-            Next::Failed(failure) => return Some(Err(failure)),
-            _ => return Some(Err(Failure::new(Class::LostContext, "its journal ends before it was done"))),
-        };
-        let step = self
-            .component(talk.entry, &request)
-            .and_then(|it| runtime::Runtime::work(&it, talk.input, &runtime::Stop::default()));
-        Some(step.and_then(|step| match step {
-            Step::Done(value) => Ok(value),
-            Step::Calls(call) => {
-                let what = format!("it calls `{}` now, where it was done", call.name);
-                Err(Failure::new(Class::LostContext, what))
-            }
-        }))
     }
 
     /// All of them.

@@ -69,7 +69,7 @@ mod tests {
     use super::*;
 
     fn provider(url: &str, at_once: Option<u64>, per_minute: Option<u64>) -> Provider {
-        Provider { api: Api::Chat, url: url.into(), key: false, silence: 1, at_once, per_minute }
+        Provider { api: Api::Chat, url: url.into(), key: false, silence: 1, at_once, per_minute, poll: 1 }
     }
 
     #[tokio::test]

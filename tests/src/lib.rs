@@ -1,5 +1,6 @@
 //! What spans the parts of aios: scenarios with real processes, and the rules the source tree keeps.
 
+pub mod batches;
 pub mod binary;
 pub mod chance;
 pub mod component;

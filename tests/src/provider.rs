@@ -209,14 +209,15 @@ impl State {
     }
 }
 
-fn answer(mut stream: TcpStream, state: &Mutex<State>) -> std::io::Result<()> {
+/// What somebody asks over a connection: the head, and the body; nothing where he hangs up before that.
+pub(crate) fn request(stream: &mut TcpStream) -> std::io::Result<Option<(String, Vec<u8>)>> {
     stream.set_read_timeout(Some(Duration::from_secs(30)))?;
     let mut bytes = Vec::new();
     let mut part = [0; 8192];
     let (head, length) = loop {
         let read = stream.read(&mut part)?;
         if read == 0 {
-            return Ok(());
+            return Ok(None);
         }
         bytes.extend_from_slice(&part[..read]);
         let Some(end) = bytes.windows(4).position(|it| it == b"\r\n\r\n") else { continue };
@@ -235,6 +236,11 @@ fn answer(mut stream: TcpStream, state: &Mutex<State>) -> std::io::Result<()> {
         }
         bytes.extend_from_slice(&part[..read]);
     }
+    Ok(Some((head, bytes)))
+}
+
+fn answer(mut stream: TcpStream, state: &Mutex<State>) -> std::io::Result<()> {
+    let Some((head, bytes)) = request(&mut stream)? else { return Ok(()) };
     let say = {
         let mut state = state.lock().expect("no test panicked");
         let body = serde_json::from_slice(&bytes).unwrap_or(Value::Null);

@@ -1,5 +1,6 @@
 //! Agents: files that say who works, on what, and within which bounds.
 
+pub mod batch;
 mod call;
 mod edition;
 mod import;
@@ -27,6 +28,7 @@ use crate::sandbox::Sandbox;
 use crate::schema::Schema;
 use crate::span::Millis;
 
+pub use batch::Batched;
 pub use edition::Edition;
 pub use import::{ImportError, Imported, import};
 pub use registry::{Entry, File, Registry};
@@ -65,6 +67,8 @@ pub struct Agent {
     pub idempotent: bool,
     /// Whether its model is not asked what this device asked it before, to the letter.
     pub cache: bool,
+    /// Whether its work may wait for a day where that costs less.
+    pub patient: bool,
     /// Whether each of its effects asks, whatever policies allow.
     pub always_asks: bool,
     /// What one piece of its work may take.

@@ -15,7 +15,7 @@ use crate::program::Program;
 use crate::schema::Schema;
 use crate::workflow::is_capability;
 
-const KEYS: [&str; 33] = [
+const KEYS: [&str; 34] = [
     "type",
     "name",
     "title",
@@ -33,6 +33,7 @@ const KEYS: [&str; 33] = [
     "fetches",
     "agents",
     "cache",
+    "urgency",
     "tools",
     "effects",
     "idempotent",
@@ -52,7 +53,7 @@ const KEYS: [&str; 33] = [
 ];
 
 /// Keys that only agents of some runtimes have.
-const OF_RUNTIMES: [(&str, &[Runtime]); 14] = [
+const OF_RUNTIMES: [(&str, &[Runtime]); 15] = [
     ("model", &[Runtime::Model]),
     ("tools", &[Runtime::Model, Runtime::Wasm]),
     ("skills", &[Runtime::Model]),
@@ -63,6 +64,7 @@ const OF_RUNTIMES: [(&str, &[Runtime]); 14] = [
     ("fetches", &[Runtime::Model, Runtime::Wasm]),
     ("agents", &[Runtime::Model, Runtime::Wasm]),
     ("cache", &[Runtime::Model]),
+    ("urgency", &[Runtime::Model]),
     ("command", &[Runtime::Command]),
     ("component", &[Runtime::Wasm]),
     ("limits", &[Runtime::Command, Runtime::Wasm]),
@@ -104,6 +106,7 @@ pub fn agent(name: &str, text: &str, front: Front, out: &mut Mistakes) -> Option
         Some(Runtime::Wasm) => Component::read(&front, out),
         _ => None,
     };
+    let urgency = root.get("urgency").and_then(|it| word(it, "urgency", &["low", "normal"], out));
     let approval = root.get("approval").and_then(|it| word(it, "approval", &["policy", "always"], out));
     let agent = Agent {
         description: root.get("description").and_then(|it| it.text("description", out)),
@@ -122,6 +125,7 @@ pub fn agent(name: &str, text: &str, front: Front, out: &mut Mistakes) -> Option
         effects: root.get("effects").map(|it| effects(it, out)),
         idempotent: root.get("idempotent").and_then(|it| it.boolean("idempotent", out)).unwrap_or(false),
         cache: root.get("cache").and_then(|it| it.boolean("cache", out)).unwrap_or(false),
+        patient: urgency.as_deref() == Some("low"),
         always_asks: approval.as_deref() == Some("always"),
         budget: {
             let turns = if runtime == Some(Runtime::Wasm) { CALLS } else { Budget::default().turns };

@@ -5,7 +5,7 @@ use aios_core::id::ContentHash;
 use serde_json::{Value, json};
 
 use super::summary::{self, Exchange};
-use super::{Entry, Runtime, Turn, prompt, retrieval};
+use super::{Batched, Entry, Runtime, Turn, batch, prompt, retrieval};
 use crate::address::Address;
 use crate::event::digest;
 use crate::failure::{Class, Failure};
@@ -110,6 +110,11 @@ impl By {
             next = *inner;
         }
         (By(by), given, next)
+    }
+
+    /// Whether it is that of the agent that a step names.
+    pub fn is_own(&self) -> bool {
+        self.0.is_empty()
     }
 
     /// The agent.
@@ -228,6 +233,8 @@ impl Talk<'_> {
                         Message::User(format!("{given}{}", summary::told(&answer.text, &summed, outside)));
                     continue;
                 }
+                // How it is asked changes nothing of what is asked.
+                Turn::Batched(_) => continue,
                 // A dear call is made once the operator wants it.
                 Turn::Asks { call, .. } if call.is_empty() => match turns.next() {
                     Some(Turn::Came { call, text, .. }) if call.is_empty() && text == YES => continue,
@@ -315,8 +322,20 @@ impl Talk<'_> {
 
     /// Whether the operator wants the next call made, whatever it costs.
     pub fn is_granted(&self) -> bool {
-        let last = self.turns.last().map(Turn::innermost);
+        // What it costs by batch was asked for that alone.
+        let waits = |turn: &&Turn| matches!(turn, Turn::Batched(it) if it.waits());
+        let last = self.turns.iter().rev().find(|turn| !waits(turn)).map(Turn::innermost);
         matches!(last, Some(Turn::Came { call, text, .. }) if call.is_empty() && text == YES)
+    }
+
+    /// How far the next question is, where it is asked by batch.
+    pub fn batched(&self) -> Option<&Batched> {
+        batch::stand(self.turns)
+    }
+
+    /// Whether the next question is the first.
+    pub fn is_first(&self) -> bool {
+        self.turns.iter().all(|turn| turn.paid().is_none())
     }
 
     /// Answers and tokens that it has left, of its own and of whom it works for. A component's answers are the calls that it makes.
@@ -447,6 +466,8 @@ impl Talk<'_> {
                 }
                 // Whether it was dear follows from what it cost then.
                 (Next::Ask(_), Turn::Asks { call, .. }) if call.is_empty() => same(turn.innermost().clone()),
+                // Whether it was asked by batch, and what became of that, follows from what there was then.
+                (Next::Ask(request), Turn::Batched(it)) => it.asked == asked(&request),
                 (Next::Look { call, .. }, Turn::Came { call: of, .. }) if call == *of => {
                     same(turn.innermost().clone())
                 }

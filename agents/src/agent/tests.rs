@@ -297,7 +297,8 @@ fn it_ends_whatever_the_model_does() {
             counted.input > 1000 && counted.input <= json!(requests[0]).to_string().len() as u64,
             "{counted:?}"
         );
-        let price = crate::model::price::Price { input: 300_000_000, output: 300_000_000, cached: 0 };
+        let price =
+            crate::model::price::Price { input: 300_000_000, output: 300_000_000, cached: 0, batch: None };
         let talk = Talk { name: "writer", entry, input: &input, outside: false, turns: &turns, asker: None };
         assert_eq!(talk.affords(&By::default(), &requests[0], &price).unwrap_err().class, Class::Budget);
     }

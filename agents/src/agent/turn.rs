@@ -3,6 +3,7 @@
 use aios_core::id::ContentHash;
 use serde::{Deserialize, Serialize};
 
+use super::Batched;
 use super::summary::Cut;
 use crate::event::Content;
 use crate::model::price::Fine;
@@ -34,6 +35,8 @@ pub enum Turn {
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         kept: bool,
     },
+    /// A model is asked by batch: how far that is.
+    Batched(Batched),
     /// It had become too long for its model: what happened first was summed up, and is told so from here on.
     Summarised {
         /// What of it.

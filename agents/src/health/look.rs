@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::{Finding, GRACE, IDLE, Kind, LATE, MANY, PATIENCE, Place, SILENCE};
 use crate::event::{Fired, Outcome};
 use crate::kernel::Setting;
+use crate::model::batch::LONGEST;
 use crate::span::{self, Millis};
 use crate::table::{Matter, Passage, Stand, Status, StepState, Tables, Task};
 use crate::workflow::{Act, Workflow};
@@ -263,6 +264,10 @@ impl<'l> Look<'l> {
         timeout: Option<Millis>,
     ) -> Option<(Millis, &'static str)> {
         let found = match &state.status {
+            // A batch has a time of its own.
+            Status::Started if let Some(batched) = state.batched() => {
+                (batched.since.saturating_add(LONGEST), "was to be answered by batch")
+            }
             Status::Started => match (state.until, timeout) {
                 (Some(at), _) => (at, "was to go on"),
                 (None, Some(timeout)) => (state.started.time().saturating_add(timeout), "was to be over"),

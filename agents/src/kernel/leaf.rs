@@ -51,6 +51,10 @@ impl Walker<'_> {
                 return Walked::Busy;
             }
             self.stop(state, path);
+            if state.batched().is_some() {
+                self.stopped.push(Flight::Step(self.work(path, state.attempts)));
+                self.acts.extend(self.kernel.gives_up(state, |_, _| false));
+            }
             return self.cancelled(path);
         }
         match &state.status {
@@ -179,7 +183,9 @@ impl Walker<'_> {
         if let Some(at) = deadline.filter(|at| *at > now) {
             self.due.push(at);
         }
-        let late = deadline.is_some_and(|at| at <= now);
+        // Waiting for a batch takes no time.
+        let batched = state.batched().is_some();
+        let late = deadline.is_some_and(|at| at <= now) && !batched;
         let over = format!("it took longer than {}", span::show(step.timeout.unwrap_or(0)));
         match &step.act {
             Act::Agent { .. } if state.wants().is_some() => self.waits_for(step, path, state),
@@ -192,7 +198,9 @@ impl Walker<'_> {
                         self.stop(state, path);
                         self.fail(step, path, Failure::new(Class::Transient, over));
                     }
-                } else if self.kernel.fresh.contains(&flight) {
+                } else if let Some(at) = self.kernel.looks_again(&work, state) {
+                    self.due.push(at);
+                } else if batched || self.kernel.fresh.contains(&flight) {
                     match input.fill(scope) {
                         Ok(input) if Some(digest(&input)) == state.input => {
                             self.begun.push(flight);

@@ -4,6 +4,7 @@
 //! killed at any point and start again from the records (I9). A step that was started and of which nothing more is
 //! known has crashed; an effect like that is unknown, and is done again only where the other side knows its key (I10).
 
+mod batch;
 mod canary;
 mod chronicle;
 mod create;
@@ -37,7 +38,7 @@ use aios_core::event::Event;
 use aios_core::id::{ContentHash, DeviceId, VaultId};
 use serde_json::Value;
 
-use crate::agent::Turn;
+use crate::agent::{Batched, Turn};
 use crate::event::{Came, Content, EffectKey, WorkEvent};
 use crate::failure::{Failure, Retry};
 use crate::health;
@@ -106,6 +107,13 @@ pub enum Input {
         /// What happened, one after the other.
         turns: Vec<Turn>,
     },
+    /// An agent's work waits for what is not there yet: it is to be looked for again then.
+    Waits {
+        /// The work.
+        work: Work,
+        /// When.
+        until: Millis,
+    },
     /// An effect was performed, or not.
     Performed {
         /// The effect.
@@ -148,6 +156,8 @@ pub enum Action {
     },
     /// Have an agent stop: nobody waits for what it does any more.
     Stop(Work),
+    /// Have a provider give up a batch that nobody waits for any more.
+    Withdraw(Batched),
     /// Change the world.
     Perform {
         /// The effect.
@@ -301,6 +311,8 @@ pub struct Kernel {
     fresh: BTreeSet<Flight>,
     /// What this process has begun.
     flying: BTreeSet<Flight>,
+    /// When this process looks again for what work waits for.
+    awaited: BTreeMap<Work, Millis>,
     /// What the operator has to do, by task.
     needs: BTreeMap<String, Vec<Need>>,
     /// What this device has begun and the log does not know, by key and attempt.
@@ -345,6 +357,7 @@ impl Kernel {
             pending: Vec::new(),
             fresh: BTreeSet::new(),
             flying: BTreeSet::new(),
+            awaited: BTreeMap::new(),
             needs: BTreeMap::new(),
             lost: BTreeMap::new(),
             held_up: BTreeSet::new(),
@@ -423,6 +436,7 @@ impl Kernel {
             Input::Joined { stamp, from, events } => self.recorded(stamp, from, &events),
             Input::Worked { work, came } => self.worked(work, came, &mut out),
             Input::Took { work, turns } => self.took(work, turns, &mut out),
+            Input::Waits { work, until } => self.waits(work, until),
             Input::Performed { key, attempt, came } => self.performed(key, attempt, came, &mut out),
         }
         self.advance(&mut out);

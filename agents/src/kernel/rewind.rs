@@ -146,8 +146,11 @@ impl Kernel {
             undo: undo.unwrap_or_default(),
         });
         let Some(to) = to else { return left };
-        for path in run.from(&to) {
-            let (key, _) = self.latest(id, &path);
+        let anew = run.from(&to);
+        for path in &anew {
+            let over = |task: &str, path: &str| task == id && anew.contains(path);
+            left.acts.extend(run.state(path).and_then(|state| self.gives_up(state, over)));
+            let (key, _) = self.latest(id, path);
             let effect = self.tables.effect(&key).filter(|effect| effect.proposed.is_some());
             if let Some(Stand::Proposed | Stand::Waiting | Stand::Allowed) =
                 effect.map(|effect| effect.stand())
@@ -156,7 +159,7 @@ impl Kernel {
             }
             for flight in &self.flying {
                 if let Flight::Step(work) = flight
-                    && (work.task.as_str(), work.run.as_str(), work.step.as_str()) == (id, run_id, &path)
+                    && (work.task.as_str(), work.run.as_str(), work.step.as_str()) == (id, run_id, path)
                 {
                     left.acts.push(Action::Stop(work.clone()));
                     left.stopped.push(flight.clone());

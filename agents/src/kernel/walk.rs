@@ -166,10 +166,16 @@ impl Kernel {
         }
         for flight in begun {
             self.fresh.remove(&flight);
+            if let Flight::Step(work) = &flight {
+                self.awaited.remove(work);
+            }
             self.flying.insert(flight);
         }
         stopped.iter().for_each(|flight| {
             self.flying.remove(flight);
+            if let Flight::Step(work) = flight {
+                self.awaited.remove(work);
+            }
         });
         self.due.extend(due.into_iter().map(|at| (at, id.to_owned())));
         for name in listens {

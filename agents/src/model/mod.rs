@@ -2,6 +2,7 @@
 
 mod answer;
 mod anthropic;
+pub mod batch;
 mod chat;
 mod frame;
 mod ollama;

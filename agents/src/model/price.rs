@@ -25,6 +25,8 @@ pub struct Price {
     pub output: u64,
     /// Read from a cache.
     pub cached: u64,
+    /// What of it is paid by batch, in millionths; nothing where nobody said.
+    pub batch: Option<u64>,
 }
 
 impl Fine {
@@ -66,6 +68,16 @@ impl Price {
         input.plus(cost(usage.output, self.output))
     }
 
+    /// What is paid by batch; nothing where nobody said.
+    pub fn by_batch(&self) -> Option<Price> {
+        let part = self.batch?;
+        let of = |whole: u64| {
+            u64::try_from((u128::from(whole) * u128::from(part)).div_ceil(1_000_000)).unwrap_or(u64::MAX)
+        };
+        let (input, output, cached) = (of(self.input), of(self.output), of(self.cached));
+        Some(Price { input, output, cached, batch: self.batch })
+    }
+
     /// The price that a number stands for: with at most six places.
     pub fn part(value: &Value) -> Option<u64> {
         let text = match value {
@@ -96,13 +108,17 @@ mod tests {
             (Some(250_000), Some(2_000_000), Some(0))
         );
         assert_eq!((part(json!(-1)), part(json!("0.1234567")), part(json!("free"))), (None, None, None));
-        let price = Price { input: 250_000, output: 2_000_000, cached: 25_000 };
+        let price = Price { input: 250_000, output: 2_000_000, cached: 25_000, batch: Some(500_000) };
         let usage = Usage { input: 1_000, output: 100, cached: 400 };
         // 600 at 0.25, 400 at 0.025, 100 at 2 for a million each.
         let cost = price.of(&usage);
         assert_eq!(cost, Fine(360_000_000));
         assert_eq!(cost.to_string(), "0.00036");
         assert_eq!(cost.money(), Money(1), "a cap counts what was begun");
+        let half = price.by_batch().unwrap();
+        assert_eq!(half.of(&usage), Fine(180_000_000));
+        assert_eq!(Price { input: 1, ..half }.by_batch().unwrap().input, 1, "never nothing");
+        assert_eq!(Price { batch: None, ..price }.by_batch(), None, "what nobody said is not zero");
         assert_eq!(Fine::from(Money(150)).to_string(), "1.50");
     }
 }

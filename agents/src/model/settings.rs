@@ -19,6 +19,9 @@ const MOST_WINDOW: u64 = 100_000_000;
 /// How long a provider may be silent, where its file does not say.
 const SILENCE: Millis = 60_000;
 
+/// How soon it is looked after a batch, where its file does not say.
+const POLL: Millis = 60_000;
+
 /// Which models there are.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Settings {
@@ -49,6 +52,8 @@ pub struct Provider {
     pub at_once: Option<u64>,
     /// How many it is asked in a minute, at most.
     pub per_minute: Option<u64>,
+    /// How long it is from one look at a batch to the next, at first.
+    pub poll: Millis,
 }
 
 impl Provider {
@@ -169,7 +174,7 @@ fn settings(root: &Node, out: &mut Mistakes) -> Settings {
     let mut prices = BTreeMap::new();
     if let Some(entries) = root.get("prices").and_then(|it| it.map("prices", out)) {
         for (key, node) in entries {
-            node.only("a price", &["input", "output", "cached"], out);
+            node.only("a price", &["input", "output", "cached", "batch"], out);
             let part = |name: &str, out: &mut Mistakes| {
                 let node = node.get(name)?;
                 let part = Price::part(&node.to_value());
@@ -180,11 +185,17 @@ fn settings(root: &Node, out: &mut Mistakes) -> Settings {
                 part
             };
             let (input, output, cached) = (part("input", out), part("output", out), part("cached", out));
+            let batch = part("batch", out).filter(|part| *part <= 1_000_000);
+            if let Some(node) = node.get("batch").filter(|_| batch.is_none()) {
+                let hint = "what of the price is paid by batch: `0.5` is half";
+                out.hint(node.at, "`batch` is between `0` and `1`", hint);
+            }
             if node.get("input").is_none() || node.get("output").is_none() {
                 out.add(node.at, "a price needs `input` and `output`");
             }
             if let (Some(input), Some(output)) = (input, output) {
-                prices.insert(key.name.clone(), Price { input, output, cached: cached.unwrap_or(input) });
+                let cached = cached.unwrap_or(input);
+                prices.insert(key.name.clone(), Price { input, output, cached, batch });
             }
             if !is_of(&key.name, &settings.providers) {
                 out.hint(key.at, format!("`{}` is the price of nothing", key.name), NAMED);
@@ -219,7 +230,7 @@ fn is_of(name: &str, providers: &BTreeMap<String, Provider>) -> bool {
 
 fn provider(at: At, node: &Node, out: &mut Mistakes) -> Option<Provider> {
     node.map("a provider", out)?;
-    node.only("a provider", &["api", "url", "key", "silence", "at_once", "per_minute"], out);
+    node.only("a provider", &["api", "url", "key", "silence", "at_once", "per_minute", "poll"], out);
     let api = match node.get("api") {
         Some(node) => {
             let found = Api::NAMES.iter().find(|(name, _)| node.as_text() == Some(name));
@@ -250,7 +261,8 @@ fn provider(at: At, node: &Node, out: &mut Mistakes) -> Option<Provider> {
     let silence = read_span(node, "silence", out).unwrap_or(SILENCE);
     let mut most = |name: &str, most: u64| node.get(name).and_then(|it| it.whole(name, 1, most, out));
     let (at_once, per_minute) = (most("at_once", 1_000), most("per_minute", 1_000_000));
-    Some(Provider { api: api?, url, key, silence, at_once, per_minute })
+    let poll = read_span(node, "poll", out).unwrap_or(POLL).max(1);
+    Some(Provider { api: api?, url, key, silence, at_once, per_minute, poll })
 }
 
 /// Whether what is sent there, a key too, is for the one who is there alone.

@@ -206,7 +206,7 @@ fn models_are_set_up_with_places_for_mistakes() {
         settings::Settings::read(&front)
     };
     let settings = read(
-        "providers:\n  local: {api: ollama, url: 'http://127.0.0.1:11434/'}\n  far: {api: anthropic, url: https://api.example.org}\ntiers: {small: [local/tiny, far/mid]}\nprices: {'local/*': {input: 0, output: 0}, far/mid: {input: 0.25, output: 2}}\nwindows: {'local/*': 8000, local/big: 32000}\n",
+        "providers:\n  local: {api: ollama, url: 'http://127.0.0.1:11434/'}\n  far: {api: anthropic, url: https://api.example.org}\ntiers: {small: [local/tiny, far/mid]}\nprices: {'local/*': {input: 0, output: 0}, far/mid: {input: 0.25, output: 2, batch: 0.5}}\nwindows: {'local/*': 8000, local/big: 32000}\n",
     )
     .unwrap();
     let windows = ["tiny", "big"].map(|model| settings.window("local", model));
@@ -218,11 +218,15 @@ fn models_are_set_up_with_places_for_mistakes() {
     assert_eq!(settings.models(&small).len(), 2);
     assert_eq!(settings.price("local", "anything").unwrap().output, 0);
     assert!(settings.price("far", "other").is_none(), "what nobody said is not zero");
+    let by_batch = |provider, model| settings.price(provider, model).unwrap().by_batch();
+    assert_eq!(by_batch("far", "mid").map(|price| price.output), Some(1_000_000));
+    assert_eq!(by_batch("local", "tiny"), None, "what nobody said is not zero");
+    assert_eq!(settings.providers["far"].poll, 60_000);
     let wrong = read(
-        "providers:\n  far: {api: smoke, url: 'http://api.example.org', kee: true}\ntiers: {small: [fra/x]}\nprices: {far/x: {input: cheap}}\nwindows: {far/x: 100, near/x: 9000}\n",
+        "providers:\n  far: {api: smoke, url: 'http://api.example.org', kee: true}\ntiers: {small: [fra/x]}\nprices: {far/x: {input: cheap, batch: 2}}\nwindows: {far/x: 100, near/x: 9000}\n",
     );
     let places: Vec<String> = wrong.unwrap_err().iter().map(|it| format!("{} {}", it.at, it.what)).collect();
-    assert_eq!(places.len(), 10, "{places:#?}");
+    assert_eq!(places.len(), 11, "{places:#?}");
     assert!(places[0].starts_with("4:14 "), "{places:#?}");
     for url in
         ["ftp://x", "https://", "https://user@host", "http://10.0.0.1/v1", "http://localhost.evil.example"]

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::rewind::{Owed, Rewind};
 use super::{Fold, Order};
-use crate::agent::{Edition, TEMPLATE, Turn};
+use crate::agent::{Batched, Edition, TEMPLATE, Turn};
 use crate::component::ANSWERS;
 use crate::event::{Content, EffectKey, Fired, Outcome, WorkEvent};
 use crate::failure::{Class, Failure};
@@ -272,11 +272,21 @@ impl StepState {
         }
     }
 
-    /// Counts how long it waits for people, once something happened: nobody is hurried.
-    fn wait_for_people(&mut self, now: Millis) {
+    /// How far the question is that it waits for, where that is asked by batch.
+    pub fn batched(&self) -> Option<&Batched> {
+        match self.turns.last() {
+            Some(Turn::Batched(batched)) if self.status == Status::Started => {
+                Some(batched).filter(|it| it.waits())
+            }
+            _ => None,
+        }
+    }
+
+    /// Counts how long it waits for people and batches, once something happened: neither is hurried.
+    fn wait_for_others(&mut self, now: Millis) {
         let since = self.waits.take();
         self.waited = self.waited.saturating_add(since.map_or(0, |since| now.saturating_sub(since)));
-        if self.wants().is_some() || self.asks().is_some() {
+        if self.wants().is_some() || self.asks().is_some() || self.batched().is_some() {
             self.waits = Some(now);
         }
     }
@@ -422,7 +432,7 @@ impl Fold for Task {
                 state.heard |= matches!(took.innermost(), Turn::Came { untrusted: true, .. });
                 if *attempt == state.attempts && state.status == Status::Started {
                     state.turns.push((**took).clone());
-                    state.wait_for_people(order.time());
+                    state.wait_for_others(order.time());
                 }
             }
             WorkEvent::StepFinished { run, step, result, go, .. } => {

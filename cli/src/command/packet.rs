@@ -1,6 +1,7 @@
 //! `aios task show`
 
-use aios_agents::agent::{TEMPLATE, Turn};
+use aios_agents::agent::batch::Stage;
+use aios_agents::agent::{Batched, TEMPLATE, Turn};
 use aios_agents::component::ANSWERS;
 use aios_agents::kernel::{Cost, Deed, Packet, Told};
 use aios_agents::table::{Attempt, Refusal};
@@ -92,6 +93,12 @@ fn told(step: &Told, say: &mut impl FnMut(String)) {
     for turn in &step.turns {
         took(turn, 1, say);
     }
+    if step.state == "begun"
+        && let Some(Turn::Batched(batched)) = step.turns.last()
+        && let Some(text) = waits(batched)
+    {
+        say(text);
+    }
     for Attempt { number, at, failure } in &step.failed {
         say(format!("attempt {number} failed at {}: {failure}", time(*at)));
     }
@@ -135,6 +142,11 @@ fn took(turn: &Turn, depth: usize, say: &mut impl FnMut(String)) {
                 count(cut.exchanges, "answer")
             ));
         }
+        Turn::Batched(batched) => match &batched.stage {
+            Stage::Queued => say(format!("{indent}asks {} by batch", batched.model)),
+            Stage::Sent { batch } => say(format!("{indent}is in batch {batch}")),
+            Stage::Left { why } => say(format!("{indent}asks directly: {why}")),
+        },
         Turn::Wants { content, .. } => {
             say(format!("{indent}wants {} to {}", content.capability, content.target));
         }
@@ -144,6 +156,18 @@ fn took(turn: &Turn, depth: usize, say: &mut impl FnMut(String)) {
             say(format!("{indent}came{outside}: {}", short(text)));
         }
         Turn::Within { took: inner, .. } => took(inner, depth + 1, say),
+    }
+}
+
+/// What is waited for of a batch.
+fn waits(batched: &Batched) -> Option<String> {
+    let since = time(batched.since);
+    match (&batched.stage, batched.line()) {
+        (Stage::Sent { batch }, Some((provider, _))) => {
+            Some(format!("waits for batch {batch} at {provider} since {since}"))
+        }
+        (Stage::Queued, Some((provider, _))) => Some(format!("waits to be sent to {provider} since {since}")),
+        _ => None,
     }
 }
 

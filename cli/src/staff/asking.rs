@@ -6,11 +6,12 @@ use aios_agents::agent::{Choice, Entry, TEMPLATE, Turn, prompt};
 use aios_agents::failure::{Class, Failure};
 use aios_agents::kernel::{Input, Work};
 use aios_agents::model::price::Fine;
+use aios_agents::model::settings::Provider;
 use aios_agents::model::{Answer, Message, Request, Stop, Usage};
 use aios_agents::runtime::Template;
 use aios_core::id::ContentHash;
 
-use super::{Doing, Order, Staff};
+use super::{Doing, Order, Staff, batch};
 use crate::caller::{Called, Line};
 
 /// The tier that sums up for others.
@@ -138,12 +139,15 @@ impl Staff {
         by: &By,
         choice: &Choice,
         request: &Request,
+        by_batch: bool,
     ) -> Result<Asks, Failure> {
         let mut lines = Vec::new();
         let mut lacks = None;
         let settings = &self.registry.models;
         let mut dearest: Option<(Fine, String)> = None;
-        for (provider, model) in settings.models(choice) {
+        // A batch is sent to one alone.
+        let most = if by_batch { 1 } else { usize::MAX };
+        for (provider, model) in settings.models(choice).into_iter().take(most) {
             let Some(found) = settings.providers.get(&provider) else { continue };
             // What costs nobody knows what is not called, and nothing else in its place: the operator says what it costs.
             let Some(price) = settings.price(&provider, &model) else {
@@ -152,31 +156,24 @@ impl Staff {
                 );
                 return Err(Failure::new(Class::Budget, what));
             };
+            let price = match by_batch {
+                true => batch::price(&price, &provider, &model)?,
+                false => price,
+            };
             talk.affords(by, request, &price)?;
-            let key = match found.key.then(|| self.keys.key(&provider, found.origin())).flatten() {
-                Some(Err(why)) => {
-                    lacks.get_or_insert(format!("the key of `{provider}`: {why}"));
+            let line = match self.line(provider.clone(), model.clone(), found) {
+                Ok(line) => line,
+                Err(what) => {
+                    lacks.get_or_insert(what);
                     continue;
                 }
-                Some(Ok(key)) => Some(key),
-                None => None,
             };
-            if found.key && key.is_none() {
-                let what = match self.keys.origin(&provider) {
-                    Some(origin) => format!(
-                        "the key of `{provider}` was given for {origin}, and it is at {} now",
-                        found.origin()
-                    ),
-                    None => format!("this device has no key of `{provider}`"),
-                };
-                lacks.get_or_insert(format!("{what}: `aios connect {provider}`"));
-                continue;
-            }
             let cost = price.of(&talk::most(request));
             if dearest.as_ref().is_none_or(|(most, _)| cost > *most) {
-                dearest = Some((cost, format!("{provider}/{model}")));
+                let by = if by_batch { " by batch" } else { "" };
+                dearest = Some((cost, format!("{provider}/{model}{by}")));
             }
-            lines.push(Line { model: (provider, model), provider: found.clone(), key });
+            lines.push(line);
         }
         if let (Some((cost, model)), Some(limit)) = (dearest, settings.asks_above)
             && cost > limit.into()
@@ -197,6 +194,26 @@ impl Staff {
             }
             (false, _) => Ok(Asks::These(lines)),
         }
+    }
+
+    /// A model with the key of who has it; or why there is none.
+    pub(super) fn line(&self, provider: String, model: String, found: &Provider) -> Result<Line, String> {
+        let key = match found.key.then(|| self.keys.key(&provider, found.origin())).flatten() {
+            Some(Err(why)) => return Err(format!("the key of `{provider}`: {why}")),
+            Some(Ok(key)) => Some(key),
+            None => None,
+        };
+        if found.key && key.is_none() {
+            let what = match self.keys.origin(&provider) {
+                Some(origin) => format!(
+                    "the key of `{provider}` was given for {origin}, and it is at {} now",
+                    found.origin()
+                ),
+                None => format!("this device has no key of `{provider}`"),
+            };
+            return Err(format!("{what}: `aios connect {provider}`"));
+        }
+        Ok(Line { model: (provider, model), provider: found.clone(), key })
     }
 
     /// What came of a call.

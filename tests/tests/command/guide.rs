@@ -3,6 +3,7 @@
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
+use aios_tests::batches::{Batches, chat};
 use aios_tests::provider::Provider;
 use aios_tests::{binary, console, reader};
 
@@ -131,7 +132,13 @@ fn components() {
 #[test]
 fn models() {
     let provider = Provider::recalls(include_str!("guide/models.json"));
-    check_with("docs/guide/models.md", |text| text.replace("127.0.0.1:11434", &provider.at.to_string()));
+    let batches = Batches::says(|_| chat("Happy holidays!"));
+    batches.is_quick();
+    check_with("docs/guide/models.md", |text| {
+        let text = text.replace("127.0.0.1:11434", &provider.at.to_string());
+        text.replace("127.0.0.1:11435", &batches.at.to_string())
+    });
+    assert_eq!((batches.made().len(), batches.told("POST /v1/chat")), (1, 0));
     assert_eq!(provider.unknown(), Vec::<String>::new());
 }
 

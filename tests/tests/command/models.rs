@@ -1,5 +1,6 @@
 //! Agents that work with models, with real processes, against a provider that says what a test tells it to.
 
+mod batch;
 mod injection;
 mod length;
 mod rehearsal;

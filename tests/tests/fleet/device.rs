@@ -403,7 +403,7 @@ impl World {
                     self.give(n, Input::Performed { key, attempt, came });
                 }
             }
-            Action::Append(_) | Action::Wake(_) | Action::Show(_) => {}
+            Action::Append(_) | Action::Wake(_) | Action::Show(_) | Action::Withdraw(_) => {}
         }
     }
 

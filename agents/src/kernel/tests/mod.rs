@@ -1,3 +1,4 @@
+mod batch;
 mod breaker;
 mod canary;
 mod chronicle;

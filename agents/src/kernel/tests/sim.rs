@@ -216,7 +216,7 @@ impl Sim {
                     self.give(Input::Worked { work, came });
                 }
             }
-            Action::Stop(_) => {}
+            Action::Stop(_) | Action::Withdraw(_) => {}
             Action::Wake(at) => self.wake = Some(self.wake.map_or(at, |wake| wake.min(at))),
             Action::Show(need) => self.shown.push(need),
         }

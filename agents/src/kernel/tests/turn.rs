@@ -51,7 +51,13 @@ fn answer(turns: &[Turn], asked: &mut usize) -> Result<Turn, Value> {
             Ok(call(turns.len()))
         }
         Some(Turn::Came { text, .. }) => Err(json!({"text": text})),
-        Some(Turn::Wants { .. } | Turn::Asks { .. } | Turn::Within { .. } | Turn::Summarised { .. }) => {
+        Some(
+            Turn::Wants { .. }
+            | Turn::Asks { .. }
+            | Turn::Within { .. }
+            | Turn::Summarised { .. }
+            | Turn::Batched(_),
+        ) => {
             panic!("it waits for what comes of it")
         }
     }
