@@ -148,7 +148,10 @@ impl Vault {
             None if crate::rebuild::has_history(&layout)? => {
                 return Ok(crate::rebuild::run(layout, replica, lock, &mut |_, _, _| {})?.0);
             }
-            None => db::open(&layout.database())?,
+            None => {
+                crate::snapshot::forget_begun(&layout)?;
+                db::open(&layout.database())?
+            }
         };
         if crate::anew::is_under_way(&db)? {
             drop(db);
