@@ -162,7 +162,10 @@ impl<W: Write> Writer<W> {
 
     fn put_long(&mut self, bytes: &[u8]) -> std::io::Result<()> {
         if bytes.len() > LONGEST {
-            return Err(std::io::Error::other(format!("a value of {} bytes is too long for it", bytes.len())));
+            return Err(std::io::Error::other(format!(
+                "a value of {} bytes is too long for it",
+                bytes.len()
+            )));
         }
         self.put(&(bytes.len() as u32).to_le_bytes())?;
         self.put(bytes)

@@ -2,6 +2,7 @@
 //! was. See `docs/decisions/0063-a-snapshot-is-a-members-word.md`.
 
 mod image;
+mod past;
 mod statement;
 
 use std::collections::BTreeSet;
@@ -16,6 +17,8 @@ use git2::{ObjectType, Oid};
 use rusqlite::params_from_iter;
 use rusqlite::types::ValueRef;
 
+pub use past::Past;
+pub(crate) use past::{is_whole, take_up};
 pub use statement::{Signed, Snapshot};
 
 use crate::db;
@@ -45,6 +48,17 @@ impl Vault {
     /// Whether this device began from a snapshot and lacks what lies before.
     pub(crate) fn lacks_past(&self) -> bool {
         self.layout.snapshot().exists()
+    }
+
+    /// Sees that what is done can be done for all there ever was.
+    ///
+    /// # Errors
+    /// [`Error::Past`] where it lacks some.
+    pub(crate) fn check_past(&self) -> Result<(), Error> {
+        match self.lacks_past() {
+            true => Err(Error::Past),
+            false => Ok(()),
+        }
     }
 
     /// The snapshot that this device began from, for as long as it lacks what lies before.
@@ -125,7 +139,8 @@ impl Vault {
         if any("SELECT 1 FROM record WHERE held = 1")? {
             return refuse("records are held in it");
         }
-        if any("SELECT 1 FROM meta WHERE key = 'newer' OR key LIKE 'open:%' AND CAST(value AS TEXT) <> '[]'")? {
+        if any("SELECT 1 FROM meta WHERE key = 'newer' OR key LIKE 'open:%' AND CAST(value AS TEXT) <> '[]'")?
+        {
             return refuse("a transaction in it is open, or of a newer aios");
         }
         let heads = self.commit_heads(&self.heads()?)?;

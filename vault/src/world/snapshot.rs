@@ -3,10 +3,11 @@
 use aios_core::id::DeviceId;
 use aios_core::key::SecretKey;
 use aios_core::phrase::Phrase;
+use aios_core::record::Record;
 
 use super::{World, quiet};
 use crate::error::Error;
-use crate::snapshot::Signed;
+use crate::snapshot::{Past, Signed};
 
 fn save(world: &World, n: usize, path: &str, text: &str) {
     let path = world.root(n).join(path);
@@ -81,6 +82,16 @@ fn who_begins_from_one_shows_what_the_others_show() {
         repo.refname_to_id("refs/heads/main").unwrap()
     };
     assert_eq!(main(n), main(0));
+    // Git takes the folder for a shallow clone with nothing to do.
+    let git = |args: &[&str]| {
+        let out = std::process::Command::new("git").arg("-C").arg(world.root(n)).args(args).output().unwrap();
+        assert!(out.status.success(), "{args:?}: {}", String::from_utf8_lossy(&out.stderr));
+        String::from_utf8(out.stdout).unwrap()
+    };
+    git(&["fsck", "--no-dangling"]);
+    assert_eq!(git(&["status", "--porcelain"]), "");
+    assert_eq!(git(&["rev-parse", "--is-shallow-repository"]).trim(), "true");
+    assert!(!git(&["log", "--format=%H"]).is_empty());
     // What follows is the same to the last row: nothing was written by the one that joined.
     assert_eq!(world.replicas[n].frontier().unwrap(), world.replicas[0].frontier().unwrap());
 }
@@ -124,6 +135,132 @@ fn what_lies_before_it_is_told_and_not_guessed() {
     crate::db::remove(&database).unwrap();
     assert!(matches!(crate::Vault::open(&root), Err(Error::Past)));
     assert_eq!(log(), before);
+}
+
+/// Hands over what lies before, in parts of at most `budget` bytes; gives the last that came.
+fn fetch_past(world: &mut World, n: usize, budget: u64) -> Past {
+    let mut past = world.replicas[n].lacking().unwrap().unwrap();
+    while !past.is_whole() {
+        let entries = world.replicas[0].entries_since(&past.have(), past.upto(), budget).unwrap();
+        let records: Vec<Record> =
+            entries.iter().map(|entry| Record::read_entry(&entry.bytes).unwrap().0).collect();
+        world.replicas[n].take_past(&mut past, &records).unwrap();
+        // As after a crash.
+        let again = world.replicas[n].lacking().unwrap().unwrap();
+        assert_eq!(again.have(), past.have());
+        past = again;
+    }
+    past
+}
+
+#[test]
+fn who_fetches_what_lies_before_has_all_that_the_others_have() {
+    let mut world = used();
+    let n = join(&mut world);
+    world.sync();
+    save(&world, n, "a.md", &text(&world, n, "a.md").replace("two", "two of the new one"));
+    world.sync();
+    let none = world.replicas[n].lacking().unwrap().unwrap();
+    assert!(matches!(world.replicas[n].take_up_past(none, &mut quiet()), Err(Error::Past)));
+    let past = fetch_past(&mut world, n, 2000);
+    world.replicas[n].take_up_past(past, &mut quiet()).unwrap();
+    assert!(world.replicas[n].began_from().unwrap().is_none());
+    world.sync();
+    world.assert_equal();
+    let have = aios_core::frontier::View::new();
+    let all = world.replicas[n].view().clone();
+    let given = world.replicas[n].entries_since(&have, &all, u64::MAX).unwrap();
+    assert_eq!(given.len() as u64, all.len());
+    let report = world.replicas[n].verify(true, &mut quiet()).unwrap();
+    assert!(report.findings.is_empty(), "{report:?}");
+    world.rebuild(n);
+    world.assert_equal();
+}
+
+#[test]
+fn who_is_killed_while_it_takes_it_up_goes_on() {
+    let mut world = used();
+    let n = join(&mut world);
+    world.sync();
+    let past = fetch_past(&mut world, n, 1 << 20);
+    let whole = world.root(n).join(".aios/whole.json");
+    let (head, state) =
+        (world.replicas[n].projected_head().unwrap().unwrap(), world.replicas[n].state().unwrap());
+    let note = serde_json::json!({
+        "signed": world.replicas[n].began_from().unwrap().unwrap(),
+        "frontier": world.replicas[n].frontier().unwrap(), "state": state, "head": head.to_string(),
+    });
+    std::fs::write(whole, note.to_string()).unwrap();
+    drop(past);
+    world.restart(n);
+    assert!(world.replicas[n].untold.is_empty(), "{:?}", world.replicas[n].untold);
+    assert!(world.replicas[n].began_from().unwrap().is_none());
+    world.sync();
+    world.assert_equal();
+    assert!(!world.root(n).join(".aios/past").exists());
+}
+
+#[test]
+fn a_false_snapshot_is_told_with_whose_it_is() {
+    let mut world = used();
+    let n = add(&mut world);
+    // Its maker has a record that nobody wrote, in place of one.
+    world.replicas[0].db.execute_batch("BEGIN").unwrap();
+    world.replicas[0].db.execute("UPDATE record SET id = zeroblob(32) WHERE n = 3", []).unwrap();
+    let (signed, image) = snapshot(&mut world, 0);
+    world.replicas[0].db.execute_batch("ROLLBACK").unwrap();
+    world.replicas[n].begin_from(&signed, &signed.by, &mut image.as_slice()).unwrap();
+    let mut past = world.replicas[n].lacking().unwrap().unwrap();
+    let entries = world.replicas[0].entries_since(&past.have(), past.upto(), u64::MAX).unwrap();
+    let records: Vec<Record> =
+        entries.iter().map(|entry| Record::read_entry(&entry.bytes).unwrap().0).collect();
+    let told = world.replicas[n].take_past(&mut past, &records);
+    assert!(matches!(told, Err(Error::Snapshot { by, .. }) if by == signed.by), "{told:?}");
+}
+
+#[test]
+fn an_edit_of_what_lies_before_it_waits_for_that_and_is_then_as_everywhere() {
+    let mut world = used();
+    // Device 1 is away, and saves what the others change.
+    save(&world, 1, "a.md", &text(&world, 1, "a.md").replace("two", "two, from afar"));
+    save(&world, 1, "afar.md", "from afar\n");
+    world.commit(1);
+    save(&world, 0, "a.md", &text(&world, 0, "a.md").replace("three", "three of the desk"));
+    world.commit(0);
+    let n = join(&mut world);
+    world.sync();
+    // The text merges without the past; git's trees of that time are not here.
+    let files = world.files(0);
+    assert_eq!(world.files(n), files);
+    assert!(text(&world, n, "a.md").contains("two, from afar"));
+    assert_eq!(world.replicas[n].state().unwrap(), world.replicas[0].state().unwrap());
+    assert_eq!(world.replicas[n].projected_head().unwrap(), None);
+    let past = fetch_past(&mut world, n, 1 << 20);
+    world.replicas[n].take_up_past(past, &mut quiet()).unwrap();
+    world.sync();
+    world.assert_equal();
+}
+
+#[test]
+fn what_needs_all_there_ever_was_says_so_and_a_text_is_forgotten_once_it_is_here() {
+    let mut world = used();
+    let n = join(&mut world);
+    world.sync();
+    let vault = &mut world.replicas[n];
+    let doc = vault.forgettable("a.md").unwrap()[0].doc;
+    assert!(matches!(vault.forget(&[doc]), Err(Error::Past)));
+    assert!(matches!(vault.verify(false, &mut quiet()), Err(Error::Past)));
+    let to = world.dir.path().join("export");
+    assert!(matches!(world.replicas[n].export(&to, false, &mut quiet()), Err(Error::Past)));
+    world.replicas[0].forget(&[doc]).unwrap();
+    world.sync();
+    world.assert_equal();
+    let past = fetch_past(&mut world, n, 1 << 20);
+    world.replicas[n].take_up_past(past, &mut quiet()).unwrap();
+    world.sync();
+    world.assert_equal();
+    let report = world.replicas[n].verify(true, &mut quiet()).unwrap();
+    assert!(report.findings.is_empty(), "{report:?}");
 }
 
 #[test]
