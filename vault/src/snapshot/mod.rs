@@ -167,8 +167,8 @@ impl Vault {
             let doc = db::id(doc, DocId::from_slice)?;
             let touches = self.history().touches(&doc)?;
             let shown = self.placement(&doc)?.map(|placement| placement.content);
-            let written = touches.iter().filter_map(|touch| touch.act.content());
-            if written.clone().count() == 1 && written.last() == shown {
+            let written: Vec<_> = touches.iter().filter_map(|touch| touch.act.content()).collect();
+            if written.len() == 1 && written.first() == shown.as_ref() {
                 continue;
             }
             for (epoch, kind) in epochs(&touches) {
