@@ -237,6 +237,20 @@ pub enum Error {
     /// Records came whose texts others had forgotten, and the word that says so is to come: what they show is not known.
     #[error("records are here whose texts others had forgotten, and the word that says so has not come yet")]
     Untold,
+    /// A snapshot that this device cannot begin from.
+    #[error("the snapshot of device {} cannot be used: {why}", .by.short(8))]
+    Snapshot {
+        /// The device that it is of.
+        by: DeviceId,
+        /// Why.
+        why: String,
+    },
+    /// No snapshot can be made of the vault as it is.
+    #[error("no snapshot can be made of this vault: {0}")]
+    NoSnapshot(&'static str),
+    /// What was asked for is older than what this device has.
+    #[error("this lies before the snapshot that this device began from")]
+    Past,
     /// Bytes that travel apart are not here yet.
     #[error("the bytes of {0} are not on this device yet")]
     Apart(GitId),

@@ -208,6 +208,7 @@ impl Vault {
         automerge: bool,
         progress: Progress<'_>,
     ) -> Result<Exported, Error> {
+        self.check_past()?;
         if place_of(folder)?.starts_with(real(self.root())?) {
             return Err(Error::Usage(
                 "an export does not go into the vault itself: name a folder outside".into(),

@@ -136,6 +136,8 @@ impl Vault {
     /// [`Error::NoOperator`] where no operator key is kept here, [`Error::Usage`] in a sealed vault.
     pub fn forget(&mut self, docs: &[DocId]) -> Result<RecordId, Error> {
         self.go_on()?;
+        // What is to go may stand where it cannot be seen from here.
+        self.check_past()?;
         if self.is_sealed_vault()? {
             return Err(Error::Usage(
                 "a sealed vault cannot forget a file by itself: its records are encrypted whole; delete the file instead, or make \
@@ -352,6 +354,10 @@ impl Vault {
     /// # Errors
     /// What the disk answers; the next round goes on.
     pub(crate) fn obey(&mut self) -> Result<(), Error> {
+        // Done once all of the log is here, and can be gone through.
+        if self.lacks_past() {
+            return Ok(());
+        }
         let words = self.waiting_words()?;
         if words.is_empty() {
             return Ok(());
@@ -626,6 +632,9 @@ impl Vault {
     /// # Errors
     /// What git answers; the next round goes on.
     pub(crate) fn drop_forgotten(&mut self) -> Result<(), Error> {
+        if self.lacks_past() {
+            return Ok(());
+        }
         let words = self.waiting_words()?;
         if words.is_empty() {
             return Ok(());

@@ -87,6 +87,11 @@ impl Layout {
         self.own().join("log")
     }
 
+    /// The snapshot that this device began from, for as long as it lacks what lies before.
+    pub fn snapshot(&self) -> PathBuf {
+        self.own().join("snapshot.json")
+    }
+
     /// Where partly received blobs wait.
     pub fn partial(&self) -> PathBuf {
         self.own().join("partial")

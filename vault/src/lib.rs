@@ -83,6 +83,7 @@ mod segment;
 pub mod settle;
 pub mod share;
 mod show;
+pub mod snapshot;
 mod tape;
 mod text;
 mod veil;

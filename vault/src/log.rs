@@ -25,6 +25,13 @@ pub struct Spot {
     pub at: u64,
 }
 
+impl Spot {
+    /// Whether that is no place: records are counted from 1. So it stands with what lies before the snapshot that a device began from.
+    pub fn is_nowhere(&self) -> bool {
+        self.segment == 0
+    }
+}
+
 /// A record read from the log, and where it lies.
 #[derive(Debug)]
 pub struct Logged {
@@ -103,6 +110,7 @@ impl Log {
         let mut rest = records;
         while let Some(first) = rest.first() {
             let grows = match end {
+                Some(spot) if spot.is_nowhere() => false,
                 Some(spot) => spot.at < SEGMENT && self.segment(device, spot.segment)?.form == Form::Plain,
                 None => false,
             };
@@ -183,6 +191,9 @@ impl Log {
 
     /// Reads what there is at a spot, up to the length of `out`; how many bytes that was.
     fn read_at(&mut self, device: &DeviceId, spot: Spot, out: &mut [u8]) -> Result<usize, Error> {
+        if spot.is_nowhere() {
+            return Err(Error::Past);
+        }
         if !self.open.contains_key(&(*device, spot.segment)) {
             let open = self.segment(device, spot.segment)?.open()?;
             self.open.insert((*device, spot.segment), open);

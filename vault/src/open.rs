@@ -9,7 +9,7 @@ use aios_core::document::{ChangeHash, Document};
 use aios_core::fold::{self, Head};
 use aios_core::frontier::{Place, View};
 use aios_core::history::{Act, History, Touch};
-use aios_core::id::{DeviceId, DocId};
+use aios_core::id::{ContentHash, DeviceId, DocId};
 use aios_core::item::{Epoch, Item, Kind};
 use rusqlite::params;
 
@@ -249,8 +249,12 @@ impl Vault {
             return;
         }
         let mut origins = Vec::new();
+        // Then those of few changes have a saved form, too, without which they could not be had.
+        let begun = self.lacks_past();
         for (doc, epoch, kind, touches) in wanted {
-            let few = touches.len() < LONG && !self.open.known.contains_key(&(*doc, *epoch));
+            let few = touches.len() < LONG
+                && !self.open.known.contains_key(&(*doc, *epoch))
+                && !(begun && self.saved(doc, *epoch, *kind).is_ok_and(|saved| saved.is_some()));
             let mut sorted: Vec<&Touch> = touches
                 .iter()
                 .filter(|touch| few && starts(touch, *epoch) && self.view.has(&touch.place))
@@ -311,6 +315,56 @@ impl Vault {
             }
         }
         Ok(())
+    }
+
+    /// The saved form of an epoch with every change of it that is integrated, as it is or would be in the database: part and bytes.
+    pub(crate) fn saved_parts(
+        &mut self,
+        doc: &DocId,
+        epoch: Epoch,
+        kind: Kind,
+        touches: &[Touch],
+    ) -> Result<[(i64, Vec<u8>); 2], Error> {
+        let view = self.view.clone();
+        let loaded = self.load(doc, epoch, kind, touches, &view)?;
+        let parts = [(DOCUMENT, loaded.document.save()), (CHANGES, write_changes(&loaded.changes))];
+        self.open.keep(loaded);
+        Ok(parts)
+    }
+
+    /// The file of one content item as the Automerge document at hand has it, for what lies before the log; `None` where none has
+    /// it byte for byte.
+    pub(crate) fn kept_head(&mut self, doc: &DocId, head: &Head) -> Result<Option<Vec<u8>>, Error> {
+        let touches = self.history().touches(doc)?;
+        let own = touches.iter().find(|touch| touch.place == head.place && touch.index == head.index);
+        let epoch = match own.map(|touch| &touch.act) {
+            Some(Act::Create { .. }) => Epoch(None),
+            Some(Act::Replace { .. }) => Epoch(Some(head.place)),
+            Some(Act::Edit { epoch, by_character: true, .. }) => *epoch,
+            _ => return Ok(None),
+        };
+        let kind = touches.iter().filter(|touch| starts(touch, epoch)).find_map(|touch| match touch.act {
+            Act::Create { kind, .. } | Act::Replace { kind, .. } => Some(kind),
+            _ => None,
+        });
+        let Some(kind) = kind.filter(|kind| kind.by_character()) else { return Ok(None) };
+        let at_hand = match self.open.take(&(*doc, epoch)) {
+            Some(known) => Some(known),
+            None => self.saved(doc, epoch, kind)?,
+        };
+        let Some(known) = at_hand else { return Ok(None) };
+        let mut ranks = HashMap::new();
+        for touch in touches.iter() {
+            let edit = known.changes.get(&(touch.place, touch.index)).copied();
+            let start = || known.document.content_head(&touch.act.content()?.hash);
+            ranks.extend(edit.or_else(start).map(|change| (change, touch.rank)));
+        }
+        let change = known.changes.get(&(head.place, head.index)).copied();
+        let change = change.or_else(|| known.document.content_head(&head.content.hash));
+        let read = change.and_then(|change| known.document.read(&[change], &|c| ranks.get(c).copied()).ok());
+        self.open.put((*doc, epoch), known);
+        let bytes = read.map(|reading| reading.text.into_bytes());
+        Ok(bytes.filter(|bytes| ContentHash::of(bytes) == head.content.hash))
     }
 
     fn saved(&self, doc: &DocId, epoch: Epoch, kind: Kind) -> Result<Option<Known>, Error> {

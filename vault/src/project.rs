@@ -170,6 +170,15 @@ impl Vault {
                 tracing::warn!(%git, "a text is not here, and nothing is projected beyond it");
                 Ok(None)
             }
+            Err(Error::Past) => {
+                tracing::warn!("older history is not here, and nothing is projected beyond it");
+                Ok(None)
+            }
+            // The tree of a commit that lies before the snapshot.
+            Err(Error::Git(git::Error::Missing(id))) if self.lacks_past() => {
+                tracing::warn!(%id, "older history is not here, and nothing is projected beyond it");
+                Ok(None)
+            }
             point => point,
         }
     }

@@ -164,6 +164,10 @@ impl Vault {
 
     /// Mirrors what is new in the logs to `refs/aios/log/DEVICE`.
     pub(crate) fn mirror(&mut self) -> Result<(), Error> {
+        // A mirror is whole, or none: git remotes and a rebuild take it for all there is.
+        if self.lacks_past() {
+            return Ok(());
+        }
         let came = self.unseen_awaited()?;
         // Payloads of held records are in no tree, so that the mirror could not give them back.
         for Place { device, seq } in self.view.clone().iter() {

@@ -116,6 +116,10 @@ pub(crate) fn run(
     lock: Lock,
     progress: Progress<'_>,
 ) -> Result<(Vault, Rebuilt), Error> {
+    // The log alone does not say what stood before it: nothing is thrown away that could not be made again.
+    if layout.snapshot().exists() {
+        return Err(Error::Past);
+    }
     let keys = Keys::load(&replica.device)?;
     let mut out = Rebuilt::default();
     let wrote = keys.memory().and_then(|memory| memory.tip).map_or(0, |(seq, _)| seq);

@@ -208,6 +208,11 @@ impl Vault {
                 tracing::warn!(%git, "a text is not here, and nothing is shown beyond it");
                 return Ok(());
             }
+            // Who saved an older version built on it: what that was is to be fetched.
+            Err(Error::Past) => {
+                tracing::warn!("older history is not here, and nothing is shown beyond it");
+                return Ok(());
+            }
             changes => changes?,
         };
         let mut state = self.state_sum()?;

@@ -69,7 +69,11 @@ impl Vault {
         if let Some(bytes) = self.blob(&head.content.git)? {
             return Ok(bytes);
         }
-        let bytes = Rc::new(self.compute_head(doc, head)?);
+        let bytes = match self.compute_head(doc, head) {
+            Err(Error::Past) => self.kept_head(doc, head)?.ok_or(Error::Past)?,
+            bytes => bytes?,
+        };
+        let bytes = Rc::new(bytes);
         self.recent.keep(head.content.git, bytes.clone());
         Ok(bytes)
     }

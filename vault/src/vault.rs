@@ -138,6 +138,11 @@ impl Vault {
 
     fn open_locked(layout: Layout, lock: Lock) -> Result<Self, Error> {
         let replica = layout.replica()?;
+        if crate::snapshot::is_whole(&layout) {
+            let (mut vault, told) = crate::snapshot::take_up(layout, replica, lock, &mut |_, _, _| {})?;
+            vault.untold.extend(told.err().map(|e| crate::survey::Problem::of_all(&e)));
+            return Ok(vault);
+        }
         // Gone, or empty after a power cut: the files on disk would look like new ones, so they are adopted first.
         let db = match layout.database().exists() {
             true => Some(db::open(&layout.database())?).filter(|db| !db::is_empty(db)),
@@ -148,7 +153,10 @@ impl Vault {
             None if crate::rebuild::has_history(&layout)? => {
                 return Ok(crate::rebuild::run(layout, replica, lock, &mut |_, _, _| {})?.0);
             }
-            None => db::open(&layout.database())?,
+            None => {
+                crate::snapshot::forget_begun(&layout)?;
+                db::open(&layout.database())?
+            }
         };
         if crate::anew::is_under_way(&db)? {
             drop(db);
@@ -184,10 +192,15 @@ impl Vault {
 
     /// Makes the database again from the log, as [`crate::rebuild`] does, and goes on with that.
     pub(crate) fn start_over(&mut self, progress: Progress<'_>) -> Result<(), Error> {
-        let Some(lock) = self.lock.take() else { return Ok(()) };
+        let Some(lock) = self.let_go() else { return Ok(()) };
         let (vault, _) = crate::rebuild::run(self.layout.clone(), self.layout.replica()?, lock, progress)?;
         *self = vault;
         Ok(())
+    }
+
+    /// Gives the lock away, for who opens the vault anew.
+    pub(crate) fn let_go(&mut self) -> Option<Lock> {
+        self.lock.take()
     }
 
     /// Lets go of the lock, and keeps what was read for when it is taken again; `None` without a lock.

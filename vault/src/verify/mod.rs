@@ -189,6 +189,7 @@ impl Vault {
     }
 
     fn check(&mut self, deep: bool, report: &mut Report, progress: Progress<'_>) -> Result<(), Error> {
+        self.check_past()?;
         // What other handles have read already proves nothing about the disk.
         self.repo = git::open_or_init(self.root())?;
         self.recent = crate::recent::Recent::default();

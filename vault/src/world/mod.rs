@@ -32,6 +32,7 @@ mod random;
 mod recovery;
 mod rotate;
 mod sealed;
+mod snapshot;
 mod work;
 
 /// Replicas of one vault.
